@@ -1,0 +1,87 @@
+"""What an experiment is, and how the files of experiments/ are found."""
+
+import fnmatch
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+from keras_tuner import HyperParameters
+
+from mlproject.datasets import Spec
+from mlproject.errors import UserError
+from mlproject.training import Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question put to one model family.
+
+    `build(hp, spec)` gives an uncompiled functional model, uint8 images (n, h, w, c) to float32 probabilities (n, classes),
+    and declares the network's hyperparameters on `hp`; `recipe(hp)` declares how it is trained. Together they are the
+    search space; `best` holds the best-known value of each hyperparameter, the first trial of every search.
+    `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
+    """
+
+    name: str
+    question: str
+    comparison: str
+    dataset: str
+    labels: str
+    build: Callable[[HyperParameters, Spec], keras.Model]
+    recipe: Callable[[HyperParameters], Recipe]
+    best: Mapping[str, int | float | str | bool]
+
+
+def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:
+    """The experiments that match any of the comma-separated names or globs, in the order of their files.
+
+    Raises UserError for a name or glob that matches nothing, and, when a glob might have matched it, for a file that does
+    not import; such a file is otherwise only warned of.
+    """
+    known, broken = _discover(folder)
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    unknown = [pattern for pattern in wanted if not fnmatch.filter(known, pattern)]
+    complaint = "; ".join(f"{path} does not import: {error}" for path, error in broken.items())
+    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in wanted):
+        raise UserError(f"{complaint} (mend it, or name the experiments wanted: {', '.join(known)})")
+    if unknown or not wanted:
+        hint = f"; {complaint}" if broken else ""
+        raise UserError(
+            f"experiment={patterns!r} matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
+        )
+    if broken:
+        warnings.warn(complaint, stacklevel=2)
+    return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
+
+
+def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str]]:
+    """All experiments by name, and the files that failed to import with a line each."""
+    known, broken = {}, {}
+    files = sorted(folder.glob("*.py"))
+    if not files:
+        raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
+    for path in files:
+        try:
+            experiments = _import(path).EXPERIMENTS
+        except Exception as error:  # whatever a user's file raises, the other files still work
+            broken[path] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            continue
+        for experiment in experiments:
+            if experiment.name in known:
+                raise UserError(
+                    f"{path}: experiment name {experiment.name!r} is taken; give every experiment a name of its own"
+                )
+            known[experiment.name] = experiment
+    return known, broken
+
+
+def _import(path: Path):
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look their module up here
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,159 @@
+"""The final model: the winner refitted on all training images, evaluated once on the test set, registered."""
+
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation, explain, plots, tracking
+from mlproject.datasets import Dataset
+from mlproject.search import Found, Task, hyperparameters, log_epoch, plan_params
+from mlproject.training import Recipe, fit, lengths
+
+LOGGING_SECONDS = 12  # plots, tables and the model itself
+SAFETY = 0.95  # speeds are measured within some 5 %
+
+
+@dataclass(frozen=True)
+class Final:
+    """A registered final model, as the summary of a command shows it."""
+
+    name: str
+    version: int
+    alias: str
+    val_accuracy: float
+    test_accuracy: float
+    low: float
+    high: float
+
+
+def make(task: Task, found: Found, deadline: float) -> Final:
+    """Refit the winner so as to be done at `deadline` (`time.monotonic()` seconds), evaluate it, log all of it, register it."""
+    experiment, data = task.experiment, task.data
+    name = registered_name(task)
+    with tracking.run("final", {"role": "final", "experiment": experiment.name, "data": kind(task)}, nested=True):
+        model, recipe = task.network(found.values)
+        history, speeds = _refit(task, model, recipe, found, deadline)
+        began = time.monotonic()
+        probabilities = model.predict(data.test_images, batch_size=250, verbose=0)
+        speeds["prediction"] = len(data.test_images) / (time.monotonic() - began)
+        metrics = evaluation.summary(data.test_labels, probabilities) | {
+            "val_accuracy": found.val_accuracy,
+            "search_seconds": found.seconds,
+            "train_seconds": history["seconds"].sum(),
+            "parameters": model.count_params(),
+            "images_per_second": speeds[recipe.stages[-1].name],
+            "prediction_images_per_second": speeds["prediction"],
+        }
+        tracking.log_metrics(metrics | _generalised(task, probabilities))
+        _log_tables(task, found, history, probabilities)
+        _log_plots(task, name, history, probabilities)
+        version = tracking.register(model, name, data.class_names, data.test_images[:2], _tags(task))
+    alias = tracking.promote(name, version)
+    low, high = evaluation.interval(probabilities.argmax(axis=1) == data.test_labels)
+    return Final(name, version, alias, found.val_accuracy, metrics["test_accuracy"], low, high)
+
+
+def kind(task: Task) -> str:
+    """ "synthetic" or "real"."""
+    return "synthetic" if task.data.synthetic else "real"
+
+
+def registered_name(task: Task) -> str:
+    """The experiment's name; models of synthetic data have a name of their own, so that no champion is ever one by accident."""
+    return f"{task.experiment.name}-synthetic" if task.data.synthetic else task.experiment.name
+
+
+def log_inputs(data: Dataset) -> None:
+    """Log the training and the test set as inputs of the active run."""
+    name = f"{data.name}-{data.labels}"
+    tracking.log_dataset(name, data.digest, data.source, data.train_images, data.train_labels, "training")
+    tracking.log_dataset(name, data.digest, data.source, data.test_images, data.test_labels, "testing")
+
+
+def _refit(
+    task: Task, model: keras.Model, recipe: Recipe, found: Found, deadline: float
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    rows = np.arange(len(task.data.train_images))
+    reserve = LOGGING_SECONDS + len(task.data.test_images) / found.speeds["prediction"]
+    seconds = SAFETY * (deadline - time.monotonic() - reserve)
+    plan = lengths(recipe, found.speeds, seconds, len(rows))
+    tracking.log_params(found.values | {"seed": task.seed} | plan_params(plan))
+    log_inputs(task.data)
+    planned = ", ".join(f"{stage} {length.epochs} epochs of {length.steps} batches" for stage, length in plan.items())
+    print(f"  final fit on training and validation images: {planned}", flush=True)
+    result = fit(model, recipe, plan, task.data, rows, None, features=task.features, seed=task.seed, on_epoch=log_epoch)
+    return result.history, result.speeds
+
+
+def _generalised(task: Task, probabilities: np.ndarray) -> dict[str, float]:
+    """Accuracy on the superclasses, for a model of fine classes."""
+    superclass_of = task.data.superclass_of
+    if superclass_of is None:
+        return {}
+    truth = superclass_of[task.data.test_labels]
+    return {
+        "test_coarse_accuracy_argmax": np.mean(evaluation.generalise_argmax(probabilities, superclass_of) == truth),
+        "test_coarse_accuracy_sum": np.mean(
+            evaluation.generalise_sum(probabilities, superclass_of).argmax(axis=1) == truth
+        ),
+    }
+
+
+def _superclasses(task: Task) -> list[str] | None:
+    data = task.data
+    return None if data.superclass_of is None else [data.superclass_names[index] for index in data.superclass_of]
+
+
+def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+    data = task.data
+    per_class = evaluation.per_class(
+        data.test_labels, probabilities.argmax(axis=1), data.class_names, _superclasses(task)
+    )
+    layers = explain.layer_table(lambda spec: task.experiment.build(hyperparameters(found.values), spec), task.spec)
+    tracking.log_arrays(
+        "evaluation/predictions.npz", labels=data.test_labels, probabilities=probabilities.astype(np.float16)
+    )
+    for path, table in {
+        "evaluation/per_class.csv": per_class,
+        "evaluation/history.csv": history,
+        "search/trials.csv": found.trials,
+        "explain/layers.csv": layers,
+    }.items():
+        tracking.log_table(table, path)
+
+
+def _log_plots(task: Task, name: str, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+    data, predictions = task.data, probabilities.argmax(axis=1)
+    title = f"{name} (synthetic data)" if data.synthetic else name
+    superclasses = _superclasses(task)
+    per_class = evaluation.per_class(data.test_labels, predictions, data.class_names, superclasses)
+    for path, figure in {
+        "plots/learning_curves.png": plots.learning_curves(history, title),
+        "plots/per_class.png": plots.per_class_bars(per_class, title),
+        "plots/confusion.png": plots.confusion_matrix(
+            data.test_labels, predictions, data.class_names, superclasses, title
+        ),
+        "plots/examples.png": plots.examples(
+            data.test_images, data.test_labels, probabilities, data.class_names, title
+        ),
+    }.items():
+        tracking.log_figure(figure, path)
+
+
+def _tags(task: Task) -> dict[str, str]:
+    experiment, data = task.experiment, task.data
+    return {
+        "experiment": experiment.name,
+        "comparison": experiment.comparison,
+        "question": experiment.question,
+        "dataset": experiment.dataset,
+        "labels": experiment.labels,
+        "data": kind(task),
+        "dataset.digest": data.digest,
+        "test.digest": data.test_digest,
+        "git.commit": tracking.commit(),
+        "seed": str(task.seed),
+    }

@@ -1,0 +1,269 @@
+"""Everything that is kept: runs, artifacts, the registry. The only module that imports mlflow."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import keras
+import mlflow
+import mlflow.keras
+import numpy as np
+import pandas as pd
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from mlproject.errors import UserError
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+DEFAULT_STORE = "sqlite:///mlflow.db"
+SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer, with two retries
+DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
+
+
+class Project:
+    """The run that `mlflow run` opened for the whole command, if there is one. It is annotated, never logged into.
+
+    `mlflow run` hands it down in MLFLOW_RUN_ID, and the first `start_run` would resume it; the runs of a search need a parent
+    of their own, so the variable is taken out of the environment.
+    """
+
+    def __init__(self):
+        self.run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+        self.experiment_id = os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+
+    def annotate(self, note: str) -> None:
+        """Write `note` (Markdown) as the run's description."""
+        if self.run_id:
+            mlflow.MlflowClient().set_tag(self.run_id, MLFLOW_RUN_NOTE, note)
+
+
+def connect() -> Project:
+    """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it by a write.
+
+    Raises UserError when it cannot be reached or written.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SERVER_TIMEOUT)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    if uri.startswith("sqlite:///"):
+        _demand_writable(uri.removeprefix("sqlite:///"))
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient()
+        client.set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
+    except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
+            "or the http address of a running MLflow server"
+        ) from error
+    return Project()
+
+
+def _demand_writable(database: str) -> None:
+    path = Path(database)
+    target = path if path.exists() else path.absolute().parent
+    if not target.exists() or not os.access(target, os.W_OK):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI='sqlite:///{database}' is not writable; accepted: a file in a writable folder"
+        )
+
+
+def choose_experiment(project: Project, name: str) -> None:
+    """Log what follows into the MLflow experiment `name`, or into the one that `mlflow run --experiment-name` named."""
+    if project.experiment_id not in (None, DEFAULT_EXPERIMENT_ID):
+        mlflow.set_experiment(experiment_id=project.experiment_id)
+    else:
+        mlflow.set_experiment(name)
+
+
+@contextmanager
+def run(name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
+    """A run for the length of a `with`; gives its id. An exception ends it as FAILED, an interruption as KILLED, with the reason as a tag."""
+    active = mlflow.start_run(run_name=name, nested=nested, tags={**tags, "git.commit": commit()})
+    try:
+        yield active.info.run_id
+    except BaseException as error:
+        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        mlflow.set_tag("failure", "interrupted" if killed else reason)
+        mlflow.end_run(RunStatus.to_string(RunStatus.KILLED if killed else RunStatus.FAILED))
+        raise
+    mlflow.end_run()
+
+
+def log_params(params: Mapping[str, object]) -> None:
+    """Log parameters of the active run."""
+    mlflow.log_params(dict(params))
+
+
+def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Log finite numbers as metrics of the active run, all at one step."""
+    mlflow.log_metrics({name: float(value) for name, value in metrics.items()}, step=step)
+
+
+def set_tags(tags: Mapping[str, object]) -> None:
+    """Set tags of the active run."""
+    mlflow.set_tags(dict(tags))
+
+
+def note(text: str) -> None:
+    """Describe the active run in Markdown; the UI shows it on the run's page."""
+    mlflow.set_tag(MLFLOW_RUN_NOTE, text)
+
+
+def log_table(table: pd.DataFrame, path: str) -> None:
+    """Log a table as the CSV artifact `path`."""
+    mlflow.log_text(table.to_csv(index=False), path)
+
+
+def log_figure(figure, path: str) -> None:
+    """Log a matplotlib figure as the PNG artifact `path`."""
+    mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"})
+
+
+def log_arrays(path: str, **arrays: np.ndarray) -> None:
+    """Log named arrays as one compressed .npz artifact `path`."""
+    folder, name = os.path.split(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, name)
+        np.savez_compressed(file, **arrays)
+        mlflow.log_artifact(file, folder)
+
+
+def log_folder(folder: Path, path: str) -> None:
+    """Log all files below `folder` as artifacts below `path`."""
+    mlflow.log_artifacts(str(folder), path)
+
+
+def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels: np.ndarray, context: str) -> None:
+    """Log images and labels as the run's input in `context` ("training", "testing"): shapes, digest and source, not the pixels."""
+    dataset = mlflow.data.from_numpy(images, targets=labels, name=name, digest=digest[:36])
+    mlflow.log_input(dataset, context=context, tags={"source": source[:500]})
+
+
+def register(
+    model: keras.Model, name: str, class_names: Sequence[str], example: np.ndarray, tags: Mapping[str, str]
+) -> int:
+    """Log the model into the active run and register it under `name`; gives the new version.
+
+    The signature is that of `example` (uint8 images) and its predictions; class names travel in the model's metadata.
+    """
+    signature = infer_signature(example, model.predict(example, verbose=0))
+    # Without explicit requirements MLflow infers them in a subprocess, for ten seconds.
+    pinned = [f"{package}=={installed(package)}" for package in ("keras", "tensorflow", "numpy", "mlflow")]
+    info = mlflow.keras.log_model(
+        model,
+        name="model",
+        signature=signature,
+        pip_requirements=pinned,
+        metadata={"class_names": json.dumps(list(class_names))},
+        registered_model_name=name,
+    )
+    version = int(info.registered_model_version)
+    client = mlflow.MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, str(version), key, str(value))
+    return version
+
+
+def promote(name: str, version: int) -> str:
+    """Give `version` the alias champion if it wins on validation data, else challenger; gives the alias.
+
+    It wins when there is no champion yet, or when its run's val_accuracy is the higher one on the same data set: accuracies on
+    different data say nothing of who is better.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        holder = client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        holder = None
+    alias = CHAMPION if holder is None or _beats(client.get_model_version(name, str(version)), holder) else CHALLENGER
+    client.set_registered_model_alias(name, alias, str(version))
+    if alias == CHAMPION and _alias_version(name, CHALLENGER) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    return alias
+
+
+def _beats(challenger, champion) -> bool:
+    accuracies = [mlflow.get_run(version.run_id).data.metrics["val_accuracy"] for version in (challenger, champion)]
+    return (
+        challenger.tags.get("dataset.digest") == champion.tags.get("dataset.digest") and accuracies[0] > accuracies[1]
+    )
+
+
+def _alias_version(name: str, alias: str) -> int | None:
+    try:
+        return int(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+    except MlflowException:
+        return None
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A registered version of ours with what its run logged."""
+
+    name: str
+    version: int
+    alias: str
+    run_id: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+    def artifact(self, path: str) -> Path | None:
+        """A local copy of the run's artifact `path`; None when the run has none of that name."""
+        folder = os.path.dirname(path)
+        if path not in [item.path for item in mlflow.MlflowClient().list_artifacts(self.run_id, folder or None)]:
+            return None
+        return Path(mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=path))
+
+
+def final_models(alias: str = CHAMPION) -> list[FinalModel]:
+    """Every registered model's version under `alias` that carries our tag `experiment`, by name."""
+    client = mlflow.MlflowClient()
+    models = []
+    for registered in _pages(client.search_registered_models):
+        number = registered.aliases.get(alias)
+        version = number and client.get_model_version(registered.name, number)
+        if version and "experiment" in version.tags:
+            data = client.get_run(version.run_id).data
+            models.append(
+                FinalModel(
+                    registered.name,
+                    int(number),
+                    alias,
+                    version.run_id,
+                    dict(version.tags),
+                    dict(data.params),
+                    dict(data.metrics),
+                )
+            )
+    return models
+
+
+def _pages(query):
+    """All results of a paged query."""
+    page = query()
+    yield from page
+    while page.token:
+        page = query(page_token=page.token)
+        yield from page
+
+
+def commit() -> str:
+    """The git commit of the working folder, with "+changes" when files differ from it; "unknown" outside a repository."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed.strip() else "")
