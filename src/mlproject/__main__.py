@@ -1,6 +1,7 @@
 """The commands: `python -m mlproject tune | report | data | explain`. `mlflow run` calls nothing else."""
 
 import argparse
+import logging
 import math
 import signal
 import sys
@@ -12,13 +13,13 @@ from mlproject.errors import UserError
 
 REPORTS = Path("reports")
 CACHE = Path(".cache")
-SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 TUNERS = ("hyperband", "bayesian", "random")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0, 1 when an experiment failed, 2 for bad input, 130 when interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated command still ends its runs
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         options = _parser().parse_args(arguments)
@@ -62,15 +63,25 @@ def _prepare(experiments, options):
     from mlproject.features import FeatureCache
     from mlproject.search import Task
 
-    weights = pretrained.find(
-        "none" if options.data == "synthetic" and options.weights == "imagenet" else options.weights, options.data_dir
-    )
+    weights = None
+    if options.weights != "imagenet" or (options.data == "real" and any(one.pretrained for one in experiments)):
+        weights = pretrained.find(options.weights, options.data_dir)
     tasks = []
     for experiment in experiments:
         data = datasets.load(experiment.dataset, experiment.labels, options.data, options.data_dir)
         train, validation = data.split(options.seed)
         cache = FeatureCache(CACHE / "features", data)
-        tasks.append(Task(experiment, data, data.spec(weights), cache, options.seed, train, validation))
+        tasks.append(
+            Task(
+                experiment,
+                data,
+                data.spec(weights if experiment.pretrained else None),
+                cache,
+                options.seed,
+                train,
+                validation,
+            )
+        )
     return tasks
 
 
@@ -89,22 +100,12 @@ def _tune_one(task, options, project):
     tracking.choose_experiment(project, experiment.comparison)
     with tracking.run(final.registered_name(task), tags):
         tracking.note(f"**Asked:** {experiment.question}")
-        tracking.log_params(
-            {
-                name: getattr(options, name)
-                for name in ("tuner", "budget_minutes", "max_trials", "seed", "data", "weights")
-            }
-        )
+        settings = ("tuner", "budget_minutes", "max_trials", "seed", "data")
+        tracking.log_params({name: getattr(options, name) for name in settings} | final.weights_params(task))
         final.log_inputs(task.data)
-        found = search(task, options.tuner, SEARCH_SHARE * 60 * options.budget_minutes, options.max_trials)
+        found = search(task, options.tuner, deadline, options.max_trials)
         result = final.make(task, found, deadline)
-        tracking.log_metrics(
-            {
-                "val_accuracy": result.val_accuracy,
-                "test_accuracy": result.test_accuracy,
-                "search_seconds": found.seconds,
-            }
-        )
+        tracking.log_metrics({name: getattr(result, name) for name in ("val_accuracy", "test_accuracy")})
         tracking.note(
             f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, best of {len(found.trials)} trials."
         )
@@ -149,7 +150,8 @@ def data(options: argparse.Namespace) -> int:
     for name in datasets.NAMES:
         found = datasets.load(name, datasets.LABELS[name][0], options.data, options.data_dir)
         print(
-            f"{name}: {len(found.train_images)} training, {len(found.test_images)} test images; digest {found.digest}; from {found.source}"
+            f"{name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
+            f"digest {found.digest}, from {found.source}"
         )
     return 0
 

@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Bad input: one line that names the parameter or file, its value, and what is accepted. The command prints it and exits with 2."""
+    """Bad input: one line that names the parameter or file, its value, what is accepted. Commands print it and exit with 2."""

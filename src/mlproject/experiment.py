@@ -23,6 +23,7 @@ class Experiment:
     `build(hp, spec)` gives an uncompiled functional model, uint8 images (n, h, w, c) to float32 probabilities (n, classes),
     and declares the network's hyperparameters on `hp`; `recipe(hp)` declares how it is trained. Together they are the
     search space; `best` holds the best-known value of each hyperparameter, the first trial of every search.
+    `pretrained` says that `build` starts from VGG16's ImageNet weights, found in `spec.weights`.
     `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
     """
 
@@ -34,6 +35,7 @@ class Experiment:
     build: Callable[[HyperParameters, Spec], keras.Model]
     recipe: Callable[[HyperParameters], Recipe]
     best: Mapping[str, int | float | str | bool]
+    pretrained: bool = False
 
 
 def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:

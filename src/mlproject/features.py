@@ -26,7 +26,7 @@ class FeatureCache:
         self.folder, self.data = Path(folder), data
 
     def get(self, model: keras.Model, cuts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Activations (n, ...) float16 at each layer named in `cuts`; those not on disk yet come from one pass over the images."""
+        """Activations (n, ...) float16 at each layer of `cuts`; what is not on disk yet comes from one pass over the images."""
         paths = {cut: self.folder / f"{self.data.name}-{cut}-{_digest(model, cut, self.data)}.npy" for cut in cuts}
         missing = [cut for cut, path in paths.items() if not path.exists()]
         if missing:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation, explain, plots, tracking
+from mlproject import evaluation, explain, plots, pretrained, tracking
 from mlproject.datasets import Dataset
 from mlproject.search import Found, Task, hyperparameters, log_epoch, plan_params
 from mlproject.training import Recipe, fit, lengths
@@ -37,7 +37,8 @@ def make(task: Task, found: Found, deadline: float) -> Final:
         model, recipe = task.network(found.values)
         history, speeds = _refit(task, model, recipe, found, deadline)
         began = time.monotonic()
-        probabilities = model.predict(data.test_images, batch_size=250, verbose=0)
+        # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
+        probabilities = model.predict(data.test_images, batch_size=250, verbose=0).astype(np.float16)
         speeds["prediction"] = len(data.test_images) / (time.monotonic() - began)
         metrics = evaluation.summary(data.test_labels, probabilities) | {
             "val_accuracy": found.val_accuracy,
@@ -66,6 +67,14 @@ def registered_name(task: Task) -> str:
     return f"{task.experiment.name}-synthetic" if task.data.synthetic else task.experiment.name
 
 
+def weights_params(task: Task) -> dict[str, str]:
+    """Which pretrained weights an experiment with a pretrained base starts from, as parameters."""
+    if not task.experiment.pretrained:
+        return {}
+    path = task.spec.weights
+    return {"weights": path.name, "weights_digest": pretrained.digest(path)} if path else {"weights": "none"}
+
+
 def log_inputs(data: Dataset) -> None:
     """Log the training and the test set as inputs of the active run."""
     name = f"{data.name}-{data.labels}"
@@ -80,7 +89,7 @@ def _refit(
     reserve = LOGGING_SECONDS + len(task.data.test_images) / found.speeds["prediction"]
     seconds = SAFETY * (deadline - time.monotonic() - reserve)
     plan = lengths(recipe, found.speeds, seconds, len(rows))
-    tracking.log_params(found.values | {"seed": task.seed} | plan_params(plan))
+    tracking.log_params(found.values | {"seed": task.seed} | plan_params(plan) | weights_params(task))
     log_inputs(task.data)
     planned = ", ".join(f"{stage} {length.epochs} epochs of {length.steps} batches" for stage, length in plan.items())
     print(f"  final fit on training and validation images: {planned}", flush=True)

@@ -1,5 +1,6 @@
 """The search: a Keras Tuner Oracle asks, a trial answers, a clock ends it. Every trial is an MLflow run of its own."""
 
+import contextlib
 import gc
 import math
 import statistics
@@ -7,7 +8,6 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import keras_tuner
@@ -23,6 +23,7 @@ from mlproject.features import FeatureCache
 from mlproject.training import Fit, Length, Recipe, fit, lengths, measure
 
 OBJECTIVE = "val_accuracy"
+SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 PLANNED_TRIALS = 8  # of full length; the budget is cut into this many pieces unless max_trials says otherwise
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
@@ -73,21 +74,31 @@ class SearchFailedError(UserError):
     """No trial was completed."""
 
 
-def search(task: Task, tuner: str, seconds: float, max_trials: int | None) -> Found:
-    """Run trials for `seconds` (or `max_trials` of them), the best-known hyperparameters first.
+def search(task: Task, tuner: str, deadline: float, max_trials: int | None) -> Found:
+    """Run trials for SEARCH_SHARE of the time left until `deadline` (`time.monotonic()` seconds), or `max_trials` of them.
 
-    `tuner` is a key of TUNERS. All trials of full length train on the same number of images, planned from the speed measured
-    on the best-known network. Raises SearchFailedError, with the commonest reason, when no trial is completed.
+    `tuner` is a key of TUNERS; the first trial has the best-known hyperparameters. All trials of full length train on the
+    same number of images, planned from the speed measured on the best-known network. Raises SearchFailedError, with the
+    commonest reason, when no trial is completed.
     """
     began = time.monotonic()
-    speeds = measure(*task.network(task.experiment.best), task.data, task.train, task.features)
-    # What measuring took is the search's own cost, except that frozen features are computed in it too: they serve the final
-    # fit as well, so the seconds left are shared anew.
-    left = max(seconds - (time.monotonic() - began), 1.0)
+    # Frozen features are computed here too. They serve search and final fit alike, so only the time after is shared out.
+    speeds = _measured(task)
+    seconds = SEARCH_SHARE * max(deadline - time.monotonic(), 1.0)
     with tempfile.TemporaryDirectory() as folder:
-        running = _Tuner(task, tuner, speeds, left, max_trials, folder)
+        running = _Tuner(task, tuner, speeds, seconds, max_trials, folder)
         running.search()
         return running.found(time.monotonic() - began)
+
+
+def _measured(task: Task) -> dict[str, float]:
+    try:
+        return measure(*task.network(task.experiment.best), task.data, task.train, task.features)
+    except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SearchFailedError(
+            f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {reason}"
+        ) from error
 
 
 class _BestKnownFirst:
@@ -139,6 +150,8 @@ def _oracle(tuner: str, best: dict, seed: int, max_trials: int | None):
     # The failure limit would end the search with the last trial left running; failures are counted at its end instead.
     oracle = TUNERS[tuner](
         objective=keras_tuner.Objective(OBJECTIVE, "max"),
+        # The space is read off a network built with these values: the declared defaults may not even fit together.
+        hyperparameters=hyperparameters(best),
         max_trials=max_trials,
         seed=seed + 1,  # Keras Tuner takes a seed of 0 for none
         max_consecutive_failed_trials=10**9,
@@ -189,10 +202,8 @@ class _Tuner(keras_tuner.Tuner):
 
     def search(self):
         """Keras Tuner's loop, until the budget is used."""
-        try:
+        with contextlib.suppress(_OutOfBudgetError):
             super().search()
-        except _OutOfBudgetError:
-            pass
 
     def pre_create_trial(self):
         """End the search when the next trial would not be done by the deadline."""
@@ -204,7 +215,7 @@ class _Tuner(keras_tuner.Tuner):
             raise _OutOfBudgetError
 
     def run_trial(self, trial):
-        """Train one set of hyperparameters; gives its objective, NaN for a failed trial, which the Oracle then counts as failed."""
+        """Train one set of hyperparameters; gives its objective, or NaN, by which the Oracle counts the trial as failed."""
         values = {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
         rung = trial.hyperparameters.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
         record = _Record(f"trial-{int(trial.trial_id) + 1:02d}", values)

@@ -87,7 +87,7 @@ def choose_experiment(project: Project, name: str) -> None:
 
 @contextmanager
 def run(name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
-    """A run for the length of a `with`; gives its id. An exception ends it as FAILED, an interruption as KILLED, with the reason as a tag."""
+    """A run for the length of a `with`; gives its id. An exception ends it as FAILED, an interruption as KILLED."""
     active = mlflow.start_run(run_name=name, nested=nested, tags={**tags, "git.commit": commit()})
     try:
         yield active.info.run_id
@@ -145,7 +145,7 @@ def log_folder(folder: Path, path: str) -> None:
 
 
 def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels: np.ndarray, context: str) -> None:
-    """Log images and labels as the run's input in `context` ("training", "testing"): shapes, digest and source, not the pixels."""
+    """Log images and labels as the run's input in `context` ("training", "testing"): shapes, digest, source; no pixels."""
     dataset = mlflow.data.from_numpy(images, targets=labels, name=name, digest=digest[:36])
     mlflow.log_input(dataset, context=context, tags={"source": source[:500]})
 

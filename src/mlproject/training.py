@@ -62,7 +62,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or as near as the seconds allow."""
+    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or near it."""
 
     epochs: int
     steps: int
@@ -86,7 +86,7 @@ class DivergedError(RuntimeError):
 
 
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """The rate rises linearly from 0 to `peak` in `warmup` of the `steps`, then falls linearly to 0 (Goyal et al., arXiv 1706.02677)."""
+    """From 0 linearly to `peak` in `warmup` of the `steps`, then linearly back to 0 (warm-up: Goyal et al., arXiv 1706.02677)."""
 
     def __init__(self, peak: float, steps: int, warmup: float):
         self.peak, self.steps, self.warmup = peak, steps, warmup
@@ -180,10 +180,7 @@ def fit(
 def _split(
     model: keras.Model, stage: Stage, cached: Mapping[str, np.ndarray], data: Dataset
 ) -> tuple[keras.Model, np.ndarray]:
-    """The part of the model that the stage trains, and what goes into it. The weights are shared with `model`."""
-    frozen = model.layers.index(model.get_layer(stage.frozen_through)) if stage.frozen_through else -1
-    for index, layer in enumerate(model.layers):
-        layer.trainable = index > frozen
+    """The part of the model behind the cut and what goes into it. The weights are shared with `model`; those before it stay."""
     if stage.frozen_through is None:
         # A second Model over the same layers: the registered one stays uncompiled and so free of our schedule's class.
         return keras.Model(model.input, model.output), data.train_images

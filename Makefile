@@ -1,0 +1,44 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+# Only the environment's own programs, whatever is active outside: `mlflow run` looks for `python` on the PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+RUN = mlflow run . --env-manager local
+READY = .venv/ready
+
+.PHONY: help setup demo tune report ui test lint lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(READY) ## make the environment in .venv from the locked versions
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: $(READY) ## the whole main job on small synthetic data, in minutes, with no network
+	$(RUN) -P data=synthetic -P budget_minutes=0.5
+
+tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one
+	$(RUN) -e tune $(ARGS)
+
+report: $(READY) ## compare the registered models: reports/index.html
+	$(RUN) -e report
+
+ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+test: $(READY) ## run the tests
+	pytest
+
+lint: $(READY) ## check style and formatting
+	ruff check . && ruff format --check .
+
+lock: $(READY) ## renew requirements.lock from the ranges in pyproject.toml
+	uv pip compile --universal --extra dev --no-emit-index-url pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and the caches; runs, models and reports stay
+	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -1,0 +1,84 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): 70,000 grey images, 28 x 28 pixels, 10 kinds of clothing.
+
+Read from the four official files (https://github.com/zalandoresearch/fashion-mnist), gzip-packed in the IDX format: a
+magic number that tells the type and the number of dimensions, the dimensions, then the bytes; all numbers are 32 bits,
+big end first.
+"""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from mlproject.datasets import files
+from mlproject.datasets.files import Arrays
+from mlproject.errors import UserError
+
+URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+FOLDER = "fashion-mnist"
+DEBIAN = Path("/usr/share/datasets")  # where Debian's package dataset-fashion-mnist puts its folder
+SHAPE = (28, 28, 1)
+CLASSES: tuple[str, ...] = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+# MD5 of each file: as published in the README of zalandoresearch/fashion-mnist, and in Debian's package (there packed
+# without the file's name and time).
+MD5 = {
+    "train-images-idx3-ubyte.gz": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "cf8536b0aa1a6ac5fa3f23001093305c"),
+    "train-labels-idx1-ubyte.gz": ("25c81989df183df01b3e8a0aad5dffbe", "10bea18fdb374794d4bb42e356e600c9"),
+    "t10k-images-idx3-ubyte.gz": ("bef4ecab320f06d8554ea6380940ec79", "f78720b4224f21cce2f2ccf2d7a94c9a"),
+    "t10k-labels-idx1-ubyte.gz": ("bb300cfdad3c16e7a12a480ee83cd310", "0d30e22e447f3c33dab9ed536400ac01"),
+}
+
+
+def read(data_dir: Path | str | None) -> Arrays:
+    """All of Fashion-MNIST: images uint8 (60,000 and 10,000, 28, 28, 1), labels int64, indices into `CLASSES`.
+
+    Raises UserError when a file is missing, damaged or does not hold what the official one holds. Warns when all that
+    is right but a file is neither the official one nor Debian's.
+    """
+    paths = {name: _find(name, data_dir) for name in MD5}
+    train_images = _idx(paths["train-images-idx3-ubyte.gz"], (60_000, 28, 28))
+    train_labels = _labels(paths["train-labels-idx1-ubyte.gz"], 60_000)
+    test_images = _idx(paths["t10k-images-idx3-ubyte.gz"], (10_000, 28, 28))
+    test_labels = _labels(paths["t10k-labels-idx1-ubyte.gz"], 10_000)
+    odd = [str(path) for name, path in paths.items() if hashlib.md5(path.read_bytes()).hexdigest() not in MD5[name]]
+    if odd:
+        warnings.warn(f"not official: {', '.join(odd)}; accepted because the structure is right", stacklevel=3)
+    source = str(paths["train-images-idx3-ubyte.gz"].parent)
+    return Arrays(train_images[..., None], train_labels, test_images[..., None], test_labels, source)
+
+
+def _find(name: str, data_dir: Path | str | None) -> Path:
+    cache = files.keras_cache() / "datasets"
+    path = files.locate(data_dir, (f"{FOLDER}/{name}", name), [cache, DEBIAN])
+    return path or files.download(URL + name, MD5[name][0], cache / FOLDER)
+
+
+def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The uint8 array of an IDX file, which must have this shape."""
+    header = (0x0800 + len(shape), *shape)  # 0x08 is the code for unsigned bytes
+    content = files.read_gzip(path, 4 * len(header) + int(np.prod(shape)))
+    found = tuple(np.frombuffer(content, ">u4", len(header)).tolist())
+    if found != header:
+        raise UserError(
+            f"{path} has the magic number {found[0]:#06x} and shape {found[1:]};"
+            f" accepted: {header[0]:#06x} and {header[1:]}"
+        )
+    return np.frombuffer(content, np.uint8, offset=4 * len(header)).reshape(shape)
+
+
+def _labels(path: Path, count: int) -> np.ndarray:
+    labels = _idx(path, (count,)).astype(np.int64)
+    files.check_labels(str(path), labels, CLASSES)
+    return labels

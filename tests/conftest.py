@@ -1,0 +1,115 @@
+"""Small real things that tests share: synthetic data, a tiny experiment, a SQLite store of one's own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from keras import layers
+
+from mlproject import datasets, tracking
+from mlproject.experiment import Experiment
+from mlproject.features import FeatureCache
+from mlproject.search import Task
+from mlproject.training import Recipe, Stage
+
+PROJECT = Path(__file__).parent.parent
+
+
+def tiny_build(hp, spec):
+    """A convolutional network that learns the synthetic data set in seconds."""
+    images = keras.Input(spec.shape, dtype="uint8")
+    x = layers.Rescaling(1 / 255)(images)
+    x = layers.Conv2D(hp.Int("width", 4, 16), 3, strides=2, activation="relu", name="low")(x)
+    x = layers.Conv2D(16, 3, strides=2, activation="relu", name="high")(x)
+    return keras.Model(images, layers.Dense(spec.classes, activation="softmax")(layers.Flatten()(x)))
+
+
+def tiny_recipe(hp):
+    """One stage, everything trained; few epochs at most, so that a trial is short whatever its budget."""
+    return Recipe(
+        (Stage("training", hp.Float("learning_rate", 1e-4, 1e-2, sampling="log"), max_epochs=3),), 64, "adamw", crop=2
+    )
+
+
+def tiny_staged_recipe(hp):
+    """Two stages, both on frozen features."""
+    rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
+    return Recipe(
+        (Stage("feature-extraction", rate, "high", 0.3, 3), Stage("fine-tuning", rate, "low", 0.7, 3)), 64, "adamw"
+    )
+
+
+TINY = Experiment(
+    name="tiny",
+    question="Does the machinery work?",
+    comparison="tests",
+    dataset="fashion-mnist",
+    labels="flat",
+    build=tiny_build,
+    recipe=tiny_recipe,
+    best={"width": 8, "learning_rate": 2e-3},
+)
+
+
+@pytest.fixture(scope="session")
+def fashion():
+    """The synthetic stand-in for Fashion-MNIST."""
+    return datasets.load("fashion-mnist", "flat", "synthetic")
+
+
+@pytest.fixture
+def make_task(fashion, tmp_path):
+    """Makes a Task of an experiment on the synthetic data."""
+
+    def make(experiment=TINY, data=fashion, seed=0):
+        train, validation = data.split(seed)
+        return Task(experiment, data, data.spec(), FeatureCache(tmp_path / "features", data), seed, train, validation)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """An initialised SQLite store without runs: making one takes seconds, copying it none."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path, empty_database, monkeypatch):
+    """A fresh SQLite store, connected; gives its URI."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tracking.choose_experiment(tracking.connect(), "tests")
+    yield uri
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)
+
+
+def command(*arguments, cwd, **environment):
+    """Run `python -m mlproject ...` as a user would; gives the completed process with its text output."""
+    return subprocess.run(
+        [sys.executable, "-m", "mlproject", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,77 @@
+"""Bad input: one line that names what, where and what would be accepted; exit code 2; nothing trained, nothing logged."""
+
+import gzip
+import shutil
+import socket
+
+import pytest
+from conftest import PROJECT, command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A project folder with the shipped experiments and nothing else."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def refusal(folder, *arguments, **environment):
+    """The one line a refused command prints."""
+    done = command(*arguments, cwd=folder, **environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    assert not (folder / "mlruns").exists() and "trial-01" not in done.stdout
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment", "fashion-mnist-rnn"], ["fashion-mnist-rnn", "fashion-mnist-mlp"]),
+        (["--experiment", ""], ["experiment", "fashion-mnist-mlp"]),
+        (["--budget-minutes", "0"], ["--budget-minutes", "'0'", "above 0"]),
+        (["--budget-minutes", "-5"], ["--budget-minutes", "above 0"]),
+        (["--budget-minutes", "soon"], ["--budget-minutes", "'soon'", "above 0"]),
+        (["--budget-minutes", "nan"], ["--budget-minutes", "'nan'", "above 0"]),
+        (["--max-trials", "-1"], ["--max-trials", "whole number"]),
+        (["--seed", "x"], ["--seed", "'x'", "whole number"]),
+        (["--data", "imaginary"], ["--data", "imaginary", "synthetic"]),
+        (["--tuner", "grid"], ["--tuner", "grid", "hyperband"]),
+        (["--tempo", "1"], ["--tempo"]),
+        (["--data-dir", "no/such/folder"], ["no/such/folder"]),
+        (["--data", "synthetic", "--weights", "no-such.h5"], ["no-such.h5"]),
+    ],
+)
+def test_a_bad_parameter_is_named_with_what_is_accepted(folder, arguments, said):
+    line = refusal(folder, "tune", *arguments)
+    assert all(words in line for words in said), line
+
+
+def test_a_truncated_archive_is_refused_before_training(folder, tmp_path):
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(bytes(10_000))[:-20])
+    line = refusal(folder, "tune", "--experiment", "fashion-mnist-mlp", "--data-dir", tmp_path)
+    assert "-ubyte.gz" in line
+
+
+def test_a_store_that_cannot_be_written_is_refused(folder):
+    line = refusal(folder, "tune", "--data", "synthetic", MLFLOW_TRACKING_URI="sqlite:////no/such/folder/mlflow.db")
+    assert "/no/such/folder/mlflow.db" in line and "writable" in line
+
+
+def test_a_server_that_does_not_answer_is_refused(folder):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        line = refusal(folder, "report", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="1")
+    assert uri in line
+
+
+def test_a_file_that_does_not_import_is_named_and_the_others_still_work(folder, tmp_path):
+    shutil.copytree(folder / "experiments", tmp_path / "experiments")
+    (tmp_path / "experiments" / "broken.py").write_text("import no_such_module\n")
+    line = refusal(tmp_path, "explain", "--experiment", "*")
+    assert "broken.py" in line and "no_such_module" in line
+    done = command("explain", "--experiment", "fashion-mnist-mlp", cwd=tmp_path)
+    assert done.returncode == 0 and "probabilities" in done.stdout and "broken.py" in done.stderr

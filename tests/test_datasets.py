@@ -1,0 +1,433 @@
+"""The data sets: readers on files made here in the official formats, downloads from a real server, synthetic sets."""
+
+import gzip
+import hashlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from mlproject import datasets
+from mlproject.datasets import cifar100, fashion_mnist, files, synthetic
+from mlproject.errors import UserError
+
+NEEDS_REAL_DATA = pytest.mark.skipif(
+    not os.environ.get("MLPROJECT_DATA"), reason="set MLPROJECT_DATA to a folder with the real data to run this"
+)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No data folder is named, and Keras' cache and Debian's folder are empty. Gives back the cache."""
+    monkeypatch.delenv("MLPROJECT_DATA", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
+    return tmp_path / "keras"
+
+
+# CIFAR-100
+
+
+def _cifar_records(count):
+    """Records with the official labels; the red plane holds the record's number (modulo 256), the green one the row."""
+    records = np.zeros((count, cifar100.RECORD), np.uint8)
+    records[:, 1] = np.arange(count) % 100
+    records[:, 0] = cifar100.SUPERCLASS_OF[records[:, 1]]
+    records[:, 2 : 2 + 1024] = (np.arange(count) % 256)[:, None]
+    records[:, 2 + 1024 : 2 + 2048] = np.repeat(np.arange(32), 32)
+    return records
+
+
+@pytest.fixture(scope="module")
+def cifar_folder(tmp_path_factory):
+    """An unpacked archive with all the official counts; returns the folder around cifar-100-binary."""
+    folder = tmp_path_factory.mktemp("cifar") / cifar100.FOLDER
+    folder.mkdir()
+    for name, count in cifar100.RECORDS.items():
+        _cifar_records(count).tofile(folder / name)
+    (folder / "fine_label_names.txt").write_text("\n".join(cifar100.CLASSES) + "\n")
+    (folder / "coarse_label_names.txt").write_text("\n".join(cifar100.SUPERCLASSES) + "\n")
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def cifar_archive(cifar_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("archive") / "cifar-100-binary.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(cifar_folder / cifar100.FOLDER, cifar100.FOLDER)
+    return path
+
+
+@pytest.fixture
+def spoil(cifar_folder, tmp_path):
+    """A function that makes a copy of the unpacked folder in which one file has other bytes."""
+
+    def make(name, content):
+        folder = tmp_path / "spoilt" / cifar100.FOLDER
+        folder.mkdir(parents=True)
+        for path in (cifar_folder / cifar100.FOLDER).iterdir():
+            if path.name != name:
+                (folder / path.name).symlink_to(path)
+        if content is not None:
+            (folder / name).write_bytes(content)
+        return folder.parent
+
+    return make
+
+
+def test_the_table_has_20_superclasses_of_5_classes_numbered_alphabetically():
+    assert len(cifar100.SUPERCLASSES) == 20 and len(cifar100.CLASSES) == 100
+    assert np.bincount(cifar100.SUPERCLASS_OF).tolist() == [5] * 20
+    assert cifar100.CLASSES[:3] == ("apple", "aquarium_fish", "baby")
+    assert [cifar100.SUPERCLASSES[i] for i in cifar100.SUPERCLASS_OF[:3]] == ["fruit_and_vegetables", "fish", "people"]
+
+
+def test_the_archive_is_read_as_planes_with_a_warning_that_it_is_not_the_official_one(cifar_archive):
+    with pytest.warns(UserWarning, match="not the official archive"):
+        fine = datasets.load("cifar100", "fine", data_dir=cifar_archive.parent)
+    assert fine.train_images.shape == (50_000, 32, 32, 3) and fine.test_images.shape == (10_000, 32, 32, 3)
+    assert fine.train_images.dtype == np.uint8 and fine.train_labels.dtype == np.int64
+    assert (fine.train_images[257, :, :, 0] == 1).all()  # red: the record's number
+    assert (fine.train_images[257, :, :, 1] == np.arange(32)[:, None]).all()  # green: the row
+    assert fine.train_labels[:3].tolist() == [0, 1, 2]
+    assert fine.source == str(cifar_archive) and not fine.synthetic
+
+
+def test_the_coarse_and_the_fine_view_differ_in_labels_only_and_share_one_split(cifar_folder):
+    fine = datasets.load("cifar100", "fine", data_dir=cifar_folder)
+    coarse = datasets.load("cifar100", "coarse", data_dir=cifar_folder)
+    assert fine.class_names == cifar100.CLASSES and fine.superclass_names == coarse.class_names
+    assert (fine.superclass_of[fine.test_labels] == coarse.test_labels).all()
+    assert coarse.superclass_of is None and coarse.superclass_names == ()
+    assert fine.test_digest == coarse.test_digest and fine.digest != coarse.digest
+    for one, other in zip(fine.split(7), coarse.split(7), strict=True):
+        assert (one == other).all()
+
+
+def test_a_truncated_or_damaged_archive_is_refused(cifar_archive, tmp_path):
+    content = cifar_archive.read_bytes()
+    flipped = content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]  # in the CRC
+    for damaged in (content[: len(content) // 2], flipped, b"no gzip"):
+        (tmp_path / cifar_archive.name).write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{cifar_archive.name} is truncated or damaged"):
+            datasets.load("cifar100", "fine", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../train.bin", "/train.bin", "link"])
+def test_an_archive_with_members_outside_its_folder_is_refused(tmp_path, name):
+    member = tarfile.TarInfo(name)
+    if name == "link":
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as archive:
+        archive.addfile(member, io.BytesIO())
+    with pytest.raises(UserError, match=f"holds the member '{name}'"):
+        datasets.load("cifar100", "fine", data_dir=tmp_path)
+
+
+def test_an_archive_that_lacks_a_file_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(UserError, match="lacks train.bin"):
+        datasets.load("cifar100", "fine", data_dir=tmp_path)
+
+
+def test_wrong_record_counts_are_refused(spoil):
+    with pytest.raises(UserError, match=r"test.bin holds 9999 records; accepted: 10000 records"):
+        datasets.load("cifar100", "fine", data_dir=spoil("test.bin", bytes(9999 * cifar100.RECORD)))
+
+
+def test_a_missing_file_of_the_folder_is_refused(spoil):
+    with pytest.raises(UserError, match=r"cannot read .*test.bin \(No such file"):
+        datasets.load("cifar100", "fine", data_dir=spoil("test.bin", None))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (1, 100, "holds label 100; accepted: 0 to 99"),
+        (1, 7, r"holds 99 records of class 5 \(bed\); accepted: 100 of each class"),
+        (0, 3, r"gives bed \(record 5\) the superclass 3; accepted: 6 \(household_furniture\)"),
+    ],
+)
+def test_labels_that_are_not_the_published_ones_are_refused(spoil, column, value, message):
+    records = _cifar_records(10_000)
+    records[5, column] = value
+    with pytest.raises(UserError, match=message):
+        datasets.load("cifar100", "coarse", data_dir=spoil("test.bin", records.tobytes()))
+
+
+def test_other_class_names_are_refused(spoil):
+    names = "\n".join(cifar100.CLASSES).replace("apple", "banana")
+    with pytest.raises(UserError, match="fine_label_names.txt is not the published list: found 'banana'"):
+        datasets.load("cifar100", "fine", data_dir=spoil("fine_label_names.txt", names.encode()))
+
+
+# Fashion-MNIST
+
+
+def _idx(shape, values):
+    header = np.array((0x0800 + len(shape), *shape), ">u4").tobytes()
+    return gzip.compress(header + np.broadcast_to(values, shape).astype(np.uint8).tobytes(), 1)
+
+
+@pytest.fixture(scope="module")
+def fashion_folder(tmp_path_factory):
+    """The four files in the official format and counts; image i is filled with i modulo 256."""
+    folder = tmp_path_factory.mktemp("fashion") / fashion_mnist.FOLDER
+    folder.mkdir()
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        numbers = np.arange(count)
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(_idx((count, 28, 28), numbers[:, None, None] % 256))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(_idx((count,), numbers % 10))
+    return folder.parent
+
+
+def test_fashion_mnist_is_read_with_a_channel_and_a_warning_that_it_is_not_official(fashion_folder):
+    with pytest.warns(UserWarning, match="not official"):
+        data = datasets.load("fashion-mnist", "flat", data_dir=fashion_folder)
+    assert data.train_images.shape == (60_000, 28, 28, 1) and data.test_images.shape == (10_000, 28, 28, 1)
+    assert (data.test_images[257] == 1).all() and data.test_labels[:3].tolist() == [0, 1, 2]
+    assert data.class_names[8] == "Bag" and data.superclass_of is None
+
+
+def test_the_spec_holds_mean_and_deviation_of_the_training_pixels(fashion_folder):
+    with pytest.warns(UserWarning):
+        data = datasets.load("fashion-mnist", "flat", data_dir=fashion_folder)
+    spec = data.spec(weights=Path("w.h5"))
+    assert (spec.shape, spec.classes, spec.weights) == ((28, 28, 1), 10, Path("w.h5"))
+    values = np.arange(60_000) % 256
+    np.testing.assert_allclose((spec.mean[0], spec.std[0]), (values.mean(), values.std()), rtol=1e-12)
+
+
+def test_data_are_found_in_the_named_folder_then_in_keras_cache_then_in_debians(fashion_folder, nowhere, monkeypatch):
+    def source(data_dir=None):
+        with pytest.warns(UserWarning):
+            return datasets.load("fashion-mnist", "flat", data_dir=data_dir).source
+
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
+    assert source() == str(fashion_folder / "fashion-mnist")
+    (nowhere / "datasets").mkdir(parents=True)
+    (nowhere / "datasets" / "fashion-mnist").symlink_to(fashion_folder / "fashion-mnist")
+    assert source() == str(nowhere / "datasets" / "fashion-mnist")
+    monkeypatch.setenv("MLPROJECT_DATA", str(fashion_folder))
+    assert source() == str(fashion_folder / "fashion-mnist")
+    assert source(fashion_folder / "fashion-mnist") == str(fashion_folder / "fashion-mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train-labels-idx1-ubyte.gz", _idx((60_000,), 3)[:-20], "truncated or damaged"),
+        ("train-labels-idx1-ubyte.gz", b"no gzip", "truncated or damaged"),
+        ("t10k-labels-idx1-ubyte.gz", _idx((9_999,), 3), "holds only 10007 bytes unpacked; accepted: 10008"),
+        ("t10k-labels-idx1-ubyte.gz", _idx((10**6,), 3), "holds more than 10008 bytes"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(bytes(10_008)), "magic number 0x0000 and shape"),
+        ("t10k-labels-idx1-ubyte.gz", _idx((10_000,), 10), "holds label 10; accepted: 0 to 9"),
+        ("t10k-labels-idx1-ubyte.gz", _idx((10_000,), 0), r"holds 10000 records of class 0 \(T-shirt/top\)"),
+        ("t10k-images-idx3-ubyte.gz", _idx((10_000, 14, 56), 0), r"shape \(10000, 14, 56\); accepted: 0x0803"),
+        ("t10k-images-idx3-ubyte.gz", None, "lacks fashion-mnist/t10k-images-idx3-ubyte.gz"),
+    ],
+)
+def test_damaged_fashion_mnist_files_are_refused_by_name(fashion_folder, tmp_path, name, content, message):
+    for path in (fashion_folder / "fashion-mnist").iterdir():
+        if path.name != name:
+            (tmp_path / path.name).symlink_to(path)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        datasets.load("fashion-mnist", "flat", data_dir=tmp_path)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+# Names and folders
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mnist", "flat"), "unknown data set 'mnist'; accepted: cifar100, fashion-mnist"),
+        (("cifar100", "flat"), "unknown labels 'flat' of data set cifar100; accepted: coarse, fine"),
+        (("cifar100", "fine", "fake"), "unknown kind of data 'fake'; accepted: real, synthetic"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_list_of_accepted_ones(arguments, message):
+    with pytest.raises(UserError, match=message):
+        datasets.load(*arguments)
+
+
+def test_a_named_folder_that_is_missing_or_lacks_the_data_is_refused_though_the_data_are_elsewhere(
+    fashion_folder, nowhere, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
+    with pytest.raises(UserError, match=f"data_dir={tmp_path}/none is not a folder"):
+        datasets.load("fashion-mnist", "flat", data_dir=tmp_path / "none")
+    with pytest.raises(UserError, match=f"{tmp_path} lacks fashion-mnist/train-images-idx3-ubyte.gz"):
+        datasets.load("fashion-mnist", "flat", data_dir=tmp_path)
+    monkeypatch.setenv("MLPROJECT_DATA", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=f"MLPROJECT_DATA={tmp_path}/none is not a folder"):
+        datasets.load("fashion-mnist", "flat")
+
+
+# Downloads
+
+BODY = bytes(range(256)) * 8192  # 2 MiB
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """The address of a server: /whole/ sends BODY, /hang/ half of it and then waits, /cut/ half of it, /none/ a 404."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    done = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            what = self.path.split("/")[1]
+            self.send_response(404 if what == "none" else 200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY if what == "whole" else BODY[: len(BODY) // 2])
+            if what == "hang":
+                done.wait(60)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        done.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("what", "checksum", "reason"),
+    [("whole", "0" * 64, "hash does not match"), ("cut", SHA256, "got only"), ("none", SHA256, "Not Found")],
+)
+def test_a_failed_download_says_why_and_leaves_nothing(server, tmp_path, what, checksum, reason):
+    with pytest.raises(
+        UserError, match=f"cannot download {server}/{what}/data .*{reason}.*by hand into {tmp_path}"
+    ) as error:
+        files.download(f"{server}/{what}/data", checksum, tmp_path)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_loading_without_files_and_without_network_is_refused_in_one_line(nowhere, monkeypatch):
+    with socket.socket() as closed:  # bound but not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(fashion_mnist, "URL", f"http://127.0.0.1:{closed.getsockname()[1]}/")
+        folder = nowhere / "datasets" / "fashion-mnist"
+        message = rf"cannot download .*/train-images-idx3-ubyte.gz \(.*refused\); accepted: .* by hand into {folder}"
+        with pytest.raises(UserError, match=message):
+            datasets.load("fashion-mnist", "flat")
+
+
+def test_a_killed_download_leaves_nothing_that_looks_complete_and_the_next_one_clears_up(server, tmp_path):
+    code = "import sys; from mlproject.datasets import files; files.download(*sys.argv[1:3], files.Path(sys.argv[3]))"
+    arguments = [f"{server}/hang/data", SHA256, str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    try:
+        deadline = time.monotonic() + 60
+        while not any(part.stat().st_size for part in tmp_path.iterdir()):
+            assert process.poll() is None and time.monotonic() < deadline, "the download never began"
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    (part,) = tmp_path.iterdir()
+    assert part.name.endswith(".part")
+    os.utime(part, (0, 0))  # as if that was long ago
+    assert files.download(f"{server}/whole/data", SHA256, tmp_path).read_bytes() == BODY
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+# Synthetic data
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "shape"), [("cifar100", "fine", (32, 32, 3)), ("fashion-mnist", "flat", (28, 28, 1))]
+)
+def test_synthetic_data_have_the_real_shapes_and_equal_classes_and_say_what_they_are(name, labels, shape):
+    data = datasets.load(name, labels, kind="synthetic")
+    assert data.synthetic and data.source == "synthetic, seed 0"
+    assert data.train_images.shape[1:] == data.test_images.shape[1:] == shape
+    assert data.train_images.dtype == np.uint8 and data.train_labels.dtype == np.int64
+    for part in (data.train_labels, data.test_labels):
+        assert len(set(np.bincount(part, minlength=len(data.class_names)))) == 1
+    assert len(data.digest) <= 36 and len(data.test_digest) <= 36
+
+
+def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
+    one, same, other = (synthetic.make("fashion-mnist", seed) for seed in (3, 3, 4))
+    assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
+    assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"
+
+
+@pytest.mark.parametrize(("name", "labels"), [("cifar100", "fine"), ("cifar100", "coarse"), ("fashion-mnist", "flat")])
+def test_synthetic_classes_can_be_learnt_and_only_the_planted_ones_are_confused(name, labels):
+    data = datasets.load(name, labels, kind="synthetic")
+
+    def features(images):  # the means of blocks of 4 x 4 pixels
+        count, height, width, channels = images.shape
+        return images.reshape(count, height // 4, 4, width // 4, 4, channels).mean(axis=(2, 4)).reshape(count, -1)
+
+    model = LinearDiscriminantAnalysis(solver="lsqr").fit(features(data.train_images), data.train_labels)
+    predicted = model.predict(features(data.test_images))
+    wrong = Counter(
+        frozenset((data.class_names[a], data.class_names[b]))
+        for a, b in zip(data.test_labels, predicted, strict=True)
+        if a != b
+    )
+    planted = {frozenset(pair) for pair in synthetic.PLANTED[name]}
+    if labels == "coarse":
+        planted = {frozenset(("aquatic_mammals", "fish"))}
+    assert np.mean(predicted == data.test_labels) > 0.6
+    assert {pair for pair, _ in wrong.most_common(len(planted))} == planted
+
+
+# Splits and digests
+
+
+def test_a_split_is_stratified_sorted_and_depends_on_the_seed_alone():
+    data = datasets.load("cifar100", "fine", kind="synthetic")
+    train, validation = data.split(1)
+    assert train.dtype == validation.dtype == np.int64
+    assert sorted([*train, *validation]) == list(range(4000))
+    assert (np.diff(train) > 0).all() and (np.diff(validation) > 0).all()
+    assert np.bincount(data.train_labels[validation]).tolist() == [4] * 100
+    again, other = data.split(1)[1], data.split(2)[1]
+    assert (validation == again).all() and (validation != other).any()
+
+
+@pytest.mark.parametrize(("seed", "share"), [(-1, 0.1), (0, 1.5), (0, 0.001)])
+def test_a_split_that_cannot_be_made_is_refused(seed, share):
+    with pytest.raises(UserError, match=f"cannot split fashion-mnist with seed {seed} and validation share {share}"):
+        datasets.load("fashion-mnist", "flat", kind="synthetic").split(seed, share)
+
+
+# The real data
+
+
+@NEEDS_REAL_DATA
+@pytest.mark.filterwarnings("ignore:.*not the official archive")
+def test_the_real_sets_have_the_known_statistics():
+    data = datasets.load("cifar100", "fine")
+    spec = data.spec()
+    np.testing.assert_allclose(np.divide(spec.mean, 255), (0.50708, 0.48655, 0.44092), atol=1e-5)
+    np.testing.assert_allclose(np.divide(spec.std, 255), (0.26733, 0.25644, 0.27615), atol=1e-5)
+    spec = datasets.load("fashion-mnist", "flat").spec()
+    np.testing.assert_allclose((spec.mean[0] / 255, spec.std[0] / 255), (0.2860, 0.3530), atol=1e-4)

@@ -1,0 +1,160 @@
+"""The main job as a user runs it: `mlflow run` on synthetic data into a fresh SQLite store, then every model by its name."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import PROJECT
+
+from mlproject import tracking
+
+MODELS = [
+    "cifar100-coarse-cnn-synthetic",
+    "cifar100-fine-cnn-synthetic",
+    "fashion-mnist-cnn-synthetic",
+    "fashion-mnist-mlp-synthetic",
+    "fashion-mnist-vgg16-synthetic",
+]
+ARTIFACTS = [
+    "evaluation/predictions.npz",
+    "evaluation/per_class.csv",
+    "evaluation/history.csv",
+    "explain/layers.csv",
+    "plots/confusion.png",
+    "plots/examples.png",
+    "plots/learning_curves.png",
+    "plots/per_class.png",
+    "search/trials.csv",
+]
+LOAD_AND_PREDICT = """
+import json, sys
+import mlflow, numpy as np
+name = sys.argv[1]
+uri = f"models:/{name}@champion"
+keras_model, pyfunc = mlflow.keras.load_model(uri), mlflow.pyfunc.load_model(uri)
+shape = [dimension for dimension in keras_model.input_shape if dimension]
+images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
+first, second = keras_model.predict(images, verbose=0), np.asarray(pyfunc.predict(images))
+names = json.loads(pyfunc.metadata.metadata["class_names"])
+assert not any(module.split(".")[0] == "mlproject" for module in sys.modules)
+print(json.dumps({
+    "shape": first.shape, "sums": first.sum(axis=1).tolist(), "same": bool(np.allclose(first, second)),
+    "names": len(names), "dtype": str(first.dtype),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project's own files, as a clone would have them."""
+    folder = tmp_path_factory.mktemp("clone") / "mlproject"
+    folder.mkdir()
+    for name in ("MLproject", "conda.yaml", "pyproject.toml"):
+        shutil.copy(PROJECT / name, folder)
+    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def mlflow_run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """`mlflow run . --env-manager local ...` in the project's folder."""
+    programs = Path(sys.executable).parent
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return subprocess.run(
+        [programs / "mlflow", "run", ".", "--env-manager", "local", *arguments],
+        cwd=project,
+        env=inherited | {"PATH": f"{programs}:{os.environ['PATH']}"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(project):
+    """The project after `mlflow run . -P data=synthetic` with a budget of seconds, the store selected for this process."""
+    done = mlflow_run(project, "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=2")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
+    yield project, done
+    mlflow.set_tracking_uri(before)
+
+
+def test_all_experiments_are_registered_with_what_the_report_needs(tuned):
+    models = {model.name: model for model in tracking.final_models()}
+    assert sorted(models) == MODELS
+    for model in models.values():
+        assert all(model.artifact(path) for path in ARTIFACTS)
+        assert {"comparison", "dataset.digest", "test.digest", "git.commit", "labels"} <= model.tags.keys()
+        assert model.tags["data"] == "synthetic"
+        assert 0 <= model.metrics["test_accuracy"] <= 1 and model.metrics["search_seconds"] > 0
+    fine, coarse = models["cifar100-fine-cnn-synthetic"], models["cifar100-coarse-cnn-synthetic"]
+    assert fine.tags["test.digest"] == coarse.tags["test.digest"]
+    assert {"test_coarse_accuracy_argmax", "test_coarse_accuracy_sum"} <= fine.metrics.keys()
+
+
+def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert not (runs["status"] != "FINISHED").any()
+    parents = runs[runs["tags.role"] == "search"]
+    assert len(parents) == 5
+    for _, parent in parents.iterrows():
+        children = runs[runs["tags.mlflow.parentRunId"] == parent["run_id"]]
+        assert sorted(children["tags.role"]) == ["final", *["trial"] * (len(children) - 1)] and 2 <= len(children) <= 3
+        assert set(children["experiment_id"]) == {parent["experiment_id"]}
+        assert "Asked" in parent["tags.mlflow.note.content"] and "Came out" in parent["tags.mlflow.note.content"]
+        assert len(mlflow.get_run(parent["run_id"]).inputs.dataset_inputs) == 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fresh_process_loads_the_model_by_name(tuned, name, tmp_path):
+    project, _ = tuned
+    uri = f"sqlite:///{project}/mlflow.db"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_PREDICT, name], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["same"] and answer["dtype"] == "float32" and answer["names"] == answer["shape"][1]
+    assert answer["sums"] == pytest.approx([1] * 4, abs=1e-4)
+
+
+def test_the_report_is_written_and_kept(tuned):
+    project, done = tuned
+    page = (project / "reports" / "index.html").read_text()
+    assert "synthetic" in page and "coarse-vs-fine" in page and "fashion-mnist-vgg16" in page
+    runs = mlflow.search_runs(experiment_names=["reports"])
+    artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
+    assert "report/index.html" in artifacts
+    assert "mlflow ui" in done.stdout + done.stderr
+
+
+def test_the_vgg16_is_tracked_in_both_stages(tuned):
+    (model,) = [model for model in tracking.final_models() if model.tags["experiment"] == "fashion-mnist-vgg16"]
+    stages = {name.rsplit("_", 1)[0] for name in model.params if name.endswith("_epochs")}
+    assert stages == {"feature-extraction", "fine-tuning"}
+
+
+def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned):
+    project, _ = tuned
+    name = "fashion-mnist-mlp-synthetic"
+    done = mlflow_run(
+        project, "-e", "tune", "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=1",
+        "-P", "experiment=fashion-mnist-mlp", "-P", "seed=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    registered = mlflow.MlflowClient().get_registered_model(name)
+    versions = {alias: int(version) for alias, version in registered.aliases.items()}
+    accuracies = {
+        int(version.version): mlflow.get_run(version.run_id).data.metrics["val_accuracy"]
+        for version in mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
+    }
+    assert sorted(accuracies) == [1, 2]
+    assert versions["champion"] == (2 if accuracies[2] > accuracies[1] else 1)
+    assert versions["champion"] == 2 or versions["challenger"] == 2

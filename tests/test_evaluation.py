@@ -1,0 +1,172 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import log_loss
+
+from mlproject import evaluation
+from mlproject.errors import UserError
+
+
+def softmax_of_noise(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(classes, size=images)
+    scores = random.normal(size=(images, classes))
+    scores[np.arange(images), labels] += 1.5
+    shares = np.exp(scores)
+    return labels, shares / shares.sum(axis=1, keepdims=True)
+
+
+def correctness(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    correct_a = np.repeat([True, True, False, False], [both, only_a, only_b, neither])
+    correct_b = np.repeat([True, False, True, False], [both, only_a, only_b, neither])
+    return correct_a, correct_b
+
+
+def test_summary_of_a_table_worked_out_by_hand():
+    metrics = evaluation.summary(np.array([0, 1, 1]), np.array([[0.5, 0.5, 0.0], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]]))
+    assert metrics["test_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["test_loss"] == pytest.approx((math.log(2) + math.log(2) + math.log(1e7)) / 3)
+    assert "test_top5_accuracy" not in metrics
+
+
+def test_summary_agrees_with_scikit_learn_and_with_sorting():
+    labels, probabilities = softmax_of_noise(300, 20)
+    metrics = evaluation.summary(labels, probabilities)
+    five_likeliest = np.argsort(-probabilities, axis=1)[:, :5]
+    assert metrics["test_loss"] == pytest.approx(log_loss(labels, probabilities, labels=range(20)))
+    assert metrics["test_top5_accuracy"] == pytest.approx((five_likeliest == labels[:, None]).any(axis=1).mean())
+
+
+def test_half_precision_costs_next_to_nothing():
+    labels, probabilities = softmax_of_noise(2000, 100)
+    exact = evaluation.summary(labels, probabilities)
+    stored = evaluation.summary(labels, probabilities.astype(np.float16))
+    assert stored["test_loss"] == pytest.approx(exact["test_loss"], rel=1e-4)
+    # A common factor, here one that float16 can't hold without rounding, is divided out again.
+    scaled = evaluation.summary(labels, (0.9 * probabilities).astype(np.float16))
+    assert scaled["test_loss"] == pytest.approx(exact["test_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("hits", "images"), [(750, 1000), (0, 40), (40, 40), (1, 1)])
+def test_interval_is_wilsons(hits, images):
+    z, share = 1.959964, hits / images
+    centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    low, high = evaluation.interval(np.arange(images) < hits)
+    assert (low, high) == pytest.approx((centre - half, centre + half), abs=1e-6)
+    assert 0 <= low <= share <= high <= 1
+
+
+def test_per_class_of_a_table_worked_out_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    predictions = np.array([0, 0, 1, 1, 0, 1])
+    table = evaluation.per_class(labels, predictions, ["cup", "bowl", "ray"], ["dishes", "dishes", "fish"])
+    expected = pd.DataFrame(
+        {
+            "class": ["cup", "bowl", "ray"],
+            "superclass": ["dishes", "dishes", "fish"],
+            "precision": [2 / 3, 1 / 3, 0.0],
+            "recall": [2 / 3, 1 / 2, 0.0],
+            "f1": [2 / 3, 2 / 5, 0.0],
+            "support": [3, 2, 1],
+        }
+    )
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_per_class_lists_classes_that_never_occur():
+    table = evaluation.per_class(np.array([1, 1]), np.array([1, 1]), ["a", "b", "c"])
+    assert table["support"].tolist() == [0, 2, 0]
+    assert table["f1"].tolist() == [0, 1, 0]
+    assert table["superclass"].tolist() == ["", "", ""]
+
+
+def test_many_unlikely_classes_can_outweigh_the_likeliest():
+    probabilities = np.array([[0.4, 0.3, 0.3], [0.2, 0.7, 0.1]], dtype=np.float16)
+    superclass_of = np.array([0, 1, 1])
+    assert evaluation.generalise_argmax(probabilities, superclass_of).tolist() == [0, 1]
+    sums = evaluation.generalise_sum(probabilities, superclass_of)
+    assert sums.argmax(axis=1).tolist() == [1, 1]
+    np.testing.assert_allclose(sums, [[0.4, 0.6], [0.2, 0.8]], atol=1e-3)
+
+
+def test_generalising_a_hundred_classes():
+    _, probabilities = softmax_of_noise(50, 100)
+    superclass_of = np.random.default_rng(1).permutation(np.repeat(np.arange(20), 5))
+    sums = evaluation.generalise_sum(probabilities, superclass_of)
+    by_pandas = pd.DataFrame(probabilities.T).groupby(superclass_of).sum().to_numpy().T
+    np.testing.assert_allclose(sums, by_pandas)
+    predicted = evaluation.generalise_argmax(probabilities, superclass_of)
+    assert predicted.tolist() == [superclass_of[row.argmax()] for row in probabilities]
+    assert predicted.dtype == np.int64
+
+
+def test_mcnemars_p_is_the_sum_of_both_tails():
+    result = evaluation.paired_difference(*correctness(both=20, only_a=7, only_b=2, neither=5))
+    tail = sum(math.comb(9, k) for k in (0, 1, 2)) / 2**9
+    assert result["p"] == pytest.approx(2 * tail)
+    assert result["difference"] == pytest.approx(5 / 34)
+
+
+def test_swapping_the_models_flips_the_signs():
+    correct_a, correct_b = correctness(both=60, only_a=15, only_b=6, neither=19)
+    one, other = evaluation.paired_difference(correct_a, correct_b), evaluation.paired_difference(correct_b, correct_a)
+    assert one["p"] == pytest.approx(other["p"])
+    flipped = (-other["difference"], -other["high"], -other["low"])
+    assert (one["difference"], one["low"], one["high"]) == pytest.approx(flipped)
+
+
+def test_models_that_never_differ():
+    result = evaluation.paired_difference(*correctness(both=80, only_a=0, only_b=0, neither=20))
+    assert result["difference"] == 0
+    assert result["p"] == 1
+    # Half an observation in each discordant cell, of two more in all: a variance of 1 / 102 squared.
+    assert (result["low"], result["high"]) == pytest.approx((-1.959964 / 102, 1.959964 / 102))
+
+
+def test_the_paired_interval_agrees_with_a_bootstrap():
+    correct_a, correct_b = correctness(both=1300, only_a=260, only_b=180, neither=260)
+    result = evaluation.paired_difference(correct_a, correct_b)
+    differences = correct_a.astype(float) - correct_b
+    bootstrap = stats.bootstrap((differences,), np.mean, n_resamples=3000, batch=200, rng=0).confidence_interval
+    assert (result["low"], result["high"]) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.002)
+
+
+def test_the_paired_interval_holds_the_truth_19_times_in_20():
+    random, shares = np.random.default_rng(0), (0.6, 0.12, 0.06, 0.22)
+    tables = random.multinomial(60, shares, size=1500)
+    results = [evaluation.paired_difference(*correctness(*table)) for table in tables]
+    held = np.mean([result["low"] <= shares[1] - shares[2] <= result["high"] for result in results])
+    assert 0.935 <= held <= 0.975
+
+
+GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: evaluation.summary(np.array([0, 2]), GOOD), "labels: 2"),
+        (lambda: evaluation.summary(np.array([0, -1]), GOOD), "labels: -1"),
+        (lambda: evaluation.summary(np.array([0.0, 1.0]), GOOD), "labels: float64"),
+        (lambda: evaluation.summary(np.array([0]), GOOD), "1 of them for 2 probabilities"),
+        (lambda: evaluation.summary(np.array([0, 1]), GOOD * [[1], [np.nan]]), "not a number"),
+        (lambda: evaluation.summary(np.array([0, 1]), GOOD - 0.2), "negative"),
+        (lambda: evaluation.summary(np.array([], dtype=int), np.empty((0, 2))), r"shape \(0, 2\)"),
+        (lambda: evaluation.interval(np.array([], dtype=bool)), "correct"),
+        (lambda: evaluation.interval(np.array([0.5])), "correct: float64"),
+        (lambda: evaluation.per_class(np.array([0]), np.array([3]), ["a", "b"]), "predictions: 3"),
+        (lambda: evaluation.per_class(np.array([0]), np.array([1]), ["a", "b"], ["s"]), "superclasses"),
+        (lambda: evaluation.generalise_argmax(GOOD, np.array([0, 0, 1])), "superclass_of"),
+        (lambda: evaluation.generalise_sum(GOOD, np.array([0])), "superclass_of"),
+        (lambda: evaluation.paired_difference(np.array([True]), np.array([True, False])), "correct_a: 1"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(call, named):
+    with pytest.raises(UserError, match=named) as error:
+        call()
+    assert "accepted" in str(error.value)
+    assert "\n" not in str(error.value)

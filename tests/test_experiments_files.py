@@ -1,0 +1,118 @@
+"""The experiment files: what they declare fits together, builds at its real shape, loads anywhere, can be trained."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from mlproject import experiment as experiments
+from mlproject.datasets import Spec, load
+from mlproject.features import FeatureCache
+from mlproject.training import Length, fit
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
+SPECS = {
+    "coarse": Spec((32, 32, 3), 20, mean=(129.0, 124.0, 112.0), std=(68.0, 65.0, 70.0)),
+    "fine": Spec((32, 32, 3), 100, mean=(129.0, 124.0, 112.0), std=(68.0, 65.0, 70.0)),
+    "flat": Spec((28, 28, 1), 10, mean=(73.0,), std=(90.0,)),
+}
+# The coarse and the fine one share their network, so one of the pair is built.
+DISTINCT = [name for name in EXPERIMENTS if name != "cifar100-coarse-cnn"]
+
+
+def declared(experiment):
+    """The hyperparameters that an experiment declares, at their default values."""
+    hp = keras_tuner.HyperParameters()
+    model, recipe = experiment.build(hp, SPECS[experiment.labels]), experiment.recipe(hp)
+    return hp, model, recipe
+
+
+def best(experiment):
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(experiment.best)
+    return experiment.build(hp, SPECS[experiment.labels]), experiment.recipe(hp)
+
+
+def some_images(spec, n=3):
+    return np.random.default_rng(0).integers(0, 256, (n, *spec.shape), dtype=np.uint8)
+
+
+def accepts(parameter, value):
+    """Whether a Keras Tuner hyperparameter can take this value, by its class's own attributes."""
+    if isinstance(parameter, keras_tuner.engine.hyperparameters.Choice):
+        return value in parameter.values
+    if isinstance(parameter, keras_tuner.engine.hyperparameters.Boolean):
+        return isinstance(value, bool)
+    steps = (value - parameter.min_value) / parameter.step if parameter.step and parameter.sampling == "linear" else 0.0
+    return parameter.min_value <= value <= parameter.max_value and abs(steps - round(steps)) < 1e-6
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_best_values_are_points_of_the_declared_space(name):
+    experiment = EXPERIMENTS[name]
+    hp, _, _ = declared(experiment)
+    space = {parameter.name: parameter for parameter in hp.space}
+    assert sorted(space) == sorted(experiment.best)
+    assert [key for key, value in experiment.best.items() if not accepts(space[key], value)] == []
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("values", ["default", "best"])
+def test_network_gives_probabilities_for_raw_images(name, values):
+    experiment = EXPERIMENTS[name]
+    spec = SPECS[experiment.labels]
+    model = declared(experiment)[1] if values == "default" else best(experiment)[0]
+    assert (model.input.dtype, model.output.dtype) == ("uint8", "float32")
+    probabilities = model.predict_on_batch(some_images(spec))
+    assert probabilities.shape == (3, spec.classes)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_saved_network_needs_nothing_of_ours(name, tmp_path):
+    model, _ = best(EXPERIMENTS[name])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    images = some_images(SPECS[EXPERIMENTS[name].labels])
+    np.testing.assert_allclose(loaded.predict_on_batch(images), model.predict_on_batch(images), atol=1e-5)
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+
+
+def test_coarse_and_fine_are_a_fair_pair():
+    coarse, fine = EXPERIMENTS["cifar100-coarse-cnn"], EXPERIMENTS["cifar100-fine-cnn"]
+    assert (coarse.build, coarse.recipe, coarse.best) == (fine.build, fine.recipe, fine.best)
+    assert coarse.comparison == fine.comparison
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_every_stage_trains_the_network(name, tmp_path):
+    experiment = EXPERIMENTS[name]
+    data = load(experiment.dataset, experiment.labels, "synthetic")
+    few = replace(data, train_images=data.train_images[:32], train_labels=data.train_labels[:32])
+    model, recipe = best(experiment)
+    output = model.get_layer("probabilities")
+    before = output.get_weights()[0]
+    plan = {stage.name: Length(1, 2) for stage in recipe.stages}
+    done = fit(model, recipe, plan, few, np.arange(32), None, features=FeatureCache(tmp_path, few), seed=1)
+    assert list(done.history["stage"]) == [stage.name for stage in recipe.stages]
+    assert np.isfinite(done.history["loss"]).all()
+    assert not np.array_equal(before, output.get_weights()[0])
+
+
+def test_vgg16_uses_the_weights_it_is_given(tmp_path):
+    source = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+    source.save_weights(tmp_path / "vgg16.weights.h5")
+    spec = Spec((28, 28, 1), 10, mean=(73.0,), std=(90.0,), weights=tmp_path / "vgg16.weights.h5")
+    experiment = EXPERIMENTS["fashion-mnist-vgg16"]
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(experiment.best)
+    model = experiment.build(hp, spec)
+    images = some_images(spec)
+    padded = np.pad(images.astype("float32"), ((0, 0), (2, 2), (2, 2), (0, 0))).repeat(3, axis=-1)
+    expected = source.predict_on_batch(keras.applications.vgg16.preprocess_input(padded))
+    ours = keras.Model(model.input, model.get_layer("block5_pool").output).predict_on_batch(images)
+    np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())

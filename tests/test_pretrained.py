@@ -1,0 +1,96 @@
+"""Finding and checking pretrained weights; the files are real ones, written here by Keras."""
+
+import os
+import pickle
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from mlproject import pretrained
+from mlproject.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def fitting(tmp_path_factory):
+    """A folder with a file of (random) weights of the VGG16 base, under the name that is looked for."""
+    folder = tmp_path_factory.mktemp("weights")
+    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+    base.save_weights(folder / "vgg16_imagenet_notop.weights.h5")
+    return folder / "vgg16_imagenet_notop.weights.h5"
+
+
+def test_none_means_no_file():
+    assert pretrained.find("none", None) is None
+
+
+def test_imagenet_weights_are_found_in_the_named_folder_else_in_keras_cache(fitting, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLPROJECT_DATA", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert pretrained.find("imagenet", fitting.parent) == fitting
+    (tmp_path / "models").mkdir()
+    cached = tmp_path / "models" / "vgg16_imagenet_notop.weights.h5"
+    cached.symlink_to(fitting)
+    assert pretrained.find("imagenet") == cached
+    assert pretrained.find("imagenet", tmp_path) == cached  # a data folder need not hold weights
+    monkeypatch.setenv("MLPROJECT_DATA", str(fitting.parent))
+    assert pretrained.find("imagenet") == fitting
+
+
+def test_a_path_is_taken_as_it_is(fitting):
+    assert pretrained.find(str(fitting)) == fitting
+
+
+@pytest.mark.parametrize("weights", ["imagnet", "/nowhere/vgg.h5"])
+def test_what_is_neither_a_word_nor_a_file_is_refused(weights):
+    with pytest.raises(UserError, match=f"weights={weights} is no file; accepted: imagenet, none, or the path"):
+        pretrained.find(weights)
+
+
+def test_a_missing_data_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="data_dir=.* is not a folder"):
+        pretrained.find("imagenet", tmp_path / "none")
+
+
+class _Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+@pytest.mark.parametrize("name", ["vgg.h5", "vgg.weights.h5", "vgg.pkl"])
+def test_a_pickle_is_refused_without_being_run(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(UserError, match=f"{name} is not HDF5"):
+        pretrained.find(name)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(fitting, tmp_path):
+    small = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(64, 3), keras.layers.Conv2D(64, 3)])
+    small.save_weights(tmp_path / "small.weights.h5")
+    with h5py.File(tmp_path / "empty.h5", "w"):
+        pass
+    (tmp_path / "truncated.weights.h5").write_bytes(fitting.read_bytes()[:1_000_000])
+    for name in ("small.weights.h5", "empty.h5", "truncated.weights.h5"):
+        with pytest.raises(UserError, match=f"{name} does not fit VGG16 without its top") as error:
+            pretrained.find(str(tmp_path / name))
+        assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_the_digest_tells_files_apart(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (pretrained.digest(tmp_path / name) for name in "abc")
+    assert a == b != c and len(a) == 32
+
+
+@pytest.mark.skipif(not os.environ.get("MLPROJECT_DATA"), reason="set MLPROJECT_DATA to a folder with the real weights")
+def test_the_real_weights_recognise_edges_and_colours():
+    """ImageNet's first kernels are far from random initialisation: their mean size is .16 and not .05."""
+    path = pretrained.find("imagenet")
+    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+    base.load_weights(path)
+    kernel = np.asarray(base.get_layer("block1_conv1").kernel)
+    assert 0.15 < np.abs(kernel).mean() < 0.2

@@ -1,0 +1,85 @@
+"""The search, on the real Keras Tuner and a real store: trials become runs, failures don't end it, budgets do."""
+
+import dataclasses
+import time
+
+import mlflow
+import pytest
+from conftest import TINY, tiny_build
+
+from mlproject import tracking
+from mlproject.search import TUNERS, SearchFailedError, search
+from mlproject.training import Recipe, Stage
+
+
+def run_search(task, tuner="random", seconds=600, max_trials=3):
+    with tracking.run("search", {"role": "search"}) as parent:
+        found = search(task, tuner, time.monotonic() + seconds, max_trials)
+    runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
+    return found, runs
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, store):
+    found, runs = run_search(make_task(), tuner, max_trials=4)
+    assert len(runs) == len(found.trials) == 4
+    assert list(runs["tags.mlflow.runName"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
+    assert set(runs["status"]) == {"FINISHED"}
+    assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
+    assert found.val_accuracy == runs["metrics.val_accuracy"].max()
+    steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
+    assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
+
+
+def test_no_point_is_tried_twice(make_task, store):
+    def build(hp, spec):
+        hp.Choice("only", ["a", "b"])
+        hp.Choice("width", [4, 8])
+        return tiny_build(hp, spec)
+
+    def recipe(hp):
+        return Recipe((Stage("training", 2e-3, max_epochs=1),), 64, "adamw")
+
+    grid = dataclasses.replace(TINY, build=build, recipe=recipe, best={"width": 8, "only": "a"})
+    found, _ = run_search(make_task(grid), "bayesian", max_trials=7)
+    assert len(found.trials) == 4  # all there are
+    assert not found.trials.duplicated(["width", "only"]).any()
+
+
+def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_task, store):
+    def build(hp, spec):
+        if hp.Int("width", 4, 16) != 8:
+            raise MemoryError("too wide")
+        return tiny_build(hp, spec)
+
+    fragile = dataclasses.replace(TINY, build=build)
+    found, runs = run_search(make_task(fragile))
+    assert list(found.trials["status"]) == ["completed", "failed", "failed"]
+    failed = runs[runs["status"] == "FAILED"]
+    assert len(failed) == 2 and set(failed["tags.failure"]) == {"MemoryError: too wide"}
+
+
+def test_a_diverging_trial_is_failed(make_task, store):
+    def recipe(hp):
+        rate = hp.Float("learning_rate", 1e29, 1e30)
+        return Recipe((Stage("training", rate, max_epochs=1),), 64, "adamw")
+
+    fast = dataclasses.replace(TINY, recipe=recipe)
+    found, runs = run_search(make_task(fast))
+    assert list(found.trials["status"]) == ["completed", "failed", "failed"]
+    assert runs["tags.failure"].dropna().str.startswith("DivergedError: the loss became").all()
+
+
+def test_a_search_without_a_completed_trial_is_an_error_that_names_the_reason(make_task, store):
+    def build(hp, spec):
+        raise ValueError("no such network")
+
+    with pytest.raises(SearchFailedError, match="tiny.*no such network"):
+        run_search(make_task(dataclasses.replace(TINY, build=build)))
+
+
+def test_the_budget_ends_the_search(make_task, store):
+    began = time.monotonic()
+    found, _ = run_search(make_task(), seconds=15, max_trials=None)
+    assert len(found.trials) >= 1
+    assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials

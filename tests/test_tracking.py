@@ -1,0 +1,80 @@
+"""Runs, the registry and the champion rule, on a real SQLite store."""
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+
+from mlproject import tracking
+from mlproject.errors import UserError
+
+
+def register(name="m", val_accuracy=0.5, digest="d"):
+    """A version of a two-class model with this validation accuracy."""
+    images = keras.Input((4, 4, 1), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
+    with tracking.run("final", {"role": "final"}):
+        tracking.log_metrics({"val_accuracy": val_accuracy})
+        example = np.zeros((2, 4, 4, 1), np.uint8)
+        tags = {"experiment": name, "dataset.digest": digest}
+        version = tracking.register(model, name, ["<b>left</b>", "right"], example, tags)
+    return version, tracking.promote(name, version)
+
+
+def test_only_a_higher_validation_accuracy_takes_the_champion_alias(store):
+    assert register(val_accuracy=0.5) == (1, "champion")
+    assert register(val_accuracy=0.5) == (2, "challenger")
+    assert register(val_accuracy=0.4) == (3, "challenger")
+    assert register(val_accuracy=0.6) == (4, "champion")
+    (model,) = tracking.final_models()
+    assert (model.name, model.version, model.metrics["val_accuracy"]) == ("m", 4, 0.6)
+
+
+def test_accuracies_on_other_data_do_not_count(store):
+    register(val_accuracy=0.5, digest="one")
+    assert register(val_accuracy=0.9, digest="two") == (2, "challenger")
+
+
+def test_final_models_are_ours_and_only_ours(store):
+    register("ours")
+    mlflow.MlflowClient().create_registered_model("somebody else's")
+    assert [model.name for model in tracking.final_models()] == ["ours"]
+
+
+def test_an_exception_fails_the_run_and_an_interruption_kills_it(store):
+    with pytest.raises(ValueError), tracking.run("fails", {}) as failed:
+        raise ValueError("what happened\nmore")
+    with pytest.raises(KeyboardInterrupt), tracking.run("stops", {}) as killed:
+        raise KeyboardInterrupt
+    runs = [mlflow.get_run(run_id) for run_id in (failed, killed)]
+    assert [run.info.status for run in runs] == ["FAILED", "KILLED"]
+    assert runs[0].data.tags["failure"] == "ValueError: what happened"
+
+
+def test_artifacts_come_back_or_are_none(store):
+    version, _ = register()
+    (model,) = tracking.final_models()
+    assert model.artifact("plots/none.png") is None and model.artifact("none.csv") is None
+    client = mlflow.MlflowClient()
+    client.log_text(model.run_id, "a,b\n1,2\n", "tables/one.csv")
+    assert model.artifact("tables/one.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_the_project_run_is_annotated_and_not_resumed(store, monkeypatch):
+    with mlflow.start_run() as outer:
+        pass
+    monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
+    project = tracking.connect()
+    project.annotate("what came out")
+    with tracking.run("search", {}) as inner:
+        assert inner != outer.info.run_id
+    assert mlflow.get_run(outer.info.run_id).data.tags["mlflow.note.content"] == "what came out"
+
+
+def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    path.write_text("this is no database, but text that is long enough to be taken for one" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    with pytest.raises(UserError, match="mlflow.db.*accepted"):
+        tracking.connect()

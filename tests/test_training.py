@@ -1,0 +1,79 @@
+"""The fit: plans, stages, schedule, augmentation, divergence, deadline."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+from conftest import TINY, tiny_staged_recipe
+
+from mlproject.training import DivergedError, Length, Recipe, Stage, WarmupLinearDecay, fit, lengths
+
+TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
+
+
+def run_fit(task, plan, **options):
+    model, recipe = task.network(task.experiment.best)
+    before = [weight.copy() for weight in model.get_weights()]
+    result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=0, **options)
+    return model, before, result
+
+
+def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():
+    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 50.0}, seconds=100, images=500)
+    assert plan["first"] == Length(2, 50)  # 25 s would be 5 epochs; capped at 2, which take 10 s
+    assert plan["second"] == Length(9, 50)  # the other 90 s at 50 images/s
+
+
+def test_lengths_give_an_epoch_shorter_than_a_pass_when_seconds_are_few():
+    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000, min_epochs=2)
+    assert plan["first"] == Length(2, 5)
+    assert plan["second"] == Length(2, 15)
+
+
+def test_lengths_without_any_time_still_train_a_step():
+    plan = lengths(TWO_STAGES, {"first": 1.0, "second": 1.0}, seconds=-3, images=100)
+    assert plan == {"first": Length(1, 1), "second": Length(1, 1)}
+
+
+def test_schedule_rises_to_its_peak_and_falls_to_zero():
+    schedule = WarmupLinearDecay(peak=2.0, steps=100, warmup=0.2)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates.argmax() in (19, 20) and rates.max() == pytest.approx(2.0, rel=0.05)
+    assert rates[0] < 0.1 and rates[99] < 0.05 and rates[100] == 0
+    assert np.all(np.diff(rates[:20]) > 0) and np.all(np.diff(rates[20:]) < 0)
+
+
+def test_fit_learns_and_reports_every_epoch(make_task):
+    seen = []
+    _, _, result = run_fit(make_task(), {"training": Length(3, 40)}, on_epoch=lambda epoch, row: seen.append(epoch))
+    assert seen == [1, 2, 3] == list(result.history["epoch"])
+    assert result.history["val_accuracy"].iloc[-1] > 0.5  # chance is 0.1
+    assert result.speeds["training"] > 0 and not result.truncated
+
+
+def test_stages_train_only_what_lies_behind_their_cut(make_task):
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    model, before, result = run_fit(task, {"feature-extraction": Length(2, 30), "fine-tuning": Length(2, 30)})
+    changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, False, True, True, True, True]  # "low" stays; "high" and the head learn
+    assert list(result.history["stage"]) == ["feature-extraction"] * 2 + ["fine-tuning"] * 2
+    assert list(result.history["epoch"]) == [1, 2, 3, 4]
+    assert set(result.speeds) == {"feature-extraction", "fine-tuning"}
+
+
+def test_a_loss_that_is_no_number_is_an_error(make_task):
+    task = make_task(dataclasses.replace(TINY, best=TINY.best | {"learning_rate": 1e30}))
+    with pytest.raises(DivergedError, match="the loss became"):
+        run_fit(task, {"training": Length(2, 20)})
+
+
+def test_deadline_ends_the_fit_after_the_epoch_under_way(make_task):
+    _, _, result = run_fit(make_task(), {"training": Length(50, 5)}, deadline=time.monotonic())
+    assert result.truncated and len(result.history) == 1
+
+
+def test_the_same_seed_gives_the_same_start(make_task):
+    task = make_task()
+    first, second = (task.network(TINY.best)[0].get_weights() for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
