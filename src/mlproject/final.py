@@ -78,8 +78,8 @@ def weights_params(task: Task) -> dict[str, str]:
 def log_inputs(data: Dataset) -> None:
     """Log the training and the test set as inputs of the active run."""
     name = f"{data.name}-{data.labels}"
-    tracking.log_dataset(name, data.digest, data.source, data.train_images, data.train_labels, "training")
-    tracking.log_dataset(name, data.digest, data.source, data.test_images, data.test_labels, "testing")
+    tracking.log_dataset(f"{name}-train", data.digest, data.source, data.train_images, data.train_labels, "training")
+    tracking.log_dataset(f"{name}-test", data.test_digest, data.source, data.test_images, data.test_labels, "testing")
 
 
 def _refit(
