@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from conftest import TINY, tiny_staged_recipe
 
-from mlproject.training import DivergedError, Length, Recipe, Stage, WarmupLinearDecay, fit, lengths
+from mlproject.training import (
+    DivergedError,
+    Length,
+    Recipe,
+    Stage,
+    WarmupLinearDecay,
+    fit,
+    lengths,
+    multiply_adds,
+)
 
 TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
 
@@ -77,3 +86,10 @@ def test_the_same_seed_gives_the_same_start(make_task):
     task = make_task()
     first, second = (task.network(TINY.best)[0].get_weights() for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    work = multiply_adds(*task.network(TINY.best))
+    high, dense = 9 * 8 * 16 * 6 * 6, 16 * 6 * 6 * 10  # 28 -> 13 -> 6 pixels
+    assert work == {"feature-extraction": dense, "fine-tuning": high + dense}

@@ -20,7 +20,7 @@ from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
-from mlproject.training import Fit, Length, Recipe, fit, lengths, measure
+from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, multiply_adds
 
 OBJECTIVE = "val_accuracy"
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
@@ -77,28 +77,45 @@ class SearchFailedError(UserError):
 def search(task: Task, tuner: str, deadline: float, max_trials: int | None) -> Found:
     """Run trials for SEARCH_SHARE of the time left until `deadline` (`time.monotonic()` seconds), or `max_trials` of them.
 
-    `tuner` is a key of TUNERS; the first trial has the best-known hyperparameters. All trials of full length train on the
-    same number of images, planned from the speed measured on the best-known network. Raises SearchFailedError, with the
-    commonest reason, when no trial is completed.
+    `tuner` is a key of TUNERS; the first trial has the best-known hyperparameters. All trials of full length are planned to
+    take the same time, from the speed measured on the best-known network and the multiply-adds of each. Raises
+    SearchFailedError, with the commonest reason, when no trial is completed.
     """
     began = time.monotonic()
     # Frozen features are computed here too. They serve search and final fit alike, so only the time after is shared out.
-    speeds = _measured(task)
+    pace = _Pace.measured(task)
     seconds = SEARCH_SHARE * max(deadline - time.monotonic(), 1.0)
     with tempfile.TemporaryDirectory() as folder:
-        running = _Tuner(task, tuner, speeds, seconds, max_trials, folder)
+        running = _Tuner(task, tuner, pace, seconds, max_trials, folder)
         running.search()
         return running.found(time.monotonic() - began)
 
 
-def _measured(task: Task) -> dict[str, float]:
-    try:
-        return measure(*task.network(task.experiment.best), task.data, task.train, task.features)
-    except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SearchFailedError(
-            f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {reason}"
-        ) from error
+@dataclass(frozen=True)
+class _Pace:
+    """How fast the best-known network trains in each stage (images per second), and the multiply-adds behind that."""
+
+    speeds: dict[str, float]
+    work: dict[str, int]
+
+    @classmethod
+    def measured(cls, task: Task):
+        try:
+            model, recipe = task.network(task.experiment.best)
+            work = multiply_adds(model, recipe)
+            return cls(measure(model, recipe, task.data, task.train, task.features), work)
+        except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise SearchFailedError(
+                f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {reason}"
+            ) from error
+
+    def of(self, model: keras.Model, recipe: Recipe) -> dict[str, float]:
+        """The speed another network should have: the final fit has minutes, so a bigger one must do with fewer steps."""
+        return {
+            stage: self.speeds[stage] * self.work[stage] / max(work, 1)
+            for stage, work in multiply_adds(model, recipe).items()
+        }
 
 
 class _BestKnownFirst:
@@ -180,8 +197,8 @@ class _Record:
 class _Tuner(keras_tuner.Tuner):
     """Keras Tuner with its `run_trial` replaced as a whole: a nested run, our fit, the budget."""
 
-    def __init__(self, task: Task, tuner: str, speeds: dict, seconds: float, max_trials: int | None, folder: str):
-        self.task, self.speeds, self.max_trials = task, speeds, max_trials
+    def __init__(self, task: Task, tuner: str, pace: _Pace, seconds: float, max_trials: int | None, folder: str):
+        self.task, self.pace, self.max_trials = task, pace, max_trials
         self.trial_seconds = seconds / (max_trials or PLANNED_TRIALS)
         self.deadline = time.monotonic() + seconds
         self.records: list[_Record] = []
@@ -237,7 +254,7 @@ class _Tuner(keras_tuner.Tuner):
         tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
         model, recipe = task.network(record.values)
         seconds = TRAINING_SHARE * rung * self.trial_seconds
-        plan = lengths(recipe, self.speeds, seconds, len(task.train), MIN_EPOCHS)
+        plan = lengths(recipe, self.pace.of(model, recipe), seconds, len(task.train), MIN_EPOCHS)
         tracking.log_params(plan_params(plan))
         result = fit(
             model,
@@ -285,7 +302,7 @@ class _Tuner(keras_tuner.Tuner):
             | r.values
             for r in self.records
         ]
-        return Found(best.values, best.val_accuracy, self.speeds | best.speeds, pd.DataFrame(rows), seconds)
+        return Found(best.values, best.val_accuracy, self.pace.speeds | best.speeds, pd.DataFrame(rows), seconds)
 
 
 def log_epoch(epoch: int, row: dict) -> None:

@@ -131,6 +131,18 @@ def measure(
     return speeds | {"prediction": 512 / (time.monotonic() - start)}
 
 
+def multiply_adds(model: keras.Model, recipe: Recipe) -> dict[str, int]:
+    """Multiply-adds for one image in the kernels of the part of the network that each stage trains, forward only."""
+    return {
+        stage.name: sum(
+            math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+            for layer in _tail(model, stage).layers
+            if hasattr(layer, "kernel")
+        )
+        for stage in recipe.stages
+    }
+
+
 def fit(
     model: keras.Model,
     recipe: Recipe,
@@ -153,7 +165,8 @@ def fit(
     cached = features.get(model, recipe.cuts)
     watch = _Watch(on_epoch, deadline, "val_accuracy" if validation is not None else "accuracy")
     for stage in recipe.stages:
-        tail, inputs = _split(model, stage, cached, data)
+        tail = _tail(model, stage)
+        inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
         length = plan[stage.name]
         tail.compile(
             optimizer=_optimizer(recipe, stage, length),
@@ -177,14 +190,11 @@ def fit(
     return Fit(pd.DataFrame(watch.rows), watch.speeds, watch.truncated)
 
 
-def _split(
-    model: keras.Model, stage: Stage, cached: Mapping[str, np.ndarray], data: Dataset
-) -> tuple[keras.Model, np.ndarray]:
-    """The part of the model behind the cut and what goes into it. The weights are shared with `model`; those before it stay."""
-    if stage.frozen_through is None:
-        # A second Model over the same layers: the registered one stays uncompiled and so free of our schedule's class.
-        return keras.Model(model.input, model.output), data.train_images
-    return keras.Model(model.get_layer(stage.frozen_through).output, model.output), cached[stage.frozen_through]
+def _tail(model: keras.Model, stage: Stage) -> keras.Model:
+    """The part of the model behind the stage's cut. Its weights are the model's own; those before the cut stay as they are."""
+    # Without a cut this is a second Model over the same layers: the registered one stays uncompiled, free of our schedule.
+    start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
+    return keras.Model(start, model.output)
 
 
 def _optimizer(recipe: Recipe, stage: Stage, length: Length) -> keras.optimizers.Optimizer:
