@@ -22,11 +22,8 @@ from mlproject.layers import batch_norm, probabilities, raw_images
 from mlproject.training import Recipe, Stage
 
 SIZE = 32  # the least that include_top=False accepts: five poolings leave one pixel
-IMAGENET_MEANS = (
-    123.68,
-    116.779,
-    103.939,
-)  # red, green, blue, 0..255 scale (keras.applications' "caffe" preprocessing)
+# Red, green, blue, on the 0..255 scale (keras.applications' "caffe" preprocessing).
+IMAGENET_MEANS = (123.68, 116.779, 103.939)
 
 # %% [markdown]
 # ## The network
@@ -127,5 +124,6 @@ EXPERIMENTS = [
             "weight_decay": 1e-2,
             "label_smoothing": 0.05,
         },
+        pretrained=True,
     )
 ]
