@@ -24,7 +24,9 @@ from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, multi
 
 OBJECTIVE = "val_accuracy"
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
-PLANNED_TRIALS = 8  # of full length; the budget is cut into this many pieces unless max_trials says otherwise
+# The search's time is cut into equal trials: as many as can pass over the training images once, but at least and at most
+# so many. Shorter trials than a pass rank hyperparameters badly, fewer than three are no search.
+FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
@@ -109,6 +111,11 @@ class _Pace:
             raise SearchFailedError(
                 f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {reason}"
             ) from error
+
+    def trials(self, seconds: float, images: int) -> int:
+        """How many trials to cut the seconds into."""
+        passes = seconds * min(self.speeds[stage] for stage in self.work) / images
+        return min(max(int(passes), FEWEST_TRIALS), MOST_TRIALS)
 
     def of(self, model: keras.Model, recipe: Recipe) -> dict[str, float]:
         """The speed another network should have: the final fit has minutes, so a bigger one must do with fewer steps."""
@@ -199,7 +206,7 @@ class _Tuner(keras_tuner.Tuner):
 
     def __init__(self, task: Task, tuner: str, pace: _Pace, seconds: float, max_trials: int | None, folder: str):
         self.task, self.pace, self.max_trials = task, pace, max_trials
-        self.trial_seconds = seconds / (max_trials or PLANNED_TRIALS)
+        self.trial_seconds = seconds / (max_trials or pace.trials(seconds, len(task.train)))
         self.deadline = time.monotonic() + seconds
         self.records: list[_Record] = []
         super().__init__(
