@@ -75,6 +75,12 @@ def recipe(hp):
     )
 
 
+# %% [markdown]
+# ## What to expect
+#
+# The best-known values gave validation accuracy .542 on the fine labels after 3 epochs on 45,000 images (one seed, 375
+# CPU-seconds). The coarse labels have not been tried while choosing them.
+
 # %%
 COARSE = Experiment(
     name="cifar100-coarse-cnn",

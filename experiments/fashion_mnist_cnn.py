@@ -71,6 +71,11 @@ def recipe(hp):
     )
 
 
+# %% [markdown]
+# ## What to expect
+#
+# The best-known values gave validation accuracy .933 after 4 epochs on 54,000 images (one seed, 512 CPU-seconds).
+
 # %%
 EXPERIMENTS = [
     Experiment(

@@ -51,7 +51,8 @@ def build(hp, spec):
 # - `learning_rate` (5e-4 .. 1e-2, log): AdamW's usual 1e-3 and a decade around it
 # - `weight_decay` (1e-3 .. 3e-1, log): decoupled: it is multiplied by the rate, so .1 takes 1e-4 of a weight per step
 # - `label_smoothing` (0 .. 0.1): some labels are undecidable at 28 pixels
-# - `crop` (0 .. 2 pixels): shifted copies teach what the network cannot know: that a shift changes nothing
+# - `crop` (0 .. 2 pixels): shifted copies teach what the network cannot know, that a shift changes nothing; they
+#   pay only with many epochs (20 epochs, validation accuracy, one seed: .909 without, .898 with 1 pixel)
 
 
 # %%
@@ -70,6 +71,11 @@ def recipe(hp):
     )
 
 
+# %% [markdown]
+# ## What to expect
+#
+# The best-known values gave validation accuracy .909 after 20 epochs on 54,000 images (one seed, 128 CPU-seconds).
+
 # %%
 EXPERIMENTS = [
     Experiment(
@@ -87,7 +93,7 @@ EXPERIMENTS = [
             "learning_rate": 2e-3,
             "weight_decay": 5e-2,
             "label_smoothing": 0.05,
-            "crop": 1,
+            "crop": 0,
         },
     )
 ]

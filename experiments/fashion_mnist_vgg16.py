@@ -18,7 +18,7 @@ import keras
 from keras import layers
 
 from mlproject.experiment import Experiment
-from mlproject.layers import batch_norm, probabilities, raw_images
+from mlproject.layers import probabilities, raw_images
 from mlproject.training import Recipe, Stage
 
 SIZE = 32  # the least that include_top=False accepts: five poolings leave one pixel
@@ -64,7 +64,8 @@ def build(hp, spec):
     depths = [base.get_layer(name).output for name in ("block3_pool", "block5_pool")]
     flat = [layers.Flatten(name=f"flat{index}")(depth) for index, depth in enumerate(depths)]
     x = layers.Concatenate(name="features")(flat)
-    x = batch_norm(x, name="features_norm")
+    # Most features are silent on most images: their statistics need hundreds of batches (momentum .9: loss .192, .99: .178).
+    x = layers.BatchNormalization(momentum=0.99, name="features_norm")(x)
     x = layers.Dropout(hp.Float("features_dropout", 0.0, 0.6, step=0.1), name="features_dropout")(x)
     x = layers.Dense(hp.Int("head_units", 128, 1024, sampling="log"), activation="relu", name="head")(x)
     x = layers.Dropout(hp.Float("dropout", 0.2, 0.7, step=0.1), name="dropout")(x)
@@ -79,8 +80,7 @@ def build(hp, spec):
 #   blocks tuned
 # - `dropout` (0.2 .. 0.7): the head is where this network overfits
 # - `head_rate` (3e-4 .. 3e-3, log): AdamW on fresh dense layers behind batch norm
-# - `fine_rate` (2e-5 .. 3e-4, log): 3e-4 from the first step on kills the pretrained filters; with the warm-up it is the
-#   upper end
+# - `fine_rate` (2e-5 .. 3e-4, log): too high a rate at once kills pretrained filters, hence the warm-up
 # - `weight_decay` (1e-3 .. 1e-1, log): decoupled: times the rate, so these are mild
 # - `label_smoothing` (0 .. 0.1): shirts, coats and pullovers are mislabelled or undecidable at times
 #
@@ -94,16 +94,23 @@ def recipe(hp):
     fine_rate = hp.Float("fine_rate", 2e-5, 3e-4, sampling="log")
     return Recipe(
         stages=(
-            Stage("feature-extraction", head_rate, frozen_through="features", share=0.25, max_epochs=15),
+            Stage("feature-extraction", head_rate, frozen_through="features", share=0.25, max_epochs=8),
             Stage("fine-tuning", fine_rate, frozen_through="block3_pool", share=0.75, max_epochs=15),
         ),
-        batch_size=128,
+        batch_size=256,
         optimizer="adamw",
         weight_decay=hp.Float("weight_decay", 1e-3, 1e-1, sampling="log"),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.1, step=0.05),
         warmup=0.2,
     )
 
+
+# %% [markdown]
+# ## What to expect
+#
+# On 54,000 images, one seed, validation accuracy: .939 after 4 epochs of the head alone (63 CPU-seconds). Earlier settings
+# (batch 128, momentum .9 in `features_norm`) gave .9357 after 6 epochs of the head and .9363 after one more of blocks 4
+# and 5, which is no difference on 6,000 images; that epoch cost some 500 CPU-seconds.
 
 # %%
 EXPERIMENTS = [

@@ -78,3 +78,16 @@ def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
     with pytest.raises(UserError, match="mlflow.db.*accepted"):
         tracking.connect()
+
+
+def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
+    images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.arange(3)
+    for source in (str(tmp_path), "https://example.org/images.tar.gz", "synthetic, seed 0"):
+        with tracking.run("final", {}) as run_id:
+            tracking.log_dataset("tiny-train", "d1ge57", source, images, labels, "training")
+        (logged,) = mlflow.get_run(run_id).inputs.dataset_inputs
+        assert (logged.dataset.name, logged.dataset.digest) == ("tiny-train", "d1ge57")
+        assert {"mlflow.data.context": "training", "source": source}.items() <= {
+            t.key: t.value for t in logged.tags
+        }.items()
+        assert (source in logged.dataset.source) == (source != "synthetic, seed 0")

@@ -145,8 +145,12 @@ def log_folder(folder: Path, path: str) -> None:
 
 
 def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels: np.ndarray, context: str) -> None:
-    """Log images and labels as the run's input in `context` ("training", "testing"): shapes, digest, source; no pixels."""
-    dataset = mlflow.data.from_numpy(images, targets=labels, name=name, digest=digest[:36])
+    """Log images and labels as the run's input in `context` ("training", "testing"): shapes, digest, source; no pixels.
+
+    `source` is the path or URL they came from; anything else (the seed of synthetic data) is kept as the tag "source".
+    """
+    known = source if Path(source).exists() or "://" in source else None
+    dataset = mlflow.data.from_numpy(images, source=known, targets=labels, name=name, digest=digest[:36])
     mlflow.log_input(dataset, context=context, tags={"source": source[:500]})
 
 
