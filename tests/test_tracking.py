@@ -82,11 +82,12 @@ def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
 
 def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
     images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.arange(3)
-    for source in (str(tmp_path), "https://example.org/images.tar.gz", "synthetic, seed 0"):
+    sources = {"one": str(tmp_path), "two": "https://example.org/images.tar.gz", "three": "synthetic, seed 0"}
+    for digest, source in sources.items():
         with tracking.run("final", {}) as run_id:
-            tracking.log_dataset("tiny-train", "d1ge57", source, images, labels, "training")
+            tracking.log_dataset("tiny-train", digest, source, images, labels, "training")
         (logged,) = mlflow.get_run(run_id).inputs.dataset_inputs
-        assert (logged.dataset.name, logged.dataset.digest) == ("tiny-train", "d1ge57")
+        assert (logged.dataset.name, logged.dataset.digest) == ("tiny-train", digest)
         assert {"mlflow.data.context": "training", "source": source}.items() <= {
             t.key: t.value for t in logged.tags
         }.items()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -150,7 +151,10 @@ def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels:
     `source` is the path or URL they came from; anything else (the seed of synthetic data) is kept as the tag "source".
     """
     known = source if Path(source).exists() or "://" in source else None
-    dataset = mlflow.data.from_numpy(images, source=known, targets=labels, name=name, digest=digest[:36])
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # MLflow has two classes for a local path and warns that it takes one
+        dataset = mlflow.data.from_numpy(images, source=known, targets=labels, name=name, digest=digest[:36])
     mlflow.log_input(dataset, context=context, tags={"source": source[:500]})
 
 
