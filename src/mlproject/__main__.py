@@ -3,8 +3,10 @@
 import argparse
 import logging
 import math
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -136,11 +138,18 @@ def _report(project) -> Path:
     from mlproject import tracking
     from mlproject.report import build
 
-    page = build(tracking.final_models(), REPORTS)
-    tracking.choose_experiment(project, "reports")
-    with tracking.run("report", {"role": "report"}):
-        tracking.log_folder(REPORTS, "report")
-    return page
+    with tempfile.TemporaryDirectory() as folder:  # reports/ holds the published study too, which is not this run's
+        build(tracking.final_models(), Path(folder))
+        tracking.choose_experiment(project, "reports")
+        with tracking.run("report", {"role": "report"}):
+            tracking.log_folder(Path(folder), "report")
+        try:
+            shutil.copytree(folder, REPORTS, dirs_exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{REPORTS.absolute()} cannot be written; the report is kept in MLflow ({error})"
+            ) from error
+    return REPORTS / "index.html"
 
 
 def data(options: argparse.Namespace) -> int:
