@@ -223,12 +223,19 @@ def _training_batches(inputs, data: Dataset, rows, recipe: Recipe, augment: bool
     order = (
         tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat().batch(size, drop_remainder=True)
     )
-    return order.map(batch, num_parallel_calls=2).prefetch(4)
+    return _untuned(order.map(batch, num_parallel_calls=2).prefetch(4))
 
 
 def _plain_batches(inputs, data: Dataset, rows, size: int = 500) -> tf.data.Dataset:
     source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
-    return tf.data.Dataset.from_tensor_slices((source, targets)).batch(size).prefetch(2)
+    return _untuned(tf.data.Dataset.from_tensor_slices((source, targets)).batch(size).prefetch(2))
+
+
+def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Without tf.data's own tuning: its thread sleeps up to a minute, and the end of a fit waits until it wakes (24 s seen)."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 def _random_crop(images, pixels: int):
