@@ -138,11 +138,12 @@ def _report(project) -> Path:
     from mlproject import tracking
     from mlproject.report import build
 
-    with tempfile.TemporaryDirectory() as folder:  # reports/ holds the published study too, which is not this run's
-        build(tracking.final_models(), Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "report")  # reports/ itself holds the published study too, which is not this run's
+        build(tracking.final_models(), folder)
         tracking.choose_experiment(project, "reports")
         with tracking.run("report", {"role": "report"}):
-            tracking.log_folder(Path(folder), "report")
+            tracking.log_folder(folder, "report")
         try:
             shutil.copytree(folder, REPORTS, dirs_exist_ok=True)
         except OSError as error:
