@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import PROJECT
 
-from mlproject import tracking
+from mlproject import datasets, tracking
 
 MODELS = [
     "cifar100-coarse-cnn-synthetic",
@@ -21,6 +23,9 @@ MODELS = [
     "fashion-mnist-vgg16-synthetic",
 ]
 ARTIFACTS = [
+    "environment.json",
+    "evaluation/features.npz",
+    "evaluation/images.npz",
     "evaluation/predictions.npz",
     "evaluation/per_class.csv",
     "evaluation/history.csv",
@@ -30,6 +35,7 @@ ARTIFACTS = [
     "plots/learning_curves.png",
     "plots/per_class.png",
     "search/trials.csv",
+    "search/values.csv",
 ]
 LOAD_AND_PREDICT = """
 import json, sys
@@ -98,6 +104,16 @@ def test_all_experiments_are_registered_with_what_the_report_needs(tuned):
     assert {"test_coarse_accuracy_argmax", "test_coarse_accuracy_sum"} <= fine.metrics.keys()
 
 
+def test_what_is_kept_of_the_test_set_is_what_the_model_got_wrong_and_some_that_it_got_right(tuned):
+    (model,) = [model for model in tracking.final_models() if model.tags["experiment"] == "fashion-mnist-mlp"]
+    predicted, kept = (np.load(model.artifact(f"evaluation/{name}.npz")) for name in ("predictions", "images"))
+    right = predicted["probabilities"].argmax(axis=1) == predicted["labels"]
+    images = datasets.load("fashion-mnist", "flat", "synthetic").test_images
+    assert set(np.flatnonzero(~right)) <= set(kept["rows"])
+    assert np.bincount(predicted["labels"][kept["rows"]][right[kept["rows"]]]).max() == 3
+    np.testing.assert_array_equal(kept["images"], images[kept["rows"]])
+
+
 def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
     runs = mlflow.search_runs(search_all_experiments=True)
     assert not (runs["status"] != "FINISHED").any()
@@ -139,6 +155,18 @@ def test_the_vgg16_is_tracked_in_both_stages(tuned):
     (model,) = [model for model in tracking.final_models() if model.tags["experiment"] == "fashion-mnist-vgg16"]
     stages = {name.rsplit("_", 1)[0] for name in model.params if name.endswith("_epochs")}
     assert stages == {"feature-extraction", "fine-tuning"}
+    extracted = np.load(model.artifact("evaluation/stages/feature-extraction.npz"))["probabilities"]
+    tuned_further = np.load(model.artifact("evaluation/predictions.npz"))["probabilities"]
+    assert extracted.shape == tuned_further.shape and not np.array_equal(extracted, tuned_further)
+
+
+def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
+    (model,) = [model for model in tracking.final_models() if model.tags["experiment"] == "fashion-mnist-mlp"]
+    values = pd.read_csv(model.artifact("search/values.csv"), dtype=str).set_index("hyperparameter")
+    first = pd.read_csv(model.artifact("search/trials.csv"), dtype=str).iloc[0]
+    assert all(first[name] == row["best_known"] for name, row in values.iterrows())
+    assert all(model.params[name] == row["winner"] for name, row in values.iterrows())
+    assert model.metrics["model_bytes"] > 4 * model.metrics["parameters"]
 
 
 def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned):

@@ -84,3 +84,23 @@ def test_parameters_add_up_to_the_models(build):
     assert table["parameters"].sum() == build(COLOURED).count_params()
     assert table["output_shape"].iloc[0] == "8 × 8 × 3"
     assert table["output_shape"].iloc[-1] == "20"
+
+
+def test_every_layer_names_the_layers_before_it():
+    def branching(spec: Spec) -> keras.Model:
+        inputs = keras.Input(spec.shape, dtype="uint8", name="images")
+        flat = layers.Flatten(name="flat")(inputs)
+        both = layers.Concatenate(name="both")(
+            [layers.Dense(4, name="left")(flat), layers.Dense(4, name="right")(flat)]
+        )
+        return keras.Model(inputs, layers.Dense(spec.classes, activation="softmax", name="classes")(both))
+
+    before = layer_table(branching, GREY).set_index("layer")["inputs"].to_dict()
+    assert before == {
+        "images": "",
+        "flat": "images",
+        "left": "flat",
+        "right": "flat",
+        "both": "left right",
+        "classes": "both",
+    }

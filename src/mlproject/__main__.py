@@ -103,10 +103,11 @@ def _tune_one(task, options, project):
     with tracking.run(final.registered_name(task), tags):
         tracking.note(f"**Asked:** {experiment.question}")
         settings = ("tuner", "budget_minutes", "max_trials", "seed", "data")
-        tracking.log_params({name: getattr(options, name) for name in settings} | final.weights_params(task))
+        asked = {name: getattr(options, name) for name in settings}
+        tracking.log_params(asked | final.weights_params(task))
         final.log_inputs(task.data)
         found = search(task, options.tuner, deadline, options.max_trials)
-        result = final.make(task, found, deadline)
+        result = final.make(task, found, deadline, asked)
         tracking.log_metrics({name: getattr(result, name) for name in ("val_accuracy", "test_accuracy")})
         tracking.note(
             f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, best of {len(found.trials)} trials."

@@ -109,6 +109,25 @@ def generalise_sum(probabilities: np.ndarray, superclass_of: np.ndarray) -> np.n
     return probabilities @ membership
 
 
+def centroids(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each class lies in a feature space, and how far its images scatter around that place.
+
+    features: float (n, ...), flattened to (n, d). labels: int (n,). classes: k.
+    Gives the mean of each class, float32 (k, d), and the root mean squared Euclidean distance of its images from that mean,
+    float32 (k,); both are NaN for a class without images. Raises UserError if lengths don't match or a label is outside 0..k-1.
+    """
+    features = np.asarray(features, dtype=np.float32).reshape(len(features), -1)
+    labels = _checked_labels("labels", labels, classes)
+    _check_lengths("features", features, "labels", labels)
+    means = np.full((classes, features.shape[1]), np.nan, np.float32)
+    spread = np.full(classes, np.nan, np.float32)
+    for label in np.unique(labels):
+        mine = features[labels == label]
+        means[label] = mine.mean(axis=0)
+        spread[label] = np.sqrt(np.mean(np.sum((mine - means[label]) ** 2, axis=1)))
+    return means, spread
+
+
 def paired_difference(correct_a: np.ndarray, correct_b: np.ndarray) -> dict[str, float]:
     """How much more accurate model a is than model b, both asked about the same images.
 

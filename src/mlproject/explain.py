@@ -22,8 +22,9 @@ def layer_table(build: Callable[[Spec], keras.Model], spec: Spec) -> pd.DataFram
     changes shape doesn't count.
 
     Gives a row for each layer, those of nested models included ("outer/inner"), in the network's order: layer (name),
-    type, output_shape (text, without the batch's axis), parameters (count), trainable (as `build` leaves it),
-    depends_on_colours, depends_on_classes (bool). Raises whatever `build` raises.
+    type, inputs (names of the layers before it, a space between them), output_shape (text, without the batch's axis),
+    parameters (count), trainable (as `build` leaves it), depends_on_colours, depends_on_classes (bool). Raises whatever
+    `build` raises.
     """
     model = build(spec)
     layers = list(_layers(model))
@@ -31,6 +32,7 @@ def layer_table(build: Callable[[Spec], keras.Model], spec: Spec) -> pd.DataFram
         {
             "layer": [name for name, _ in layers],
             "type": [type(layer).__name__ for _, layer in layers],
+            "inputs": [_inputs(name, layer) for name, layer in layers],
             "output_shape": [_shape_text(layer) for _, layer in layers],
             "parameters": [layer.count_params() for _, layer in layers],
             "trainable": [bool(layer.trainable) for _, layer in layers],
@@ -85,6 +87,14 @@ def _plain(value):
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"
     return value
+
+
+def _inputs(name: str, layer: keras.Layer) -> str:
+    if isinstance(layer, keras.layers.InputLayer):
+        return ""
+    prefix = name.removesuffix(layer.name)
+    before = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)]
+    return " ".join(prefix + one for one in before)
 
 
 def _shape_text(layer: keras.Layer) -> str:

@@ -1,7 +1,11 @@
 """The final model: the winner refitted on all training images, evaluated once on the test set, registered."""
 
+import os
+import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 
 import keras
 import numpy as np
@@ -13,6 +17,7 @@ from mlproject.search import Found, Task, hyperparameters, log_epoch, plan_param
 from mlproject.training import Recipe, fit, lengths
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
+RIGHT_IMAGES = 3  # of each class, kept beside all the wrong ones
 SAFETY = 0.95  # speeds are measured within some 5 %
 
 
@@ -29,16 +34,20 @@ class Final:
     high: float
 
 
-def make(task: Task, found: Found, deadline: float) -> Final:
-    """Refit the winner so as to be done at `deadline` (`time.monotonic()` seconds), evaluate it, log all of it, register it."""
+def make(task: Task, found: Found, deadline: float, settings: Mapping[str, object]) -> Final:
+    """Refit the winner so as to be done at `deadline` (`time.monotonic()` seconds), evaluate it, log all of it, register it.
+
+    `settings` of the command are logged as parameters beside the winner's.
+    """
     experiment, data = task.experiment, task.data
     name = registered_name(task)
     with tracking.run("final", {"role": "final", "experiment": experiment.name, "data": kind(task)}, nested=True):
+        tracking.log_params(settings)
+        tracking.log_json("environment.json", _environment())
         model, recipe = task.network(found.values)
         history, speeds = _refit(task, model, recipe, found, deadline)
         began = time.monotonic()
-        # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
-        probabilities = model.predict(data.test_images, batch_size=250, verbose=0).astype(np.float16)
+        probabilities, features = _predict(model, data.test_images)
         speeds["prediction"] = len(data.test_images) / (time.monotonic() - began)
         metrics = evaluation.summary(data.test_labels, probabilities) | {
             "val_accuracy": found.val_accuracy,
@@ -50,6 +59,8 @@ def make(task: Task, found: Found, deadline: float) -> Final:
         }
         tracking.log_metrics(metrics | _generalised(task, probabilities))
         _log_tables(task, found, history, probabilities)
+        _log_features(model, features, data)
+        _log_images(data, probabilities)
         _log_plots(task, name, history, probabilities)
         version = tracking.register(model, name, data.class_names, data.test_images[:2], _tags(task))
     alias = tracking.promote(name, version)
@@ -86,15 +97,75 @@ def _refit(
     task: Task, model: keras.Model, recipe: Recipe, found: Found, deadline: float
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     rows = np.arange(len(task.data.train_images))
-    reserve = LOGGING_SECONDS + len(task.data.test_images) / found.speeds["prediction"]
+    # The test images are predicted at the end of every stage.
+    reserve = LOGGING_SECONDS + len(recipe.stages) * len(task.data.test_images) / found.speeds["prediction"]
     seconds = SAFETY * (deadline - time.monotonic() - reserve)
     plan = lengths(recipe, found.speeds, seconds, len(rows))
     tracking.log_params(found.values | {"seed": task.seed} | plan_params(plan) | weights_params(task))
     log_inputs(task.data)
     planned = ", ".join(f"{stage} {length.epochs} epochs of {length.steps} batches" for stage, length in plan.items())
     print(f"  final fit on training and validation images: {planned}", flush=True)
-    result = fit(model, recipe, plan, task.data, rows, None, features=task.features, seed=task.seed, on_epoch=log_epoch)
+
+    def keep_predictions(stage: str):
+        if stage != recipe.stages[-1].name:
+            _log_predictions(f"evaluation/stages/{stage}.npz", task.data, _predict(model, task.data.test_images)[0])
+
+    result = fit(
+        model,
+        recipe,
+        plan,
+        task.data,
+        rows,
+        None,
+        features=task.features,
+        seed=task.seed,
+        on_epoch=log_epoch,
+        on_stage=keep_predictions,
+    )
     return result.history, result.speeds
+
+
+def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float16 (n, classes) and the features (n, ...) that the last layer with weights makes them of."""
+    both = keras.Model(model.input, [model.output, _last_weighted(model).input])
+    probabilities, features = both.predict(images, batch_size=250, verbose=0)
+    # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
+    return probabilities.astype(np.float16), features
+
+
+def _last_weighted(model: keras.Model) -> keras.Layer:
+    return [layer for layer in model.layers if layer.weights][-1]
+
+
+def _log_predictions(path: str, data: Dataset, probabilities: np.ndarray) -> None:
+    tracking.log_arrays(path, labels=data.test_labels, probabilities=probabilities)
+
+
+def _log_features(model: keras.Model, features: np.ndarray, data: Dataset) -> None:
+    centroids, spread = evaluation.centroids(features, data.test_labels, len(data.class_names))
+    layer = _last_weighted(model).input._keras_history.operation.name
+    tracking.log_arrays("evaluation/features.npz", layer=np.array(layer), centroids=centroids, spread=spread)
+
+
+def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
+    """The images that a report can need: those the model got wrong, and the first few of each class that it got right."""
+    right = probabilities.argmax(axis=1) == data.test_labels
+    first = [
+        np.flatnonzero(right & (data.test_labels == label))[:RIGHT_IMAGES] for label in np.unique(data.test_labels)
+    ]
+    rows = np.sort(np.concatenate([np.flatnonzero(~right), *first])).astype(np.int32)
+    tracking.log_arrays("evaluation/images.npz", rows=rows, images=data.test_images[rows])
+
+
+def _environment() -> dict[str, object]:
+    """The versions and the machine that made the model."""
+    packages = ("keras", "keras-tuner", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "tensorflow")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {package: installed(package) for package in packages},
+    }
 
 
 def _generalised(task: Task, probabilities: np.ndarray) -> dict[str, float]:
@@ -122,13 +193,16 @@ def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: 
         data.test_labels, probabilities.argmax(axis=1), data.class_names, _superclasses(task)
     )
     layers = explain.layer_table(lambda spec: task.experiment.build(hyperparameters(found.values), spec), task.spec)
-    tracking.log_arrays(
-        "evaluation/predictions.npz", labels=data.test_labels, probabilities=probabilities.astype(np.float16)
-    )
+    values = [
+        {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
+        for name, value in found.values.items()
+    ]
+    _log_predictions("evaluation/predictions.npz", data, probabilities)
     for path, table in {
         "evaluation/per_class.csv": per_class,
         "evaluation/history.csv": history,
         "search/trials.csv": found.trials,
+        "search/values.csv": pd.DataFrame(values, dtype=object),  # 2 layers, not 2.0
         "explain/layers.csv": layers,
     }.items():
         tracking.log_table(table, path)

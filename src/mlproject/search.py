@@ -197,6 +197,7 @@ class _Record:
     status: str = "failed"
     val_accuracy: float = math.nan
     seconds: float = 0.0
+    minutes: float = 0.0  # from the search's start to the trial's end
     reason: str = ""
     speeds: dict = field(default_factory=dict)
 
@@ -207,7 +208,8 @@ class _Tuner(keras_tuner.Tuner):
     def __init__(self, task: Task, tuner: str, pace: _Pace, seconds: float, max_trials: int | None, folder: str):
         self.task, self.pace, self.max_trials = task, pace, max_trials
         self.trial_seconds = seconds / (max_trials or pace.trials(seconds, len(task.train)))
-        self.deadline = time.monotonic() + seconds
+        self.began = time.monotonic()
+        self.deadline = self.began + seconds
         self.records: list[_Record] = []
         super().__init__(
             oracle=_oracle(tuner, task.experiment.best, task.seed, max_trials),
@@ -252,6 +254,7 @@ class _Tuner(keras_tuner.Tuner):
         except Exception as error:  # whatever a network raises: the run says so, and the search goes on
             record.reason = f"{type(error).__name__}: {error}".splitlines()[0]
         record.seconds = time.monotonic() - began
+        record.minutes = (time.monotonic() - self.began) / 60
         self._say(record)
         return {OBJECTIVE: record.val_accuracy}
 
@@ -304,6 +307,7 @@ class _Tuner(keras_tuner.Tuner):
                 "status": r.status,
                 OBJECTIVE: r.val_accuracy,
                 "seconds": round(r.seconds, 1),
+                "minutes": round(r.minutes, 2),
                 "reason": r.reason,
             }
             | r.values

@@ -126,6 +126,11 @@ def log_table(table: pd.DataFrame, path: str) -> None:
     mlflow.log_text(table.to_csv(index=False), path)
 
 
+def log_json(path: str, content: Mapping[str, object]) -> None:
+    """Log a mapping as the JSON artifact `path`."""
+    mlflow.log_dict(dict(content), path)
+
+
 def log_figure(figure, path: str) -> None:
     """Log a matplotlib figure as the PNG artifact `path`."""
     mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"})
@@ -176,6 +181,7 @@ def register(
         metadata={"class_names": json.dumps(list(class_names))},
         registered_model_name=name,
     )
+    log_metrics({"model_bytes": mlflow.models.Model.load(info.model_uri).model_size_bytes})
     version = int(info.registered_model_version)
     client = mlflow.MlflowClient()
     for key, value in tags.items():

@@ -154,12 +154,14 @@ def fit(
     features: FeatureCache,
     seed: int,
     on_epoch: Callable[[int, dict], None] = lambda epoch, row: None,
+    on_stage: Callable[[str], None] = lambda stage: None,
     deadline: float = math.inf,
 ) -> Fit:
     """Train `model` in place, stage by stage.
 
     `train` and `validation` are rows of the data's training images; `on_epoch(epoch, row)` is called with the running epoch
-    (from 1) and its row of the history. No stage goes on with another epoch after `deadline` (`time.monotonic()` seconds).
+    (from 1) and its row of the history, `on_stage(name)` after each stage.
+    No stage goes on with another epoch after `deadline` (`time.monotonic()` seconds).
     Raises DivergedError when the loss stops being finite.
     """
     cached = features.get(model, recipe.cuts)
@@ -185,6 +187,7 @@ def fit(
             shuffle=False,  # the batches come shuffled
             verbose=0,
         )
+        on_stage(stage.name)
         if watch.truncated:
             break
     return Fit(pd.DataFrame(watch.rows), watch.speeds, watch.truncated)

@@ -9,7 +9,7 @@ import pandas as pd
 from mlproject.report.content import Table, count, decimals, percent, text_table
 from mlproject.report.members import Member
 
-TRIAL_COLUMNS = ("trial", "status", "val_accuracy", "seconds", "reason")
+TRIAL_COLUMNS = ("trial", "status", "val_accuracy", "seconds", "minutes", "reason")
 
 
 @dataclass(frozen=True, eq=False)
