@@ -115,8 +115,9 @@ def test_swapping_the_models_flips_the_signs():
     correct_a, correct_b = correctness(both=60, only_a=15, only_b=6, neither=19)
     one, other = evaluation.paired_difference(correct_a, correct_b), evaluation.paired_difference(correct_b, correct_a)
     assert one["p"] == pytest.approx(other["p"])
-    flipped = (-other["difference"], -other["high"], -other["low"])
-    assert (one["difference"], one["low"], one["high"]) == pytest.approx(flipped)
+    flipped = (-other["difference"], -other["score_high"], -other["score_low"])
+    assert (one["difference"], one["score_low"], one["score_high"]) == pytest.approx(flipped)
+    assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=0.011)
 
 
 def test_models_that_never_differ():
@@ -124,7 +125,8 @@ def test_models_that_never_differ():
     assert result["difference"] == 0
     assert result["p"] == 1
     # Half an observation in each discordant cell, of two more in all: a variance of 1 / 102 squared.
-    assert (result["low"], result["high"]) == pytest.approx((-1.959964 / 102, 1.959964 / 102))
+    assert (result["score_low"], result["score_high"]) == pytest.approx((-1.959964 / 102, 1.959964 / 102))
+    assert (result["low"], result["high"]) == (0, 0)
 
 
 def test_the_paired_interval_agrees_with_a_bootstrap():
@@ -132,15 +134,15 @@ def test_the_paired_interval_agrees_with_a_bootstrap():
     result = evaluation.paired_difference(correct_a, correct_b)
     differences = correct_a.astype(float) - correct_b
     bootstrap = stats.bootstrap((differences,), np.mean, n_resamples=3000, batch=200, rng=0).confidence_interval
-    assert (result["low"], result["high"]) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.002)
+    assert (result["score_low"], result["score_high"]) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.002)
 
 
 def test_the_paired_interval_holds_the_truth_19_times_in_20():
     random, shares = np.random.default_rng(0), (0.6, 0.12, 0.06, 0.22)
-    tables = random.multinomial(60, shares, size=1500)
+    tables = random.multinomial(60, shares, size=500)
     results = [evaluation.paired_difference(*correctness(*table)) for table in tables]
-    held = np.mean([result["low"] <= shares[1] - shares[2] <= result["high"] for result in results])
-    assert 0.935 <= held <= 0.975
+    held = np.mean([result["score_low"] <= shares[1] - shares[2] <= result["score_high"] for result in results])
+    assert 0.925 <= held <= 0.98
 
 
 GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
@@ -179,3 +181,115 @@ def test_centroids_of_points_worked_out_by_hand():
     np.testing.assert_array_equal(spread, [1, np.nan, 0])
     with pytest.raises(UserError, match="accepted are class indices 0 to 1"):
         evaluation.centroids(features, np.array([0, 0, 2]), classes=2)
+
+
+def test_averages_over_the_classes_by_hand():
+    labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    found = evaluation.averages(labels, predictions, 2)
+    f1 = 2 * 2 / 5, 2 * 1 / 3
+    assert found["macro_precision"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["macro_recall"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["macro_f1"] == pytest.approx(sum(f1) / 2)
+    assert found["weighted_f1"] == pytest.approx((3 * f1[0] + f1[1]) / 4)
+    assert found["weighted_recall"] == pytest.approx(np.mean(labels == predictions))
+
+
+def test_calibration_of_four_images_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.65, 0.35]])
+    labels = np.array([0, 1, 1, 1])
+    scores, curve = evaluation.calibration(labels, probabilities)
+    # Bins of 1/15: .9 twice in (13/15, 14/15], .6 in (8/15, 9/15], .65 in (9/15, 10/15].
+    assert curve["images"].tolist() == [1, 1, 2]
+    assert curve["confidence"].tolist() == pytest.approx([0.6, 0.65, 0.9])
+    assert curve["accuracy"].tolist() == pytest.approx([1, 0, 0.5])
+    assert scores["ece"] == pytest.approx((0.4 + 0.65 + 2 * 0.4) / 4)
+    assert scores["brier"] == pytest.approx(2 * (0.1**2 + 0.9**2 + 0.4**2 + 0.65**2) / 4)
+    assert scores["nll"] == pytest.approx(log_loss(labels, probabilities))
+
+
+def test_a_model_that_means_what_it_says_has_next_to_no_calibration_error():
+    _, probabilities = softmax_of_noise(20_000, 5)
+    random = np.random.default_rng(2).random((20_000, 1))
+    labels = (random > probabilities.cumsum(axis=1)).sum(axis=1)
+    scores, _ = evaluation.calibration(labels, probabilities)
+    assert scores["ece"] < 0.015
+    one_hot = np.eye(5)[labels]
+    assert scores["brier"] == pytest.approx(np.mean(np.sum((probabilities - one_hot) ** 2, axis=1)))
+
+
+def test_confused_pairs_are_counted_by_direction():
+    labels, predictions = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 1, 0])
+    pairs = evaluation.confused_pairs(labels, predictions, ["a", "b", "c"])
+    assert pairs[["class", "taken_for", "images"]].to_numpy().tolist() == [["a", "b", 2], ["b", "a", 1], ["c", "a", 1]]
+    assert pairs["share"].tolist() == pytest.approx([2 / 3, 1 / 2, 1])
+    assert evaluation.confused_pairs(labels, labels, ["a", "b", "c"]).empty
+
+
+def test_the_bootstrap_of_a_paired_difference_is_scipys():
+    correct_a, correct_b = correctness(both=1300, only_a=260, only_b=180, neither=260)
+    result = evaluation.paired_difference(correct_a, correct_b)
+
+    def difference(a, b, axis=-1):
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    theirs = stats.bootstrap(
+        (correct_a.astype(float), correct_b.astype(float)), difference, paired=True, vectorized=True, method="percentile",
+        n_resamples=3000, batch=200, rng=0,
+    ).confidence_interval  # fmt: skip
+    assert (result["low"], result["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.002)
+    assert evaluation.paired_difference(correct_a, correct_b) == result
+
+
+def test_holm_and_benjamini_hochberg_by_hand():
+    p = [0.04, 0.01, 0.03]
+    assert evaluation.holm(p).tolist() == pytest.approx([0.06, 0.03, 0.06])
+    assert evaluation.benjamini_hochberg(p).tolist() == pytest.approx([0.04, 0.03, 0.04])
+    assert evaluation.holm([0.6, 0.9]).tolist() == [1, 1]
+
+
+def planted_granularity(images_per_class: int = 50):
+    """Labels and predictions over 6 fine classes in 2 superclasses: fine class 0 is taken for its sibling half the time."""
+    random = np.random.default_rng(0)
+    superclass_of = np.repeat([0, 1], 3)
+    labels = np.repeat(np.arange(6), images_per_class)
+    fine = np.where(random.random(len(labels)) < 0.9, labels, random.integers(6, size=len(labels)))
+    fine[: images_per_class // 2] = 1
+    coarse = np.where(random.random(len(labels)) < 0.9, superclass_of[labels], 1 - superclass_of[labels])
+    return labels, fine, coarse, superclass_of
+
+
+def test_differences_of_scores_are_those_of_scikit_learn():
+    labels, fine, coarse, superclass_of = planted_granularity()
+    table = evaluation.class_differences(labels, fine, coarse, superclass_of)
+    ours = evaluation.per_class(labels, fine, list("abcdef"))
+    theirs = evaluation.per_class(superclass_of[labels], coarse, ["x", "y"]).iloc[superclass_of].reset_index()
+    for score in ("precision", "recall", "f1"):
+        assert table[f"{score}_difference"].to_numpy() == pytest.approx((ours[score] - theirs[score]).to_numpy())
+        assert (table[f"{score}_low"] < table[f"{score}_difference"]).all()
+        assert (table[f"{score}_difference"] < table[f"{score}_high"]).all()
+    assert table["p_adjusted"].idxmin() == 0 and table["p_adjusted"][0] < 0.001 and table["f1_high"][0] < 0
+
+
+def test_the_interval_of_a_difference_in_f1_is_scipys_bootstrap():
+    labels, fine, coarse, superclass_of = planted_granularity()
+    truth = superclass_of[labels]
+
+    def f1_difference(rows):
+        fine_hits, coarse_hits = (labels[rows] == 2) & (fine[rows] == 2), (truth[rows] == 0) & (coarse[rows] == 0)
+        of_class = 2 * fine_hits.sum() / ((labels[rows] == 2).sum() + (fine[rows] == 2).sum())
+        return of_class - 2 * coarse_hits.sum() / ((truth[rows] == 0).sum() + (coarse[rows] == 0).sum())
+
+    theirs = stats.bootstrap(
+        (np.arange(len(labels)),), f1_difference, vectorized=False, method="percentile", n_resamples=2000, rng=1
+    )
+    ours = evaluation.class_differences(labels, fine, coarse, superclass_of).loc[2]
+    interval = theirs.confidence_interval
+    assert (ours["f1_low"], ours["f1_high"]) == pytest.approx((interval.low, interval.high), abs=0.012)
+    p = 2 * stats.norm.sf(abs(ours["f1_difference"]) / theirs.standard_error)
+    assert ours["p"] == pytest.approx(p, abs=0.05)
+
+
+def test_classes_that_never_differ_are_not_called_different():
+    labels, superclass_of = np.repeat(np.arange(4), 5), np.array([0, 0, 1, 1])
+    table = evaluation.class_differences(labels, labels, superclass_of[labels], superclass_of)
+    assert (table["f1_difference"] == 0).all() and (table["p_adjusted"] == 1).all()
