@@ -1,5 +1,7 @@
 """Runs, the registry and the champion rule, on a real SQLite store."""
 
+import re
+
 import keras
 import mlflow
 import numpy as np
@@ -92,3 +94,49 @@ def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
             t.key: t.value for t in logged.tags
         }.items()
         assert (source in logged.dataset.source) == (source != "synthetic, seed 0")
+
+
+@pytest.fixture
+def versions(store):
+    """Model "a" with a champion (2) and a challenger (3), model "b" with a champion (1) of another comparison; no weights."""
+    client = mlflow.MlflowClient()
+    for name, version, comparison in (("a", 1, "x"), ("a", 2, "x"), ("a", 3, "x"), ("b", 1, "y")):
+        if version == 1:
+            client.create_registered_model(name)
+        with tracking.run(name, {}) as run_id:
+            tracking.log_metrics({"test_accuracy": version / 10})
+        tags = {"experiment": name, "comparison": comparison}
+        client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags=tags)
+    for name, alias, version in (("a", "champion", "2"), ("a", "challenger", "3"), ("b", "champion", "1")):
+        client.set_registered_model_alias(name, alias, version)
+
+
+@pytest.mark.parametrize(
+    ("selectors", "comparisons", "found"),
+    [
+        ((), (), [("a", 2, "champion"), ("b", 1, "champion")]),
+        (("a@challenger", "a/1", "a/3", "a"), (), [("a", 3, "challenger"), ("a", 1, ""), ("a", 2, "champion")]),
+        ((), ("y",), [("b", 1, "champion")]),
+        (("a/1", "b"), ("x",), [("a", 1, "")]),
+    ],
+)
+def test_versions_are_selected_by_name_alias_number_and_comparison(versions, selectors, comparisons, found):
+    models = tracking.final_models(selectors, comparisons)
+    assert [(model.name, model.version, model.alias) for model in models] == found
+    assert all(model.metrics["test_accuracy"] == model.version / 10 for model in models)
+    assert all(model.url == "" for model in models)
+
+
+@pytest.mark.parametrize(
+    ("selectors", "comparisons", "said"),
+    [
+        (("c",), (), "models='c': no such model; accepted: a, b"),
+        (("a/9",), (), "models='a/9': no such version; accepted: a/1, a/2, a/3"),
+        (("a/x",), (), "models='a/x': no such version"),
+        (("b@challenger",), (), "no version has the alias 'challenger'; accepted: b@champion, b/1"),
+        ((), ("z",), "comparison='z' is none of the models'; accepted: x, y"),
+    ],
+)
+def test_a_selection_that_matches_nothing_is_refused(versions, selectors, comparisons, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        tracking.final_models(selectors, comparisons)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import mlflow
 import mlflow.keras
 import numpy as np
 import pandas as pd
-from mlflow.entities import RunStatus
+from mlflow.entities import RunStatus, ViewType
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
@@ -223,7 +225,7 @@ def _alias_version(name: str, alias: str) -> int | None:
 
 @dataclass(frozen=True)
 class FinalModel:
-    """A registered version of ours with what its run logged."""
+    """A registered version of ours with what its run logged; `url` is the run's page in MLflow's UI, "" without a server."""
 
     name: str
     version: int
@@ -232,44 +234,115 @@ class FinalModel:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
+    url: str = ""
 
     def artifact(self, path: str) -> Path | None:
         """A local copy of the run's artifact `path`; None when the run has none of that name."""
-        folder = os.path.dirname(path)
-        if path not in [item.path for item in mlflow.MlflowClient().list_artifacts(self.run_id, folder or None)]:
+        if path not in self._listed(os.path.dirname(path)):
             return None
         return Path(mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=path))
 
+    def _listed(self, folder: str) -> frozenset[str]:
+        if folder not in self._folders:
+            items = mlflow.MlflowClient().list_artifacts(self.run_id, folder or None)
+            self._folders[folder] = frozenset(item.path for item in items)
+        return self._folders[folder]
 
-def final_models(alias: str = CHAMPION) -> list[FinalModel]:
-    """Every registered model's version under `alias` that carries our tag `experiment`, by name."""
+    @cached_property
+    def _folders(self) -> dict[str, frozenset[str]]:
+        # A server answers a listing in tens of milliseconds, and a report asks for a dozen files in three folders.
+        return {}
+
+
+def final_models(selectors: Sequence[str] = (), comparisons: Sequence[str] = ()) -> list[FinalModel]:
+    """Registered versions that carry our tag `experiment`, by name: every champion, or those selected.
+
+    A selector is `name` (its champion), `name@alias` or `name/version`. `comparisons`: only versions of these. The same few
+    queries are made however many models there are.
+    Raises UserError for a selector or a comparison that matches nothing.
+    """
     client = mlflow.MlflowClient()
-    models = []
-    for registered in _pages(client.search_registered_models):
-        number = registered.aliases.get(alias)
-        version = number and client.get_model_version(registered.name, number)
-        if version and "experiment" in version.tags:
-            data = client.get_run(version.run_id).data
-            models.append(
-                FinalModel(
-                    registered.name,
-                    int(number),
-                    alias,
-                    version.run_id,
-                    dict(version.tags),
-                    dict(data.params),
-                    dict(data.metrics),
-                )
-            )
-    return models
+    registered = {model.name: model for model in _pages(client.search_registered_models, max_results=1000)}
+    versions: dict[str, dict[int, ModelVersion]] = {}
+    for version in _pages(client.search_model_versions, max_results=1000):
+        if "experiment" in version.tags:
+            versions.setdefault(version.name, {})[int(version.version)] = version
+    aliases = {
+        name: {
+            alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
+        }
+        for name in sorted(versions)
+    }
+    if selectors:
+        chosen = [_select(selector, versions, aliases) for selector in dict.fromkeys(selectors)]
+    else:
+        chosen = [(name, known[CHAMPION], CHAMPION) for name, known in aliases.items() if CHAMPION in known]
+    found = [(versions[name][number], alias) for name, number, alias in dict.fromkeys(chosen)]
+    return _with_runs(client, _of_comparisons(found, comparisons))
 
 
-def _pages(query):
+def _select(selector: str, versions: dict[str, dict], aliases: dict[str, dict[str, int]]) -> tuple[str, int, str]:
+    """Name, version and alias ("" when chosen by number) of one selector."""
+    name, at, alias = selector.partition("@")
+    name, slash, number = (name, "", "") if at else selector.partition("/")
+    if name not in versions:
+        raise UserError(f"models={selector!r}: no such model; accepted: {', '.join(sorted(versions)) or 'none'}")
+    known = aliases[name]
+    if slash:
+        if not number.isdecimal() or int(number) not in versions[name]:
+            listed = ", ".join(f"{name}/{one}" for one in sorted(versions[name]))
+            raise UserError(f"models={selector!r}: no such version; accepted: {listed}")
+        return name, int(number), next((alias for alias, one in known.items() if one == int(number)), "")
+    alias = alias or CHAMPION
+    if alias not in known:
+        listed = ", ".join([f"{name}@{one}" for one in known] + [f"{name}/{one}" for one in sorted(versions[name])])
+        raise UserError(f"models={selector!r}: no version has the alias {alias!r}; accepted: {listed}")
+    return name, known[alias], alias
+
+
+def _of_comparisons(found: list[tuple], comparisons: Sequence[str]) -> list[tuple]:
+    known = sorted({version.tags.get("comparison", "") for version, _ in found} - {""})
+    for comparison in comparisons:
+        if comparison not in known:
+            raise UserError(f"comparison={comparison!r} is none of the models'; accepted: {', '.join(known) or 'none'}")
+    return [one for one in found if not comparisons or one[0].tags.get("comparison") in comparisons]
+
+
+def _with_runs(client: mlflow.MlflowClient, found: list[tuple]) -> list[FinalModel]:
+    """What the runs of these versions logged, asked for 500 at a time."""
+    wanted = sorted({version.run_id for version, _ in found})
+    runs = {}
+    if wanted:
+        ids = [experiment.experiment_id for experiment in _pages(client.search_experiments, view_type=ViewType.ALL)]
+        for start in range(0, len(wanted), 500):
+            listed = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + 500])
+            for run in client.search_runs(ids, f"attributes.run_id IN ({listed})", ViewType.ALL, max_results=500):
+                runs[run.info.run_id] = run
+    server = mlflow.get_tracking_uri()
+    return [
+        FinalModel(
+            version.name,
+            int(version.version),
+            alias,
+            version.run_id,
+            dict(version.tags),
+            dict(runs[version.run_id].data.params),
+            dict(runs[version.run_id].data.metrics),
+            f"{server.rstrip('/')}/#/experiments/{runs[version.run_id].info.experiment_id}/runs/{version.run_id}"
+            if server.startswith(("http://", "https://"))
+            else "",
+        )
+        for version, alias in found
+        if version.run_id in runs
+    ]
+
+
+def _pages(query, **arguments):
     """All results of a paged query."""
-    page = query()
+    page = query(**arguments)
     yield from page
     while page.token:
-        page = query(page_token=page.token)
+        page = query(page_token=page.token, **arguments)
         yield from page
 
 
