@@ -67,7 +67,7 @@ def lines(axes) -> dict[str, np.ndarray]:
 def test_every_title_names_the_subject_and_what_is_shown_and_pyplot_stays_clean():
     labels, predictions, names, _ = predictions_of(10)
     images = np.zeros((len(labels), 28, 28, 1), dtype=np.uint8)
-    fine, coarse = table_of(20, True), table_of(10)
+    coarse = table_of(10)
     accuracies = pd.DataFrame({"name": ["a"], "accuracy": [0.8], "low": [0.7], "high": [0.9]})
     title = "toy, synthetic data"
     figures = {
@@ -75,7 +75,6 @@ def test_every_title_names_the_subject_and_what_is_shown_and_pyplot_stays_clean(
         "precision, recall and F1": plots.per_class_bars(coarse, title=title),
         "confusion matrix": plots.confusion_matrix(labels, predictions, names, title=title),
         "surest predictions": plots.examples(images, labels, np.eye(10)[predictions], names, title=title),
-        "superclass": plots.generalisation_dumbbell(fine, coarse, title=title),
         "test accuracy": plots.accuracy_bars(accuracies, title=title),
     }
     for shown, figure in figures.items():
@@ -199,28 +198,6 @@ def test_examples_of_a_model_without_mistakes():
     figure = plots.examples(np.zeros((2, 28, 28, 1), np.uint8), labels, np.eye(2), ["a", "b"], count=3)
     assert_legible(figure)
     assert figure.subfigs[1].get_suptitle().endswith("none")
-
-
-def test_the_dumbbell_shows_the_widest_gaps_in_both_directions():
-    fine = pd.DataFrame(
-        {"class": list("abcdef"), "superclass": ["x", "x", "x", "y", "y", "y"], "f1": [0.9, 0.8, 0.6, 0.7, 0.2, 0.5]}
-    )
-    coarse = pd.DataFrame({"class": ["x", "y"], "f1": [0.7, 0.5]})
-    figure = plots.generalisation_dumbbell(fine, coarse, top=2)
-    assert_legible(figure)
-    easier, harder = figure.axes
-    assert [label.get_text() for label in easier.get_yticklabels()] == ["a  (x)", "d  (y)"]
-    assert [label.get_text() for label in harder.get_yticklabels()] == ["e  (y)", "c  (x)"]
-    superclasses, classes = harder.lines
-    assert classes.get_xdata().tolist() == [0.2, 0.6]
-    assert superclasses.get_xdata().tolist() == [0.5, 0.7]
-
-
-def test_the_dumbbell_says_when_no_class_is_easier():
-    fine = pd.DataFrame({"class": ["a"], "superclass": ["x"], "f1": [0.1]})
-    figure = plots.generalisation_dumbbell(fine, pd.DataFrame({"class": ["x"], "f1": [0.7]}))
-    assert_legible(figure)
-    assert figure.axes[0].get_title().endswith("none")
 
 
 def test_accuracies_are_written_out_and_synthetic_ones_marked():

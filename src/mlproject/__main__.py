@@ -3,12 +3,14 @@
 import argparse
 import logging
 import math
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlproject.errors import UserError
@@ -131,19 +133,23 @@ def report(options: argparse.Namespace) -> int:
     """Build the comparisons from the registry alone."""
     from mlproject import tracking
 
-    print(f"report: {_report(tracking.connect())}")
+    print(f"report: {_report(tracking.connect(), options.models, options.comparison)}")
     return 0
 
 
-def _report(project) -> Path:
+def _report(project, models: Sequence[str] = (), comparisons: Sequence[str] = ()) -> Path:
     from mlproject import tracking
     from mlproject.report import build
 
+    chosen = {"comparison": ",".join(comparisons), "models": ",".join(models)}
+    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in chosen.items() if value)
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "report")  # reports/ itself holds the published study too, which is not this run's
-        build(tracking.final_models(), folder)
+        build(tracking.final_models(models, comparisons), folder, f"mlflow run . -e report{given}")
         tracking.choose_experiment(project, "reports")
         with tracking.run("report", {"role": "report"}):
+            tracking.log_params(chosen)
             tracking.log_folder(folder, "report")
         try:
             shutil.copytree(folder, REPORTS, dirs_exist_ok=True)
@@ -202,7 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=_seed, default=0)
     command.add_argument("--weights", default="imagenet", help="of the pretrained base: imagenet, none or a file")
     _add_data_options(command)
-    commands.add_parser("report", help="compare the registered models").set_defaults(command=report)
+    command = commands.add_parser("report", help="compare the registered models")
+    command.set_defaults(command=report)
+    command.add_argument("--comparison", type=_names, default=(), help="only these comparisons, with commas between")
+    command.add_argument(
+        "--models", type=_names, default=(), help="name, name@alias, name/version, with commas between"
+    )
     command = commands.add_parser("data", help="find or download the data sets")
     command.set_defaults(command=data)
     _add_data_options(command)
@@ -233,6 +244,10 @@ def _count(text: str) -> int | None:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a whole number is, 0 for no limit")
     return int(text) or None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _seed(text: str) -> int:

@@ -14,7 +14,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
@@ -45,7 +44,7 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
     history: a row for each epoch, with `epoch` (running on through all stages), `loss`, `accuracy` and, if known,
     `val_loss`, `val_accuracy` and `stage` (name; where it changes, a border is drawn).
     """
-    figure = _figure((11, 4.4), "learning curves", title)
+    figure = new_figure((11, 4.4), "learning curves", title)
     for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         _curve(axes, history, measure, BLUE, "o", "training")
         if f"val_{measure}" in history and history[f"val_{measure}"].notna().any():
@@ -74,7 +73,7 @@ def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
     heights = [len(block) + bool(block["superclass"].iloc[0]) for block in blocks]
     rows = max(sum(heights[i] for i in part) for part in columns_of_blocks)
     size = (8.0 if columns == 1 else 11.5, 1.2 + 0.34 * rows)
-    figure = _figure(size, "precision, recall and F1 by class", title)
+    figure = new_figure(size, "precision, recall and F1 by class", title)
     for axes, part in zip(np.atleast_1d(figure.subplots(1, columns)), columns_of_blocks, strict=True):
         _score_bars(axes, [blocks[i] for i in part])
         axes.set_ylim(rows - 0.4, -0.7)
@@ -103,7 +102,7 @@ def confusion_matrix(
     order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
     shares = _shares(labels, predictions, classes)[np.ix_(order, order)]
     side = float(np.clip(3 + 0.42 * classes, 6.5, 11.5))
-    figure = _figure((side + 0.9, side), "confusion matrix, in % of the true class", title)
+    figure = new_figure((side + 0.9, side), "confusion matrix, in % of the true class", title)
     axes = figure.subplots()
     # The root brings out rare confusions, which a linear scale would leave white beside the diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
@@ -138,7 +137,7 @@ def examples(
     """
     predictions, sureness = probabilities.argmax(axis=1), probabilities.max(axis=1)
     hits, mistakes = _surest(labels, predictions, sureness)
-    figure = _figure((1.5 * count, 5.2), "the surest predictions", title)
+    figure = new_figure((1.5 * count, 5.2), "the surest predictions", title)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.15))
     rows = (upper, hits, "Surest correct predictions"), (lower, mistakes, "Surest mistakes: true → predicted")
     for part, chosen, heading in rows:
@@ -154,34 +153,12 @@ def examples(
 
 
 @matplotlib.rc_context(STYLE)
-def generalisation_dumbbell(fine: pd.DataFrame, coarse: pd.DataFrame, top: int = 15, title: str = "") -> Figure:
-    """The fine classes whose F1 differs most from that of their superclass, in both directions.
-
-    fine: table of the model trained on fine labels, coarse: of the one trained on coarse labels, whose `class` are the
-    `superclass` of the other; both as from `evaluation.per_class`. Left the `top` classes furthest above their
-    superclass, right the `top` furthest below.
-    """
-    above, below = _gaps(fine, coarse, top)
-    rows = max(len(above), len(below), 1)
-    figure = _figure((13, 1.7 + 0.34 * rows), "F1 of a fine class and of its superclass", title)
-    panels = (above, "Fine class easier than its superclass"), (below, "Fine class harder than its superclass")
-    for axes, (table, heading) in zip(figure.subplots(1, 2, sharex=True), panels, strict=True):
-        _dumbbells(axes, table)
-        axes.set_title(heading if len(table) else f"{heading}: none")
-        axes.set_ylim(rows - 0.4, -0.6)
-    marks = [Line2D([], [], color=BLUE, marker="o", ls=""), Line2D([], [], color=ORANGE, marker="D", ls="")]
-    names = ["fine class, model trained on fine labels", "its superclass, model trained on coarse labels"]
-    figure.legend(marks, names, loc="outside lower center", ncols=2)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
 def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """The accuracy of each of a comparison's models, with its interval, on an axis that ends where the intervals do.
 
     table: columns name, accuracy, low, high (0..1) and, if some may be, `synthetic` (bool; their marks are hollow).
     """
-    figure = _figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
+    figure = new_figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
     axes = figure.subplots()
     synthetic = table["synthetic"].astype(bool) if "synthetic" in table else pd.Series(False, index=table.index)
     for row, (model, made_up) in enumerate(zip(table.itertuples(), synthetic, strict=True)):
@@ -197,7 +174,8 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def _figure(size: tuple[float, float], what: str, title: str) -> Figure:
+def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
+    """An empty figure of this size, in inches, under the heading "title: what"."""
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
@@ -215,13 +193,6 @@ def _surest(labels: np.ndarray, predictions: np.ndarray, sureness: np.ndarray) -
     surest = np.argsort(-sureness, kind="stable")
     right = predictions[surest] == np.asarray(labels)[surest]
     return surest[right], surest[~right]
-
-
-def _gaps(fine: pd.DataFrame, coarse: pd.DataFrame, top: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    pairs = fine.merge(coarse[["class", "f1"]], left_on="superclass", right_on="class", suffixes=("", "_coarse"))
-    pairs["gap"] = pairs["f1"] - pairs["f1_coarse"]
-    pairs = pairs.sort_values("gap", kind="stable")
-    return pairs[pairs["gap"] > 0].iloc[::-1].head(top), pairs[pairs["gap"] < 0].head(top)
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str, label: str) -> None:
@@ -295,15 +266,3 @@ def _write_percentages(axes: Axes, shares: np.ndarray) -> None:
 def _prediction_text(names: list[str], probability: float) -> str:
     text = " → ".join(name.replace("_", " ") for name in names)
     return textwrap.fill(text, 21, break_on_hyphens=False) + f"\n{probability:.1%}"
-
-
-def _dumbbells(axes: Axes, table: pd.DataFrame) -> None:
-    rows = np.arange(len(table))
-    axes.hlines(rows, table["f1"], table["f1_coarse"], color=GREY, lw=2)
-    axes.plot(table["f1_coarse"], rows, "D", color=ORANGE, ms=7)
-    axes.plot(table["f1"], rows, "o", color=BLUE, ms=8)
-    axes.set_yticks(rows, table["class"] + "  (" + table["superclass"] + ")")
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("F1")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(True)

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from mlproject.tracking import FinalModel
 
 
-def build(models: Sequence["FinalModel"], folder: Path) -> Path:
+def build(models: Sequence["FinalModel"], folder: Path, again: str = "mlflow run . -e report") -> Path:
     """Write the report of these models into `folder` (made if need be) and give back the path of its HTML page.
 
     Written: index.html (self-contained), report.md, figures/*.png and tables/*.csv; files of the same name are replaced,
     others left alone. Only the models' tags, parameters, metrics and artifacts are read. What is missing is said.
-    Raises UserError when there are no models or the folder cannot be written.
+    `again` is the command that makes this report. Raises UserError when there are no models or the folder cannot be
+    written.
     """
     if not models:
         raise UserError("no final model is registered, so there is nothing to report: first run `mlflow run . -e tune`")
     read = members.read(models)
     every = [portraits.portray(member) for member in read]
-    return page.write(comparisons.compare(read), every, portraits.provenance(read), Path(folder))
+    content = page.Content(comparisons.compare(read), every, portraits.provenance(read), again)
+    return page.write(content, Path(folder))

@@ -1,5 +1,6 @@
 """Final models as the report sees them: what their tags say, and what could be read of their artifacts."""
 
+import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ PLOTS = {
     "confusion": "Confusion matrix on the test images",
     "examples": "The surest hits and the surest mistakes among the test images",
 }
+VALUES = ("hyperparameter", "best_known", "winner")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,9 @@ class Member:
     """One final model with the artifacts that could be read; those that could not are None and named in `gaps`.
 
     `labels` is int64 (n,), `probabilities` float32 (n, classes), both in the test set's stored order; `summary` is what
-    `evaluation.summary` says of them. `title` tells the model apart from the report's others; `key` does so in file
+    `evaluation.summary` says of them. `stages` holds such probabilities as they were after each stage of the fit but the
+    last. `features` holds layer (name), centroids float32 (classes, d) and spread float32 (classes,); `images` some test
+    images, uint8 (h, w, c), by their index. `title` tells the model apart from the report's others; `key` does so in file
     names and page anchors (a-z, 0-9 and hyphens only).
     """
 
@@ -41,8 +45,14 @@ class Member:
     probabilities: np.ndarray | None
     summary: dict[str, float] | None
     per_class: pd.DataFrame | None
+    history: pd.DataFrame | None
+    stages: dict[str, np.ndarray]
+    features: dict[str, Any] | None
+    images: dict[int, np.ndarray] | None
     trials: pd.DataFrame | None
+    values: pd.DataFrame | None
     layers: pd.DataFrame | None
+    environment: dict[str, Any] | None
     plots: dict[str, Path]
     gaps: tuple[str, ...]
 
@@ -64,6 +74,24 @@ class Member:
     def correct(self) -> np.ndarray | None:
         """Whether each test image was classified correctly: bool (n,), None without predictions."""
         return None if self.labels is None else self.probabilities.argmax(axis=1) == self.labels
+
+    @property
+    def seed(self) -> str:
+        """The seed of search and fit, "" when it was not recorded."""
+        return self.tag("seed") or self.model.params.get("seed", "")
+
+    @property
+    def answers(self) -> list[tuple[str, np.ndarray]]:
+        """What the network answered after each stage of its fit, the last under the member's own title: title, probabilities."""
+        if self.labels is None:
+            return []
+        stages = [(f"{self.title} after {name}", probabilities) for name, probabilities in self.stages.items()]
+        return [*stages, (self.title, self.probabilities)]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes' names in the order of their indices; needs `per_class`."""
+        return self.per_class["class"].tolist()
 
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
@@ -99,26 +127,59 @@ def read(models: Sequence["FinalModel"]) -> list[Member]:
 
 
 def _member(model: "FinalModel", title: str, key: str) -> Member:
-    gaps: list[str] = []
+    missing: list[str] = []
+    unreadable: list[str] = []
 
     def get(path: str, reader: Callable[[Path], Any]) -> Any:
         file = model.artifact(path)
         if file is None:
-            gaps.append(f"{title}: its run has no {path}")
+            missing.append(path)
             return None
         try:
             return reader(file)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, UserError) as error:
-            gaps.append(f"{title}: {path} cannot be read: {error}")
+            unreadable.append(f"{title}: {path} cannot be read: {error}")
             return None
 
     labels, probabilities, summary = get("evaluation/predictions.npz", _predictions) or (None, None, None)
     per_class = get("evaluation/per_class.csv", _per_class)
+    if labels is not None and per_class is not None and len(per_class) != probabilities.shape[1]:
+        unreadable.append(f"{title}: its class table and its predictions differ in the number of classes")
+        labels, probabilities, summary, per_class = None, None, None, None
+    history = get("evaluation/history.csv", _history)
+    stages = {}
+    for name in [] if history is None or labels is None else history["stage"].unique()[:-1]:
+        found = get(f"evaluation/stages/{name}.npz", _predictions)
+        if found and np.array_equal(found[0], labels) and found[1].shape == probabilities.shape:
+            stages[name] = found[1]
+    features = get("evaluation/features.npz", _features)
+    images = get("evaluation/images.npz", _images)
     trials = get("search/trials.csv", _trials)
+    values = get("search/values.csv", lambda file: _with_columns(_text_table(file), VALUES))
     layers = get("explain/layers.csv", _text_table)
+    environment = get("environment.json", _environment)
     plots = {name: get(f"plots/{name}.png", _png) for name in PLOTS}
     plots = {name: path for name, path in plots.items() if path is not None}
-    return Member(model, title, key, labels, probabilities, summary, per_class, trials, layers, plots, tuple(gaps))
+    gaps = [f"{title}: its run has no {', '.join(missing)}"] if missing else []
+    return Member(
+        model=model,
+        title=title,
+        key=key,
+        labels=labels,
+        probabilities=probabilities,
+        summary=summary,
+        per_class=per_class,
+        history=history,
+        stages=stages,
+        features=features,
+        images=images,
+        trials=trials,
+        values=values,
+        layers=layers,
+        environment=environment,
+        plots=plots,
+        gaps=(*gaps, *unreadable),
+    )
 
 
 def _predictions(file: Path) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -131,6 +192,28 @@ def _per_class(file: Path) -> pd.DataFrame:
     # A class may be called "null" or "NA": only numbers may be missing.
     table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False)
     return _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
+
+
+def _history(file: Path) -> pd.DataFrame:
+    table = pd.read_csv(file)
+    if "stage" not in table:
+        table["stage"] = "training"
+    return _with_columns(table, ("epoch", "loss", "accuracy", "stage"))
+
+
+def _features(file: Path) -> dict[str, Any]:
+    with np.load(file) as stored:
+        return {"layer": str(stored["layer"]), "centroids": stored["centroids"], "spread": stored["spread"]}
+
+
+def _images(file: Path) -> dict[int, np.ndarray]:
+    with np.load(file) as stored:
+        return dict(zip(stored["rows"].tolist(), stored["images"], strict=True))
+
+
+def _environment(file: Path) -> dict[str, Any]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("python", "platform", "cpus", "packages")}
 
 
 def _trials(file: Path) -> pd.DataFrame:

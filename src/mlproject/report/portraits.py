@@ -1,15 +1,18 @@
-"""Each final model by itself: its plots, its search, its layers, and where it comes from. Pure."""
+"""Each final model by itself: its plots, its confusions, its search, its network, and where it comes from. Pure."""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from mlproject.report.content import Table, count, decimals, percent, text_table
-from mlproject.report.members import Member
+from mlproject import evaluation
+from mlproject.report import networks, searches
+from mlproject.report.content import Chart, Column, Section, Table, count, decimals, percent, text_table
+from mlproject.report.members import PLOTS, Member
 
-TRIAL_COLUMNS = ("trial", "status", "val_accuracy", "seconds", "minutes", "reason")
+MOST_PAIRS = 20  # of confused classes in the table
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,50 +20,128 @@ class Portrait:
     """What is shown of one model beside the comparisons."""
 
     member: Member
-    facts: list[str]
-    tables: list[Table]
+    sections: list[Section]
 
 
 def portray(member: Member) -> Portrait:
-    """The sentences and tables about one model: its search, the winner's hyperparameters, every trial, every layer."""
-    wanted = {}
-    if member.trials is not None:
-        if len(member.ranked_trials):
-            wanted["winner"] = ("The winner's hyperparameters", _winner(member))
-        wanted["trials"] = ("All trials of the search", member.trials)
-    if member.layers is not None:
-        wanted["layers"] = ("The layers, and what they depend on", member.layers)
-    tables = [text_table(f"{member.key}.{name}", f"{title}{member.mark}", t) for name, (title, t) in wanted.items()]
-    return Portrait(member, _facts(member), tables)
+    """Sections about one model: what it does on the test images, how its hyperparameters were found, how it is built."""
+    sections = [_results(member), searches.section(member), _network(member)]
+    return Portrait(member, [section for section in sections if section])
 
 
-def _winner(member: Member) -> pd.DataFrame:
-    """The hyperparameters of the best trial, a row each; those that this trial did not have are left out."""
-    best = member.ranked_trials.iloc[0].drop(list(TRIAL_COLUMNS), errors="ignore")
-    return pd.DataFrame({"hyperparameter": best.index, "value": best.to_numpy()})[(best != "").to_numpy()]
+def _results(member: Member) -> Section:
+    facts = list(member.gaps)
+    if "parameters" in member.model.metrics:
+        facts.append(f"The network has {count(member.model.metrics['parameters'])} parameters.")
+    found = _found(member)
+    charts = []
+    for plot, file in member.plots.items():
+        title = f"{PLOTS[plot]}: {member.title}{member.mark}"
+        says = f"{title}. {found.get(plot, '')}".strip()
+        charts.append(Chart(f"{member.key}.{plot.replace('_', '-')}", file, says, says))
+    return Section(f"On the test images: {member.title}{member.mark}", facts, charts, _confused(member))
 
 
-def _facts(member: Member) -> list[str]:
-    metrics, facts = member.model.metrics, [*member.gaps]
-    if member.trials is not None:
-        ranked, tried = member.ranked_trials, len(member.trials)
-        says = f"The search completed {len(ranked)} of {tried} trials; {tried - len(ranked)} failed."
-        if len(ranked):
-            value = pd.to_numeric(ranked["val_accuracy"]).iloc[0]
-            says += f" The best, {ranked['trial'].iloc[0]}, reached {percent(value)} on validation images."
-        facts.append(says)
-    if "search_seconds" in metrics and "train_seconds" in metrics:
-        search, training = decimals(metrics["search_seconds"] / 60, 1), decimals(metrics["train_seconds"] / 60, 1)
-        facts.append(f"The search took {search} minutes, the final fit {training} minutes of training.")
-    if "parameters" in metrics:
-        facts.append(f"The network has {count(metrics['parameters'])} parameters.")
-    return facts
+def _found(member: Member) -> dict[str, str]:
+    """What each of the run's own plots shows, in words, as far as the numbers behind it could be read."""
+    found = {}
+    if member.history is not None and len(member.history):
+        history = member.history
+        accuracy = history["accuracy"]
+        found["learning_curves"] = (
+            f"Training accuracy rose from {percent(accuracy.iloc[0])} in the first to {percent(accuracy.iloc[-1])} in the "
+            f"last of {len(history)} epochs."
+            if len(history) > 1 and accuracy.iloc[-1] > accuracy.iloc[0]
+            else f"Training accuracy in the last of {len(history)} epochs: {percent(accuracy.iloc[-1])}."
+        )
+    if member.per_class is not None and len(member.per_class):
+        f1 = member.per_class.set_index("class")["f1"]
+        found["per_class"] = (
+            f"Best is {f1.idxmax()} (F1 {decimals(f1.max(), 2)}), worst {f1.idxmin()} ({decimals(f1.min(), 2)})."
+        )
+    if member.labels is not None and member.per_class is not None:
+        pairs = evaluation.confused_pairs(member.labels, member.probabilities.argmax(axis=1), member.class_names)
+        if len(pairs):
+            top = pairs.iloc[0]
+            found["confusion"] = (
+                f"Most often {top['class']} is taken for {top['taken_for']}: {top['images']} images, "
+                f"{top['share']:.0%} of the class."
+            )
+        wrong = np.flatnonzero(~member.correct)
+        if len(wrong):
+            worst = wrong[member.probabilities[wrong].max(axis=1).argmax()]
+            found["examples"] = (
+                f"The surest mistake: {member.class_names[member.labels[worst]]} taken for "
+                f"{member.class_names[member.probabilities[worst].argmax()]} with "
+                f"{percent(float(member.probabilities[worst].max()))}."
+            )
+    return found
 
 
-def provenance(members: Sequence[Member]) -> Table:
-    """Where every model comes from and the command that makes it again: a row for each model."""
+def _confused(member: Member) -> list[Table]:
+    if member.labels is None or member.per_class is None:
+        return []
+    pairs = evaluation.confused_pairs(member.labels, member.probabilities.argmax(axis=1), member.class_names)
+    columns = [
+        Column("class", lambda r: r["class"], number=False),
+        Column("taken for", lambda r: r["taken_for"], number=False),
+        Column("images", lambda r: count(r["images"])),
+        Column("share of the class", lambda r: percent(r["share"])),
+    ]
+    superclasses = member.per_class["superclass"].to_numpy()
+    if (superclasses != "").any():
+        inside = superclasses[pairs["true"]] == superclasses[pairs["predicted"]]
+        pairs = pairs.assign(same_superclass=np.where(inside, "yes", "no"))
+        columns.append(Column("same superclass", lambda r: r["same_superclass"], number=False))
+    if pairs.empty:
+        return []
+    shown = pairs.drop(columns=["true", "predicted"]).head(MOST_PAIRS)
+    title = f"The {len(shown)} most confused pairs of {len(pairs)}{member.mark}"
+    return [Table(f"{member.key}.confused", title, shown, tuple(columns))]
+
+
+def _network(member: Member) -> Section | None:
+    layers = member.layers
+    if layers is None:
+        return None
+    name = f"{member.title}{member.mark}"
+    findings, charts = [], []
+    if {"layer", "depends_on_colours", "depends_on_classes"} <= set(layers):
+        findings.append(networks.sentence(layers))
+    if set(layers) >= networks.DRAWN_FROM and len(layers):
+        figure = networks.draw(layers, name)
+        caption = f"The network of {name}, from the images to the probabilities. {networks.sentence(layers)}"
+        charts.append(Chart(f"{member.key}.network", figure, caption, caption))
+    table = networks.with_roles(layers) if "type" in layers else layers
+    title = f"The layers, and what they depend on{member.mark}"
+    return Section(f"The network of {name}", findings, charts, [text_table(f"{member.key}.layers", title, table)])
+
+
+def provenance(members: Sequence[Member]) -> list[Table]:
+    """Where every model comes from and the command that makes it again; and on what it was made."""
     frame = pd.DataFrame([_origin(member) for member in members]).fillna("").replace("", "not recorded")
-    return text_table("provenance", "Runs, data and commands", frame)
+    columns = tuple(
+        Column(name, lambda r, name=name: r[name], number=False, link="url" if name == "run" else "")
+        for name in frame.columns
+        if name != "url"
+    )
+    origins = Table("provenance", "Runs, data and commands", frame, columns)
+    return [origins, *_environments(members)]
+
+
+def _environments(members: Sequence[Member]) -> list[Table]:
+    """Versions and machines: a column for each set of members that share them all."""
+    described: dict[tuple, list[str]] = {}
+    for member in members:
+        if member.environment is not None:
+            one = member.environment
+            facts = {name: str(one[name]) for name in ("python", "platform", "cpus")} | dict(one["packages"])
+            described.setdefault(tuple(facts.items()), []).append(member.title)
+    if not described:
+        return []
+    columns = {", ".join(titles): dict(facts) for facts, titles in described.items()}
+    frame = pd.DataFrame(columns).fillna("").rename_axis("what").reset_index()
+    return [text_table("environments", "Machines and versions", frame)]
 
 
 def _origin(member: Member) -> dict[str, str]:
@@ -70,24 +151,25 @@ def _origin(member: Member) -> dict[str, str]:
         "version": str(model.version),
         "alias": model.alias,
         "run": model.run_id,
+        "url": model.url,
         "data": member.data,
         "data set": member.tag("dataset"),
         "labels": member.tag("labels"),
         "data digest": member.tag("dataset.digest"),
         "test images' digest": member.tag("test.digest"),
         "commit": member.tag("git.commit"),
-        "seed": _seed(member),
+        "seed": member.seed,
         "repeat it": _command(member),
     }
 
 
-def _seed(member: Member) -> str:
-    return member.tag("seed") or member.model.params.get("seed", "")
-
-
 def _command(member: Member) -> str:
     """The command that runs this search and final fit again."""
-    wanted = [f"experiment={member.tag('experiment') or member.model.name}"]
-    wanted += [f"data={member.tag('data')}"] if member.mark and member.data else []
-    wanted += [f"seed={_seed(member)}"] if _seed(member) else []
-    return "mlflow run . -e tune " + " ".join(f"-P {shlex.quote(parameter)}" for parameter in wanted)
+    params = member.model.params
+    wanted = {"experiment": member.tag("experiment") or member.model.name}
+    wanted |= {"data": member.tag("data")} if member.mark and member.data else {}
+    wanted |= {name: params[name] for name in ("tuner", "budget_minutes") if params.get(name)}
+    if params.get("max_trials") not in (None, "", "None", "0"):
+        wanted["max_trials"] = params["max_trials"]
+    wanted |= {"seed": member.seed} if member.seed else {}
+    return "mlflow run . -e tune " + " ".join(f"-P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())

@@ -1,0 +1,124 @@
+"""The report's own figures, judged as those of `mlproject.plots` are: by what stands where, and whether it can be read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import FancyBboxPatch
+from test_plots import LONG_NAMES, assert_legible, texts
+
+from mlproject import evaluation
+from mlproject.report import figures, networks
+
+
+def test_dumbbells_show_the_widest_gaps_in_both_directions():
+    table = pd.DataFrame({"class": list("abcdef"), "superclass": list("xxxyyy")})
+    table = table.assign(first=[0.9, 0.8, 0.6, 0.7, 0.2, 0.5], second=[0.7, 0.7, 0.7, 0.5, 0.5, 0.5])
+    figure = figures.dumbbells(table, ("fine", "coarse"), ("easier", "harder"), "F1", top=2)
+    assert_legible(figure)
+    easier, harder = figure.axes
+    assert [label.get_text() for label in easier.get_yticklabels()] == ["a  (x)", "d  (y)"]
+    assert [label.get_text() for label in harder.get_yticklabels()] == ["e  (y)", "c  (x)"]
+    second, first = harder.lines
+    assert first.get_xdata().tolist() == [0.2, 0.6] and second.get_xdata().tolist() == [0.5, 0.7]
+
+
+def test_dumbbells_say_when_no_class_is_easier():
+    table = pd.DataFrame({"class": ["a"], "superclass": ["x"], "first": [0.1], "second": [0.7]})
+    figure = figures.dumbbells(table, ("fine", "coarse"), ("easier", "harder"), "F1")
+    assert_legible(figure)
+    assert figure.axes[0].get_title().endswith("none")
+
+
+def test_a_hundred_classes_have_a_panel_for_each_superclass():
+    table = pd.DataFrame({"class": [f"aquarium fish {i}" for i in range(100)]})
+    table["superclass"] = [f"{LONG_NAMES[i // 5 % 4]} {i // 5:02}" for i in range(100)]
+    table = table.assign(f1=np.linspace(0, 1, 100), superclass_f1=0.7, f1_low=-0.1, f1_high=0.1)
+    table["f1_difference"] = table["f1"] - 0.7
+    figure = figures.superclass_panels(table)
+    assert_legible(figure)
+    assert len(figure.axes) == 20 and set(table["class"]) <= set(texts(figure))
+    first = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert first == [f"aquarium fish {i}" for i in (4, 3, 2, 1, 0)]  # the superclass with the class furthest below
+
+
+def test_learning_curves_run_over_minutes_and_mark_stages():
+    short = pd.DataFrame({"accuracy": [0.5, 0.7], "seconds": [60.0, 60.0], "stage": "training"})
+    staged = pd.DataFrame({"accuracy": [0.4, 0.6, 0.9], "seconds": [30.0, 30.0, 60.0], "stage": ["a", "a", "b"]})
+    figure = figures.learning_curves({"one": short, "two": staged})
+    assert_legible(figure)
+    one, no_ring, two, ring = figure.axes[0].lines
+    assert one.get_xdata().tolist() == [1, 2] and two.get_xdata().tolist() == [0.5, 1, 2]
+    assert len(no_ring.get_xdata()) == 0 and ring.get_xydata().tolist() == [[1, 0.6]]
+
+
+def test_reliability_has_a_panel_for_each_model(rng):
+    probabilities = rng.dirichlet(np.ones(5), size=500)
+    _, curve = evaluation.calibration(rng.integers(5, size=500), probabilities)
+    figure = figures.reliability({f"a model with a long name {i}": curve for i in range(5)})
+    assert_legible(figure)
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert len(shown) == 5 and shown[0].lines[1].get_ydata().tolist() == curve["accuracy"].tolist()
+
+
+def test_twenty_models_are_told_apart_class_by_class(rng):
+    table = pd.DataFrame(rng.random((10, 20)), index=list("abcdefghij"), columns=[f"model-{i}" for i in range(20)])
+    figure = figures.scores_by_class(table, "F1")
+    assert_legible(figure)
+    looks = {(line.get_marker(), line.get_color()) for line in figure.axes[0].lines}
+    assert len(looks) == 20
+
+
+@pytest.mark.parametrize("across", [1, 8])
+def test_a_gallery_writes_below_each_image_what_it_is(across):
+    images = [(np.zeros((28, 28, 1), np.uint8), "large_man-made_outdoor_things, taken for household")] * across
+    figure = figures.gallery([("first", images), ("second", images[:1])], "images")
+    figure.draw_without_rendering()
+    for part in figure.subfigs:
+        for axes in part.axes:
+            for text in axes.texts:
+                assert text.get_window_extent().y1 <= axes.get_window_extent().y0
+                assert text.get_window_extent().y0 >= part.bbox.y0
+
+
+def test_a_search_is_drawn_with_words_numbers_and_gaps():
+    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8]})
+    trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
+    figure = figures.search(trials.assign(same="7"), ["rate", "activation", "width", "same"])
+    left, right = figure.axes
+    assert left.lines[0].get_ydata().tolist() == [0.5, 0.5, 0.8]
+    assert [label.get_text() for label in right.get_xticklabels()][:2] == ["rate", "activation"]
+    heights = [line.get_ydata() for line in right.lines[:3]]
+    assert heights[1][0] == pytest.approx(2 / 3)  # on a log scale, as its range asks for
+    assert [line[1] for line in heights] == [0, 1, 0] and [line[3] for line in heights] == [0.5] * 3
+    assert np.isnan(heights[1][2]) and heights[2][4] == 1
+    assert {"relu", "silu", "0.001", "32", "64", "7"} <= {text.get_text() for text in right.texts}
+
+
+def layer_table(count, shortcuts=()):
+    """A chain of `count` layers with shortcuts (from, to) in it."""
+    names = [f"layer{i}" for i in range(count)]
+    inputs = ["", *names[:-1]]
+    for source, target in shortcuts:
+        inputs[target] += f" {names[source]}"
+    table = pd.DataFrame({"layer": names, "type": "Dense", "output_shape": "28 × 28 × 64", "parameters": "1024"})
+    return table.assign(depends_on_colours="False", depends_on_classes="False", inputs=inputs)
+
+
+def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
+    table = layer_table(60, [(start, start + 7) for start in range(2, 50, 9)])
+    table.loc[0, "depends_on_colours"], table.loc[59, "depends_on_classes"] = "True", "True"
+    figure = networks.draw(table)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) == 60 and {text.get_text() for text in axes.texts} >= set(table["layer"])
+    spots = {name: box.get_x() for name, box in zip(table["layer"], boxes, strict=True)}
+    for row in table.itertuples():
+        for source in row.inputs.split()[1:]:
+            assert spots[source] == spots[row.layer]
+    shades = [box.get_facecolor() for box in boxes]
+    assert len(set(shades)) == 3 and shades[0] != shades[59]
+
+
+def test_layers_that_depend_on_nothing_are_said_to():
+    assert "nothing on the number of colours; nothing on the number of classes" in networks.sentence(layer_table(2))

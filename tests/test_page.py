@@ -1,0 +1,172 @@
+"""The page in a real browser: headless Chromium, driven by its DevTools protocol. Skipped where there is no Chromium."""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+import websocket
+from registered import FLAT_LABELS, coarse_and_fine, guesses, register, three_flat
+
+from mlproject.report import build
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt-get install chromium)")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+HOSTILE = "<img src=x onerror=document.title='hacked'></script><script>document.title='hacked'</script>"
+
+
+class Browser:
+    """One tab: pages are opened in it, expressions evaluated, and what went wrong is kept in `complaints`."""
+
+    def __init__(self, folder):
+        command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.complaints, self.asked = [], 0
+        address = folder / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not (address.exists() and address.read_text().count("\n")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        port = address.read_text().split("\n")[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
+            (tab,) = [tab for tab in json.load(answer) if tab["type"] == "page"]
+        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method, **params):
+        self.asked += 1
+        self.socket.send(json.dumps({"id": self.asked, "method": method, "params": params}))
+        return self.listen(lambda message: message.get("id") == self.asked)["result"]
+
+    def listen(self, wanted):
+        """The first message that is wanted; on the way complaints are noted: errors, exceptions, anything from a network."""
+        while True:
+            message = json.loads(self.socket.recv())
+            method, params = message.get("method"), message.get("params", {})
+            if method == "Log.entryAdded" and params["entry"]["level"] in ("warning", "error"):
+                self.complaints.append(params["entry"]["text"])
+            elif method == "Runtime.exceptionThrown":
+                self.complaints.append(params["exceptionDetails"]["text"])
+            elif method == "Runtime.consoleAPICalled" and params["type"] in ("warning", "error"):
+                self.complaints.append(str(params["args"]))
+            elif method == "Network.requestWillBeSent":
+                url = params["request"]["url"]
+                self.complaints += [] if url.startswith(("file:", "data:", "about:")) else [url]
+            if wanted(message):
+                return message
+
+    def open(self, path, width=1100):
+        self.complaints.clear()
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 500)
+        self.ask("Page.navigate", url=path.as_uri())
+        self.listen(lambda message: message.get("method") == "Page.loadEventFired")
+
+    def value(self, expression):
+        """The JavaScript expression's value in the page."""
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return build([*coarse_and_fine(root), *three_flat(root)], tmp_path_factory.mktemp("report"))
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_the_page_loads_whole_and_overflows_nowhere(browser, page, width):
+    browser.open(page, width)
+    assert browser.value("innerWidth") == width
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("document.images.length") > 20
+    assert browser.value("[...document.images].filter(image => !image.naturalWidth).length") == 0
+    assert browser.complaints == []
+
+
+def test_a_click_sorts_a_table_and_another_turns_it_round(browser, page):
+    browser.open(page)
+    find = "document.querySelector('[aria-label^=Fine][role=region] table')"
+    column = f"[...{find}.tBodies[0].rows].map(row => row.cells[2].textContent)"
+    heading = f"{find}.tHead.rows[0].cells[2]"
+    assert browser.value(f"{heading}.textContent").startswith("F1 difference")
+    before = browser.value(column)
+
+    def numbers():
+        return [float(text.replace("−", "-")) for text in browser.value(column)]
+
+    browser.value(f"{heading}.querySelector('button').click()")
+    assert numbers() == sorted(numbers()) and browser.value(f"{heading}.getAttribute('aria-sort')") == "ascending"
+    browser.value(f"{heading}.querySelector('button').click()")
+    assert numbers() == sorted(numbers(), reverse=True) and sorted(browser.value(column)) == sorted(before)
+    assert browser.value(f"{heading}.getAttribute('aria-sort')") == "descending"
+    names = f"{find}.tHead.rows[0].cells[0]"
+    browser.value(f"{names}.querySelector('button').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.ask("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+    assert browser.value(f"{names}.getAttribute('aria-sort')") == "ascending"
+    assert browser.value(f"{heading}.getAttribute('aria-sort')") is None
+    assert browser.complaints == []
+
+
+def test_numbers_are_sorted_as_numbers_and_missing_ones_stay_last(browser, page):
+    browser.open(page)
+    sorted_texts = """(() => {
+      const table = document.querySelector("table").cloneNode(true);
+      const texts = ["1,234", "–", "−0.24", "< 0.0001", "93.13%", "0.05"];
+      table.tBodies[0].replaceChildren(...texts.map((text) => {
+        const row = document.createElement("tr");
+        row.append(document.createElement("td"));
+        row.cells[0].textContent = text;
+        return row;
+      }));
+      table.tHead.rows[0].cells[0].className = "number";
+      sort(table, 0, false);
+      return [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+    })()"""
+    assert browser.value(sorted_texts) == ["−0.24", "< 0.0001", "0.05", "93.13%", "1,234", "–"]
+
+
+def test_everything_is_unfolded_for_paper(browser, page):
+    browser.open(page)
+    assert browser.value("document.querySelectorAll('details:not([open])').length") > 0
+    browser.value("dispatchEvent(new Event('beforeprint'))")
+    assert browser.value("document.querySelectorAll('details:not([open])').length") == 0
+    browser.value("dispatchEvent(new Event('afterprint'))")
+    assert browser.value("document.querySelectorAll('details[open]').length") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(browser, page, scheme):
+    browser.open(page)
+    browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    colours = browser.value("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
+    ink, paper = (np.mean([int(part) for part in colour[4:-1].split(",")]) for colour in colours)
+    assert (ink < 80 and paper > 240) if scheme == "light" else (ink > 200 and paper < 40)
+
+
+def test_hostile_names_do_not_run(browser, tmp_path):
+    tags = {"comparison": HOSTILE, "labels": "flat", "test.digest": "t", "question": HOSTILE, "experiment": HOSTILE}
+    names = ("coat", HOSTILE, "shirt")
+    hostile = register(tmp_path, HOSTILE, tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), names)
+    browser.open(build([hostile], tmp_path / "out"))
+    assert browser.value("document.title") == "Report"
+    assert browser.value("document.scripts.length") == 1
+    assert HOSTILE in browser.value("document.querySelector('h2').textContent")
+    assert browser.complaints == []
