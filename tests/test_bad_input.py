@@ -75,3 +75,16 @@ def test_a_file_that_does_not_import_is_named_and_the_others_still_work(folder, 
     assert "broken.py" in line and "no_such_module" in line
     done = command("explain", "--experiment", "fashion-mnist-mlp", cwd=tmp_path)
     assert done.returncode == 0 and "probabilities" in done.stdout and "broken.py" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--models", "nobody@champion"], ["models=", "nobody@champion", "accepted"]),
+        (["--comparison", "cats-vs-dogs"], ["comparison=", "cats-vs-dogs", "accepted"]),
+    ],
+)
+def test_a_report_of_what_is_not_registered_is_refused(tmp_path, empty_database, arguments, said):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    line = refusal(tmp_path, "report", *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    assert all(words in line for words in said), line

@@ -93,7 +93,7 @@ class Comparison:
 
 def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     """A table of text printed as it stands, but for long decimals: they are shortened to four significant digits."""
-    numbers = frame.apply(lambda column: pd.to_numeric(column, errors="coerce").notna().all())
+    numbers = frame.apply(lambda column: pd.to_numeric(column[column != ""], errors="coerce").notna().all())
     columns = tuple(Column(str(c), lambda row, c=c: _short(row[c]), bool(numbers[c])) for c in frame.columns)
     return Table(name, title, frame, columns)
 
@@ -129,8 +129,8 @@ def points(difference: float) -> str:
 
 
 def signed(difference: float) -> str:
-    """-0.241 -> "−0.24": a difference of two scores, always signed."""
-    return f"{difference:+.2f}".replace("-", "−")
+    """-0.241 -> "−0.24", -0.001 -> "0.00": a difference of two scores, signed unless it rounds to nothing."""
+    return f"{difference:+.2f}".replace("-", "−") if round(difference, 2) else "0.00"
 
 
 def signed_interval(low: float, high: float) -> str:

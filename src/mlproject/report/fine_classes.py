@@ -235,10 +235,11 @@ def _where_errors_go(row: pd.Series) -> str:
     errors = f"Errors on its {row['support']:.0f} images: {row['errors']}"
     if row["errors"] < FEW_ERRORS:
         return f"{errors}."
+    most = f"most often taken for {row['most_confused_with']} ({row['most_confused']}×)"
     return (
         f"{errors}, of them inside the superclass: {row['errors_inside']} ({row['errors_inside'] / row['errors']:.0%}; "
-        f"evenly spread it would be {row['siblings_share']:.0%}); most often taken for {row['most_confused_with']} "
-        f"({row['most_confused']}×)."
+        f"evenly spread it would be {row['siblings_share']:.0%}); "
+        f"{most if row['most_confused'] > 1 else 'never twice taken for the same class'}."
     )
 
 
@@ -259,10 +260,16 @@ def _why_above(row: pd.Series, frame: pd.DataFrame) -> str:
             "Perhaps it looks unlike its siblings, so that a superclass of such mixed looks is harder to learn."
         )
     siblings = frame[(frame["superclass"] == row["superclass"]) & (frame["class"] != row["class"])]
-    if len(siblings) and siblings["f1"].min() < row["superclass_f1"]:
-        weakest = siblings.loc[siblings["f1"].idxmin()]
+    if siblings.empty:
+        return " ".join(reasons)
+    weakest = siblings.loc[siblings["f1"].idxmin()]
+    if weakest["f1"] < row["superclass_f1"]:
         reasons.append(
             f"Perhaps siblings hold the superclass back: {weakest['class']} (F1 {weakest['f1']:.2f}) is the hardest."
+        )
+    else:
+        reasons.append(
+            "Its siblings all score above the superclass too: perhaps it is the coarse model that finds this superclass hard."
         )
     return " ".join(reasons)
 

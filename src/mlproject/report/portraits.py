@@ -120,13 +120,17 @@ def _network(member: Member) -> Section | None:
 def provenance(members: Sequence[Member]) -> list[Table]:
     """Where every model comes from and the command that makes it again; and on what it was made."""
     frame = pd.DataFrame([_origin(member) for member in members]).fillna("").replace("", "not recorded")
-    columns = tuple(
-        Column(name, lambda r, name=name: r[name], number=False, link="url" if name == "run" else "")
-        for name in frame.columns
-        if name != "url"
-    )
-    origins = Table("provenance", "Runs, data and commands", frame, columns)
-    return [origins, *_environments(members)]
+    runs = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
+    origins = ("model", "data set", "data digest", "test images' digest", "repeat it")
+    return [
+        Table("provenance", "Runs", frame, tuple(map(_origin_column, runs))),
+        Table("data", "Data and commands", frame[list(origins)], tuple(map(_origin_column, origins))),
+        *_environments(members),
+    ]
+
+
+def _origin_column(name: str) -> Column:
+    return Column(name, lambda row: row[name], number=False, link="url" if name == "run" else "")
 
 
 def _environments(members: Sequence[Member]) -> list[Table]:

@@ -83,13 +83,13 @@ def _spent(member: Member) -> str:
 
 def _winner(member: Member) -> Table:
     """The winner's values, beside the shipped defaults where the run recorded these."""
-    name, title = f"{member.key}.winner", f"The winner's hyperparameters{member.mark}"
+    name, title = f"{member.key}.winner", "The winner's hyperparameters"
     if member.values is not None:
         frame = member.values.rename(columns={"best_known": "shipped default"})
-        return text_table(name, f"{title[: -len(member.mark) or None]} and the shipped defaults{member.mark}", frame)
+        return text_table(name, f"{title} and the shipped defaults{member.mark}", frame)
     best = member.ranked_trials.iloc[0].drop(list(NO_HYPERPARAMETERS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": best.index, "value": best.to_numpy()})[(best != "").to_numpy()]
-    return text_table(name, title, frame)
+    return text_table(name, f"{title}{member.mark}", frame)
 
 
 def _importance(member: Member, trials: pd.DataFrame, names: list[str]) -> tuple[str, Table | None]:
