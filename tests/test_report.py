@@ -298,10 +298,40 @@ def test_hostile_names_are_shown_as_text(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
 
-def test_two_versions_of_one_model_are_told_apart(models, tmp_path):
-    build([models[4], replace(models[4], version=4), replace(models[4], name="small/V3")], tmp_path)
-    assert table(tmp_path, "small-vs-large.accuracy")["model"].tolist() == ["small v3", "small v4", "small/V3"]
-    assert len(list(tmp_path.glob("figures/*.confusion.png"))) == 3
+@pytest.fixture(scope="module")
+def versions(models, tmp_path_factory):
+    """A report of three versions of one model, with a seed and an address each, and of a model whose name is much like theirs."""
+    small = models[4]
+
+    def version(number, accuracy, url):
+        seeded = small.tags | {"seed": str(number)}
+        return replace(small, version=number, tags=seeded, metrics={"test_accuracy": accuracy}, url=url)
+
+    others = [version(4, 0.7, "http://server:5000/#/experiments/1/runs/r"), version(5, 0.8, "javascript:alert(1)")]
+    folder = tmp_path_factory.mktemp("versions")
+    build([small, *others, replace(small, name="small/V3", tags=small.tags | {"experiment": "another"})], folder)
+    return folder
+
+
+def test_versions_of_one_model_are_told_apart(versions):
+    models = table(versions, "small-vs-large.accuracy")["model"].tolist()
+    assert models == ["small v3", "small v4", "small v5", "small/V3"]
+    assert len(list(versions.glob("figures/*.confusion.png"))) == 4
+
+
+def test_several_seeds_of_one_experiment_give_mean_and_spread(models, versions):
+    (row,) = table(versions, "small-vs-large.seeds").itertuples()
+    accuracies = [models[4].metrics["test_accuracy"], 0.7, 0.8]
+    assert (row.versions, row.seeds) == (3, "4, 5, 7")
+    assert (row.mean, row.std) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
+
+
+def test_runs_link_to_the_server_but_to_nothing_that_runs_as_script(versions):
+    page = Page((versions / "index.html").read_text())
+    assert "http://server:5000/#/experiments/1/runs/r" in page.links
+    assert not [link for link in page.links if link.startswith("javascript")]
+    text = (versions / "report.md").read_text()
+    assert "(http://server:5000/#/experiments/1/runs/r)" in text and "](javascript" not in text
 
 
 def test_without_models_the_user_is_told_what_to_run(tmp_path):
@@ -409,23 +439,6 @@ def test_no_importance_is_claimed_where_the_forest_predicts_nothing(tmp_path):
     assert "Which hyperparameter mattered cannot be said" in page
 
 
-def test_several_seeds_of_one_experiment_give_mean_and_spread(models, tmp_path):
-    others = [
-        replace(
-            models[4],
-            version=version,
-            tags=models[4].tags | {"seed": str(version)},
-            metrics={"test_accuracy": accuracy},
-        )
-        for version, accuracy in ((4, 0.7), (5, 0.8))
-    ]
-    build([models[4], *others], tmp_path)
-    (row,) = table(tmp_path, "small-vs-large.seeds").itertuples()
-    accuracies = [models[4].metrics["test_accuracy"], 0.7, 0.8]
-    assert (row.versions, row.seeds) == (3, "4, 5, 7")
-    assert (row.mean, row.std) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
-
-
 def test_seeds_are_set_against_the_same_seed(models, tmp_path):
     again = [replace(model, version=4, tags=model.tags | {"seed": "8"}) for model in models[:2]]
     build([*models[:2], *again], tmp_path)
@@ -451,15 +464,6 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
     )
     assert "Perhaps it is hard to tell from its siblings" in page
     assert table(tmp_path / "out", "fine.winner").values.tolist() == [["width", "48"], ["activation", "silu"]]
-
-
-def test_runs_link_to_the_server_but_to_nothing_that_runs_as_script(models, tmp_path):
-    linked = replace(models[4], url="http://server:5000/#/experiments/1/runs/r")
-    hostile = replace(models[5], url="javascript:alert(1)")
-    page = Page(build([linked, hostile], tmp_path).read_text())
-    assert "http://server:5000/#/experiments/1/runs/r" in page.links
-    assert not [link for link in page.links if link.startswith("javascript")]
-    assert "(http://server:5000/#/experiments/1/runs/r)" in (tmp_path / "report.md").read_text()
 
 
 def test_machines_and_layers_are_told(report):
