@@ -80,4 +80,4 @@ def findings(frame: pd.DataFrame) -> list[str]:
     ahead = [row["b"] for row in rows if row["a"] == leader and decided(row)]
     level = [row["b"] for row in rows if row["a"] == leader and not decided(row)]
     said = [f"{leader} is more accurate than {listed(ahead)} on the same images."] if ahead else []
-    return said + ([f"{leader} and {listed(level)} cannot be told apart."] if level else [])
+    return said + ([f"{listed([leader, *level])} cannot be told apart."] if level else [])
