@@ -73,7 +73,8 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 @matplotlib.rc_context(STYLE)
 def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figure:
     """One score of each class (row of the index) by each model (column), 0..1: a mark for each on the class's line."""
-    figure = new_figure((9.5, 1.8 + 0.36 * len(table)), f"{measure} of each class", title)
+    legend_rows = -(-len(table.columns) // 3)
+    figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), f"{measure} of each class", title)
     axes = figure.subplots()
     rows = np.arange(len(table))
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
