@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, shown
 
 REPORTS = Path("reports")
 CACHE = Path(".cache")
+MOST_MINUTES, MOST_TRIALS = 525_600, 1_000_000
 TUNERS = ("hyperband", "bayesian", "random")
 
 
@@ -235,15 +236,15 @@ def _minutes(text: str) -> float:
         minutes = float(text)
     except ValueError:
         minutes = math.nan
-    if not (math.isfinite(minutes) and minutes > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a number of minutes above 0 is")
+    if not 0 < minutes <= MOST_MINUTES:
+        raise argparse.ArgumentTypeError(
+            f"'{shown(text)}' is not accepted; a number of minutes above 0 is, up to {MOST_MINUTES} (a year)"
+        )
     return minutes
 
 
 def _count(text: str) -> int | None:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a whole number is, 0 for no limit")
-    return int(text) or None
+    return _whole(text, MOST_TRIALS, f"0 for no limit, up to {MOST_TRIALS}") or None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -251,8 +252,12 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not accepted; a whole number from 0 to 2147483647 is")
+    return _whole(text, 2**31 - 1, "from 0 to 2147483647")
+
+
+def _whole(text: str, most: int, accepted: str) -> int:
+    if not text.isdecimal() or len(text) > 20 or int(text) > most:
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not accepted; a whole number is, {accepted}")
     return int(text)
 
 

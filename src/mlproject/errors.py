@@ -3,3 +3,10 @@
 
 class UserError(Exception):
     """Bad input: one line that names the parameter or file, its value, what is accepted. Commands print it and exit with 2."""
+
+
+def shown(value: object, most: int = 200) -> str:
+    """The value as part of a one-line message: without line breaks and other control characters, of at most `most` characters."""
+    text = str(value)
+    text = text if len(text) <= most else f"{text[:most]}..."
+    return text if text.isprintable() else repr(text)[1:-1]

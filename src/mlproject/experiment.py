@@ -12,7 +12,7 @@ import keras
 from keras_tuner import HyperParameters
 
 from mlproject.datasets import Spec
-from mlproject.errors import UserError
+from mlproject.errors import UserError, shown
 from mlproject.training import Recipe
 
 
@@ -53,7 +53,7 @@ def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:
     if unknown or not wanted:
         hint = f"; {complaint}" if broken else ""
         raise UserError(
-            f"experiment={patterns!r} matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
+            f"experiment='{shown(patterns)}' matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
         )
     if broken:
         warnings.warn(complaint, stacklevel=2)

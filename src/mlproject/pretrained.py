@@ -1,11 +1,12 @@
 """The pretrained weights of a VGG16 base: found, downloaded, and checked before any training."""
 
 import hashlib
+import os
 import warnings
 from pathlib import Path
 
 from mlproject.datasets import files
-from mlproject.errors import UserError
+from mlproject.errors import UserError, shown
 
 # Both as in keras.applications.vgg16 (keras 3.15.1): ImageNet weights without the dense top.
 URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -23,9 +24,11 @@ def find(weights: str, data_dir: Path | str | None = None) -> Path | None:
     """
     if weights == "none":
         return None
-    path = _imagenet(data_dir) if weights == "imagenet" else Path(weights).expanduser()
-    if not path.is_file():
-        raise UserError(f"weights={weights} is no file; accepted: imagenet, none, or the path of an HDF5 file (.h5)")
+    path = _imagenet(data_dir) if weights == "imagenet" else files.user_path(weights)
+    if path is None or not os.path.isfile(path):
+        raise UserError(
+            f"weights={shown(weights)} is no file; accepted: imagenet, none, or the path of an HDF5 file (.h5)"
+        )
     _check_fits(path)
     return path
 

@@ -8,14 +8,13 @@ import gzip
 import hashlib
 import tarfile
 import warnings
-import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
-from mlproject.errors import UserError
+from mlproject.errors import UserError, shown
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 ARCHIVE_BYTES = 168_513_733
@@ -24,6 +23,7 @@ FOLDER = "cifar-100-binary"
 SHAPE = (32, 32, 3)
 RECORD = 2 + 32 * 32 * 3
 RECORDS = {"train.bin": 50_000, "test.bin": 10_000}
+TAR_OVERHEAD = 1 << 20  # bytes of headers, padding and small further files that an archive may hold beside the four
 
 # The published table (https://www.cs.toronto.edu/~kriz/cifar.html), in the archive's spelling.
 TABLE = {
@@ -54,8 +54,11 @@ CLASSES: tuple[str, ...] = tuple(sorted(name for five in TABLE.values() for name
 SUPERCLASS_OF = np.array([next(i for i, s in enumerate(SUPERCLASSES) if name in TABLE[s]) for name in CLASSES])
 
 _NAMES = {"coarse_label_names.txt": SUPERCLASSES, "fine_label_names.txt": CLASSES}
-# The most that is read of each file: what it must hold (the lists of names: anything longer is no list of these names).
-_LIMITS = {name: count * RECORD for name, count in RECORDS.items()} | dict.fromkeys(_NAMES, 4096)
+
+
+def _limits() -> dict[str, int]:
+    """The most that is read of each file: what it must hold (anything longer than 4096 bytes is no list of these names)."""
+    return {name: count * RECORD for name, count in RECORDS.items()} | dict.fromkeys(_NAMES, 4096)
 
 
 def read(data_dir: Path | str | None) -> Arrays:
@@ -87,7 +90,7 @@ def _is_official(path: Path) -> bool:
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
     contents = {}
-    for name, limit in _LIMITS.items():
+    for name, limit in _limits().items():
         try:
             with (folder / name).open("rb") as file:
                 contents[name] = file.read(limit + 1)
@@ -100,29 +103,40 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _unpack(path: Path) -> dict[str, bytes]:
     """The archive's four files, read into memory; nothing is written. (tarfile's own gzip reader checks no CRC.)"""
-    contents = {}
+    limits, contents = _limits(), {}
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:
-            for member in archive:
-                _refuse_unsafe(path, member)
-                name = PurePosixPath(member.name).name
-                if member.isfile() and name in _LIMITS:
-                    contents[name] = archive.extractfile(member).read(_LIMITS[name] + 1)
+        with gzip.open(path) as packed:
+            most = sum(limits.values()) + TAR_OVERHEAD
+            stream = files.Bounded(packed, str(path), most)
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:
+                for member in archive:
+                    _refuse_unsafe(path, member, most)
+                    name = PurePosixPath(member.name).name
+                    if member.isfile() and name in limits:
+                        contents[name] = archive.extractfile(member).read(limits[name] + 1)
             while stream.read(1 << 20):  # to the end, where the CRC is
                 pass
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is truncated or damaged ({error}); accepted: a whole {FOLDER}.tar.gz") from error
-    missing = [name for name in _LIMITS if name not in contents]
+    except UserError:
+        raise
+    except Exception as error:  # gzip and tarfile raise many kinds on damaged headers, plain ValueErrors among them
+        raise UserError(
+            f"{path} is truncated or damaged ({shown(error)}); accepted: a whole {FOLDER}.tar.gz"
+        ) from error
+    missing = [name for name in limits if name not in contents]
     if missing:
-        raise UserError(f"{path} lacks {missing[0]}; accepted: an archive with {', '.join(_LIMITS)}")
+        raise UserError(f"{path} lacks {missing[0]}; accepted: an archive with {', '.join(limits)}")
     return contents
 
 
-def _refuse_unsafe(path: Path, member: tarfile.TarInfo) -> None:
+def _refuse_unsafe(path: Path, member: tarfile.TarInfo, most: int) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
         raise UserError(
-            f"{path} holds the member {member.name!r}; accepted: plain files and folders inside the archive"
+            f"{path} holds the member '{shown(member.name)}'; accepted: plain files and folders inside the archive"
+        )
+    if not 0 <= member.size <= most:  # tarfile would pass over the claimed exabytes block by block
+        raise UserError(
+            f"{path} holds the member '{shown(member.name)}' of {member.size} bytes; accepted: at most {most} in all"
         )
 
 

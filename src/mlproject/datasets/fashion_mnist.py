@@ -48,9 +48,9 @@ def read(data_dir: Path | str | None) -> Arrays:
     is right but a file is neither the official one nor Debian's.
     """
     paths = {name: _find(name, data_dir) for name in MD5}
-    train_images = _idx(paths["train-images-idx3-ubyte.gz"], (60_000, 28, 28))
+    train_images = read_idx(paths["train-images-idx3-ubyte.gz"], (60_000, 28, 28))
     train_labels = _labels(paths["train-labels-idx1-ubyte.gz"], 60_000)
-    test_images = _idx(paths["t10k-images-idx3-ubyte.gz"], (10_000, 28, 28))
+    test_images = read_idx(paths["t10k-images-idx3-ubyte.gz"], (10_000, 28, 28))
     test_labels = _labels(paths["t10k-labels-idx1-ubyte.gz"], 10_000)
     odd = [str(path) for name, path in paths.items() if hashlib.md5(path.read_bytes()).hexdigest() not in MD5[name]]
     if odd:
@@ -65,7 +65,7 @@ def _find(name: str, data_dir: Path | str | None) -> Path:
     return path or files.download(URL + name, MD5[name][0], cache / FOLDER)
 
 
-def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The uint8 array of an IDX file, which must have this shape."""
     header = (0x0800 + len(shape), *shape)  # 0x08 is the code for unsigned bytes
     content = files.read_gzip(path, 4 * len(header) + int(np.prod(shape)))
@@ -79,6 +79,6 @@ def _idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _labels(path: Path, count: int) -> np.ndarray:
-    labels = _idx(path, (count,)).astype(np.int64)
+    labels = read_idx(path, (count,)).astype(np.int64)
     files.check_labels(str(path), labels, CLASSES)
     return labels

@@ -12,11 +12,11 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, shown
 
 
 class Arrays(NamedTuple):
@@ -41,16 +41,24 @@ def named_folder(data_dir: Path | str | None) -> Path | None:
     """The folder given as `data_dir` or by MLPROJECT_DATA; None when neither is. UserError when it is missing."""
     for setting, value in (("data_dir", data_dir), ("MLPROJECT_DATA", os.environ.get("MLPROJECT_DATA"))):
         if value:
-            folder = Path(value).expanduser()
-            if not folder.is_dir():
-                raise UserError(f"{setting}={value} is not a folder; accepted: a folder that holds the data")
+            folder = user_path(value)
+            if folder is None or not os.path.isdir(folder):
+                raise UserError(f"{setting}={shown(value)} is not a folder; accepted: a folder that holds the data")
             return folder
     return None
 
 
+def user_path(text: Path | str) -> Path | None:
+    """A path as a user writes it, with ~ for the home folder; None for ~NAME without such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return None
+
+
 def first(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     """The first of `names` (paths relative to a folder) that exists, folder by folder; None when there is none."""
-    return next((folder / name for folder in folders for name in names if (folder / name).exists()), None)
+    return next((folder / name for folder in folders for name in names if os.path.exists(folder / name)), None)
 
 
 def locate(data_dir: Path | str | None, names: Sequence[str], fallbacks: Sequence[Path]) -> Path | None:
@@ -105,6 +113,24 @@ def _remove_abandoned(folder: Path, name: str) -> None:
     for part in folder.glob(f"{name}.*.part"):
         if time.time() - part.stat().st_mtime > 3600:
             part.unlink(missing_ok=True)
+
+
+class Bounded:
+    """A binary stream that is never read beyond `limit` bytes: an archive of kilobytes can unpack to terabytes.
+
+    Reading on raises UserError, which calls the stream by the name `where`.
+    """
+
+    def __init__(self, stream: BinaryIO, where: str, limit: int):
+        self.stream, self.where, self.limit, self.left = stream, where, limit, limit
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, `size` of them or fewer."""
+        content = self.stream.read(min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise UserError(f"{self.where} holds more than {self.limit} bytes unpacked; accepted: at most so many")
+        return content
 
 
 def read_gzip(path: Path, size: int) -> bytes:
