@@ -1,6 +1,8 @@
 """The cache of frozen activations: right values, computed once, keyed by data and weights, never half written."""
 
 import dataclasses
+import os
+import pickle
 
 import keras
 import numpy as np
@@ -45,3 +47,55 @@ def test_what_fails_midway_leaves_nothing(make_task):
     with pytest.raises(ValueError):
         cache.get(task.network(TINY.best)[0], ["low"])
     assert list(cache.folder.iterdir()) == []
+
+
+class _Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def _poison(path, how):
+    """Spoil a cache file in one of many ways."""
+    content = path.read_bytes()
+    good = np.load(path)
+    with path.open("wb") as file:
+        if how == "pickle":
+            np.save(file, np.array([_Bomb()], object), allow_pickle=True)
+        elif how == "shape":
+            np.save(file, good[:-1])
+        elif how == "dtype":
+            np.save(file, good.astype(np.float32))
+        elif how == "values":
+            np.save(file, np.zeros_like(good))
+        elif how == "not finite":
+            np.save(file, np.full_like(good, np.nan))
+        else:
+            file.write(
+                {
+                    "truncated": content[: len(content) // 2],
+                    "header alone": content[:128],
+                    "a header that lies": content.replace(b"(3000,", b"(9000,"),
+                    "a huge header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + content,
+                    "empty": b"",
+                    "text": b"no array",
+                    "bare pickle": pickle.dumps(_Bomb()),
+                }[how]
+            )
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["pickle", "bare pickle", "shape", "dtype", "values", "not finite", "truncated", "header alone",
+     "a header that lies", "a huge header", "empty", "text"],
+)  # fmt: skip
+def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, tmp_path, how):
+    monkeypatch.chdir(tmp_path)
+    task = make_task()
+    model, _ = task.network(TINY.best)
+    good = np.array(task.features.get(model, ["low"])["low"])
+    (path,) = task.features.folder.iterdir()
+    _poison(path, how)
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged .*; set aside as .*, computed anew"):
+        again = FeatureCache(task.features.folder, task.data).get(model, ["low"])["low"]
+    assert np.array_equal(again, good) and not (tmp_path / "exploded").exists()
+    assert sorted(file.suffix for file in task.features.folder.iterdir()) == [".damaged", ".npy"]

@@ -2,6 +2,7 @@
 
 import fnmatch
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from mlproject.datasets import Spec
 from mlproject.errors import UserError, shown
 from mlproject.training import Recipe
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -25,6 +28,7 @@ class Experiment:
     search space; `best` holds the best-known value of each hyperparameter, the first trial of every search.
     `pretrained` says that `build` starts from VGG16's ImageNet weights, found in `spec.weights`.
     `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
+    `name` and `comparison` become folders, web addresses and names in MLflow, so UserError refuses what cannot be all of these.
     """
 
     name: str
@@ -36,6 +40,14 @@ class Experiment:
     recipe: Callable[[HyperParameters], Recipe]
     best: Mapping[str, int | float | str | bool]
     pretrained: bool = False
+
+    def __post_init__(self):
+        for field, value in (("name", self.name), ("comparison", self.comparison)):
+            if not (isinstance(value, str) and _NAME.fullmatch(value)):
+                raise UserError(
+                    f"{field}='{shown(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
+                    "100 at most, the first a letter or digit"
+                )
 
 
 def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,27 +12,55 @@ import numpy as np
 from tqdm import tqdm
 
 from mlproject.datasets import Dataset
+from mlproject.errors import shown
 
 CHUNK = 1000  # images per write
+PROBES = 8  # rows of a file found that are computed again, to see whether it holds what it should
 
 
 class FeatureCache:
     """Float16 activations at a layer, for the training images of one data set, as memory-mapped .npy files in `folder`.
 
     The key of a file is a digest of the data, the layers up to the cut and their weights: another data set, input size, cut
-    or set of weights is another file. A file is written under a temporary name and renamed when it is whole.
+    or set of weights is another file. A file is written under a temporary name and renamed when it is whole; one that is
+    found is tried before it is used.
     """
 
     def __init__(self, folder: Path, data: Dataset):
         self.folder, self.data = Path(folder), data
+        self._checked: set[Path] = set()
 
     def get(self, model: keras.Model, cuts: Sequence[str]) -> dict[str, np.ndarray]:
         """Activations (n, ...) float16 at each layer of `cuts`; what is not on disk yet comes from one pass over the images."""
         paths = {cut: self.folder / f"{self.data.name}-{cut}-{_digest(model, cut, self.data)}.npy" for cut in cuts}
-        missing = [cut for cut, path in paths.items() if not path.exists()]
+        missing = [cut for cut, path in paths.items() if not self._usable(model, cut, path)]
         if missing:
             self._compute(model, {cut: paths[cut] for cut in missing})
+            self._checked |= {paths[cut] for cut in missing}
         return {cut: np.load(path, mmap_mode="r") for cut, path in paths.items()}
+
+    def _usable(self, model: keras.Model, cut: str, path: Path) -> bool:
+        """Whether the file is there and holds the activations; once for each file, a damaged one is set aside with a warning."""
+        if path in self._checked or not path.exists():
+            return path in self._checked
+        try:
+            found = np.load(path, mmap_mode="r")  # never a pickle: NumPy refuses objects
+            output = model.get_layer(cut).output
+            expected = (len(self.data.train_images), *output.shape[1:])
+            if (found.shape, found.dtype) != (expected, np.float16):
+                raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
+            # A few rows computed afresh tell activations from what merely has their shape.
+            rows = np.linspace(0, len(found) - 1, PROBES).astype(int)
+            fresh = keras.Model(model.input, output).predict(self.data.train_images[rows], verbose=0)
+            if not np.allclose(found[rows], fresh, rtol=0.01, atol=0.01 * np.abs(fresh).max()):
+                raise ValueError("it holds other values")
+        except (ValueError, OSError, EOFError) as error:
+            damaged = path.with_suffix(".damaged")
+            os.replace(path, damaged)
+            warnings.warn(f"{path} is damaged ({shown(error)}); set aside as {damaged.name}, computed anew", stacklevel=2)
+            return False
+        self._checked.add(path)
+        return True
 
     def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
