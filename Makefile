@@ -5,6 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUN = mlflow run . --env-manager local
 READY = .venv/ready
+HOST = 127.0.0.1
 
 .PHONY: help setup demo tune report ui test lint lock clean
 
@@ -28,8 +29,8 @@ tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P e
 report: $(READY) ## compare the registered models: reports/index.html
 	$(RUN) -e report
 
-ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; HOST=0.0.0.0 opens it to the network
+	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 test: $(READY) ## run the tests
 	pytest

@@ -57,7 +57,9 @@ class FeatureCache:
         except (ValueError, OSError, EOFError) as error:
             damaged = path.with_suffix(".damaged")
             os.replace(path, damaged)
-            warnings.warn(f"{path} is damaged ({shown(error)}); set aside as {damaged.name}, computed anew", stacklevel=2)
+            warnings.warn(
+                f"{path} is damaged ({shown(error)}); set aside as {damaged.name}, computed anew", stacklevel=2
+            )
             return False
         self._checked.add(path)
         return True

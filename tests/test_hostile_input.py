@@ -1,0 +1,132 @@
+"""Input made to do harm: nothing of it is executed, and each is refused in a line. (Archives: test_properties.py.)"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import PROJECT, TINY
+
+from mlproject import pretrained
+from mlproject.errors import UserError
+from mlproject.experiment import find
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a/b",
+        "../up",
+        "a:b",
+        "it's",
+        'a"b',
+        "<script>alert(1)</script>",
+        "a b",
+        "a\nb",
+        "a,b",
+        "a*",
+        "-x",
+        "é",
+        "x" * 101,
+    ],
+)
+@pytest.mark.parametrize("field", ["name", "comparison"])
+def test_a_name_that_is_no_name_everywhere_is_refused(field, name):
+    with pytest.raises(UserError, match=f"{field}='.*' of an experiment is not accepted; letters") as error:
+        dataclasses.replace(TINY, **{field: name})
+    assert "\n" not in str(error.value)
+
+
+def test_the_file_with_a_bad_name_is_named(tmp_path):
+    (tmp_path / "bad.py").write_text(
+        "from mlproject.experiment import Experiment\n"
+        "EXPERIMENTS = [Experiment('a/b', 'q', 'c', 'cifar100', 'fine', None, None, {})]\n"
+    )
+    with pytest.raises(UserError, match="bad.py does not import: .*name='a/b' of an experiment is not accepted"):
+        find("*", tmp_path)
+
+
+def test_parameters_of_mlflow_run_are_never_executed(tmp_path, empty_database):
+    """Every value below would make a file in the project's folder if a shell took it for more than a word."""
+    for name in ("MLproject", "conda.yaml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copytree(PROJECT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    before = {path.name for path in tmp_path.iterdir()}
+    programs = Path(sys.executable).parent
+    values = [
+        "experiment=x'; touch pwned-1; '",
+        "tuner=bayesian\ntouch pwned-2\n",
+        'data_dir="$(touch pwned-3)" && touch pwned-4',
+        "weights=`touch pwned-5` | touch pwned-6 & touch pwned-7",
+        "seed=0; touch pwned-8",
+        "budget_minutes={data} > pwned-9",
+        "unheard=$(touch pwned-10); touch pwned-11",
+    ]
+    done = subprocess.run(
+        [
+            programs / "mlflow",
+            "run",
+            ".",
+            "-e",
+            "tune",
+            "--env-manager",
+            "local",
+            *sum((["-P", v] for v in values), []),
+        ],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        | {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode != 0 and "\nerror: " in done.stderr, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} - before <= {"mlruns"}
+
+
+def lambda_model():
+    """A model whose Lambda layer holds marshalled code, which loading without safe mode would run."""
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, keras.layers.Lambda(lambda x: x * 2, output_shape=(32, 32, 3))(images))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_a_whole_model_with_a_lambda_layer_is_no_weights_file(tmp_path, name):
+    lambda_model().save(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} (is not HDF5|does not fit VGG16)"):
+        pretrained.find(str(tmp_path / name))
+
+
+def test_a_saved_model_with_a_lambda_layer_is_loaded_in_safe_mode_only(tmp_path):
+    lambda_model().save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="unsafe|safe_mode"):
+        keras.models.load_model(tmp_path / "model.keras")
+
+
+def test_weights_that_claim_terabytes_are_refused(tmp_path):
+    path = tmp_path / "bomb.weights.h5"
+    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+    base.save_weights(path)
+    with h5py.File(path, "a") as file:
+        variables = []
+        file.visititems(lambda name, item: variables.append(name) if isinstance(item, h5py.Dataset) else None)
+        del file[variables[0]]
+        file.create_dataset(variables[0], (10**12,), np.float32, chunks=(10**6,), compression="gzip")
+    with pytest.raises(UserError, match="bomb.weights.h5 does not fit VGG16"):
+        pretrained.find(str(path))
+
+
+@pytest.mark.parametrize("weights", ["~no-such-user/vgg.h5", "x" * 5000, "a\nb", "--weights"])
+def test_odd_paths_of_weights_are_refused_in_one_line(weights):
+    with pytest.raises(UserError, match="is no file; accepted") as error:
+        pretrained.find(weights)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
