@@ -10,3 +10,7 @@ def shown(value: object, most: int = 200) -> str:
     text = str(value)
     text = text if len(text) <= most else f"{text[:most]}..."
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+class StoreGoneError(Exception):
+    """The MLflow store has not answered for too long; the message says where what could not be logged is kept."""
