@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlproject.errors import UserError, shown
+from mlproject.errors import StoreGoneError, UserError, shown
 
 REPORTS = Path("reports")
 CACHE = Path(".cache")
@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StoreGoneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept; the same command starts again", file=sys.stderr)
         return 130

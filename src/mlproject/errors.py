@@ -12,5 +12,8 @@ def shown(value: object, most: int = 200) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-class StoreGoneError(Exception):
-    """The MLflow store has not answered for too long; the message says where what could not be logged is kept."""
+class StoreGoneError(BaseException):
+    """The MLflow store has not answered for too long; the message says where what could not be logged is kept.
+
+    It ends the command as an interruption does: no handler that lets a search outlive a failed trial may take it for one.
+    """

@@ -40,7 +40,7 @@ class Outbox:
         self.path = (FOLDER / f"{self._prefix}-{os.getpid()}.jsonl").absolute()
         self.waiting: deque[dict] = deque()
         self.reason = ""  # why the store did not answer the last time; empty when it did
-        self._gone = False
+        self._gone, self._late = False, 0
         self._pause, self._next_try = FIRST_PAUSE, 0.0
 
     def send(self, item: dict) -> None:
@@ -49,6 +49,7 @@ class Outbox:
         if not self._gone and time.monotonic() >= self._next_try:
             try:
                 self._deliver_waiting()
+                self._recovered()
                 return
             except Exception as error:
                 if not self.passing(error):
@@ -62,7 +63,9 @@ class Outbox:
         while True:
             try:
                 self._deliver_waiting()
-                return call()
+                answer = call()
+                self._recovered()
+                return answer
             except Exception as error:
                 if not self.passing(error):
                     raise
@@ -87,10 +90,9 @@ class Outbox:
                         raise
                     warnings.warn(f"{path}: a line cannot be delivered ({shown(error)})", stacklevel=2)
             path.unlink(missing_ok=True)
-            print(f"{count} values of an earlier run were delivered to {self.store}", flush=True)
+            print(f"{self.store}: delivered what an earlier run could not log, {count} values", flush=True)
 
     def _deliver_waiting(self) -> None:
-        count = sum(map(_values, self.waiting))
         while self.waiting:
             try:
                 self.deliver(self.waiting[0])
@@ -98,15 +100,17 @@ class Outbox:
                 if not self.passing(error):
                     self.waiting.popleft()
                 raise
-            self.waiting.popleft()
+            self._late += _values(self.waiting.popleft())
+
+    def _recovered(self) -> None:
         if self.reason:
-            self._say(f"{self.store} answers again; {count} values delivered")
+            self._say(f"{self.store} answers again; {self._late} values delivered")
             self.path.unlink(missing_ok=True)
-            self.reason, self._pause = "", FIRST_PAUSE
+        self.reason, self._late, self._pause = "", 0, FIRST_PAUSE
 
     def _failed(self, error: Exception) -> None:
         """Note the failure, and when to try again; said once for each time the store goes away."""
-        first, self.reason = not self.reason, shown(" ".join(str(error).split()))
+        first, self.reason = not self.reason, _innermost(error)
         self._pause = FIRST_PAUSE if first else min(2 * self._pause, LONGEST_PAUSE)
         self._next_try = time.monotonic() + self._pause
         if first:
@@ -114,8 +118,6 @@ class Outbox:
                 f"{self.store} does not answer ({self.reason}); training goes on, what is to be logged waits, "
                 f"for {self.patience:g} seconds where it must be logged"
             )
-            for item in list(self.waiting)[:-1]:
-                self._keep(item)
 
     def _keep(self, item: dict) -> None:
         """Write the item to the file, so that not even a kill loses it."""
@@ -129,7 +131,9 @@ class Outbox:
             self._say(f"{self.path} cannot be written ({error.strerror}); what waits is kept in memory only")
 
     def _farewell(self) -> str:
-        kept = f"{sum(map(_values, self.waiting))} values wait in {self.path}" if self.path.exists() else "nothing waits"
+        kept = (
+            f"{sum(map(_values, self.waiting))} values wait in {self.path}" if self.path.exists() else "nothing waits"
+        )
         return (
             f"{self.store} has not answered for {self.patience:g} seconds ({self.reason}); {kept}; when it answers again, "
             "the same command goes on and delivers them"
@@ -138,6 +142,13 @@ class Outbox:
     @staticmethod
     def _say(line: str) -> None:
         print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def _innermost(error: BaseException) -> str:
+    """What went wrong at the bottom: "database is locked", "[Errno 111] Connection refused"."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return shown(" ".join(str(error).split()))
 
 
 def _values(item: dict) -> int:

@@ -1,9 +1,12 @@
 """Everything that is kept: runs, artifacts, the registry. The only module that imports mlflow."""
 
 import json
+import logging
 import os
+import re
 import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,23 +14,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import mlflow
 import mlflow.keras
 import numpy as np
 import pandas as pd
-from mlflow.entities import RunStatus, ViewType
+from filelock import FileLock
+from mlflow.entities import Metric, Param, RunStatus, RunTag, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from mlproject.errors import UserError
+from mlproject.errors import StoreGoneError, UserError
+from mlproject.outbox import Outbox
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 DEFAULT_STORE = "sqlite:///mlflow.db"
-SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer, with two retries
+SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
+INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
 
 
@@ -45,30 +54,76 @@ class Project:
     def annotate(self, note: str) -> None:
         """Write `note` (Markdown) as the run's description."""
         if self.run_id:
-            mlflow.MlflowClient().set_tag(self.run_id, MLFLOW_RUN_NOTE, note)
+            _log(self.run_id, tags={MLFLOW_RUN_NOTE: note})
 
 
 def connect() -> Project:
     """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it by a write.
 
-    Raises UserError when it cannot be reached or written.
+    Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written.
     """
+    global _outbox
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SERVER_TIMEOUT)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    shown = re.sub(r"//[^/@]*@", "//***@", uri)  # no password in a message
     if uri.startswith("sqlite:///"):
         _demand_writable(uri.removeprefix("sqlite:///"))
     try:
+        if uri.startswith("sqlite:///"):
+            _initialise(Path(uri.removeprefix("sqlite:///")))
         mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient()
-        client.set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
+        mlflow.MlflowClient().set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
+        _outbox = Outbox(shown, _deliver, _passing)
+        _outbox.recover()
     except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"MLFLOW_TRACKING_URI={uri!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
+            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
             "or the http address of a running MLflow server"
         ) from error
     return Project()
+
+
+def _initialise(database: Path) -> None:
+    """Make an empty store in one piece where there is none: MLflow's migrations, run by two processes at once, leave a ruin."""
+    if database.exists() and database.stat().st_size:
+        return
+    with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
+        if database.exists() and database.stat().st_size:  # another process was first
+            return
+        part = database.with_name(f"{database.name}.{os.getpid()}.part")
+        try:
+            SqlAlchemyStore(f"sqlite:///{part}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+            os.replace(part, database)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _deliver(item: dict) -> None:
+    """Deliver an item of the outbox: metrics, parameters and tags of a run, or its end. Twice does no harm."""
+    client, run_id = mlflow.MlflowClient(), item["run_id"]
+    if "status" in item:
+        client.set_terminated(run_id, item["status"], item["end_time"])
+    else:
+        metrics = [Metric(*metric) for metric in item["metrics"]]
+        params, tags = ([make(*pair) for pair in item[key]] for make, key in ((Param, "params"), (RunTag, "tags")))
+        client.log_batch(run_id, metrics, params, tags)
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Whether a failure of the store may be over soon: no connection, an overloaded server, a locked database, a full disk."""
+    permanent = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+    if isinstance(error, MlflowException) and error.get_http_status_code() in (429, 502, 503, 504):
+        return True
+    if error is None or isinstance(error, permanent | StoreGoneError):
+        return False
+    return isinstance(error, OSError) or _passing(error.__cause__ or error.__context__)
+
+
+_outbox = Outbox(DEFAULT_STORE, _deliver, _passing)
 
 
 def _demand_writable(database: str) -> None:
@@ -83,59 +138,94 @@ def _demand_writable(database: str) -> None:
 def choose_experiment(project: Project, name: str) -> None:
     """Log what follows into the MLflow experiment `name`, or into the one that `mlflow run --experiment-name` named."""
     if project.experiment_id not in (None, DEFAULT_EXPERIMENT_ID):
-        mlflow.set_experiment(experiment_id=project.experiment_id)
+        _outbox.insist(lambda: mlflow.set_experiment(experiment_id=project.experiment_id))
     else:
-        mlflow.set_experiment(name)
+        _outbox.insist(lambda: mlflow.set_experiment(name))
 
 
 @contextmanager
 def run(name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
-    """A run for the length of a `with`; gives its id. An exception ends it as FAILED, an interruption as KILLED."""
-    active = mlflow.start_run(run_name=name, nested=nested, tags={**tags, "git.commit": commit()})
+    """A run for the length of a `with`; gives its id.
+
+    An exception ends it as FAILED, an interruption, or the store's going away for good, as KILLED.
+    """
+    labels = {**tags, "git.commit": commit()}
+    active = _outbox.insist(lambda: mlflow.start_run(run_name=name, nested=nested, tags=labels))
     try:
         yield active.info.run_id
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-        mlflow.set_tag("failure", "interrupted" if killed else reason)
-        mlflow.end_run(RunStatus.to_string(RunStatus.KILLED if killed else RunStatus.FAILED))
+        set_tags({"failure": "interrupted" if killed else reason})
+        _end(RunStatus.KILLED if killed else RunStatus.FAILED)
         raise
-    mlflow.end_run()
+    _end(RunStatus.FINISHED)
+
+
+def _end(status: int) -> None:
+    """End the active run, or see to it that it will be ended when the store answers again."""
+    end = {"run_id": mlflow.active_run().info.run_id, "status": RunStatus.to_string(status)}
+    end["end_time"] = int(1000 * time.time())
+    try:
+        mlflow.end_run(end["status"])
+    except Exception as error:  # the run is no longer MLflow's active one even so
+        if not _passing(error):
+            raise
+        _outbox.send(end)
 
 
 def log_params(params: Mapping[str, object]) -> None:
     """Log parameters of the active run."""
-    mlflow.log_params(dict(params))
+    _log(params=params)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
     """Log finite numbers as metrics of the active run, all at one step."""
-    mlflow.log_metrics({name: float(value) for name, value in metrics.items()}, step=step)
+    _log(metrics=metrics, step=step)
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
     """Set tags of the active run."""
-    mlflow.set_tags(dict(tags))
+    _log(tags=tags)
 
 
 def note(text: str) -> None:
     """Describe the active run in Markdown; the UI shows it on the run's page."""
-    mlflow.set_tag(MLFLOW_RUN_NOTE, text)
+    _log(tags={MLFLOW_RUN_NOTE: text})
+
+
+def _log(
+    run_id: str | None = None,
+    metrics: Mapping[str, float] = MappingProxyType({}),
+    params: Mapping[str, object] = MappingProxyType({}),
+    tags: Mapping[str, object] = MappingProxyType({}),
+    step: int | None = None,
+) -> None:
+    """Send values of a run (the active one) to the store; they carry the time of now, whenever they arrive."""
+    now = int(1000 * time.time())
+    _outbox.send(
+        {
+            "run_id": run_id or mlflow.active_run().info.run_id,
+            "metrics": [(name, float(value), now, step or 0) for name, value in metrics.items()],
+            "params": [(name, str(value)) for name, value in params.items()],
+            "tags": [(name, str(value)) for name, value in tags.items()],
+        }
+    )
 
 
 def log_table(table: pd.DataFrame, path: str) -> None:
     """Log a table as the CSV artifact `path`."""
-    mlflow.log_text(table.to_csv(index=False), path)
+    _outbox.insist(lambda: mlflow.log_text(table.to_csv(index=False), path))
 
 
 def log_json(path: str, content: Mapping[str, object]) -> None:
     """Log a mapping as the JSON artifact `path`."""
-    mlflow.log_dict(dict(content), path)
+    _outbox.insist(lambda: mlflow.log_dict(dict(content), path))
 
 
 def log_figure(figure, path: str) -> None:
     """Log a matplotlib figure as the PNG artifact `path`."""
-    mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"})
+    _outbox.insist(lambda: mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"}))
 
 
 def log_arrays(path: str, **arrays: np.ndarray) -> None:
@@ -144,12 +234,12 @@ def log_arrays(path: str, **arrays: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, name)
         np.savez_compressed(file, **arrays)
-        mlflow.log_artifact(file, folder)
+        _outbox.insist(lambda: mlflow.log_artifact(file, folder))
 
 
 def log_folder(folder: Path, path: str) -> None:
     """Log all files below `folder` as artifacts below `path`."""
-    mlflow.log_artifacts(str(folder), path)
+    _outbox.insist(lambda: mlflow.log_artifacts(str(folder), path))
 
 
 def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels: np.ndarray, context: str) -> None:
@@ -162,7 +252,7 @@ def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels:
         action="ignore"
     ):  # MLflow has two classes for a local path and warns that it takes one
         dataset = mlflow.data.from_numpy(images, source=known, targets=labels, name=name, digest=digest[:36])
-    mlflow.log_input(dataset, context=context, tags={"source": source[:500]})
+    _outbox.insist(lambda: mlflow.log_input(dataset, context=context, tags={"source": source[:500]}))
 
 
 def register(
@@ -175,19 +265,30 @@ def register(
     signature = infer_signature(example, model.predict(example, verbose=0))
     # Without explicit requirements MLflow infers them in a subprocess, for ten seconds.
     pinned = [f"{package}=={installed(package)}" for package in ("keras", "tensorflow", "numpy", "mlflow")]
-    info = mlflow.keras.log_model(
-        model,
-        name="model",
-        signature=signature,
-        pip_requirements=pinned,
-        metadata={"class_names": json.dumps(list(class_names))},
-        registered_model_name=name,
-    )
-    log_metrics({"model_bytes": mlflow.models.Model.load(info.model_uri).model_size_bytes})
-    version = int(info.registered_model_version)
-    client = mlflow.MlflowClient()
-    for key, value in tags.items():
-        client.set_model_version_tag(name, str(version), key, str(value))
+    run_id, client = mlflow.active_run().info.run_id, mlflow.MlflowClient()
+
+    def log_once() -> int:
+        # Where the answer to a first try was lost, the version is there already.
+        registered = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        if registered:
+            return int(registered[0].version)
+        info = mlflow.keras.log_model(
+            model,
+            name="model",
+            signature=signature,
+            pip_requirements=pinned,
+            metadata={"class_names": json.dumps(list(class_names))},
+            registered_model_name=name,
+        )
+        log_metrics({"model_bytes": mlflow.models.Model.load(info.model_uri).model_size_bytes})
+        return int(info.registered_model_version)
+
+    def tag() -> None:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(version), key, str(value))
+
+    version = _outbox.insist(log_once)
+    _outbox.insist(tag)
     return version
 
 
@@ -197,14 +298,15 @@ def promote(name: str, version: int) -> str:
     It wins when there is no champion yet, or when its run's val_accuracy is the higher one on the same data set: accuracies on
     different data say nothing of who is better.
     """
-    client = mlflow.MlflowClient()
-    try:
-        holder = client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        holder = None
+    return _outbox.insist(lambda: _promote(name, version))
+
+
+def _promote(name: str, version: int) -> str:
+    client, holder = mlflow.MlflowClient(), _holder(name, CHAMPION)
     alias = CHAMPION if holder is None or _beats(client.get_model_version(name, str(version)), holder) else CHALLENGER
     client.set_registered_model_alias(name, alias, str(version))
-    if alias == CHAMPION and _alias_version(name, CHALLENGER) == version:
+    challenger = _holder(name, CHALLENGER)
+    if alias == CHAMPION and challenger and int(challenger.version) == version:
         client.delete_registered_model_alias(name, CHALLENGER)
     return alias
 
@@ -216,10 +318,13 @@ def _beats(challenger, champion) -> bool:
     )
 
 
-def _alias_version(name: str, alias: str) -> int | None:
+def _holder(name: str, alias: str):
+    """The model version that holds the alias; None when none does."""
     try:
-        return int(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-    except MlflowException:
+        return mlflow.MlflowClient().get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if _passing(error):
+            raise
         return None
 
 
@@ -238,6 +343,9 @@ class FinalModel:
 
     def artifact(self, path: str) -> Path | None:
         """A local copy of the run's artifact `path`; None when the run has none of that name."""
+        return _outbox.insist(lambda: self._download(path))
+
+    def _download(self, path: str) -> Path | None:
         if path not in self._listed(os.path.dirname(path)):
             return None
         return Path(mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=path))
@@ -261,6 +369,10 @@ def final_models(selectors: Sequence[str] = (), comparisons: Sequence[str] = ())
     queries are made however many models there are.
     Raises UserError for a selector or a comparison that matches nothing.
     """
+    return _outbox.insist(lambda: _final_models(selectors, comparisons))
+
+
+def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[FinalModel]:
     client = mlflow.MlflowClient()
     registered = {model.name: model for model in _pages(client.search_registered_models, max_results=1000)}
     versions: dict[str, dict[int, ModelVersion]] = {}
