@@ -106,7 +106,7 @@ class Outbox:
         if self.reason:
             self._say(f"{self.store} answers again; {self._late} values delivered")
             self.path.unlink(missing_ok=True)
-        self.reason, self._late, self._pause = "", 0, FIRST_PAUSE
+        self.reason, self._gone, self._late, self._pause = "", False, 0, FIRST_PAUSE
 
     def _failed(self, error: Exception) -> None:
         """Note the failure, and when to try again; said once for each time the store goes away."""
@@ -115,8 +115,8 @@ class Outbox:
         self._next_try = time.monotonic() + self._pause
         if first:
             self._say(
-                f"{self.store} does not answer ({self.reason}); training goes on, what is to be logged waits, "
-                f"for {self.patience:g} seconds where it must be logged"
+                f"{self.store} does not answer ({self.reason}): training goes on, and what is to be logged waits; "
+                f"a new run or a file can wait {self.patience:g} seconds"
             )
 
     def _keep(self, item: dict) -> None:

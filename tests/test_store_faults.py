@@ -1,0 +1,263 @@
+"""Faults of the store: several processes make it at once, a lock, a full disk, a server that dies and one that stays dead."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import PROJECT
+
+from mlproject import tracking
+from mlproject.errors import StoreGoneError
+
+# Processes that have imported everything and then make, or find, the store at the same moment.
+LOG = """
+import os, sys
+from mlproject import tracking
+
+for number in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        tracking.choose_experiment(tracking.connect(), "tests")
+        with tracking.run(str(number), {"role": "test"}):
+            for step in range(20):
+                tracking.log_metrics({"value": step}, step=step)
+        os._exit(0)
+codes = [os.waitpid(-1, 0)[1] for _ in range(int(sys.argv[1]))]
+sys.exit(max(codes))
+"""
+
+
+def environment(folder, **more):
+    return os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"} | more
+
+
+def history(run_id, key="value"):
+    """A metric's values in the order of their steps."""
+    return [metric.value for metric in mlflow.MlflowClient().get_metric_history(run_id, key)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_four_processes_make_one_store(tmp_path):
+    # The first try is killed while the store is being made, which leaves none.
+    killed = subprocess.Popen(
+        [sys.executable, "-c", LOG, "1"], cwd=tmp_path, env=environment(tmp_path), start_new_session=True
+    )
+    while not list(tmp_path.glob("*.part")):
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+
+    done = subprocess.run(
+        [sys.executable, "-c", LOG, "4"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == list("0123")
+    assert all(len(client.get_metric_history(run.info.run_id, "value")) == 20 for run in runs)
+
+
+def test_a_locked_database_delays_and_loses_nothing(store):
+    with tracking.run("search", {}) as run_id:
+        tracking.log_metrics({"value": 0}, step=0)
+        lock = sqlite3.connect(store.removeprefix("sqlite:///"), check_same_thread=False, isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+        threading.Timer(2, lock.execute, ["COMMIT"]).start()
+        tracking.log_metrics({"value": 1}, step=1)
+    lock.close()
+    assert history(run_id) == [0, 1] and mlflow.get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.fixture
+def no_run(monkeypatch):
+    """No run or experiment of another test or of `mlflow run` is handed down."""
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path, no_run):
+    """A folder on a file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root and Linux")
+    yield folder
+    os.chdir(tmp_path)
+    tracking.SqlAlchemyStore._engine_map.clear()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Write until not another byte fits; gives the file."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        for size in (65536, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    return folder / "filler"
+
+
+def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
+    small_disk, empty_database, monkeypatch, capsys
+):
+    shutil.copy(empty_database, small_disk / "mlflow.db")
+    monkeypatch.chdir(small_disk)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small_disk}/mlflow.db")
+    monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
+    tracking.choose_experiment(tracking.connect(), "tests")
+    with tracking.run("finished", {}) as finished:
+        tracking.log_metrics({"value": 0}, step=0)
+    message = "mlflow.db has not answered for 2 seconds .*(full|No space)"
+    with pytest.raises(StoreGoneError, match=message) as error, tracking.run("search", {}) as run_id:
+        filler = fill(small_disk)
+        for step in range(3):
+            tracking.log_metrics({"value": step}, step=step)
+        tracking.log_json("a.json", {})
+    said = capsys.readouterr().err
+    assert "training goes on" in said and "kept in memory only" in said and "\n" not in str(error.value)
+    filler.unlink()
+    assert history(finished) == [0] and mlflow.get_run(finished).info.status == "FINISHED"
+    with tracking.run("next", {}) as following:
+        tracking.log_metrics({"value": 1})
+    assert history(following) == [1] and history(run_id) == [0, 1, 2]
+    assert mlflow.get_run(run_id).info.status == "KILLED"
+
+
+class Server:
+    """A real MLflow server on a SQLite store in a folder, which can be killed and started again at the same address."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [Path(sys.executable).parent / "mlflow", "server", "-w", "1", "--port", str(self.port), "--host", "127.0.0.1",
+             "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+             "--artifacts-destination", str(self.folder / "artifacts")],
+            cwd=self.folder,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while True:
+            assert self.process.poll() is None and time.monotonic() < deadline, "the server does not start"
+            try:
+                with urllib.request.urlopen(f"{self.address}/health", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+
+    def kill(self):
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path, empty_database, no_run, monkeypatch):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "server.db")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    before = mlflow.get_tracking_uri()
+    server = Server(folder)
+    server.start()
+    yield server
+    server.kill()
+    mlflow.set_tracking_uri(before)
+
+
+EXPERIMENT = """
+import dataclasses, sys
+sys.path.insert(0, TESTS)
+from conftest import TINY
+from mlproject.training import Recipe, Stage
+
+
+def recipe(hp):
+    return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2, sampling="log"), max_epochs=30),), 64, "adamw")
+
+
+EXPERIMENTS = [dataclasses.replace(TINY, recipe=recipe)]
+"""
+
+
+def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, monkeypatch, capsys):
+    (tmp_path / "experiments").mkdir()
+    tests = repr(str(PROJECT / "tests"))
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT.replace("TESTS", tests))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    search = subprocess.Popen(
+        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=0.6", "--max-trials=2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # Beside it a process that has less patience.
+    monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
+    tracking.choose_experiment(tracking.connect(), "impatient")
+    with pytest.raises(StoreGoneError) as gone, tracking.run("impatient", {}) as impatient:
+        tracking.log_metrics({"value": 0}, step=0)
+        wait_for_metrics("trial-01", search)
+        server.kill()
+        for step in range(1, 4):
+            tracking.log_metrics({"value": step}, step=step)
+        tracking.log_json("a.json", {})
+    kept = re.search(r"(\d+) values wait in ([^;]+)", str(gone.value))
+    assert server.address in str(gone.value) and int(kept[1]) == 3
+    assert len(Path(kept[2]).read_text().splitlines()) == 5  # three metrics, why it failed, its end
+
+    server.start()
+    tracking.connect()
+    assert history(impatient) == [0, 1, 2, 3] and mlflow.get_run(impatient).info.status == "KILLED"
+    assert not Path(kept[2]).exists() and "delivered what an earlier run could not log" in capsys.readouterr().out
+
+    said, _ = search.communicate(timeout=280)
+    assert search.returncode == 0, said
+    assert said.count("does not answer") == 1 and "training goes on" in said
+    assert int(re.search(r"answers again; (\d+) values delivered", said)[1]) > 0
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert not runs["status"].isin(["RUNNING", "FAILED"]).any()
+    trials = runs[runs["tags.role"] == "trial"]
+    assert len(trials) in (1, 2)
+    for run_id in trials["run_id"]:
+        steps = [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
+        assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
+    assert [version.version for version in mlflow.MlflowClient().search_model_versions("name = 'tiny-synthetic'")] == [
+        "1"
+    ]
+
+
+def wait_for_metrics(name, process):
+    """Wait until the run of this name has logged an epoch."""
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        runs = mlflow.search_runs(search_all_experiments=True, filter_string=f"attributes.run_name = '{name}'")
+        if len(runs) and "metrics.loss" in runs:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{name} never trained: {process.stdout.read()}")
