@@ -106,7 +106,8 @@ class Outbox:
         if self.reason:
             self._say(f"{self.store} answers again; {self._late} values delivered")
             self.path.unlink(missing_ok=True)
-        self.reason, self._gone, self._late, self._pause = "", False, 0, FIRST_PAUSE
+        self.reason, self._gone, self._late = "", False, 0
+        self._pause, self._next_try = FIRST_PAUSE, 0.0
 
     def _failed(self, error: Exception) -> None:
         """Note the failure, and when to try again; said once for each time the store goes away."""
