@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+import keras
 import mlflow
 import pytest
 from conftest import TINY, tiny_build
@@ -57,6 +58,19 @@ def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_ta
     assert list(found.trials["status"]) == ["completed", "failed", "failed"]
     failed = runs[runs["status"] == "FAILED"]
     assert len(failed) == 2 and set(failed["tags.failure"]) == {"MemoryError: too wide"}
+
+
+def test_a_network_that_does_not_fit_into_memory_is_a_failed_trial(make_task, store):
+    def build(hp, spec):
+        images = keras.Input(spec.shape, dtype="uint8")
+        x = keras.layers.Flatten()(images)
+        for _ in range(2):  # 4 TB each, which only the first trial does without
+            x = keras.layers.Dense(10**6 if hp.Int("width", 4, 16) != 8 else 8)(x)
+        return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
+
+    found, runs = run_search(make_task(dataclasses.replace(TINY, build=build)))
+    assert list(found.trials["status"]) == ["completed", "failed", "failed"]
+    assert runs["tags.failure"].dropna().str.match(r"TooBigError: training needs 1\d{4}\.\d GB of memory").all()
 
 
 def test_a_diverging_trial_is_failed(make_task, store):

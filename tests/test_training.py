@@ -1,12 +1,14 @@
 """The fit: plans, stages, schedule, augmentation, divergence, deadline."""
 
 import dataclasses
+import signal
 import time
 
 import numpy as np
 import pytest
 from conftest import TINY, tiny_staged_recipe
 
+from mlproject import training
 from mlproject.training import (
     DivergedError,
     Length,
@@ -15,8 +17,10 @@ from mlproject.training import (
     WarmupLinearDecay,
     fit,
     lengths,
+    memory_needed,
     multiply_adds,
 )
+from mlproject.watchdog import StalledError
 
 TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
 
@@ -77,9 +81,32 @@ def test_a_loss_that_is_no_number_is_an_error(make_task):
         run_fit(task, {"training": Length(2, 20)})
 
 
-def test_deadline_ends_the_fit_after_the_epoch_under_way(make_task):
-    _, _, result = run_fit(make_task(), {"training": Length(50, 5)}, deadline=time.monotonic())
-    assert result.truncated and len(result.history) == 1
+def test_the_deadline_ends_the_fit_after_the_batch_under_way(make_task):
+    began = time.monotonic()
+    _, _, result = run_fit(make_task(), {"training": Length(1, 100_000)}, deadline=began + 3)
+    assert result.truncated and len(result.history) == 1 and "val_accuracy" in result.history
+    assert time.monotonic() - began < 60 and 0 < result.speeds["training"] < 1e6
+
+
+def test_a_speed_counts_only_the_batches_that_were_trained(make_task):
+    _, _, result = run_fit(make_task(), {"training": Length(50, 500)}, deadline=time.monotonic())
+    assert result.truncated and result.speeds["training"] < 64 / 0.001  # one batch took more than a millisecond
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sleep is woken by a signal of POSIX")
+def test_a_fit_in_which_nothing_moves_is_ended(make_task, monkeypatch):
+    monkeypatch.setattr(training, "STALL_SECONDS", 5)
+    began = time.monotonic()
+    with pytest.raises(StalledError, match="no batch was finished for 5 seconds"):
+        run_fit(make_task(), {"training": Length(2, 2)}, on_epoch=lambda epoch, row: time.sleep(300))
+    assert time.monotonic() - began < 60
+
+
+def test_memory_needed_counts_weights_gradients_slots_and_outputs(make_task):
+    model, recipe = make_task().network(TINY.best)
+    weights = sum(weight.size for weight in model.get_weights())
+    outputs = 8 * 13 * 13 + 16 * 6 * 6 + 10  # two convolutions and the classes
+    assert memory_needed(model, recipe) == 4 * (weights + 3 * weights + 64 * outputs)  # AdamW has two slots
 
 
 def test_the_same_seed_gives_the_same_start(make_task):

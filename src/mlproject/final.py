@@ -121,6 +121,7 @@ def _refit(
         seed=task.seed,
         on_epoch=log_epoch,
         on_stage=keep_predictions,
+        on_hang=tracking.ender(),
     )
     return result.history, result.speeds
 

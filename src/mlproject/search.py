@@ -13,6 +13,8 @@ import keras
 import keras_tuner
 import numpy as np
 import pandas as pd
+import psutil
+import tensorflow as tf
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
 from mlproject import tracking
@@ -20,7 +22,7 @@ from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
-from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, multiply_adds
+from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, memory_needed, multiply_adds
 
 OBJECTIVE = "val_accuracy"
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
@@ -49,9 +51,32 @@ class Task:
         """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
         keras.backend.clear_session()
         gc.collect()
+        self._refuse_too_big(values)
         keras.utils.set_random_seed(self.seed)
         hp = hyperparameters(values)
         return self.experiment.build(hp, self.spec), self.experiment.recipe(hp)
+
+    def _refuse_too_big(self, values: dict) -> None:
+        """Raise TooBigError before a network's weights are made that the kernel would kill the process for."""
+        if tf.config.list_physical_devices("GPU"):
+            return  # its memory is another, and TensorFlow itself raises when that is full
+        hp = hyperparameters(values)
+        try:
+            with keras.StatelessScope(initialize_variables=False):  # weights are declared, not made
+                needed = memory_needed(self.experiment.build(hp, self.spec), self.experiment.recipe(hp))
+        except Exception:  # either `build` fails, which it will again, or it needs the weights' values
+            return
+        finally:
+            keras.backend.clear_session()  # or Keras would make them later
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise TooBigError(
+                f"training needs {needed / 1e9:.1f} GB of memory at the very least, {free / 1e9:.1f} GB are free"
+            )
+
+
+class TooBigError(MemoryError):
+    """A network that cannot be trained in the memory there is."""
 
 
 def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
@@ -277,6 +302,7 @@ class _Tuner(keras_tuner.Tuner):
             seed=task.seed,
             on_epoch=log_epoch,
             deadline=self.deadline,
+            on_hang=tracking.ender(),
         )
         record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
         record.speeds = result.speeds

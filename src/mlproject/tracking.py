@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,6 +172,18 @@ def _end(status: int) -> None:
         if not _passing(error):
             raise
         _outbox.send(end)
+
+
+def ender() -> Callable[[str], None]:
+    """A function for any thread that ends the run now active as FAILED, for the reason it is given."""
+    run_id = mlflow.active_run().info.run_id
+
+    def end(reason: str) -> None:
+        _log(run_id, tags={"failure": reason})
+        status = RunStatus.to_string(RunStatus.FAILED)
+        _outbox.send({"run_id": run_id, "status": status, "end_time": int(1000 * time.time())})
+
+    return end
 
 
 def log_params(params: Mapping[str, object]) -> None:

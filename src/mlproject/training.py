@@ -13,8 +13,11 @@ from tqdm import tqdm
 
 from mlproject.datasets import Dataset
 from mlproject.features import FeatureCache
+from mlproject.watchdog import Watchdog
 
 MEASURED_EXECUTIONS = 8  # enough for a rate within some 10 %; the first one, which traces the graph, is left out
+
+STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shipped experiments takes two
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,21 @@ def multiply_adds(model: keras.Model, recipe: Recipe) -> dict[str, int]:
     }
 
 
+def memory_needed(model: keras.Model, recipe: Recipe) -> int:
+    """The bytes that training takes at the very least: weights, gradients, the optimizer's slots, what layers with kernels give.
+
+    Only shapes are looked at, so the model's weights need not exist yet.
+    """
+    slots = (2 if recipe.optimizer == "adamw" else 1) + (recipe.ema is not None)
+    most = 0
+    for stage in recipe.stages:
+        tail = _tail(model, stage)
+        trained = sum(math.prod(weight.shape) for weight in tail.trainable_variables)
+        outputs = sum(math.prod(layer.output.shape[1:]) for layer in tail.layers if hasattr(layer, "kernel"))
+        most = max(most, trained * (1 + slots) + outputs * recipe.batch_size)
+    return 4 * (sum(math.prod(weight.shape) for weight in model.variables) + most)
+
+
 def fit(
     model: keras.Model,
     recipe: Recipe,
@@ -156,13 +174,15 @@ def fit(
     on_epoch: Callable[[int, dict], None] = lambda epoch, row: None,
     on_stage: Callable[[str], None] = lambda stage: None,
     deadline: float = math.inf,
+    on_hang: Callable[[str], None] = lambda reason: None,
 ) -> Fit:
     """Train `model` in place, stage by stage.
 
     `train` and `validation` are rows of the data's training images; `on_epoch(epoch, row)` is called with the running epoch
     (from 1) and its row of the history, `on_stage(name)` after each stage.
-    No stage goes on with another epoch after `deadline` (`time.monotonic()` seconds).
-    Raises DivergedError when the loss stops being finite.
+    The fit ends with the batch under way at `deadline` (`time.monotonic()` seconds).
+    Raises DivergedError when the loss stops being finite, StalledError when no batch is finished for STALL_SECONDS; where it
+    cannot, `on_hang(reason)` is called and the process ends (see `Watchdog`).
     """
     cached = features.get(model, recipe.cuts)
     watch = _Watch(on_epoch, deadline, "val_accuracy" if validation is not None else "accuracy")
@@ -178,15 +198,16 @@ def fit(
             jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
         )
         watch.start(stage, length, recipe.batch_size)
-        tail.fit(
-            _training_batches(inputs, data, train, recipe, augment=stage.frozen_through is None, seed=seed),
-            validation_data=None if validation is None else _plain_batches(inputs, data, validation),
-            steps_per_epoch=length.steps,
-            epochs=length.epochs,
-            callbacks=[watch],
-            shuffle=False,  # the batches come shuffled
-            verbose=0,
-        )
+        with Watchdog(STALL_SECONDS, on_hang) as watch.dog:
+            tail.fit(
+                _training_batches(inputs, data, train, recipe, augment=stage.frozen_through is None, seed=seed),
+                validation_data=None if validation is None else _plain_batches(inputs, data, validation),
+                steps_per_epoch=length.steps,
+                epochs=length.epochs,
+                callbacks=[watch],
+                shuffle=False,  # the batches come shuffled
+                verbose=0,
+            )
         on_stage(stage.name)
         if watch.truncated:
             break
@@ -260,7 +281,7 @@ class _Watch(keras.callbacks.Callback):
 
     def start(self, stage: Stage, length: Length, batch_size: int):
         self.stage, self.length, self.batch_size = stage, length, batch_size
-        self.images, self.seconds = 0, 0.0
+        self.images, self.seconds, self.batches = 0, 0.0, 0
         # disable=None: a bar on a terminal, nothing in a log file
         self.bar = tqdm(total=length.epochs * length.steps, desc=stage.name, unit="batch", leave=False, disable=None)
 
@@ -268,8 +289,10 @@ class _Watch(keras.callbacks.Callback):
         self.began, self.first_step_end, self.last_step_end, self.step = time.monotonic(), None, None, -1
 
     def on_train_batch_end(self, batch, logs=None):
+        self.dog.alive()
         self.last_step_end = time.monotonic()
         self.bar.update(batch - self.step)
+        self.batches += batch - self.step
         if (
             self.first_step_end is None
         ):  # the first step of all traces the graph, and that of each epoch waits for the pipeline
@@ -279,6 +302,11 @@ class _Watch(keras.callbacks.Callback):
         self.step = batch
         if not math.isfinite(logs["loss"]):
             self.model.stop_training = True
+        if self.last_step_end > self.deadline and self.batches < self.length.epochs * self.length.steps:
+            self.truncated = self.model.stop_training = True
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.dog.alive()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in logs.items()}
@@ -291,8 +319,6 @@ class _Watch(keras.callbacks.Callback):
         self.rows.append(row)
         self.bar.set_postfix({self.shown: f"{logs[self.shown]:.3f}"})
         self.on_epoch(row["epoch"], row)
-        if time.monotonic() > self.deadline and epoch + 1 < self.length.epochs:
-            self.truncated = self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.bar.close()
@@ -300,4 +326,4 @@ class _Watch(keras.callbacks.Callback):
         if self.images:
             self.speeds[self.stage.name] = self.images / max(self.seconds, 1e-9)
         elif whole:
-            self.speeds[self.stage.name] = self.length.steps * self.length.epochs * self.batch_size / whole
+            self.speeds[self.stage.name] = self.batches * self.batch_size / whole
