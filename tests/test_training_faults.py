@@ -1,0 +1,84 @@
+"""Faults of the training that one process does not survive, or that take all trials with them: on the real command."""
+
+import shutil
+import subprocess
+import sys
+
+import mlflow
+from conftest import PROJECT, command
+
+HANG = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import keras, tensorflow as tf
+from conftest import TINY
+from mlproject import datasets, tracking, training
+from mlproject.features import FeatureCache
+from mlproject.training import Length, fit
+
+training.STALL_SECONDS = 8
+data = datasets.load("fashion-mnist", "flat", "synthetic")
+train, validation = data.split(0)
+images = keras.Input((28, 28, 1), dtype="uint8")
+
+def hang(x):
+    return tf.ensure_shape(tf.py_function(lambda x: time.sleep(999) or x, [x], tf.float32), (None, 784))
+
+x = keras.layers.Lambda(hang)(keras.layers.Flatten()(keras.layers.Rescaling(1.0)(images)))
+model = keras.Model(images, keras.layers.Dense(10, activation="softmax")(x))
+tracking.choose_experiment(tracking.connect(), "tests")
+with tracking.run("trial-01", {}):
+    recipe = training.Recipe((training.Stage("training", 0.1),), 64)
+    fit(model, recipe, {"training": Length(2, 2)}, data, train, None, features=FeatureCache("features", data), seed=0,
+        on_hang=tracking.ender())
+"""
+
+
+def store_of(folder, empty_database):
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_database, monkeypatch):
+    uri = store_of(tmp_path, empty_database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    arguments = [sys.executable, "-c", HANG, str(PROJECT / "tests")]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1, done.stderr
+    assert "error: no batch was finished for 8 seconds" in done.stderr and "the same command goes on" in done.stderr
+    client = mlflow.MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
+    assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 8 seconds"
+
+
+def test_when_all_trials_fail_the_command_fails_with_the_commonest_reason_and_registers_nothing(
+    tmp_path, empty_database
+):
+    uri = store_of(tmp_path, empty_database)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(
+        f"""
+import dataclasses, sys
+import mlflow
+sys.path.insert(0, {str(PROJECT / "tests")!r})
+from conftest import TINY, tiny_build
+
+def build(hp, spec):
+    run = mlflow.active_run()
+    if run and run.data.tags.get("role") == "trial":
+        raise ValueError("no such network")
+    return tiny_build(hp, spec)
+
+EXPERIMENTS = [dataclasses.replace(TINY, build=build)]
+"""
+    )
+    done = command(
+        "tune", "--data=synthetic", "--budget-minutes=5", "--max-trials=2", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "ValueError: no such network" in done.stderr and "tiny FAILED" in done.stdout
+    client = mlflow.MlflowClient(uri)
+    assert client.search_registered_models() == []
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    assert sorted(run.data.tags["role"] for run in runs) == ["search", "trial", "trial"]
+    assert {run.info.status for run in runs} == {"FAILED"}
