@@ -7,10 +7,10 @@ RUN = mlflow run . --env-manager local
 READY = .venv/ready
 HOST = 127.0.0.1
 
-.PHONY: help setup demo tune report ui test lint lock clean
+.PHONY: help setup demo tune report notebooks ui test lint lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 setup: $(READY) ## make the environment in .venv from the locked versions
 
@@ -28,6 +28,9 @@ tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P e
 
 report: $(READY) ## compare the registered models: reports/index.html
 	$(RUN) -e report
+
+notebooks: $(READY) ## run all experiments as notebooks, 4 minutes a model, into experiments/notebooks/
+	$(RUN) -e notebook -P "experiment=*" -P minutes=4 -P output=experiments/notebooks $(ARGS)
 
 ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; HOST=0.0.0.0 opens it to the network
 	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}

@@ -1,38 +1,89 @@
 # %% [markdown]
 # # Do fine labels teach a network more than coarse ones?
 #
-# CIFAR-100 has 50,000 training and 10,000 test images, 32x32, in colour, each with two labels: one of 100 fine classes
-# (maple, oak, ...) and one of 20 superclasses of five fine classes each (trees, ...). Two experiments put the same
-# network to both: `cifar100-coarse-cnn` learns the 20, `cifar100-fine-cnn` the 100, of which each answer is then read
-# as its superclass. Build, recipe, search space and best-known values are the same objects for both: a fair pair, the
-# comparison `coarse-vs-fine`. A Wide ResNet with all data and its full schedule sees no difference, 85.04 % trained on
-# coarse and 85.05 % on fine labels (cmu-enyac/Label-Granularity); ResNet-18 reaches 75.6 % on the fine ones after 200
-# epochs (weiaicunzai/pytorch-cifar100). Here there are minutes.
+# Every image of CIFAR-100 has two labels: one of 100 *fine* classes (maple, oak, ...) and one of 20 *superclasses* of
+# five fine classes each (trees, ...). If only the superclass is wanted, should a network be taught the 20, or the
+# 100, of which each answer is then read as its superclass? The second has more to learn with the same images; but it
+# is told more about each of them.
+#
+# Two experiments put the same network to both: `cifar100-coarse-cnn` and `cifar100-fine-cnn`. Network, training,
+# search space and best-known values are the same objects for both, and so are the images set aside: a fair pair, the
+# comparison `coarse-vs-fine`.
+#
+# What to expect: with all images and its full schedule a Wide ResNet sees no difference, 85.04 % taught coarse and
+# 85.05 % fine; with a fifth of the images fine labels win, 71.51 % against 68.99 %
+# (github.com/cmu-enyac/Label-Granularity). ResNet-18 names 75.6 % of the fine classes after 200 epochs
+# (github.com/weiaicunzai/pytorch-cifar100). Here there are minutes.
+#
+# This file is three things: the tuner imports it for `build`, `recipe` and `EXPERIMENTS`; Jupytext makes a notebook
+# of it; and `python experiments/cifar100_cnn.py` runs it. What stands under `if __name__ == "__main__":` happens only
+# in the last two.
 
 # %%
 from dataclasses import replace
 
 import keras
+import numpy as np
+import pandas as pd
+from scipy import stats
 
+from mlproject import evaluation, plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, residual_pair, standardised
+from mlproject.report.figures import dumbbells
 from mlproject.training import Recipe, Stage
 
 # %% [markdown]
-# ## The network
+# ## The data
 #
-# - `standardise` (image 32, 3 channels): Each colour to mean 0 and deviation 1, inside the model: it takes images as
-#   stored.
-# - `down1` (image 32 to 16, w channels): Edges and colour contrasts, then the strongest of four neighbours. Pooling at
-#   once: at 32 pixels batch norm and activation cost more than the convolution.
-# - `pair1` (image 16, w channels): Two convolutions beside a shortcut: textures.
-# - `down2`, `pair2` (image 16 to 8, 3w channels): Parts.
-# - `down3`, `pair3` (image 8 to 4, 8w channels): Whole things. Wide only where the image is small (cf.
-#   AIDDA-Institute/CIFAR-100-speedrun): a hundred classes want many features.
-# - `head` (16w): Each channel's maximum (is it there?) and mean (how much of it?).
-# - `probabilities`: The classes.
+# CIFAR-100 (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009): colour photographs of 32 × 32
+# pixels, as many of each class. Training images are for learning; test images are looked at once, at the end, so that
+# the score says how the network does on photographs it has never seen. The last line of the table is the score that a
+# network has to beat to have learnt anything.
+
+# %%
+if __name__ == "__main__":
+    run = program.Program(minutes=8)
+    data = run.load("cifar100", "fine")
+    picture = plots.samples(data.train_images, data.train_labels, data.class_names, data.superclasses, "CIFAR-100")
+    run.show(picture, "data")
+    run.show(program.facts(data), "facts")
+
+# %% [markdown]
+# One image of each class, in the rows of their superclasses. Some superclasses share a look (flowers, trees), others
+# only an idea (*vehicles 2* has a rocket and a lawn mower). Both matter below.
 #
-# **Colours** change the kernel of `down1_conv` and the statistics in `standardise`; **classes** change `probabilities`.
+# ## The network, layer by layer
+#
+# A *convolution* slides small templates over the whole image, so that a wheel is a wheel wherever it is. `w` stands
+# for the hyperparameter `width`; shapes are height × width × channels, and a *channel* is the picture of one
+# template's answers.
+#
+# 1. `images` takes the 32 × 32 × 3 bytes as they are stored.
+# 2. `standardise` (shape stays): each colour to mean 0 and deviation 1, by the training images, which is what random
+#    initial weights are made for. Here batch normalisation, a little further on, forgives much of it; a network
+#    without that would start with steps far too large. It is part of the model, so whoever loads the model need not
+#    know it.
+# 3. `down1` (32 × 32 × 3 to 16 × 16 × w), four layers in one:
+#    - `down1_conv`: `w` templates of 3 × 3 pixels in three colours: edges and colour contrasts;
+#    - `down1_pool`: *max-pooling* keeps the strongest of four neighbouring answers: there is an edge, exactly where
+#      matters less. Without it all that follows would cost four times as much. It comes at once because at 32 pixels
+#      the two layers after it would cost more than the convolution (the order of Jordan's airbench, arXiv
+#      2404.00498);
+#    - `down1_norm`: *batch normalisation* (Ioffe & Szegedy, arXiv 1502.03167): mean 0 and deviation 1 for each
+#      channel over the batch. Without it the learning rate would have to be much lower;
+#    - the *activation* bends: without it two convolutions in a row are one convolution.
+# 4. `pair1` (shape stays): two convolutions that see textures, *beside a shortcut*: their result is added to what
+#    came in (He et al., arXiv 1512.03385). Without the shortcut each layer must carry everything on; with it, it need
+#    only correct.
+# 5. `down2`, `pair2` (16 × 16 × w to 8 × 8 × 3w): parts: eyes, wheels, leaves. From here on one number can depend on
+#    the whole image.
+# 6. `down3`, `pair3` (8 × 8 × 3w to 4 × 4 × 8w): whole things. The network is wide only where the image is small,
+#    because there width is cheap, and a hundred classes want many features (cf.
+#    github.com/AIDDA-Institute/CIFAR-100-speedrun).
+# 7. `head` (4 × 4 × 8w to 16w): each channel's maximum (is it there at all?) and mean (how much of it?). Flattening
+#    instead would give 128w numbers that say where, which would have to be learnt for each place anew.
+# 8. `probabilities` (16w to 20 or 100): one score for each class; *softmax* makes them positive and add up to 1.
 
 
 # %%
@@ -49,16 +100,28 @@ def build(hp, spec):
 
 
 # %% [markdown]
-# ## The search space
+# ## How it learns
 #
-# - `width` (32, 48, 64 channels (oneDNN's convolutions work on 16 at a time)): the cost grows with its square: wider
-#   pays only with more minutes
-# - `activation` (relu, silu): silu learns more per epoch, relu passes more epochs in the same minutes
-# - `learning_rate` (0.05 .. 0.8, log): SGD with momentum .9 behind batch norm: .1 per 128 images is the customary
-#   start, short fits bear more
-# - `weight_decay` (5e-4 .. 2e-2, log): decoupled; 5e-3 is what L2 of 5e-4 comes to with momentum .9
-# - `label_smoothing` (0 .. 0.2): the classes of one superclass overlap
-# - `batch_size` (64, 128, 256): few epochs want many steps, two cores want big batches
+# Batch by batch, the loss (cross-entropy: high where the network was sure and wrong) says in which direction to move
+# each weight. *Momentum* goes on in the direction of the last steps, so that steps which contradict each other cancel
+# out. The rate rises linearly in the first fifth of the steps, while the weights are still random, and then falls
+# linearly to 0, so that the last steps settle instead of wandering.
+#
+# What the search may choose, and why from this range:
+#
+# - `width` (32, 48, 64 channels, as oneDNN's convolutions work on 16 at a time): the cost grows with its square, so
+#   wider pays only with more minutes.
+# - `activation` (relu: negative becomes 0; silu: smoothly, x times its sigmoid): silu learns more in an epoch, relu
+#   passes more epochs.
+# - `learning_rate` (0.05 to 0.8, logarithmic): SGD with momentum .9 behind batch normalisation; .1 for batches of 128
+#   is the customary start, and short fits bear more. Too low wastes the minutes, too high and the loss jumps.
+# - `weight_decay` (5e-4 to 2e-2, logarithmic): each step shrinks every weight by rate × decay; 5e-3 is what the
+#   customary L2 of 5e-4 comes to with momentum .9.
+# - `label_smoothing` (0 to 0.2): asks for a little less than certainty, because the classes of one superclass
+#   overlap.
+# - `batch_size` (64, 128, 256): few epochs want many steps, two cores want big batches.
+#
+# Training images are mirrored at random and moved by up to two pixels: new photographs of the same thing.
 
 
 # %%
@@ -76,10 +139,11 @@ def recipe(hp):
 
 
 # %% [markdown]
-# ## What to expect
+# ## The experiments
 #
-# The best-known values gave validation accuracy .542 on the fine labels after 3 epochs on 45,000 images (one seed, 375
-# CPU-seconds). The coarse labels have not been tried while choosing them.
+# `best` holds the best-known value of each hyperparameter: the first trial of every search, and what this file trains
+# with. They gave validation accuracy .542 on the fine labels after 3 epochs on 45,000 images (one seed, 375
+# CPU-seconds). The coarse labels were not tried while choosing them.
 
 # %%
 COARSE = Experiment(
@@ -106,3 +170,198 @@ FINE = replace(
     question="Which of 100 classes, and does knowing them tell the superclass better?",
 )
 EXPERIMENTS = [COARSE, FINE]
+
+# %% [markdown]
+# ## What depends on the colours, what on the classes
+#
+# The network with these values. The last two columns are found by building it again for grey images, and for twice as
+# many classes, and looking for what changed:
+#
+# - **Colours**: the templates of `down1_conv` are 3 × 3 × *colours*, and `standardise` has a mean and a deviation for
+#   each. Grey images would need a third of the weights there; nothing behind sees colours, only channels.
+# - **Classes**: `probabilities` has 16w weights and a bias for each class. Nothing before it knows how many there
+#   are.
+#
+# A convolution's parameters are 9 × channels before × channels after, whatever the image's size.
+
+# %%
+if __name__ == "__main__":
+    table = program.layers(FINE, data.spec())
+    run.show(table, "layers")
+
+# %% [markdown]
+# So the two networks of this file differ in one layer alone:
+
+# %%
+if __name__ == "__main__":
+    coarse_table = program.layers(COARSE, replace(data.spec(), classes=len(data.superclass_names)))
+    pair = coarse_table[["layer", "parameters"]].merge(
+        table[["layer", "parameters"]], on="layer", suffixes=(" coarse", " fine")
+    )
+    total = pd.DataFrame([{"layer": "all layers"} | pair.drop(columns="layer").sum().to_dict()])
+    run.show(pd.concat([pair[pair["parameters coarse"] != pair["parameters fine"]], total]), "difference")
+
+# %% [markdown]
+# What the searches tried in the published study, best first, each trial for about a minute (`reports/published/`; 2
+# cores, seed 0), first on the fine labels, then on the coarse ones. A row is one trial: look for what the upper rows
+# share and the lower rows lack. In the first published study every trial with 48 channels came out behind every one
+# with 32, on both labels: within a minute a wider network passes fewer images.
+
+# %%
+if __name__ == "__main__":
+    run.show(run.trials(FINE), "trials fine")
+    run.show(run.trials(COARSE), "trials coarse")
+
+# %% [markdown]
+# ## Training
+#
+# A few batches tell how fast this machine is; from that the number of epochs is planned so that the rate's fall ends
+# with the minutes. A tenth of the training images, the *validation* images, are kept aside, the same for both. When a
+# training ends, its model is exported and loaded again in a fresh process.
+
+# %%
+if __name__ == "__main__":
+    trained = {experiment.labels: run.train(experiment) for experiment in run.chosen(EXPERIMENTS)}
+
+# %% [markdown]
+# ## How it went
+#
+# Left the share of images named rightly, right the loss. While the rate is high the validation line jumps; as it
+# falls to 0 both lines settle, which is where most of the last points come from. Training below validation is no
+# mistake: training images are moved and mirrored, and counted while the network still learns. Where training rises
+# and validation does not, the network learns the images by heart (*overfitting*); in minutes it hardly comes to that.
+
+# %%
+if __name__ == "__main__":
+    for one in trained.values():
+        run.show(one.learning_curves(), f"curves {one.experiment.labels}")
+
+# %% [markdown]
+# ## What they learnt
+#
+# On the test images, for the first and only time. `low` and `high` are the 95 % interval of the accuracy (Wilson):
+# how far luck with these test images could reach. It does not cover the luck of the random start, which on this data
+# set is .2 to .3 points (Jordan, arXiv 2304.01910). The two rows are not on one scale yet: one of 20 is easier to
+# guess than one of 100.
+
+# %%
+if __name__ == "__main__":
+    run.show(pd.DataFrame([one.score() for one in trained.values()]), "score")
+
+# %% [markdown]
+# Class by class: of the images called a maple, *precision* is the share that are maples; of the maples, *recall* is
+# the share that were called so; F1 is their harmonic mean. Each fine class has 100 test images, so that a recall of
+# 75 % may be off by 8 points by luck alone.
+
+# %%
+if __name__ == "__main__":
+    for one in trained.values():
+        run.show(one.per_class_bars(), f"classes {one.experiment.labels}")
+
+# %% [markdown]
+# Which class (row) is taken for which (column). In the matrix of fine classes the squares along the diagonal are the
+# superclasses: colour inside a square is confusion that costs the fine class but not its superclass.
+
+# %%
+if __name__ == "__main__":
+    for one in trained.values():
+        run.show(one.confusion_matrix(), f"confusion {one.experiment.labels}")
+        run.show(one.examples(), f"examples {one.experiment.labels}")
+
+# %% [markdown]
+# ## Coarse against fine
+#
+# Now on one scale: who tells the 20 superclasses apart better? The fine network's answer is read in two ways: the
+# superclass of its likeliest class (*argmax*), or the superclass whose five probabilities add up to most (*sum*),
+# which also counts a doubt between maple and oak as *trees*. Both networks saw the same images, so they are compared
+# image by image: `p` (exact McNemar test) asks how often luck alone would favour one of two equals so much.
+
+# %%
+if __name__ == "__main__" and len(trained) == 2:
+    coarse, fine = trained["coarse"], trained["fine"]
+    truth, superclass_of = coarse.data.test_labels, fine.data.superclass_of
+    sums = evaluation.generalise_sum(fine.probabilities, superclass_of)
+    answers = {
+        "taught coarse": coarse.correct,
+        "taught fine, argmax": evaluation.generalise_argmax(fine.probabilities, superclass_of) == truth,
+        "taught fine, sum": sums.argmax(axis=1) == truth,
+    }
+    scores = [{"model": name, "accuracy on superclasses": right.mean()} for name, right in answers.items()]
+    run.show(pd.DataFrame(scores), "coarse against fine")
+    differences = [
+        {"model": name} | evaluation.paired_difference(right, coarse.correct)
+        for name, right in answers.items()
+        if name != "taught coarse"
+    ]
+    run.show(pd.DataFrame(differences), "more often right than taught coarse")
+
+# %% [markdown]
+# The same, superclass by superclass: F1 of the network taught coarse, of the one taught fine (sum), and the
+# difference, largest first.
+
+# %%
+if __name__ == "__main__" and len(trained) == 2:
+    by_sum = evaluation.per_class(truth, sums.argmax(axis=1), coarse.data.class_names)
+    superclasses = pd.DataFrame({"superclass": by_sum["class"], "coarse": coarse.per_class["f1"], "fine": by_sum["f1"]})
+    superclasses["difference"] = superclasses["fine"] - superclasses["coarse"]
+    run.show(superclasses.sort_values("difference", ascending=False), "superclasses")
+
+# %% [markdown]
+# ## Which fine classes are easier than their superclass, and why?
+#
+# Each fine class's F1 (taught fine) beside that of its superclass (taught coarse): the furthest above, and the
+# furthest below.
+
+# %%
+if __name__ == "__main__" and len(trained) == 2:
+    ranked = fine.per_class.merge(
+        coarse.per_class[["class", "f1"]], left_on="superclass", right_on="class", suffixes=("", " of superclass")
+    )[["class", "superclass", "f1", "f1 of superclass"]]
+    picture = dumbbells(
+        ranked.rename(columns={"f1": "first", "f1 of superclass": "second"}),
+        ("fine class, taught fine", "its superclass, taught coarse"),
+        ("Fine class easier than its superclass", "Fine class harder than its superclass"),
+        "F1 of a fine class and of its superclass",
+        fine.title,
+    )
+    run.show(picture, "easier and harder")
+
+# %% [markdown]
+# **Hypothesis.** A fine class falls below its superclass when it looks like its siblings (boy and girl, maple and
+# oak): a confusion among them costs the fine class but not the superclass. A class that rises above has a look of its
+# own (a skunk among the medium mammals), and siblings that hold the superclass back.
+#
+# If so, then the larger the share of a class's errors that stay inside its superclass, the further it falls below.
+# The table is ranked by the difference in F1; `inside` is that share; below it Spearman's rank correlation between
+# the two (−1: perfectly so, 0: not at all), and how often luck alone would give one as strong.
+
+# %%
+if __name__ == "__main__" and len(trained) == 2:
+    wrong = ~fine.correct
+    inside = superclass_of[fine.predictions] == superclass_of[fine.data.test_labels]
+    ranked["difference"] = ranked["f1"] - ranked["f1 of superclass"]
+    ranked["errors"] = np.bincount(fine.data.test_labels[wrong], minlength=len(ranked))
+    ranked["inside"] = np.bincount(fine.data.test_labels[wrong & inside], minlength=len(ranked)) / ranked[
+        "errors"
+    ].clip(1)
+    run.show(ranked.sort_values("difference", ascending=False), "ranked")
+    rank = stats.spearmanr(ranked["inside"], ranked["difference"])
+    run.show(pd.DataFrame([{"rank correlation": rank.statistic, "p": rank.pvalue}]), "hypothesis")
+
+# %% [markdown]
+# ## What was found
+#
+# The published study, 15 minutes for search and final fit of each on 2 cores, one seed. In its first edition the
+# network taught fine told the superclasses apart 4.0 points more often than the one taught coarse (95 % interval 3.2
+# to 4.7), with the same minutes and images: with few epochs, more said about each image is worth more than fewer
+# classes to tell apart. That agrees with the Wide ResNet's gain on a fifth of the images, and says nothing against
+# its tie with all images and time.
+#
+# Summing probabilities beat argmax by .75 points (.34 to 1.16): a doubt inside a superclass is no doubt about it.
+# People (woman, girl, boy, man) were furthest below their superclass, skunk and hamster furthest above, as the
+# hypothesis has it.
+
+# %%
+if __name__ == "__main__":
+    run.show(run.published("coarse-vs-fine.generalised"), "published accuracy")
+    run.show(run.published("coarse-vs-fine.generalised-pairs"), "published differences")

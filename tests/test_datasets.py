@@ -109,7 +109,8 @@ def test_the_coarse_and_the_fine_view_differ_in_labels_only_and_share_one_split(
     coarse = datasets.load("cifar100", "coarse", data_dir=cifar_folder)
     assert fine.class_names == cifar100.CLASSES and fine.superclass_names == coarse.class_names
     assert (fine.superclass_of[fine.test_labels] == coarse.test_labels).all()
-    assert coarse.superclass_of is None and coarse.superclass_names == ()
+    assert coarse.superclass_of is None and coarse.superclass_names == () and coarse.superclasses is None
+    assert fine.superclasses[fine.class_names.index("skunk")] == "medium_mammals"
     assert fine.test_digest == coarse.test_digest and fine.digest != coarse.digest
     for one, other in zip(fine.split(7), coarse.split(7), strict=True):
         assert (one == other).all()

@@ -218,3 +218,18 @@ def test_accuracies_are_written_out_and_synthetic_ones_marked():
     assert [text.get_text() for text in axes.texts] == ["89.7%  [89.1%, 90.3%]", "93.3%  [92.8%, 93.8%]"]
     unmarked = plots.accuracy_bars(table.drop(columns="synthetic")).axes[0]
     assert [label.get_text() for label in unmarked.get_yticklabels()] == table["name"].tolist()
+
+
+@pytest.mark.parametrize("with_superclasses", [True, False])
+def test_samples_shows_every_class_under_its_own_name(with_superclasses):
+    classes = 20 if with_superclasses else 10
+    labels, _, names, superclasses = predictions_of(classes)
+    images = np.repeat(labels, 64).reshape(-1, 8, 8, 1).astype(np.uint8)
+    figure = plots.samples(images, labels, names, superclasses if with_superclasses else None, "some data")
+    shown = [axes.images[0].get_array().max() for axes in figure.axes if axes.images]
+    assert sorted(shown) == sorted(np.repeat(range(classes), 1 if with_superclasses else 10))
+    for name in superclasses if with_superclasses else names:
+        assert " ".join(name.split()) in [" ".join(text.split()) for text in texts(figure)]
+    if with_superclasses:
+        above = {int(axes.images[0].get_array().max()): axes.get_title() for axes in figure.axes if axes.images}
+        assert above == dict(enumerate(names))

@@ -1,8 +1,7 @@
-"""The commands: `python -m mlproject tune | report | data | explain`. `mlflow run` calls nothing else."""
+"""The commands: `python -m mlproject tune | report | data | explain | export | notebook`. `mlflow run` calls nothing else."""
 
 import argparse
 import logging
-import math
 import shlex
 import shutil
 import signal
@@ -13,21 +12,20 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlproject.errors import StoreGoneError, UserError, shown
+from mlproject import arguments
+from mlproject.errors import StoreGoneError, UserError
 
 REPORTS = Path("reports")
-CACHE = Path(".cache")
-MOST_MINUTES, MOST_TRIALS = 525_600, 1_000_000
 TUNERS = ("hyperband", "bayesian", "random")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0, 1 when an experiment failed, 2 for bad input, 130 when interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated command still ends its runs
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(given)
         return options.command(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -44,9 +42,9 @@ def tune(options: argparse.Namespace) -> int:
     """Search, refit, register each experiment asked for, then report on all that is registered."""
     from mlproject import tracking
     from mlproject.experiment import find
+    from mlproject.tasks import prepare
 
-    experiments = find(options.experiment)
-    tasks = _prepare(experiments, options)
+    tasks = prepare(find(options.experiment), options.data, options.data_dir, options.weights, options.seed)
     project = tracking.connect()
     done, failed = [], {}
     for position, task in enumerate(tasks, 1):
@@ -63,34 +61,6 @@ def tune(options: argparse.Namespace) -> int:
         name = done[0].name
         print(f"\nreport: {page}\nruns:   mlflow ui\nload:   mlflow.keras.load_model('models:/{name}@{done[0].alias}')")
     return 1 if failed else 0
-
-
-def _prepare(experiments, options):
-    """Everything that can be refused is refused here, before any training: data, weights, split."""
-    from mlproject import datasets, pretrained
-    from mlproject.features import FeatureCache
-    from mlproject.search import Task
-
-    weights = None
-    if options.weights != "imagenet" or (options.data == "real" and any(one.pretrained for one in experiments)):
-        weights = pretrained.find(options.weights, options.data_dir)
-    tasks = []
-    for experiment in experiments:
-        data = datasets.load(experiment.dataset, experiment.labels, options.data, options.data_dir)
-        train, validation = data.split(options.seed)
-        cache = FeatureCache(CACHE / "features", data)
-        tasks.append(
-            Task(
-                experiment,
-                data,
-                data.spec(weights if experiment.pretrained else None),
-                cache,
-                options.seed,
-                train,
-                validation,
-            )
-        )
-    return tasks
 
 
 def _tune_one(task, options, project):
@@ -181,87 +151,129 @@ def explain(options: argparse.Namespace) -> int:
     """Print each network's layers and what in them depends on the number of colours and of classes."""
     from mlproject import datasets
     from mlproject.experiment import find
-    from mlproject.explain import layer_table
-    from mlproject.search import hyperparameters
+    from mlproject.program import layers
 
     for experiment in find(options.experiment):
         spec = datasets.load(experiment.dataset, experiment.labels, "synthetic").spec()
-        table = layer_table(lambda spec, chosen=experiment: chosen.build(hyperparameters(chosen.best), spec), spec)
-        print(f"{experiment.name}\n{table.to_string(index=False)}\n")
+        print(f"{experiment.name}\n{layers(experiment, spec).to_string(index=False)}\n")
     return 0
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message} (see `python -m mlproject --help`)")
+def export(options: argparse.Namespace) -> int:
+    """Write a registered model to a file that loads without MLflow."""
+    import numpy as np
+
+    from mlproject import tracking
+    from mlproject.export import ExportError, check, loading, write
+
+    check(options.format, options.output)
+    tracking.connect()
+    (final,) = tracking.final_models([options.model])
+    model, class_names = tracking.load(final)
+    name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
+    images = np.random.default_rng(0).integers(0, 256, (32, *model.input_shape[1:]), dtype=np.uint8)
+    try:
+        path = write(model, class_names, images, options.output, name, options.format)
+    except ExportError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print(f"exported, loaded in a fresh process, and the same: {path}\nload it with: {loading(path, options.format)}")
+    return 0
+
+
+def notebook(options: argparse.Namespace) -> int:
+    """Run experiments' files as notebooks, each in a run that keeps the executed one."""
+    from mlproject import notebooks, tracking
+    from mlproject.experiment import find_files
+
+    scripts = find_files(options.experiment)
+    project = tracking.connect()
+    tracking.choose_experiment(project, "notebooks")
+    failed = {}
+    for script in scripts:
+        print(f"{script.stem}: running", flush=True)
+        try:
+            with tracking.run(script.stem, {"role": "notebook", "data": options.data}):
+                path = _run_notebook(notebooks.convert(script), script.stem, options)
+            print(f"{script.stem}: done{f', {path}' if path else ''}", flush=True)
+        except notebooks.NotebookError as error:
+            failed[script.stem] = str(error)
+            print(f"{script.stem}: failed: {error}", file=sys.stderr, flush=True)
+    project.annotate("\n\n".join(f"{s.stem}: {failed.get(s.stem, 'done')}" for s in scripts))
+    return 1 if failed else 0
+
+
+def _run_notebook(content, name: str, options: argparse.Namespace) -> Path | None:
+    """Execute, log and, where asked for, write one notebook; one that fails is logged as far as it came."""
+    from mlproject import notebooks, tracking
+
+    settings = ("minutes", "data", "data_dir", "seed", "weights")
+    given = {setting: getattr(options, setting) for setting in settings if getattr(options, setting) is not None}
+    tracking.log_params(given)
+    command_line = [text for setting, value in given.items() for text in (f"--{setting.replace('_', '-')}", str(value))]
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            notebooks.execute(content, command_line)
+        finally:
+            notebooks.write(content, Path(temporary, f"{name}.ipynb"))
+            Path(temporary, f"{name}.html").write_text(notebooks.to_html(content), encoding="utf-8")
+            tracking.log_folder(Path(temporary), "notebook")
+    return notebooks.write(content, options.output / f"{name}.ipynb") if options.output else None
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(prog="mlproject", description=__doc__)
+    parser = arguments.OneLineParser(prog="python -m mlproject", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="COMMAND")
     command = commands.add_parser("tune", help="search, refit and register experiments")
     command.set_defaults(command=tune)
     command.add_argument("--experiment", default="*", help="name, comma-separated names or glob (default: all)")
     command.add_argument("--tuner", choices=TUNERS, default="bayesian")
     command.add_argument(
-        "--budget-minutes", type=_minutes, default=15.0, help="for each experiment: search and final fit"
+        "--budget-minutes", type=arguments.minutes, default=15.0, help="for each experiment: search and final fit"
     )
     command.add_argument(
-        "--max-trials", type=_count, default=None, help="at most so many trials (0: as many as the budget allows)"
+        "--max-trials",
+        type=arguments.count,
+        default=None,
+        help="at most so many trials (0: as many as the budget allows)",
     )
-    command.add_argument("--seed", type=_seed, default=0)
-    command.add_argument("--weights", default="imagenet", help="of the pretrained base: imagenet, none or a file")
-    _add_data_options(command)
+    arguments.add_training(command)
     command = commands.add_parser("report", help="compare the registered models")
     command.set_defaults(command=report)
-    command.add_argument("--comparison", type=_names, default=(), help="only these comparisons, with commas between")
     command.add_argument(
-        "--models", type=_names, default=(), help="name, name@alias, name/version, with commas between"
+        "--comparison", type=arguments.names, default=(), help="only these comparisons, with commas between"
+    )
+    command.add_argument(
+        "--models", type=arguments.names, default=(), help="name, name@alias, name/version, with commas between"
     )
     command = commands.add_parser("data", help="find or download the data sets")
     command.set_defaults(command=data)
-    _add_data_options(command)
+    arguments.add_data(command)
     command = commands.add_parser("explain", help="what depends on colours and on classes, layer by layer")
     command.set_defaults(command=explain)
     command.add_argument("--experiment", default="*")
+    command = commands.add_parser("export", help="write a registered model to a file")
+    command.set_defaults(command=export)
+    command.add_argument("--model", required=True, help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
+    command.add_argument("--format", default="keras", help="keras (default), saved_model or onnx")
+    command.add_argument("--output", type=Path, default=Path("exports"), help="folder (default: exports)")
+    command = commands.add_parser("notebook", help="run experiments' files as notebooks, and keep these")
+    command.set_defaults(command=notebook)
+    command.add_argument("--experiment", required=True, help="names of experiments or of their files, or globs")
+    command.add_argument(
+        "--minutes", type=_minutes_or_none, default=None, help="to train each model (default: as the file says)"
+    )
+    command.add_argument("--output", type=_path_or_none, default=None, help="folder for copies outside MLflow")
+    arguments.add_training(command)
     return parser
 
 
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", choices=("real", "synthetic"), default="real")
-    command.add_argument(
-        "--data-dir", default=None, type=lambda text: text or None, help="folder with the archives, as downloaded"
-    )
+def _minutes_or_none(text: str) -> float | None:
+    return arguments.minutes(text) if text else None  # MLproject hands down every parameter, empty where not given
 
 
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not 0 < minutes <= MOST_MINUTES:
-        raise argparse.ArgumentTypeError(
-            f"'{shown(text)}' is not accepted; a number of minutes above 0 is, up to {MOST_MINUTES} (a year)"
-        )
-    return minutes
-
-
-def _count(text: str) -> int | None:
-    return _whole(text, MOST_TRIALS, f"0 for no limit, up to {MOST_TRIALS}") or None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 2**31 - 1, "from 0 to 2147483647")
-
-
-def _whole(text: str, most: int, accepted: str) -> int:
-    if not text.isdecimal() or len(text) > 20 or int(text) > most:
-        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not accepted; a whole number is, {accepted}")
-    return int(text)
+def _path_or_none(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _interrupt(signum, frame):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import keras
 from keras_tuner import HyperParameters
@@ -17,6 +18,7 @@ from mlproject.errors import UserError, shown
 from mlproject.training import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,51 @@ def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:
     Raises UserError for a name or glob that matches nothing, and, when a glob might have matched it, for a file that does
     not import; such a file is otherwise only warned of.
     """
-    known, broken = _discover(folder)
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    unknown = [pattern for pattern in wanted if not fnmatch.filter(known, pattern)]
-    complaint = "; ".join(f"{path} does not import: {error}" for path, error in broken.items())
-    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in wanted):
+    known, broken, _ = _discover(folder)
+    complaint = _complaint(broken)
+    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in _split(patterns)):
         raise UserError(f"{complaint} (mend it, or name the experiments wanted: {', '.join(known)})")
-    if unknown or not wanted:
-        hint = f"; {complaint}" if broken else ""
+    found = select(patterns, known, complaint)
+    if broken:
+        warnings.warn(complaint, stacklevel=2)
+    return found
+
+
+def find_files(patterns: str, folder: Path = Path("experiments")) -> list[Path]:
+    """The files that declare any of the experiments matching the comma-separated names or globs; a file's own name does too.
+
+    Raises UserError for a name or glob that matches nothing.
+    """
+    _, broken, files = _discover(folder)
+    by_name = {name: path for path, names in files.items() for name in (*names, path.stem, path.name)}
+    return list(dict.fromkeys(select(patterns, by_name, _complaint(broken))))
+
+
+def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T]:
+    """The values whose names match any of the comma-separated names or globs, in the mapping's order.
+
+    Raises UserError, with `complaint` behind it, for a name or glob that matches nothing.
+    """
+    wanted = _split(patterns)
+    if not wanted or any(not fnmatch.filter(known, pattern) for pattern in wanted):
+        hint = f"; {complaint}" if complaint else ""
         raise UserError(
             f"experiment='{shown(patterns)}' matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
         )
-    if broken:
-        warnings.warn(complaint, stacklevel=2)
     return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
 
 
-def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str]]:
-    """All experiments by name, and the files that failed to import with a line each."""
-    known, broken = {}, {}
+def _split(patterns: str) -> list[str]:
+    return [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+
+
+def _complaint(broken: Mapping[Path, str]) -> str:
+    return "; ".join(f"{path} does not import: {error}" for path, error in broken.items())
+
+
+def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str], dict[Path, list[str]]]:
+    """All experiments by name, the files that failed to import with a line each, and the names that each other file declares."""
+    known, broken, names = {}, {}, {}
     files = sorted(folder.glob("*.py"))
     if not files:
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
@@ -90,7 +118,8 @@ def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str]]:
                     f"{path}: experiment name {experiment.name!r} is taken; give every experiment a name of its own"
                 )
             known[experiment.name] = experiment
-    return known, broken
+        names[path] = [experiment.name for experiment in experiments]
+    return known, broken, names
 
 
 def _import(path: Path):

@@ -183,15 +183,10 @@ def _generalised(task: Task, probabilities: np.ndarray) -> dict[str, float]:
     }
 
 
-def _superclasses(task: Task) -> list[str] | None:
-    data = task.data
-    return None if data.superclass_of is None else [data.superclass_names[index] for index in data.superclass_of]
-
-
 def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: np.ndarray) -> None:
     data = task.data
     per_class = evaluation.per_class(
-        data.test_labels, probabilities.argmax(axis=1), data.class_names, _superclasses(task)
+        data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses
     )
     layers = explain.layer_table(lambda spec: task.experiment.build(hyperparameters(found.values), spec), task.spec)
     values = [
@@ -212,7 +207,7 @@ def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: 
 def _log_plots(task: Task, name: str, history: pd.DataFrame, probabilities: np.ndarray) -> None:
     data, predictions = task.data, probabilities.argmax(axis=1)
     title = f"{name} (synthetic data)" if data.synthetic else name
-    superclasses = _superclasses(task)
+    superclasses = data.superclasses
     per_class = evaluation.per_class(data.test_labels, predictions, data.class_names, superclasses)
     for path, figure in {
         "plots/learning_curves.png": plots.learning_curves(history, title),

@@ -153,6 +153,39 @@ def examples(
 
 
 @matplotlib.rc_context(STYLE)
+def samples(
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    superclasses: Sequence[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """What the classes look like: with superclasses the first image of each class, without the first ten of each class.
+
+    images: uint8 (n, h, w, 1) or (n, h, w, 3). labels: int (n,). class_names: k names. superclasses: for each class its
+    superclass's name, or None.
+    """
+    rows = _sample_rows(labels, class_names, superclasses)
+    columns = 1 if superclasses is None else 2  # of rows: a hundred classes in one would be a tower
+    height = -(-len(rows) // columns)
+    width = max(len(chosen) for _, chosen in rows) + 3  # three places for the row's name
+    size = (0.72 * width * columns, (1.0 if superclasses else 0.74) * height + 0.8)
+    figure = new_figure(size, "samples", title)
+    grid = figure.add_gridspec(height, width * columns, wspace=0.05, hspace=0.05)
+    for number, (name, chosen) in enumerate(rows):
+        row, start = number % height, width * (number // height)
+        axes = figure.add_subplot(grid[row, start : start + 3])
+        axes.text(1, 0.5, textwrap.fill(name.replace("_", " "), 18), ha="right", va="center", fontweight="bold")
+        axes.set_axis_off()
+        for place, (index, below) in enumerate(chosen):
+            axes = figure.add_subplot(grid[row, start + 3 + place])
+            axes.imshow(images[index].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(below, fontsize=7, pad=2)
+            axes.set_axis_off()
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
 def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """The accuracy of each of a comparison's models, with its interval, on an axis that ends where the intervals do.
 
@@ -194,6 +227,19 @@ def _surest(labels: np.ndarray, predictions: np.ndarray, sureness: np.ndarray) -
     surest = np.argsort(-sureness, kind="stable")
     right = predictions[surest] == np.asarray(labels)[surest]
     return surest[right], surest[~right]
+
+
+def _sample_rows(
+    labels: np.ndarray, class_names: Sequence[str], superclasses: Sequence[str] | None
+) -> list[tuple[str, list[tuple[int, str]]]]:
+    """For each row of pictures its name, and (image, what to write over it)."""
+    indices = [np.flatnonzero(labels == label) for label in range(len(class_names))]
+    if superclasses is None:
+        return [(name, [(i, "") for i in indices[label][:10]]) for label, name in enumerate(class_names)]
+    rows = {name: [] for name in sorted(set(superclasses))}
+    for label, (name, superclass) in enumerate(zip(class_names, superclasses, strict=True)):
+        rows[superclass] += [(i, name.replace("_", " ")) for i in indices[label][:1]]
+    return list(rows.items())
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str, label: str) -> None:

@@ -304,6 +304,13 @@ def register(
     return version
 
 
+def load(final: "FinalModel") -> tuple[keras.Model, list[str]]:
+    """A registered model and its classes' names."""
+    uri = f"models:/{final.name}/{final.version}"
+    metadata = _outbox.insist(lambda: mlflow.models.get_model_info(uri).metadata)
+    return _outbox.insist(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+
+
 def promote(name: str, version: int) -> str:
     """Give `version` the alias champion if it wins on validation data, else challenger; gives the alias.
 

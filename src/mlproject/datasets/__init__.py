@@ -78,6 +78,11 @@ class Dataset:
         mean, std = self._moments
         return Spec(self.train_images.shape[1:], len(self.class_names), mean, std, weights)
 
+    @property
+    def superclasses(self) -> list[str] | None:
+        """The name of each class's superclass; None unless the labels are "fine"."""
+        return None if self.superclass_of is None else [self.superclass_names[index] for index in self.superclass_of]
+
     def split(self, seed: int, share: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Indices (int64, sorted) of the training and of the validation images; `share` of all go to validation.
 

@@ -1,0 +1,116 @@
+"""Experiment files as notebooks: all run on synthetic data, and the committed copies are what the files are today."""
+
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+import nbformat
+import pytest
+from conftest import PROJECT, command
+
+from mlproject import notebooks
+from mlproject.experiment import find_files
+
+SCRIPTS = sorted((PROJECT / "experiments").glob("*.py"))
+LARGEST = 2_000_000  # bytes that GitHub and editors show without complaint
+
+
+def sources(notebook):
+    return [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_the_committed_notebook_is_its_script_executed_without_errors(script):
+    path = PROJECT / "experiments" / "notebooks" / f"{script.stem}.ipynb"
+    committed = nbformat.read(path, as_version=4)
+    nbformat.validate(committed)
+    assert sources(committed) == sources(notebooks.convert(script)), "renew it with `make notebooks`"
+    code = [cell for cell in committed.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
+    assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_text_and_code_alternate_from_question_to_findings(script):
+    cells = notebooks.convert(script).cells
+    assert re.match(r"# .*\?", cells[0].source)
+    headings = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    for heading in (
+        "## The data",
+        "## The network",
+        "## How it learns",
+        "## Training",
+        "## How it went",
+        "## What was found",
+    ):
+        assert any(line.startswith(heading) for line in headings), heading
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the project's experiments."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(PROJECT / "MLproject", folder)
+    shutil.copytree(
+        PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("*pycache*", "*.ipynb")
+    )
+    return folder
+
+
+def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
+    def run(names):
+        database = folder / f"{names[0]}.db"  # one for each of the two commands, which run side by side
+        shutil.copy(empty_database, database)
+        uri = f"sqlite:///{database}"
+        options = ("--data", "synthetic", "--minutes", "0.02", "--output", "copies")
+        done = command("notebook", "--experiment", ",".join(names), *options, cwd=folder, MLFLOW_TRACKING_URI=uri)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+        client = mlflow.MlflowClient(uri)
+        runs = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
+        assert sorted(found.info.run_name for found in runs) == names
+        for found in runs:
+            assert found.info.status == "FINISHED" and found.data.params["data"] == "synthetic"
+            kept = {Path(item.path).name for item in client.list_artifacts(found.info.run_id, "notebook")}
+            assert kept == {f"{found.info.run_name}.ipynb", f"{found.info.run_name}.html"}
+
+    names = [script.stem for script in SCRIPTS]
+    with ThreadPoolExecutor(2) as side_by_side:
+        list(
+            side_by_side.map(run, (names[:-1], names[-1:]))
+        )  # the last one, VGG16, takes as long as the others together
+    for script in SCRIPTS:
+        copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
+        assert sources(copy) == sources(notebooks.convert(script))
+        outputs = [output for cell in copy.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
+        assert "synthetic" in "".join(output.get("text", "") for output in outputs)
+    assert {path.name for path in (folder / "exports").glob("*.keras")} == {
+        f"{name}-synthetic.keras"
+        for name in ("cifar100-coarse-cnn", "cifar100-fine-cnn", "fashion-mnist-cnn", "fashion-mnist-mlp", "fashion-mnist-vgg16")
+    }  # fmt: skip
+
+
+def test_a_notebook_that_raises_fails_its_run_and_is_kept_as_far_as_it_came(tmp_path, empty_database):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "broken.py").write_text(
+        "# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    raise ValueError('no further')\n"
+    )
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    done = command("notebook", "--experiment", "broken", cwd=tmp_path, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    assert done.returncode == 1 and "broken: failed: ValueError: no further" in done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
+    assert run.info.status == "FAILED"
+    kept = nbformat.read(client.download_artifacts(run.info.run_id, "notebook/broken.ipynb"), as_version=4)
+    assert kept.cells[0].outputs[0].text == "so far\n"
+
+
+def test_a_file_is_found_by_its_own_name_and_by_those_of_its_experiments():
+    folder = PROJECT / "experiments"
+    for pattern in ("cifar100_cnn", "cifar100_cnn.py", "cifar100-fine-cnn", "cifar100-*"):
+        assert find_files(pattern, folder) == [folder / "cifar100_cnn.py"]

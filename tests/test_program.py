@@ -1,0 +1,153 @@
+"""An experiment's file as a program: options, export, refusals, interruption."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from conftest import PROJECT, TINY, command
+
+from mlproject.errors import UserError
+from mlproject.program import Program, facts, layers
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+NAME = "fashion-mnist-resnet"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the project's experiments, and the README's example dropped among them as a file of its own."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(PROJECT / "MLproject", folder)
+    shutil.copytree(
+        PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("*pycache*", "*.ipynb")
+    )
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "EXPERIMENTS = " in block]
+    assert len(example.splitlines()) < 60
+    (folder / "experiments" / "fashion_mnist_resnet.py").write_text(example, encoding="utf-8")
+    return folder
+
+
+def program(folder, *arguments):
+    """`python experiments/fashion_mnist_resnet.py ...`, started."""
+    return subprocess.Popen(
+        [sys.executable, "experiments/fashion_mnist_resnet.py", *arguments],
+        cwd=folder,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_readmes_example_is_tuned_registered_and_reported(folder, empty_database):
+    shutil.copy(empty_database, folder / "mlflow.db")
+    done = command(
+        "tune", "--experiment", NAME, "--data", "synthetic", "--budget-minutes", "0.05", "--max-trials", "2",
+        cwd=folder, MLFLOW_TRACKING_URI="sqlite:///mlflow.db",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert f"models:/{NAME}-synthetic@champion" in done.stdout
+    assert NAME in (folder / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    running = program(folder, "--data", "synthetic", "--minutes", "0.03")
+    said, warned = running.communicate(timeout=300)
+    assert running.returncode == 0, said + warned
+    assert f"exports/{NAME}-synthetic.keras" in said and "test accuracy" in said
+    (line,) = [line for line in said.splitlines() if "load it with: " in line]
+    names = {}
+    exec(line.partition("load it with: ")[2], names)  # the printed line is the documentation
+    probabilities = names["predict"](np.zeros((2, 28, 28, 1), np.uint8), verbose=0)
+    assert probabilities.shape == (2, 10)
+    assert len(json.loads((folder / "exports" / f"{NAME}-synthetic.classes.json").read_text())) == 10
+    plots = {path.name for path in (folder / "exports").glob("fashion_mnist_resnet-*.png")}
+    assert plots == {f"fashion_mnist_resnet-{NAME}-{plot}.png" for plot in ("curves", "confusion")}
+
+
+@pytest.fixture
+def given(folder, monkeypatch):
+    """Reads the options as a program with these arguments would."""
+
+    def read(*arguments):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["experiments/fashion_mnist_resnet.py", *arguments])
+        for name, value in (("excepthook", sys.excepthook), ("argv", sys.argv)):
+            monkeypatch.setattr(sys, name, value)
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        return Program(minutes=7)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--minutes", "0"], ["--minutes", "'0'", "above 0"]),
+        (["--minutes", "soon"], ["--minutes", "'soon'", "above 0"]),
+        (["--format", "h5"], ["--format", "h5", "saved_model"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--output", "MLproject/exports"], ["MLproject/exports", "writable"]),
+        (["--tempo", "1"], ["--tempo", "--help"]),
+    ],
+)
+def test_a_bad_option_is_refused_with_what_is_accepted(given, arguments, said):
+    with pytest.raises(UserError) as error:
+        given(*arguments)
+    assert all(words in str(error.value) for words in said), str(error.value)
+
+
+def test_tables_are_computed_from_the_data_the_network_and_the_published_study(given, fashion):
+    run = given()
+    counted = dict(facts(fashion).itertuples(index=False))
+    assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("3,000", "10", "uint8, 0 to 255")
+    assert counted["right by always naming one class"] == "10.0%"
+    table = layers(TINY, fashion.spec()).set_index("layer")
+    assert table.loc["low", ["input_shape", "output_shape"]].tolist() == ["28 × 28 × 1", "13 × 13 × 8"]
+    assert run.trials(TINY).columns.tolist() == ["not published here"]
+    folder = run.root / "reports" / "published" / "tables"
+    folder.mkdir(parents=True)
+    (folder / "tiny.trials.csv").write_text("trial,reason,val_accuracy,width\na,,0.5,4\nb,,0.75,8\n")
+    assert run.trials(TINY).to_dict("list") == {"trial": ["b", "a"], "val_accuracy": [0.75, 0.5], "width": [8, 4]}
+
+
+def test_an_experiment_of_another_file_is_refused_before_any_training(folder):
+    running = program(folder, "--experiment", "fashion-mnist-mlp", "--data", "synthetic")
+    out, errors = running.communicate(timeout=120)
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert running.returncode == 2 and "Traceback" not in errors and "epochs of" not in out
+    assert "fashion-mnist-mlp" in line and NAME in line
+
+
+def test_a_notebook_takes_the_same_options_from_the_environment(given, monkeypatch):
+    monkeypatch.setattr("mlproject.program.in_notebook", lambda: True)
+    monkeypatch.setenv("MLPROJECT_ARGUMENTS", "--minutes 3 --data synthetic")
+    run = given("-f", "kernel.json")
+    assert (run.options.minutes, run.options.data, run.notebook) == (3.0, "synthetic", True)
+
+
+def test_help_states_the_minutes(given, capsys):
+    with pytest.raises(SystemExit) as left:
+        given("--help")
+    assert left.value.code == 0 and "default: 7" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_interrupted_program_exits_with_130_and_leaves_no_half_export(folder):
+    running = program(folder, "--data", "synthetic", "--minutes", "5", "--output", "interrupted")
+    for line in running.stdout:
+        if "epochs of" in line:
+            break
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130 and "Traceback" not in errors and "interrupted" in errors
+    assert not list((folder / "interrupted").iterdir())
