@@ -82,14 +82,19 @@ def empty_database(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def nothing_handed_down():
+    """No test gets the run or the experiment of another, or of `mlflow run`: MLflow itself keeps them in the environment."""
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture
 def store(tmp_path, empty_database, monkeypatch):
     """A fresh SQLite store, connected; gives its URI."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
     monkeypatch.chdir(tmp_path)
     tracking.choose_experiment(tracking.connect(), "tests")
     yield uri

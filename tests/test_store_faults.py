@@ -33,7 +33,7 @@ for number in range(int(sys.argv[1])):
                 tracking.log_metrics({"value": step}, step=step)
         os._exit(0)
 codes = [os.waitpid(-1, 0)[1] for _ in range(int(sys.argv[1]))]
-sys.exit(max(codes))
+sys.exit(any(codes))
 """
 
 
@@ -81,14 +81,7 @@ def test_a_locked_database_delays_and_loses_nothing(store):
 
 
 @pytest.fixture
-def no_run(monkeypatch):
-    """No run or experiment of another test or of `mlflow run` is handed down."""
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
-
-
-@pytest.fixture
-def small_disk(tmp_path, no_run):
+def small_disk(tmp_path):
     """A folder on a file system of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -177,7 +170,7 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, empty_database, no_run, monkeypatch):
+def server(tmp_path, empty_database, monkeypatch):
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(empty_database, folder / "server.db")
@@ -212,7 +205,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     search = subprocess.Popen(
-        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=0.6", "--max-trials=2"],
+        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=1.5", "--max-trials=1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -243,7 +236,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     runs = mlflow.search_runs(search_all_experiments=True)
     assert not runs["status"].isin(["RUNNING", "FAILED"]).any()
     trials = runs[runs["tags.role"] == "trial"]
-    assert len(trials) in (1, 2)
+    assert len(trials) == 1
     for run_id in trials["run_id"]:
         steps = [metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
         assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
