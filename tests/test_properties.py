@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mlproject import __main__ as commands
+from mlproject import arguments
 from mlproject.datasets import cifar100, fashion_mnist, files
 from mlproject.errors import UserError
 from mlproject.experiment import find
@@ -269,9 +269,9 @@ NUMBERS = st.one_of(
 @example("²")
 @example("٣")
 def test_numbers_are_in_their_range_or_refused(text):
-    minutes, count, seed = (parsed(one, text) for one in (commands._minutes, commands._count, commands._seed))
-    assert math.isnan(minutes) or 0 < minutes <= commands.MOST_MINUTES
-    assert count is None or math.isnan(count) or 0 < count <= commands.MOST_TRIALS and isinstance(count, int)
+    minutes, count, seed = (parsed(one, text) for one in (arguments.minutes, arguments.count, arguments.seed))
+    assert math.isnan(minutes) or 0 < minutes <= arguments.MOST_MINUTES
+    assert count is None or math.isnan(count) or 0 < count <= arguments.MOST_TRIALS and isinstance(count, int)
     assert math.isnan(seed) or (0 <= seed < 2**31 and isinstance(seed, int))
 
 
