@@ -120,12 +120,13 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     assert run.trials(TINY).to_dict("list") == {"trial": ["b", "a"], "val_accuracy": [0.75, 0.5], "width": [8, 4]}
 
 
-def test_an_experiment_of_another_file_is_refused_before_any_training(folder):
-    running = program(folder, "--experiment", "fashion-mnist-mlp", "--data", "synthetic")
-    out, errors = running.communicate(timeout=120)
-    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert running.returncode == 2 and "Traceback" not in errors and "epochs of" not in out
-    assert "fashion-mnist-mlp" in line and NAME in line
+def test_what_the_user_can_mend_takes_one_line_and_exit_code_2(given, capsys):
+    with pytest.raises(UserError, match="fashion-mnist-mlp.*accepted: tiny") as refused:
+        given("--experiment", "fashion-mnist-mlp").chosen([TINY])
+    with pytest.raises(SystemExit) as left:
+        sys.excepthook(UserError, refused.value, None)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [f"error: {refused.value}"]
 
 
 def test_a_notebook_takes_the_same_options_from_the_environment(given, monkeypatch):
