@@ -1,9 +1,12 @@
 """One fit: augmentation, schedule, frozen features that are computed once, and how many steps fit into the minutes."""
 
+import json
 import math
 import time
+import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,13 +14,17 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
+from mlproject import disk, process
 from mlproject.datasets import Dataset
 from mlproject.features import FeatureCache
 from mlproject.watchdog import Watchdog
 
+CHECKPOINT_SHARE = 0.05  # of the time between two of them
 MEASURED_EXECUTIONS = 8  # enough for a rate within some 10 %; the first one, which traces the graph, is left out
-
 STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shipped experiments takes two
+# A nominal machine of 2 CPU cores. With these the five published final fits take within 20 % of the time that was measured.
+TRAINING_RATE = 28e9  # multiply-adds of the forward pass per second of training
+IMAGE_SECONDS = 12e-6  # for each image, whatever the network
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,54 @@ class Fit:
     truncated: bool
 
 
+@dataclass
+class _Progress:
+    """How far a fit has come: whole stages, epochs of the next one, the history and the speeds up to there."""
+
+    stage: int = 0
+    epoch: int = 0
+    rows: list[dict] = field(default_factory=list)
+    speeds: dict[str, float] = field(default_factory=dict)
+
+
+class Checkpoint:
+    """The state of a fit after an epoch, in one file: weights, the optimizer's variables (its averages too), the history.
+
+    Written after every epoch, or after as many as keep the time for it under `CHECKPOINT_SHARE` of the training.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._next = path, 0.0
+
+    def save(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: _Progress) -> None:
+        """Replace the file by the present state, unless the last one was written too short a while ago."""
+        began = time.monotonic()
+        if began < self._next:
+            return
+        state = {f"model{index}": variable.numpy() for index, variable in enumerate(model.variables)}
+        state |= {f"optimizer{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
+        with disk.whole(self.path) as part, part.open("wb") as stream:
+            np.savez(stream, progress=np.array(json.dumps(vars(progress))), **state)
+        self._next = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_SHARE
+
+    def load(self) -> tuple[_Progress, dict[str, np.ndarray]]:
+        """The progress and the variables kept, or no progress and none; a damaged file is set aside."""
+        try:
+            with np.load(self.path) as kept:  # never a pickle: NumPy refuses objects
+                state = dict(kept)
+            return _Progress(**json.loads(str(state.pop("progress")))), state
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            disk.set_aside(self.path, error)
+        return _Progress(), {}
+
+
+def _restore(variables: list[keras.Variable], kept: Mapping[str, np.ndarray], prefix: str) -> None:
+    for index, variable in enumerate(variables):
+        variable.assign(kept[f"{prefix}{index}"])
+
+
 class DivergedError(RuntimeError):
     """The loss is no longer a finite number."""
 
@@ -134,16 +189,22 @@ def measure(
     return speeds | {"prediction": 512 / (time.monotonic() - start)}
 
 
+def nominal(model: keras.Model, recipe: Recipe) -> dict[str, float]:
+    """What `measure` would find on a nominal machine: the same in every run, so that plans made of it are too."""
+    work = multiply_adds(model, recipe)
+    speeds = {stage: 1 / (IMAGE_SECONDS + adds / TRAINING_RATE) for stage, adds in work.items()}
+    # The forward pass is a third of a training step.
+    return speeds | {"prediction": 1 / (IMAGE_SECONDS + _multiply_adds(model) / (3 * TRAINING_RATE))}
+
+
 def multiply_adds(model: keras.Model, recipe: Recipe) -> dict[str, int]:
     """Multiply-adds for one image in the kernels of the part of the network that each stage trains, forward only."""
-    return {
-        stage.name: sum(
-            math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-            for layer in _tail(model, stage).layers
-            if hasattr(layer, "kernel")
-        )
-        for stage in recipe.stages
-    }
+    return {stage.name: _multiply_adds(_tail(model, stage)) for stage in recipe.stages}
+
+
+def _multiply_adds(model: keras.Model) -> int:
+    kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    return sum(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1]) for layer in kernels)
 
 
 def memory_needed(model: keras.Model, recipe: Recipe) -> int:
@@ -175,18 +236,25 @@ def fit(
     on_stage: Callable[[str], None] = lambda stage: None,
     deadline: float = math.inf,
     on_hang: Callable[[str], None] = lambda reason: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train `model` in place, stage by stage.
 
     `train` and `validation` are rows of the data's training images; `on_epoch(epoch, row)` is called with the running epoch
     (from 1) and its row of the history, `on_stage(name)` after each stage.
     The fit ends with the batch under way at `deadline` (`time.monotonic()` seconds).
+    With a `checkpoint` the state is kept after every epoch, and a fit of the same model, recipe and plan goes on from it; the
+    batches that follow are those that would have come.
     Raises DivergedError when the loss stops being finite, StalledError when no batch is finished for STALL_SECONDS; where it
     cannot, `on_hang(reason)` is called and the process ends (see `Watchdog`).
     """
     cached = features.get(model, recipe.cuts)
-    watch = _Watch(on_epoch, deadline, "val_accuracy" if validation is not None else "accuracy")
-    for stage in recipe.stages:
+    progress, kept = checkpoint.load() if checkpoint else (_Progress(), {})
+    watch = _Watch(model, progress, on_epoch, deadline, "val_accuracy" if validation is not None else "accuracy")
+    watch.checkpoint = checkpoint
+    if kept:
+        _restore(model.variables, kept, "model")
+    for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         tail = _tail(model, stage)
         inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
         length = plan[stage.name]
@@ -197,12 +265,18 @@ def fit(
             steps_per_execution=recipe.steps_per_execution,
             jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
         )
+        tail.optimizer.build(tail.trainable_variables)
+        if kept:
+            _restore(tail.optimizer.variables, kept, "optimizer")
+        kept = {}
         watch.start(stage, length, recipe.batch_size)
+        done, augment = progress.epoch, stage.frozen_through is None
         with Watchdog(STALL_SECONDS, on_hang) as watch.dog:
             tail.fit(
-                _training_batches(inputs, data, train, recipe, augment=stage.frozen_through is None, seed=seed),
+                _training_batches(inputs, data, train, recipe, augment, seed, skip=done * length.steps),
                 validation_data=None if validation is None else _plain_batches(inputs, data, validation),
                 steps_per_epoch=length.steps,
+                initial_epoch=done,
                 epochs=length.epochs,
                 callbacks=[watch],
                 shuffle=False,  # the batches come shuffled
@@ -211,7 +285,8 @@ def fit(
         on_stage(stage.name)
         if watch.truncated:
             break
-    return Fit(pd.DataFrame(watch.rows), watch.speeds, watch.truncated)
+        progress.stage, progress.epoch = index + 1, 0
+    return Fit(pd.DataFrame(progress.rows), progress.speeds, watch.truncated)
 
 
 def _tail(model: keras.Model, stage: Stage) -> keras.Model:
@@ -230,23 +305,30 @@ def _optimizer(recipe: Recipe, stage: Stage, length: Length) -> keras.optimizers
     return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay or None, **average)
 
 
-def _training_batches(inputs, data: Dataset, rows, recipe: Recipe, augment: bool, seed: int) -> tf.data.Dataset:
-    """Endless shuffled batches: the images stay one tensor in memory, and a batch is gathered from it in one operation."""
+def _training_batches(
+    inputs, data: Dataset, rows, recipe: Recipe, augment: bool, seed: int, skip: int = 0
+) -> tf.data.Dataset:
+    """Endless shuffled batches: the images stay one tensor in memory, and a batch is gathered from it in one operation.
+
+    What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin
+    after `skip` batches.
+    """
     # Gathering images one by one in Python kept a core busy; whole-batch operations run in TensorFlow's threads.
     source, targets = tf.constant(inputs), tf.one_hot(data.train_labels, len(data.class_names))
 
-    def batch(index):
+    def batch(number, index):
         images = tf.gather(source, index)
-        if augment and recipe.crop:
-            images = _random_crop(images, recipe.crop)
-        if augment and recipe.flip:
-            images = tf.where(tf.random.uniform((tf.shape(images)[0], 1, 1, 1)) < 0.5, images, images[:, :, ::-1])
+        if augment and (recipe.crop or recipe.flip):
+            chances = tf.random.stateless_uniform((3, tf.shape(images)[0]), (seed, number))
+            if recipe.crop:
+                images = _crop(images, recipe.crop, chances[:2])
+            if recipe.flip:
+                images = tf.where(chances[2, :, None, None, None] < 0.5, images, images[:, :, ::-1])
         return images, tf.gather(targets, index)
 
     size = min(recipe.batch_size, len(rows))
-    order = (
-        tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat().batch(size, drop_remainder=True)
-    )
+    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
+    order = order.batch(size, drop_remainder=True).enumerate().skip(skip)
     return _untuned(order.map(batch, num_parallel_calls=2).prefetch(4))
 
 
@@ -262,11 +344,14 @@ def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
-def _random_crop(images, pixels: int):
-    """Crop every image (n, h, w, c) at its own random place after reflecting `pixels` at the borders; two gathers, no loop."""
+def _crop(images, pixels: int, chances):
+    """Crop every image (n, h, w, c) at its own place after reflecting `pixels` at the borders; two gathers, no loop.
+
+    `chances` are uniform random numbers (2, n): how far down and right of all places there are.
+    """
     shape = tf.shape(images)
     padded = tf.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
-    down, right = (tf.random.uniform((shape[0], 1), 0, 2 * pixels + 1, tf.int32) for _ in range(2))
+    down, right = tf.unstack(tf.cast(chances * (2 * pixels + 1), tf.int32)[:, :, None])
     images_down = tf.gather(padded, down + tf.range(shape[1]), axis=1, batch_dims=1)
     return tf.gather(images_down, right + tf.range(shape[2]), axis=2, batch_dims=1)
 
@@ -274,21 +359,29 @@ def _random_crop(images, pixels: int):
 class _Watch(keras.callbacks.Callback):
     """Follows a fit through its stages: the history on one epoch axis, speed, progress bar, divergence, deadline."""
 
-    def __init__(self, on_epoch, deadline: float, shown: str):
+    def __init__(self, whole: keras.Model, progress: _Progress, on_epoch, deadline: float, shown: str):
         super().__init__()
-        self.on_epoch, self.deadline, self.shown = on_epoch, deadline, shown
-        self.rows, self.speeds, self.truncated = [], {}, False
+        self.whole, self.progress, self.checkpoint = whole, progress, None
+        self.on_epoch, self.deadline, self.shown, self.truncated = on_epoch, deadline, shown, False
 
     def start(self, stage: Stage, length: Length, batch_size: int):
         self.stage, self.length, self.batch_size = stage, length, batch_size
-        self.images, self.seconds, self.batches = 0, 0.0, 0
+        self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
         # disable=None: a bar on a terminal, nothing in a log file
-        self.bar = tqdm(total=length.epochs * length.steps, desc=stage.name, unit="batch", leave=False, disable=None)
+        self.bar = tqdm(
+            total=length.epochs * length.steps,
+            initial=self.batches,
+            desc=stage.name,
+            unit="batch",
+            leave=False,
+            disable=None,
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began, self.first_step_end, self.last_step_end, self.step = time.monotonic(), None, None, -1
 
     def on_train_batch_end(self, batch, logs=None):
+        process.stop_if_told()
         self.dog.alive()
         self.last_step_end = time.monotonic()
         self.bar.update(batch - self.step)
@@ -311,19 +404,24 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {name: float(value) for name, value in logs.items()}
         if not all(math.isfinite(value) for value in logs.values()):
-            raise DivergedError(f"the loss became {logs['loss']} in epoch {len(self.rows) + 1} ({self.stage.name})")
+            raise DivergedError(
+                f"the loss became {logs['loss']} in epoch {len(self.progress.rows) + 1} ({self.stage.name})"
+            )
         rate = float(self.model.optimizer.learning_rate)
-        row = {"epoch": len(self.rows) + 1, "stage": self.stage.name, **logs}
+        row = {"epoch": len(self.progress.rows) + 1, "stage": self.stage.name, **logs}
         row |= {"learning_rate": rate, "seconds": time.monotonic() - self.began}
         self.seconds += self.last_step_end - self.first_step_end
-        self.rows.append(row)
+        self.progress.rows.append(row)
+        self.progress.epoch = epoch + 1
         self.bar.set_postfix({self.shown: f"{logs[self.shown]:.3f}"})
         self.on_epoch(row["epoch"], row)
+        if self.checkpoint:
+            self.checkpoint.save(self.whole, self.model.optimizer, self.progress)
 
     def on_train_end(self, logs=None):
         self.bar.close()
-        whole = sum(row["seconds"] for row in self.rows if row["stage"] == self.stage.name)
+        whole = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
         if self.images:
-            self.speeds[self.stage.name] = self.images / max(self.seconds, 1e-9)
+            self.progress.speeds[self.stage.name] = self.images / max(self.seconds, 1e-9)
         elif whole:
-            self.speeds[self.stage.name] = self.batches * self.batch_size / whole
+            self.progress.speeds[self.stage.name] = self.batches * self.batch_size / whole

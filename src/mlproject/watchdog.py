@@ -1,11 +1,11 @@
 """Notices a fit in which nothing moves any more, and ends it."""
 
-import _thread
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
+
+from mlproject.process import interrupt_main_thread
 
 TICKS = 20  # looks within the patience
 
@@ -48,7 +48,7 @@ class Watchdog:
             self.silent += 1  # counted, not read off a clock, which goes on while a laptop sleeps
             if self.silent == TICKS:
                 self.stalled = True
-                _interrupt_main_thread()
+                interrupt_main_thread()
             elif self.silent >= 2 * TICKS:
                 self._end_process()
 
@@ -64,10 +64,3 @@ class Watchdog:
             )
             sys.stdout.flush()
             os._exit(1)
-
-
-def _interrupt_main_thread():
-    if hasattr(signal, "pthread_kill"):  # a signal that wakes even from sleep
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-    else:
-        _thread.interrupt_main()

@@ -1,0 +1,37 @@
+"""Files that are whole or not there: whatever kills the process, a reader finds the old file or the new one."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ABANDONED_SECONDS = 3600  # a living process writes to its part far more often
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; the file takes the name `path` when the block has ended well.
+
+    It is on the disk by then (fsync), so that even a power cut leaves the old content or the new. Parts that killed processes
+    left behind are removed.
+    """
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+            part.unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file, so that it is not in the way and can still be looked at; says so on stderr."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    os.replace(path, aside)
+    print(f"warning: {path} is damaged ({reason}); it is kept as {aside.name}", file=sys.stderr, flush=True)

@@ -1,0 +1,109 @@
+"""This process: how others recognise it, whether another one still lives, and how it is told to stop."""
+
+import _thread
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+SAME_START = 60  # seconds by which a process' start time may seem to move, when the machine's clock is set
+IMPATIENT_AFTER = 10  # seconds after which a further signal no longer waits for the first one's clean end
+
+
+def host() -> str:
+    """This machine by name; inside a container also by its process namespace, outside of which its processes are not seen."""
+    try:
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
+def identity() -> str:
+    """Process id and start time (seconds since 1970): together they name this process, even when the id is used again."""
+    me = psutil.Process()
+    return f"{me.pid} {me.create_time():.0f}"
+
+
+def alive(identity: str) -> bool:
+    """Whether the process of this `identity` still runs; asked on the same `host`."""
+    pid, started = identity.split()
+    try:
+        other = psutil.Process(int(pid))
+        return abs(other.create_time() - float(started)) < SAME_START and other.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+_told_at: float | None = None  # when the first signal to stop came
+_interrupting = False  # while `interrupt_main_thread` has its signal on the way
+
+
+def stop_on_signals() -> None:
+    """Make SIGINT and SIGTERM raise KeyboardInterrupt, once: what ends the runs is not to be interrupted itself.
+
+    `mlflow run` on Ctrl-C sends a SIGTERM after the terminal's SIGINT. A signal later than IMPATIENT_AFTER ends at once.
+    """
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(signum, frame):
+    global _told_at, _interrupting
+    if _interrupting:
+        _interrupting = False
+        raise KeyboardInterrupt
+    if _told_at is None:
+        _told_at = time.monotonic()
+        raise KeyboardInterrupt
+    if time.monotonic() - _told_at > IMPATIENT_AFTER:
+        os._exit(130)
+
+
+def stop_if_told() -> None:
+    """Raise KeyboardInterrupt when a signal came whose own was lost: Python drops those raised in a weak reference's callback."""
+    if _told_at is not None:
+        raise KeyboardInterrupt
+
+
+def interrupt_main_thread() -> None:
+    """Raise KeyboardInterrupt in the main thread, for another thread's own reasons: the process is not told to stop by it."""
+    global _interrupting
+    _interrupting = True
+    if hasattr(signal, "pthread_kill"):  # a signal that wakes even from sleep
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+def stop_with_mlflow_run() -> None:
+    """Send this process a SIGTERM when the `mlflow run` that started it is gone: killed alone, it tells nobody."""
+    parent = next(filter(_is_mlflow_run, psutil.Process().parents()), None)
+
+    def watch():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if parent:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def mlflow_run_since(began: float) -> bool:
+    """Whether an `mlflow run` that could have begun a run at `began` (seconds since 1970) is at work on this machine."""
+    return any(
+        one.info["create_time"] <= began + 1 and _is_mlflow_run(one) for one in psutil.process_iter(["create_time"])
+    )
+
+
+def _is_mlflow_run(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+        return any(Path(word).stem == "mlflow" for word in words[:3]) and "run" in words
+    except psutil.Error:  # gone, or not ours to look at
+        return False
