@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 import keras
 import mlflow
@@ -9,13 +10,17 @@ import pytest
 from conftest import TINY, tiny_build
 
 from mlproject import tracking
-from mlproject.search import TUNERS, SearchFailedError, search
+from mlproject.journal import opened
+from mlproject.search import TUNERS, SearchFailedError, made_of, search
 from mlproject.training import Recipe, Stage
 
 
-def run_search(task, tuner="random", seconds=600, max_trials=3):
-    with tracking.run("search", {"role": "search"}) as parent:
-        found = search(task, tuner, time.monotonic() + seconds, max_trials)
+def run_search(task, tuner="random", seconds=600, max_trials=3, **options):
+    with (
+        opened(Path("searches"), "tiny", made_of(task, {})) as journal,
+        tracking.run("search", {"role": "search"}) as parent,
+    ):
+        found = search(task, journal, tuner, seconds, max_trials, **options)
     runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
     return found, runs
 

@@ -1,27 +1,31 @@
 """The commands: `python -m mlproject tune | report | data | explain | export | notebook`. `mlflow run` calls nothing else."""
 
 import argparse
+import dataclasses
 import logging
+import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlproject import arguments
+from mlproject import arguments, process
 from mlproject.errors import StoreGoneError, UserError
 
 REPORTS = Path("reports")
+SEARCHES = Path(".mlproject", "searches")  # their journals
+SETTINGS = ("tuner", "budget_minutes", "max_trials", "seed", "data", "deterministic")
 TUNERS = ("hyperband", "bayesian", "random")
 
 
 def main(given: list[str] | None = None) -> int:
     """Run one command; gives the exit code: 0, 1 when an experiment failed, 2 for bad input, 130 when interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated command still ends its runs
+    process.stop_on_signals()
+    if "MLFLOW_RUN_ID" in os.environ:
+        process.stop_with_mlflow_run()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
@@ -34,7 +38,7 @@ def main(given: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; the same command starts again", file=sys.stderr)
+        print("interrupted: what was finished is kept", file=sys.stderr)
         return 130
 
 
@@ -44,17 +48,25 @@ def tune(options: argparse.Namespace) -> int:
     from mlproject.experiment import find
     from mlproject.tasks import prepare
 
+    if options.deterministic:
+        _make_deterministic()
     tasks = prepare(find(options.experiment), options.data, options.data_dir, options.weights, options.seed)
     project = tracking.connect()
     done, failed = [], {}
-    for position, task in enumerate(tasks, 1):
-        print(f"[{position}/{len(tasks)}] {task.experiment.name}: {task.experiment.question}", flush=True)
-        try:
-            done.append(_tune_one(task, options, project))
-        except Exception as error:  # one experiment's failure must not take the others' hours with it
-            failed[task.experiment.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            print(f"  failed: {failed[task.experiment.name]}", file=sys.stderr, flush=True)
-    page = _report(project) if done else None
+    try:
+        for position, task in enumerate(tasks, 1):
+            print(f"[{position}/{len(tasks)}] {task.experiment.name}: {task.experiment.question}", flush=True)
+            try:
+                done.append(_tune_one(task, options, project))
+            except Exception as error:  # one experiment's failure must not take the others' hours with it
+                failed[task.experiment.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                print(f"  failed: {failed[task.experiment.name]}", file=sys.stderr, flush=True)
+        page = _report(project) if done else None
+    except (KeyboardInterrupt, StoreGoneError) as error:
+        print(f"to go on: {_again(options, project)}", file=sys.stderr, flush=True)
+        if isinstance(error, KeyboardInterrupt):
+            tracking.end_own_runs()
+        raise
     project.annotate(_summary(done, failed, "\n\n"))
     print("\n" + _summary(done, failed, "\n"))
     if page:
@@ -63,32 +75,73 @@ def tune(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _make_deterministic():
+    """Operations of TensorFlow that give the same numbers every time, whatever the threads do."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def _again(options, project) -> str:
+    """The command that goes on with an interrupted one: the same, but never one that starts anew."""
+    defaults = vars(_parser().parse_args(["tune"]))
+    words = [project.command or "python -m mlproject tune"]
+    for name, value in vars(options).items():
+        if value != defaults[name] and name != "fresh":
+            option = f"-P {name}=" if project.command else f"--{name.replace('_', '-')} "
+            words.append(option + shlex.quote(str(value)))
+    return " ".join(words)
+
+
 def _tune_one(task, options, project):
-    """One experiment within its budget: a parent run with a child for each trial and one for the final model."""
+    """One experiment within its budget, or what is left of it after an interruption."""
+    from mlproject import final, journal, search, tracking
+
+    name = final.registered_name(task)
+    settings = {setting: getattr(options, setting) for setting in SETTINGS}
+    with journal.opened(SEARCHES, name, search.made_of(task, settings), options.fresh) as kept:
+        parent = tracking.find_run(kept.search, "search")
+        if kept.result and tracking.version_of(name, kept.result["run_id"]) == kept.result["version"]:
+            result = final.Final(**kept.result)
+            print(f"  already complete: {_line(result)}; -P fresh=true starts anew", flush=True)
+            return result
+        if kept.pace and (kept.result or parent is None):
+            print("  its runs or its model are no longer in the store: starts anew", flush=True)
+            kept.restart()
+            parent = None
+        result = _search_and_refit(task, options, project, kept, parent, settings)
+        kept.result = dataclasses.asdict(result)
+        kept.save()
+        kept.checkpoint.unlink(missing_ok=True)
+    print(f"  {_line(result)}", flush=True)
+    return result
+
+
+def _search_and_refit(task, options, project, kept, parent, settings):
+    """A parent run with a child for each trial and one for the final model; it goes on when there is one already."""
     from mlproject import final, tracking
     from mlproject.search import search
 
-    experiment, deadline = task.experiment, time.monotonic() + 60 * options.budget_minutes
+    experiment, seconds = task.experiment, 60 * options.budget_minutes
     tags = {
         "role": "search",
         "experiment": experiment.name,
         "comparison": experiment.comparison,
         "data": final.kind(task),
+        "search": kept.search,
+        "search.digest": kept.path.parent.name,
     }
     tracking.choose_experiment(project, experiment.comparison)
-    with tracking.run(final.registered_name(task), tags):
+    with tracking.run(final.registered_name(task), tags, resume=parent):
         tracking.note(f"**Asked:** {experiment.question}")
-        settings = ("tuner", "budget_minutes", "max_trials", "seed", "data")
-        asked = {name: getattr(options, name) for name in settings}
-        tracking.log_params(asked | final.weights_params(task))
+        tracking.log_params(settings | final.weights_params(task))
         final.log_inputs(task.data)
-        found = search(task, options.tuner, deadline, options.max_trials)
-        result = final.make(task, found, deadline, asked)
+        found = search(task, kept, options.tuner, seconds, options.max_trials, options.deterministic)
+        result = final.make(task, found, kept, seconds - found.cost, settings)
         tracking.log_metrics({name: getattr(result, name) for name in ("val_accuracy", "test_accuracy")})
         tracking.note(
             f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, best of {len(found.trials)} trials."
         )
-    print(f"  {_line(result)}", flush=True)
     return result
 
 
@@ -237,6 +290,15 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="at most so many trials (0: as many as the budget allows)",
     )
+    command.add_argument(
+        "--deterministic",
+        type=arguments.flag,
+        default=False,
+        help="true: the same numbers in every run, planned without a clock",
+    )
+    command.add_argument(
+        "--fresh", type=arguments.flag, default=False, help="true: start anew what was interrupted or is complete"
+    )
     arguments.add_training(command)
     command = commands.add_parser("report", help="compare the registered models")
     command.set_defaults(command=report)
@@ -274,10 +336,6 @@ def _minutes_or_none(text: str) -> float | None:
 
 def _path_or_none(text: str) -> Path | None:
     return Path(text) if text else None
-
-
-def _interrupt(signum, frame):
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -48,6 +48,13 @@ def count(text: str) -> int | None:
     return _whole(text, MOST_TRIALS, f"0 for no limit, up to {MOST_TRIALS}") or None
 
 
+def flag(text: str) -> bool:
+    """True or false, in any case: YAML makes capitals of them."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not accepted; true and false are")
+    return text.lower() == "true"
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

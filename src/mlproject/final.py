@@ -1,5 +1,6 @@
 """The final model: the winner refitted on all training images, evaluated once on the test set, registered."""
 
+import dataclasses
 import os
 import platform
 import time
@@ -13,8 +14,9 @@ import pandas as pd
 
 from mlproject import evaluation, explain, plots, pretrained, tracking
 from mlproject.datasets import Dataset
+from mlproject.journal import Journal
 from mlproject.search import Found, Task, hyperparameters, log_epoch, plan_params
-from mlproject.training import Recipe, fit, lengths
+from mlproject.training import Checkpoint, Length, Recipe, fit, lengths
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
 RIGHT_IMAGES = 3  # of each class, kept beside all the wrong ones
@@ -27,6 +29,7 @@ class Final:
 
     name: str
     version: int
+    run_id: str
     alias: str
     val_accuracy: float
     test_accuracy: float
@@ -34,18 +37,20 @@ class Final:
     high: float
 
 
-def make(task: Task, found: Found, deadline: float, settings: Mapping[str, object]) -> Final:
-    """Refit the winner so as to be done at `deadline` (`time.monotonic()` seconds), evaluate it, log all of it, register it.
+def make(task: Task, found: Found, journal: Journal, seconds: float, settings: Mapping[str, object]) -> Final:
+    """Refit the winner so as to be done in `seconds`, evaluate it, log all of it, register it.
 
-    `settings` of the command are logged as parameters beside the winner's.
+    `settings` of the command are logged as parameters beside the winner's. After an interruption the same run goes on, the fit
+    from its last checkpoint; everything else is done again, which changes nothing that was done already.
     """
     experiment, data = task.experiment, task.data
     name = registered_name(task)
-    with tracking.run("final", {"role": "final", "experiment": experiment.name, "data": kind(task)}, nested=True):
+    tags = {"role": "final", "experiment": experiment.name, "data": kind(task), "search": journal.search}
+    with tracking.run("final", tags, nested=True, resume=tracking.find_run(journal.search, "final")) as run_id:
         tracking.log_params(settings)
         tracking.log_json("environment.json", _environment())
         model, recipe = task.network(found.values)
-        history, speeds = _refit(task, model, recipe, found, deadline)
+        history, speeds = _refit(task, model, recipe, found, journal, seconds)
         began = time.monotonic()
         probabilities, features = _predict(model, data.test_images)
         speeds["prediction"] = len(data.test_images) / (time.monotonic() - began)
@@ -65,7 +70,7 @@ def make(task: Task, found: Found, deadline: float, settings: Mapping[str, objec
         version = tracking.register(model, name, data.class_names, data.test_images[:2], _tags(task))
     alias = tracking.promote(name, version)
     low, high = evaluation.interval(probabilities.argmax(axis=1) == data.test_labels)
-    return Final(name, version, alias, found.val_accuracy, metrics["test_accuracy"], low, high)
+    return Final(name, version, run_id, alias, found.val_accuracy, metrics["test_accuracy"], low, high)
 
 
 def kind(task: Task) -> str:
@@ -94,13 +99,16 @@ def log_inputs(data: Dataset) -> None:
 
 
 def _refit(
-    task: Task, model: keras.Model, recipe: Recipe, found: Found, deadline: float
+    task: Task, model: keras.Model, recipe: Recipe, found: Found, journal: Journal, seconds: float
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     rows = np.arange(len(task.data.train_images))
-    # The test images are predicted at the end of every stage.
-    reserve = LOGGING_SECONDS + len(recipe.stages) * len(task.data.test_images) / found.speeds["prediction"]
-    seconds = SAFETY * (deadline - time.monotonic() - reserve)
-    plan = lengths(recipe, found.speeds, seconds, len(rows))
+    if journal.plan is None:
+        # The test images are predicted at the end of every stage.
+        reserve = LOGGING_SECONDS + len(recipe.stages) * len(task.data.test_images) / found.speeds["prediction"]
+        plan = lengths(recipe, found.speeds, SAFETY * (seconds - reserve), len(rows))
+        journal.plan = {stage: dataclasses.asdict(length) for stage, length in plan.items()}
+        journal.save()
+    plan = {stage: Length(**length) for stage, length in journal.plan.items()}
     tracking.log_params(found.values | {"seed": task.seed} | plan_params(plan) | weights_params(task))
     log_inputs(task.data)
     planned = ", ".join(f"{stage} {length.epochs} epochs of {length.steps} batches" for stage, length in plan.items())
@@ -122,6 +130,7 @@ def _refit(
         on_epoch=log_epoch,
         on_stage=keep_predictions,
         on_hang=tracking.ender(),
+        checkpoint=Checkpoint(journal.checkpoint),
     )
     return result.history, result.speeds
 

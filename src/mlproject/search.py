@@ -1,13 +1,20 @@
 """The search: a Keras Tuner Oracle asks, a trial answers, a clock ends it. Every trial is an MLflow run of its own."""
 
+import ast
 import contextlib
 import gc
+import hashlib
+import inspect
+import json
 import math
 import statistics
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -17,11 +24,12 @@ import psutil
 import tensorflow as tf
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
-from mlproject import tracking
+from mlproject import layers, pretrained, tracking, training
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
+from mlproject.journal import Journal, Trial
 from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, memory_needed, multiply_adds
 
 OBJECTIVE = "val_accuracy"
@@ -32,6 +40,7 @@ FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
+MOST_STARTS = 3  # of a trial that the process does not survive, as one that needs more memory than there is
 HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # a power of the factor, else Hyperband's brackets round badly
 
 
@@ -86,51 +95,98 @@ def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
     return hp
 
 
+def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
+    """What makes two searches the same: settings, space, code, data and libraries, each with a digest where it is long."""
+    files = [inspect.getsourcefile(task.experiment.build), layers.__file__, training.__file__]
+    weights = task.spec.weights
+    return {
+        "settings": dict(settings) | {"store": _digest(tracking.store().encode())},
+        "space": _space(task),
+        # Of the syntax tree: comments, and with them the text of an experiment's file, may change.
+        "code": {Path(file).name: _digest(ast.dump(ast.parse(Path(file).read_bytes())).encode()) for file in files},
+        "data": {"images": task.data.digest, "weights": pretrained.digest(weights) if weights else None},
+        "libraries": {name: installed(name) for name in ("keras", "keras-tuner", "tensorflow")},
+    }
+
+
+def _space(task: Task) -> dict[str, str]:
+    """Each hyperparameter with its range; empty when the best-known network cannot be built, which the search will tell."""
+    hp = hyperparameters(task.experiment.best)
+    try:
+        task.experiment.recipe(hp)
+        task.experiment.build(hp, task.spec)
+    except Exception:
+        return {}
+    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in hp.space}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Found:
-    """What a search came out with: the winner's hyperparameters, validation accuracy and speeds, and a row for each trial."""
+    """What a search came out with: the winner's hyperparameters, validation accuracy and speeds, and a row for each trial.
+
+    `seconds` is what the search took, `cost` what of the budget it used: the same but in a deterministic search.
+    """
 
     values: dict
     val_accuracy: float
     speeds: dict[str, float]
     trials: pd.DataFrame
     seconds: float
+    cost: float
 
 
 class SearchFailedError(UserError):
     """No trial was completed."""
 
 
-def search(task: Task, tuner: str, deadline: float, max_trials: int | None) -> Found:
-    """Run trials for SEARCH_SHARE of the time left until `deadline` (`time.monotonic()` seconds), or `max_trials` of them.
+def search(
+    task: Task, journal: Journal, tuner: str, seconds: float, max_trials: int | None, deterministic: bool = False
+) -> Found:
+    """Run trials for SEARCH_SHARE of the experiment's `seconds`, or `max_trials` of them; those in the journal count as run.
 
     `tuner` is a key of TUNERS; the first trial has the best-known hyperparameters. All trials of full length are planned to
-    take the same time, from the speed measured on the best-known network and the multiply-adds of each. Raises
-    SearchFailedError, with the commonest reason, when no trial is completed.
+    take the same time, from the speed measured on the best-known network and the multiply-adds of each; a `deterministic`
+    search plans by the speed of a nominal machine instead, and no clock ends anything. Time lost to an interruption is not
+    counted. Raises SearchFailedError, with the commonest reason, when no trial is completed.
     """
-    began = time.monotonic()
-    # Frozen features are computed here too. They serve search and final fit alike, so only the time after is shared out.
-    pace = _Pace.measured(task)
-    seconds = SEARCH_SHARE * max(deadline - time.monotonic(), 1.0)
+    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, deterministic)
+    if journal.pace is None:
+        journal.pace = vars(pace)
+        journal.save()
+    # Frozen features are computed for the pace. They serve search and final fit alike, so only the time after is shared out.
+    share = SEARCH_SHARE * max(seconds - pace.seconds, 1.0)
     with tempfile.TemporaryDirectory() as folder:
-        running = _Tuner(task, tuner, pace, seconds, max_trials, folder)
+        running = _Tuner(task, journal, tuner, pace, share, max_trials, folder)
         running.search()
-        return running.found(time.monotonic() - began)
+        return running.found()
 
 
 @dataclass(frozen=True)
 class _Pace:
-    """How fast the best-known network trains in each stage (images per second), and the multiply-adds behind that."""
+    """How fast the best-known network trains in each stage (images per second), and the multiply-adds behind that.
+
+    `seconds` went into finding out. A `nominal` pace is not measured: the same in every run.
+    """
 
     speeds: dict[str, float]
     work: dict[str, int]
+    nominal: bool
+    seconds: float
 
     @classmethod
-    def measured(cls, task: Task):
+    def found(cls, task: Task, nominal: bool):
+        began = time.monotonic()
         try:
             model, recipe = task.network(task.experiment.best)
             work = multiply_adds(model, recipe)
-            return cls(measure(model, recipe, task.data, task.train, task.features), work)
+            if nominal:
+                return cls(training.nominal(model, recipe), work, True, 0.0)
+            speeds = measure(model, recipe, task.data, task.train, task.features)
+            return cls(speeds, work, False, time.monotonic() - began)
         except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise SearchFailedError(
@@ -144,6 +200,8 @@ class _Pace:
 
     def of(self, model: keras.Model, recipe: Recipe) -> dict[str, float]:
         """The speed another network should have: the final fit has minutes, so a bigger one must do with fewer steps."""
+        if self.nominal:
+            return training.nominal(model, recipe)
         return {
             stage: self.speeds[stage] * self.work[stage] / max(work, 1)
             for stage, work in multiply_adds(model, recipe).items()
@@ -151,9 +209,14 @@ class _Pace:
 
 
 class _BestKnownFirst:
-    """Mixed into an Oracle: the first trial has the best-known values, and no point is tried twice."""
+    """Mixed into an Oracle: the first trial has the best-known values, no point is tried twice, and old trials are repeated.
+
+    An Oracle is asked and told anew after an interruption, which brings it into the state it was in: its own files are
+    not needed. The trials of the journal keep their values even where a last digit would now come out otherwise.
+    """
 
     best: dict
+    journal: Journal
 
     def _random_values(self):
         if not self.trials:
@@ -169,7 +232,10 @@ class _BestKnownFirst:
             and self._duplicate(answer["values"])
         ):
             values = self._random_values()
-            return {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
+            answer = {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
+        if int(trial_id) < len(self.journal.trials):
+            rung = {name: value for name, value in (answer.get("values") or {}).items() if name.startswith("tuner/")}
+            return {"status": "RUNNING", "values": rung | self.journal.trials[int(trial_id)].values}
         return answer
 
 
@@ -195,7 +261,7 @@ TUNERS = {
 }
 
 
-def _oracle(tuner: str, best: dict, seed: int, max_trials: int | None):
+def _oracle(tuner: str, best: dict, seed: int, max_trials: int | None, journal: Journal):
     # The failure limit would end the search with the last trial left running; failures are counted at its end instead.
     oracle = TUNERS[tuner](
         objective=keras_tuner.Objective(OBJECTIVE, "max"),
@@ -205,7 +271,7 @@ def _oracle(tuner: str, best: dict, seed: int, max_trials: int | None):
         seed=seed + 1,  # Keras Tuner takes a seed of 0 for none
         max_consecutive_failed_trials=10**9,
     )
-    oracle.best, oracle.verbose = dict(best), 0
+    oracle.best, oracle.journal, oracle.verbose = dict(best), journal, 0
     return oracle
 
 
@@ -213,31 +279,23 @@ class _OutOfBudgetError(Exception):
     """Raised between two trials, where Keras Tuner loses nothing by it."""
 
 
-@dataclass
-class _Record:
-    """One trial, as the table of trials shows it."""
-
-    trial: str
-    values: dict
-    status: str = "failed"
-    val_accuracy: float = math.nan
-    seconds: float = 0.0
-    minutes: float = 0.0  # from the search's start to the trial's end
-    reason: str = ""
-    speeds: dict = field(default_factory=dict)
-
-
 class _Tuner(keras_tuner.Tuner):
-    """Keras Tuner with its `run_trial` replaced as a whole: a nested run, our fit, the budget."""
+    """Keras Tuner with its `run_trial` replaced as a whole: a nested run, our fit, the budget, the journal."""
 
-    def __init__(self, task: Task, tuner: str, pace: _Pace, seconds: float, max_trials: int | None, folder: str):
-        self.task, self.pace, self.max_trials = task, pace, max_trials
+    def __init__(
+        self,
+        task: Task,
+        journal: Journal,
+        tuner: str,
+        pace: _Pace,
+        seconds: float,
+        max_trials: int | None,
+        folder: str,
+    ):
+        self.task, self.journal, self.pace, self.seconds, self.max_trials = task, journal, pace, seconds, max_trials
         self.trial_seconds = seconds / (max_trials or pace.trials(seconds, len(task.train)))
-        self.began = time.monotonic()
-        self.deadline = self.began + seconds
-        self.records: list[_Record] = []
         super().__init__(
-            oracle=_oracle(tuner, task.experiment.best, task.seed, max_trials),
+            oracle=_oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -253,43 +311,79 @@ class _Tuner(keras_tuner.Tuner):
 
     def search(self):
         """Keras Tuner's loop, until the budget is used."""
+        finished = self.journal.finished
+        if self.journal.trials:
+            ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
+            tracking.settle_trials(self.journal.search, ended)
+            print(f"  goes on: {len(finished)} trials were finished earlier", flush=True)
         with contextlib.suppress(_OutOfBudgetError):
             super().search()
 
+    def cost(self, trial: Trial) -> float:
+        """The seconds that a trial takes from the budget."""
+        return trial.planned_seconds if self.pace.nominal else trial.seconds
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left of the search's."""
+        return self.seconds - sum(map(self.cost, self.journal.finished))
+
     def pre_create_trial(self):
-        """End the search when the next trial would not be done by the deadline."""
-        usual = statistics.median(record.seconds for record in self.records) if self.records else 0.0
-        late = time.monotonic() + 0.8 * usual > self.deadline
-        last = [record.status for record in self.records[-FAILURES_IN_A_ROW:]]
+        """End the search when the next trial would not be done in time."""
+        self.asked = time.monotonic()  # a trial's time begins with the question for its values
+        trials = self.journal.trials
+        if len(self.oracle.trials) < len(trials):
+            return  # these were begun earlier
+        usual = statistics.median(map(self.cost, trials)) if trials else 0.0
+        last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
         hopeless = last == ["failed"] * FAILURES_IN_A_ROW
-        if late or hopeless or (self.max_trials and len(self.records) >= self.max_trials):
+        if 0.8 * usual > self.left or hopeless or (self.max_trials and len(trials) >= self.max_trials):
             raise _OutOfBudgetError
 
     def run_trial(self, trial):
         """Train one set of hyperparameters; gives its objective, or NaN, by which the Oracle counts the trial as failed."""
-        values = {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
-        rung = trial.hyperparameters.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
-        record = _Record(f"trial-{int(trial.trial_id) + 1:02d}", values)
-        self.records.append(record)
-        began = time.monotonic()
-        try:
-            with tracking.run(record.trial, {"role": "trial", "experiment": self.task.experiment.name}, nested=True):
-                self._train(record, rung)
-                tracking.set_tags({"status": record.status})
-        except Exception as error:  # whatever a network raises: the run says so, and the search goes on
-            record.reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        record.seconds = time.monotonic() - began
-        record.minutes = (time.monotonic() - self.began) / 60
-        self._say(record)
+        index = int(trial.trial_id)
+        if index == len(self.journal.trials):
+            proposed = trial.hyperparameters.values.items()
+            values = {name: value for name, value in proposed if not name.startswith("tuner/")}
+            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values))
+        record = self.journal.trials[index]
+        if not record.finished:
+            rung = trial.hyperparameters.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
+            self._run(record, rung)
         return {OBJECTIVE: record.val_accuracy}
 
-    def _train(self, record: _Record, rung: float):
+    def _run(self, record: Trial, rung: float):
+        """Train and log one trial. What came out is in the journal before its run ends, and is never trained again."""
+        record.starts += 1
+        record.planned_seconds = rung * self.trial_seconds
+        self.journal.save()
+        tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
+        try:
+            with tracking.run(record.trial, tags, nested=True) as record.run_id:
+                try:
+                    self._train(record, rung)
+                except Exception as error:
+                    record.status, record.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+                    raise
+                finally:
+                    self._keep(record)
+                tracking.set_tags({"status": record.status})
+        except Exception:  # whatever a network raises: the run says so, and the search goes on
+            if not record.finished:
+                raise
+        self._say(record)
+
+    def _train(self, record: Trial, rung: float):
         """The trial itself; fills the record. From scratch at every rung: the schedule then always runs down to its end."""
         task = self.task
         tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
+        if record.starts > MOST_STARTS:
+            raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
         model, recipe = task.network(record.values)
-        seconds = TRAINING_SHARE * rung * self.trial_seconds
-        plan = lengths(recipe, self.pace.of(model, recipe), seconds, len(task.train), MIN_EPOCHS)
+        seconds = TRAINING_SHARE * record.planned_seconds
+        speeds = self.pace.of(model, recipe)
+        plan = lengths(recipe, speeds, seconds, len(task.train), MIN_EPOCHS)
         tracking.log_params(plan_params(plan))
         result = fit(
             model,
@@ -301,15 +395,34 @@ class _Tuner(keras_tuner.Tuner):
             features=task.features,
             seed=task.seed,
             on_epoch=log_epoch,
-            deadline=self.deadline,
-            on_hang=tracking.ender(),
+            deadline=math.inf if self.pace.nominal else self.asked + self.left,
+            on_hang=self._hung(record),
         )
-        record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
-        record.speeds = result.speeds
-        record.status = "truncated" if result.truncated else "completed"
         tracking.log_metrics(_trial_metrics(model, result))
+        record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
+        record.speeds = speeds if self.pace.nominal else result.speeds
+        record.status = "truncated" if result.truncated else "completed"
 
-    def _say(self, record: _Record):
+    def _hung(self, record: Trial):
+        """What is left to do when a trial hangs so that only the end of the process helps: it is not to be tried again."""
+        end = tracking.ender()
+
+        def hung(reason: str):
+            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.asked
+            self.journal.save()
+            end(reason)
+
+        return hung
+
+    def _keep(self, record: Trial):
+        if record.finished:
+            record.seconds = time.monotonic() - self.asked
+            record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
+        else:
+            record.starts -= 1  # we were told to stop, and it is no fault of the trial
+        self.journal.save()
+
+    def _say(self, record: Trial):
         outcome = (
             f"validation accuracy {record.val_accuracy:.4f}"
             if record.status != "failed"
@@ -317,29 +430,38 @@ class _Tuner(keras_tuner.Tuner):
         )
         print(f"  {record.trial}  {outcome}  ({record.seconds:.0f} s)", flush=True)
 
-    def found(self, seconds: float) -> Found:
+    def found(self) -> Found:
         """The winner among the completed trials."""
-        done = [record for record in self.records if record.status != "failed"]
+        trials = self.journal.finished
+        done = [trial for trial in trials if trial.status != "failed"]
         if not done:
-            reasons = Counter(record.reason for record in self.records).most_common(1)
+            reasons = Counter(trial.reason for trial in trials).most_common(1)
+            self.journal.restart()  # there is nothing to go on from
             raise SearchFailedError(
-                f"experiment={self.task.experiment.name!r}: none of {len(self.records)} trials was completed"
+                f"experiment={self.task.experiment.name!r}: none of {len(trials)} trials was completed"
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
-        best = max(done, key=lambda record: record.val_accuracy)
+        best = max(done, key=lambda trial: trial.val_accuracy)
         rows = [
             {
-                "trial": r.trial,
-                "status": r.status,
-                OBJECTIVE: r.val_accuracy,
-                "seconds": round(r.seconds, 1),
-                "minutes": round(r.minutes, 2),
-                "reason": r.reason,
+                "trial": trial.trial,
+                "status": trial.status,
+                OBJECTIVE: trial.val_accuracy,
+                "seconds": round(trial.seconds, 1),
+                "minutes": round(trial.minutes, 2),
+                "reason": trial.reason,
             }
-            | r.values
-            for r in self.records
+            | trial.values
+            for trial in trials
         ]
-        return Found(best.values, best.val_accuracy, self.pace.speeds | best.speeds, pd.DataFrame(rows), seconds)
+        return Found(
+            best.values,
+            best.val_accuracy,
+            self.pace.speeds | best.speeds,
+            pd.DataFrame(rows),
+            self.pace.seconds + sum(trial.seconds for trial in trials),
+            self.pace.seconds + sum(map(self.cost, trials)),
+        )
 
 
 def log_epoch(epoch: int, row: dict) -> None:

@@ -1,5 +1,6 @@
 """Everything that is kept: runs, artifacts, the registry. The only module that imports mlflow."""
 
+import contextlib
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
@@ -28,8 +29,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PROJECT_ENTRY_POINT,
+    MLFLOW_PROJECT_ENV,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+)
 
+from mlproject import process
 from mlproject.errors import StoreGoneError, UserError
 from mlproject.outbox import Outbox
 
@@ -37,6 +45,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
 INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
+FAILURE, INTERRUPTED = "failure", "interrupted"  # the tag of a run that ended badly, and its value when it was told to
+UNSEEN_SECONDS = 86_400  # after which a run of `mlflow run` on who knows which host is taken for dead
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
 
 
@@ -50,6 +60,22 @@ class Project:
     def __init__(self):
         self.run_id = os.environ.pop("MLFLOW_RUN_ID", None)
         self.experiment_id = os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+        self.tags: dict[str, str] = {}
+
+    def claim(self) -> None:
+        """Say in its tags whose process it is, so that it can be ended for us should we not live to."""
+        if self.run_id:
+            for key, value in _owner().items():
+                mlflow.MlflowClient().set_tag(self.run_id, key, value)
+            self.tags = mlflow.get_run(self.run_id).data.tags
+
+    @property
+    def command(self) -> str | None:
+        """How the command began, up to its parameters: `mlflow run . -e tune --env-manager local`; None without a run."""
+        if not self.tags:
+            return None
+        entry, manager = self.tags.get(MLFLOW_PROJECT_ENTRY_POINT, "main"), self.tags.get(MLFLOW_PROJECT_ENV, "local")
+        return f"mlflow run . -e {entry} --env-manager {manager}"
 
     def annotate(self, note: str) -> None:
         """Write `note` (Markdown) as the run's description."""
@@ -84,7 +110,15 @@ def connect() -> Project:
             f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
             "or the http address of a running MLflow server"
         ) from error
-    return Project()
+    project = Project()
+    project.claim()
+    _end_stale_runs(project)
+    return project
+
+
+def store() -> str:
+    """The address of the store in use."""
+    return mlflow.get_tracking_uri()
 
 
 def _initialise(database: Path) -> None:
@@ -144,19 +178,21 @@ def choose_experiment(project: Project, name: str) -> None:
 
 
 @contextmanager
-def run(name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
+def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | None = None) -> Iterator[str]:
     """A run for the length of a `with`; gives its id.
 
+    `resume` is the id of an earlier run to go on with, in its own MLflow experiment.
     An exception ends it as FAILED, an interruption, or the store's going away for good, as KILLED.
     """
-    labels = {**tags, "git.commit": commit()}
-    active = _outbox.insist(lambda: mlflow.start_run(run_name=name, nested=nested, tags=labels))
+    process.stop_if_told()
+    labels = {**tags, **_owner()} | ({} if resume else {"git.commit": commit()})
+    active = _outbox.insist(lambda: _start(name, labels, nested, resume))
     try:
         yield active.info.run_id
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-        set_tags({"failure": "interrupted" if killed else reason})
+        set_tags({FAILURE: INTERRUPTED if killed else reason})
         _end(RunStatus.KILLED if killed else RunStatus.FAILED)
         raise
     _end(RunStatus.FINISHED)
@@ -179,11 +215,101 @@ def ender() -> Callable[[str], None]:
     run_id = mlflow.active_run().info.run_id
 
     def end(reason: str) -> None:
-        _log(run_id, tags={"failure": reason})
+        _log(run_id, tags={FAILURE: reason})
         status = RunStatus.to_string(RunStatus.FAILED)
         _outbox.send({"run_id": run_id, "status": status, "end_time": int(1000 * time.time())})
 
     return end
+
+
+def _owner() -> dict[str, str]:
+    """Tags that say whose run it is."""
+    return {"host": process.host(), "process": process.identity()}
+
+
+def _start(name: str, labels: Mapping[str, str], nested: bool, resume: str | None) -> mlflow.ActiveRun:
+    if resume is None:
+        return mlflow.start_run(run_name=name, nested=nested, tags=labels)
+    mlflow.set_experiment(experiment_id=mlflow.get_run(resume).info.experiment_id)
+    active = mlflow.start_run(resume, run_name=name, nested=nested, tags=labels)
+    if FAILURE in active.data.tags:
+        mlflow.delete_tag(FAILURE)
+    return active
+
+
+def find_run(search: str, role: str) -> str | None:
+    """The id of the run with these tags; None when there is none."""
+    found = _outbox.insist(lambda: _runs(f"tags.search = '{search}' and tags.role = '{role}'"))
+    return found[0].info.run_id if found else None
+
+
+def settle_trials(search: str, ended: Mapping[str, str]) -> None:
+    """Give the runs of a search's trials the status they should have: that in `ended`, by run id, or else no longer RUNNING."""
+
+    def settle() -> None:
+        for trial in _runs(f"tags.search = '{search}' and tags.role = 'trial'"):
+            if trial.info.run_id in ended:
+                _close(trial, ended[trial.info.run_id])
+            elif trial.info.status == "RUNNING":
+                _close(trial, "KILLED")
+
+    _outbox.insist(settle)
+
+
+def end_own_runs() -> None:
+    """End whatever this process left RUNNING: an interruption can come at a moment when nothing else would.
+
+    Should the store not answer, it is left to the next start.
+    """
+    with contextlib.suppress(Exception):
+        while mlflow.active_run():
+            mlflow.end_run("KILLED")
+        for one in _runs("attributes.status = 'RUNNING'"):
+            if one.data.tags.items() >= _owner().items():
+                _close(one, "KILLED")
+
+
+def _end_stale_runs(project: Project) -> None:
+    """End the runs that our processes on this host left RUNNING when they were killed. Those of other hosts are left alone."""
+    stale = [one for one in _runs("attributes.status = 'RUNNING'") if one.info.run_id != project.run_id and _stale(one)]
+    for one in stale:
+        _close(one, "KILLED")
+    if stale:
+        print(f"{len(stale)} runs of ours were left running by killed processes: ended", flush=True)
+
+
+def _stale(found: mlflow.entities.Run) -> bool:
+    tags = found.data.tags
+    if {"host", "process"} <= tags.keys():
+        return tags["host"] == process.host() and not process.alive(tags["process"])
+    # `mlflow run` was killed, or its environment could not be made, before our command could put its tags on the run.
+    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _names_this_folder(tags.get(MLFLOW_SOURCE_NAME, "")):
+        return False
+    began = found.info.start_time / 1000
+    seen = mlflow.get_tracking_uri().startswith("sqlite") and not process.mlflow_run_since(began)
+    return seen or time.time() - began > UNSEEN_SECONDS
+
+
+def _names_this_folder(source: str) -> bool:
+    return Path(source.removeprefix("file://").partition("#")[0]) == Path.cwd()
+
+
+def _close(found: mlflow.entities.Run, status: str) -> None:
+    """Give a run that is not the active one its last status."""
+    client = mlflow.MlflowClient()
+    if found.info.status != status:
+        client.set_terminated(found.info.run_id, status)
+    if status == "KILLED":
+        client.set_tag(found.info.run_id, FAILURE, INTERRUPTED)
+    elif found.data.tags.get(FAILURE) == INTERRUPTED:
+        client.delete_tag(found.info.run_id, FAILURE)
+
+
+def _runs(query: str) -> list[mlflow.entities.Run]:
+    """All runs, in whatever MLflow experiment, that answer the query."""
+    client = mlflow.MlflowClient()
+    everywhere = [one.experiment_id for one in _pages(client.search_experiments)]
+    return list(_pages(partial(client.search_runs, everywhere, query)))
 
 
 def log_params(params: Mapping[str, object]) -> None:
@@ -272,7 +398,8 @@ def register(
 ) -> int:
     """Log the model into the active run and register it under `name`; gives the new version.
 
-    The signature is that of `example` (uint8 images) and its predictions; class names travel in the model's metadata.
+    A run's model is registered once, however often this is called. The signature is that of `example` (uint8 images) and its
+    predictions; class names travel in the model's metadata.
     """
     signature = infer_signature(example, model.predict(example, verbose=0))
     # Without explicit requirements MLflow infers them in a subprocess, for ten seconds.
@@ -280,10 +407,14 @@ def register(
     run_id, client = mlflow.active_run().info.run_id, mlflow.MlflowClient()
 
     def log_once() -> int:
-        # Where the answer to a first try was lost, the version is there already.
-        registered = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        # Where the answer to a first try was lost, or the command interrupted, the version is there already.
+        registered = _version_of(name, run_id)
         if registered:
-            return int(registered[0].version)
+            return registered
+        for unfinished in mlflow.search_logged_models(
+            filter_string=f"source_run_id = '{run_id}'", output_format="list"
+        ):
+            mlflow.delete_logged_model(unfinished.model_id)
         info = mlflow.keras.log_model(
             model,
             name="model",
@@ -292,16 +423,26 @@ def register(
             metadata={"class_names": json.dumps(list(class_names))},
             registered_model_name=name,
         )
-        log_metrics({"model_bytes": mlflow.models.Model.load(info.model_uri).model_size_bytes})
         return int(info.registered_model_version)
 
-    def tag() -> None:
+    def describe() -> None:
         for key, value in tags.items():
             client.set_model_version_tag(name, str(version), key, str(value))
+        log_metrics({"model_bytes": mlflow.models.Model.load(f"models:/{name}/{version}").model_size_bytes})
 
     version = _outbox.insist(log_once)
-    _outbox.insist(tag)
+    _outbox.insist(describe)
     return version
+
+
+def version_of(name: str, run_id: str) -> int | None:
+    """The registered version of the model `name` that a run made; None when it made none."""
+    return _outbox.insist(lambda: _version_of(name, run_id))
+
+
+def _version_of(name: str, run_id: str) -> int | None:
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return int(found[0].version) if found else None
 
 
 def load(final: "FinalModel") -> tuple[keras.Model, list[str]]:
@@ -322,7 +463,9 @@ def promote(name: str, version: int) -> str:
 
 def _promote(name: str, version: int) -> str:
     client, holder = mlflow.MlflowClient(), _holder(name, CHAMPION)
-    alias = CHAMPION if holder is None or _beats(client.get_model_version(name, str(version)), holder) else CHALLENGER
+    again = holder is not None and int(holder.version) == version
+    wins = holder is None or again or _beats(client.get_model_version(name, str(version)), holder)
+    alias = CHAMPION if wins else CHALLENGER
     client.set_registered_model_alias(name, alias, str(version))
     challenger = _holder(name, CHALLENGER)
     if alias == CHAMPION and challenger and int(challenger.version) == version:
