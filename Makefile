@@ -7,7 +7,7 @@ RUN = mlflow run . --env-manager local
 READY = .venv/ready
 HOST = 127.0.0.1
 
-.PHONY: help setup demo tune report notebooks ui test lint lock clean
+.PHONY: help setup demo tune report notebooks ui test torture lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -38,11 +38,14 @@ ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; H
 test: $(READY) ## run the tests
 	pytest
 
+torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (an hour); KILLS=200 for more
+	python tests/torture.py --kills $(or $(KILLS),50)
+
 lint: $(READY) ## check style and formatting
 	ruff check . && ruff format --check .
 
 lock: $(READY) ## renew requirements.lock from the ranges in pyproject.toml
 	uv pip compile --universal --extra dev --no-emit-index-url pyproject.toml -o requirements.lock
 
-clean: ## remove the environment and the caches; runs, models and reports stay
+clean: ## remove the environment and the caches; runs, models, reports and what searches go on from stay
 	rm -rf .venv .cache .pytest_cache .ruff_cache

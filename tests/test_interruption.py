@@ -1,25 +1,25 @@
-"""A command that is told to stop ends its runs as KILLED and keeps what was finished."""
+"""A command that is told to stop, or killed, loses nothing that was finished: started again it goes on."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import mlflow
-import pytest
-from conftest import PROJECT
+from conftest import PROJECT, command
+from torture import torture
+
+SMALL = ["--data", "synthetic", "--experiment", "fashion-mnist-mlp", "--budget-minutes", "0.3", "--max-trials", "3"]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_search_leaves_no_run_running(sent, tmp_path, empty_database):
+def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     shutil.copytree(PROJECT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tune = [sys.executable, "-m", "mlproject", "tune", "--data", "synthetic", "--experiment", "fashion-mnist-mlp"]
     process = subprocess.Popen(
-        [*tune, "--budget-minutes", "10", "--max-trials", "50"],
+        [sys.executable, "-m", "mlproject", "tune", *SMALL],
         cwd=tmp_path,
         env=os.environ | {"MLFLOW_TRACKING_URI": uri},
         stdout=subprocess.PIPE,
@@ -32,13 +32,38 @@ def test_a_stopped_search_leaves_no_run_running(sent, tmp_path, empty_database):
         if "trial-01" in line:
             break
     assert process.poll() is None, "".join(lines)
-    time.sleep(0.5)
-    process.send_signal(sent)
+    process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in rest, rest
+    assert process.returncode == 130 and "interrupted" in rest, (process.returncode, rest)
+    assert _runs(uri)["trial-01"] == ["FINISHED"] and _runs(uri)["fashion-mnist-mlp-synthetic"] == ["KILLED"]
+    assert set(sum(_runs(uri).values(), [])) <= {"FINISHED", "KILLED"}
 
-    experiments = [one.experiment_id for one in mlflow.MlflowClient(uri).search_experiments()]
-    runs = mlflow.MlflowClient(uri).search_runs(experiments)
-    status = {run.info.run_name: run.info.status for run in runs}
-    assert status["trial-01"] == "FINISHED" and status["fashion-mnist-mlp-synthetic"] == "KILLED"
-    assert set(status.values()) <= {"FINISHED", "KILLED"}
+    (again,) = [line for line in rest.splitlines() if line.startswith("to go on: ")]
+    _, *words = shlex.split(again.removeprefix("to go on: "))
+    done = command(*words[2:], cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
+    runs = _runs(uri)
+    assert runs["fashion-mnist-mlp-synthetic"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]
+
+    passed = command("tune", *SMALL, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    assert passed.returncode == 0 and "already complete: fashion-mnist-mlp-synthetic v1" in passed.stdout
+    assert {name: states for name, states in _runs(uri).items() if name != "report"} == {
+        name: states for name, states in runs.items() if name != "report"
+    }
+
+
+def _runs(uri):
+    """Every run's states by its name."""
+    client, states = mlflow.MlflowClient(uri), {}
+    for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
+        states.setdefault(run.info.run_name, []).append(run.info.status)
+    return states
+
+
+def test_killed_at_any_moment_a_search_comes_to_its_one_right_end(tmp_path):
+    before = mlflow.get_tracking_uri()
+    try:
+        counts = torture(tmp_path, kills=3, seed=3, per_round=3)
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert counts["kills"] == 3

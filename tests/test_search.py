@@ -6,19 +6,22 @@ from pathlib import Path
 
 import keras
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY, tiny_build
 
+from mlproject import search as search_module
 from mlproject import tracking
-from mlproject.journal import opened
+from mlproject.journal import Trial, opened
 from mlproject.search import TUNERS, SearchFailedError, made_of, search
-from mlproject.training import Recipe, Stage
+from mlproject.training import Fit, Recipe, Stage
 
 
-def run_search(task, tuner="random", seconds=600, max_trials=3, **options):
+def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
     with (
-        opened(Path("searches"), "tiny", made_of(task, {})) as journal,
-        tracking.run("search", {"role": "search"}) as parent,
+        opened(Path("searches"), name, made_of(task, {})) as journal,
+        tracking.run("search", {"role": "search", "search": journal.search}) as parent,
     ):
         found = search(task, journal, tuner, seconds, max_trials, **options)
     runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
@@ -35,6 +38,54 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert found.val_accuracy == runs["metrics.val_accuracy"].max()
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
+
+
+@pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
+def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
+    """Training is left out: what is tried next depends on the values and the outcomes alone."""
+    fits, interruptions = [], set()
+
+    def fit(model, recipe, plan, *arguments, **options):
+        fits.append(1)
+        if len(fits) in interruptions:
+            raise KeyboardInterrupt
+        outcome = float(np.sin(model.count_params()) + recipe.stages[0].learning_rate)
+        history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": outcome}])
+        return Fit(history, {"training": 1000.0}, False)
+
+    monkeypatch.setattr(search_module, "fit", fit)
+    options = {"seconds": 1, "max_trials": trials, "deterministic": True}
+    whole, _ = run_search(make_task(), tuner, **options)
+    fits.clear()
+    interruptions |= {2, trials}
+    for _ in interruptions:
+        with pytest.raises(KeyboardInterrupt):
+            run_search(make_task(), tuner, name="interrupted", **options)
+    found, runs = run_search(make_task(), tuner, name="interrupted", **options)
+    times = ["seconds", "minutes"]
+    pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
+    assert len(fits) == trials + len(interruptions) and not (runs["status"] == "RUNNING").any()
+    # Hyperband: the first rung of its first bracket is 9 trials long.
+    assert found.trials.duplicated(["width", "learning_rate"]).sum() == max(0, trials - 9)
+
+
+def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
+    with opened(Path("searches"), "tiny", made_of(make_task(), {})) as journal:
+        journal.trials.append(Trial("trial-01", dict(TINY.best), starts=3))
+    found, _ = run_search(make_task())
+    assert list(found.trials["status"]) == ["failed", "completed", "completed"]
+    assert "died in this trial 3 times" in found.trials["reason"].iloc[0]
+
+
+def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
+    with tracking.run("trial-01", {"role": "trial", "search": "one"}) as finished:
+        pass
+    with tracking.run("trial-02", {"role": "trial", "search": "one"}) as unfinished:
+        mlflow.end_run("RUNNING")
+    mlflow.MlflowClient().set_terminated(finished, "KILLED")
+    tracking.settle_trials("one", {finished: "FINISHED"})
+    assert mlflow.get_run(finished).info.status == "FINISHED"
+    assert mlflow.get_run(unfinished).info.status == "KILLED"
 
 
 def test_no_point_is_tried_twice(make_task, store):

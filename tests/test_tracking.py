@@ -1,6 +1,9 @@
 """Runs, the registry and the champion rule, on a real SQLite store."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import mlflow
@@ -140,3 +143,52 @@ def test_versions_are_selected_by_name_alias_number_and_comparison(versions, sel
 def test_a_selection_that_matches_nothing_is_refused(versions, selectors, comparisons, said):
     with pytest.raises(UserError, match=re.escape(said)):
         tracking.final_models(selectors, comparisons)
+
+
+def test_a_final_run_registers_one_version_however_often_it_is_done(store):
+    images = keras.Input((4, 4, 1), dtype="uint8")
+    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(images)))
+    found = None
+    for _ in range(2):
+        with tracking.run("final", {"role": "final", "search": "one"}, resume=found) as run_id:
+            tracking.log_metrics({"val_accuracy": 0.5})
+            version = tracking.register(model, "m", ["left", "right"], np.zeros((2, 4, 4, 1), np.uint8), {})
+        assert (version, tracking.promote("m", version)) == (1, "champion")
+        found = tracking.find_run("one", "final")
+        assert found == run_id
+    assert tracking.version_of("m", found) == 1 and tracking.version_of("m", "other") is None
+    assert {
+        alias: int(number) for alias, number in mlflow.MlflowClient().get_registered_model("m").aliases.items()
+    } == {"champion": 1}
+
+
+OPENS_A_RUN = """
+from mlproject import tracking
+tracking.choose_experiment(tracking.connect(), "tests")
+with tracking.run("open", {}) as run_id:
+    print(run_id, flush=True)
+    input()
+"""
+
+
+def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    killed, living = (subprocess.Popen([sys.executable, "-c", OPENS_A_RUN], **pipes) for _ in range(2))
+    runs = {name: process.stdout.readline().strip() for name, process in (("killed", killed), ("living", living))}
+    killed.kill()
+    killed.wait()
+    client = mlflow.MlflowClient()
+    # A process of another host may live, whatever its number; a run without our tags is somebody else's.
+    tags = client.get_run(runs["killed"]).data.tags
+    for name, others in {"elsewhere": {"host": "elsewhere", "process": tags["process"]}, "theirs": {}}.items():
+        runs[name] = client.create_run("0", tags=others).info.run_id
+    project = {"mlflow.source.type": "PROJECT", "mlflow.source.name": str(Path.cwd())}
+    runs["unseen"] = client.create_run("0", tags=project).info.run_id
+    runs["their project"] = client.create_run("0", tags=project | {"mlflow.source.name": "/other"}).info.run_id
+    with tracking.run("ours", {}) as runs["ours"]:
+        tracking.connect()
+        status = {name: client.get_run(run_id).info.status for name, run_id in runs.items()}
+    ended = {name for name, state in status.items() if state != "RUNNING"}
+    assert ended == {"killed", "unseen"} and status["killed"] == "KILLED"
+    living.communicate("\n")
+    assert client.get_run(runs["living"]).info.status == "FINISHED"

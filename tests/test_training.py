@@ -1,15 +1,18 @@
 """The fit: plans, stages, schedule, augmentation, divergence, deadline."""
 
 import dataclasses
+import math
 import signal
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY, tiny_staged_recipe
 
 from mlproject import training
 from mlproject.training import (
+    Checkpoint,
     DivergedError,
     Length,
     Recipe,
@@ -19,6 +22,7 @@ from mlproject.training import (
     lengths,
     memory_needed,
     multiply_adds,
+    nominal,
 )
 from mlproject.watchdog import StalledError
 
@@ -73,6 +77,48 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert list(result.history["stage"]) == ["feature-extraction"] * 2 + ["fine-tuning"] * 2
     assert list(result.history["epoch"]) == [1, 2, 3, 4]
     assert set(result.speeds) == {"feature-extraction", "fine-tuning"}
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2, 3])
+def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_task, tmp_path, monkeypatch):
+    def recipe(hp):
+        first, second = tiny_staged_recipe(hp).stages
+        return Recipe((first, dataclasses.replace(second, frozen_through=None)), 64, crop=1, flip=True, ema=0.9)
+
+    def interrupt(epoch, row):
+        if epoch == interrupted_after + 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)  # a checkpoint after every epoch, however short
+    task = make_task(dataclasses.replace(TINY, recipe=recipe))
+    plan = {"feature-extraction": Length(2, 4), "fine-tuning": Length(2, 4)}
+    whole, _, expected = run_fit(task, plan)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
+    with pytest.raises(KeyboardInterrupt):
+        run_fit(task, plan, checkpoint=checkpoint, on_epoch=interrupt)
+    seen = []
+    resumed, _, result = run_fit(task, plan, checkpoint=checkpoint, on_epoch=lambda epoch, row: seen.append(epoch))
+    assert seen == list(range(interrupted_after + 1, 5))
+    pd.testing.assert_frame_equal(result.history.drop(columns="seconds"), expected.history.drop(columns="seconds"))
+    assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
+    assert result.speeds.keys() == expected.speeds.keys()
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp_path, capsys):
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
+    run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+    content = checkpoint.path.read_bytes()
+    checkpoint.path.write_bytes(content[: len(content) // 2])
+    _, _, result = run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+    assert list(result.history["epoch"]) == [1, 2]
+    assert "is damaged" in capsys.readouterr().err and len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
+def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task):
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    first, second = (nominal(*task.network(TINY.best)) for _ in range(2))
+    assert first == second and first.keys() == {"feature-extraction", "fine-tuning", "prediction"}
+    assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
 
 
 def test_a_loss_that_is_no_number_is_an_error(make_task):

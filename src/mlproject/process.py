@@ -95,15 +95,18 @@ def stop_with_mlflow_run() -> None:
 
 
 def mlflow_run_since(began: float) -> bool:
-    """Whether an `mlflow run` that could have begun a run at `began` (seconds since 1970) is at work on this machine."""
+    """Whether an `mlflow run` of this folder that could have begun a run at `began` (seconds since 1970) is at work here."""
     return any(
-        one.info["create_time"] <= began + 1 and _is_mlflow_run(one) for one in psutil.process_iter(["create_time"])
+        one.info["create_time"] <= began + 1 and _is_mlflow_run(one, Path.cwd())
+        for one in psutil.process_iter(["create_time"])
     )
 
 
-def _is_mlflow_run(process: psutil.Process) -> bool:
+def _is_mlflow_run(process: psutil.Process, folder: Path | None = None) -> bool:
     try:
         words = process.cmdline()
-        return any(Path(word).stem == "mlflow" for word in words[:3]) and "run" in words
+        if "run" not in words or not any(Path(word).stem == "mlflow" for word in words[:3]):
+            return False
+        return folder is None or any(Path(process.cwd(), word).resolve() == folder for word in words)
     except psutil.Error:  # gone, or not ours to look at
         return False

@@ -315,7 +315,7 @@ class _Tuner(keras_tuner.Tuner):
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.settle_trials(self.journal.search, ended)
-            print(f"  goes on: {len(finished)} trials were finished earlier", flush=True)
+            print(f"  goes on after {len(finished)} trials", flush=True)
         with contextlib.suppress(_OutOfBudgetError):
             super().search()
 

@@ -1,0 +1,228 @@
+"""Kills the real command at many moments, starts it again until it is done, and holds the store against every promise.
+
+    python tests/torture.py --kills 50 --seed 0
+
+Each round is one search in a fresh project folder with a tiny experiment of its own. Its command is killed several times:
+SIGKILL, SIGTERM or SIGINT, to our process, to `mlflow run` alone, or to the whole group; after a random time, or as soon as
+the search has come to a given point. Then it is run to its end.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+
+PROJECT = Path(__file__).parent.parent
+NAME = "tiny-synthetic"
+TRIALS = 3
+EXPERIMENT = """
+import keras
+from keras import layers
+from mlproject.experiment import Experiment
+from mlproject.training import Recipe, Stage
+
+def build(hp, spec):
+    images = keras.Input(spec.shape, dtype="uint8")
+    x = layers.Rescaling(1 / 255)(images)
+    x = layers.Conv2D(hp.Int("width", 4, 16), 3, strides=2, activation="relu", name="low")(x)
+    x = layers.Conv2D(16, 3, strides=2, activation="relu")(x)
+    return keras.Model(images, layers.Dense(spec.classes, activation="softmax")(layers.Flatten()(x)))
+
+def recipe(hp):
+    rate = hp.Float("rate", 1e-4, 1e-2, sampling="log")
+    stages = Stage("head", rate, "low", 0.3, 8), Stage("all", rate, share=0.7, max_epochs=12)
+    return Recipe(stages, 64, "adamw", crop=1, ema=0.9)
+
+BEST = {"width": 8, "rate": 2e-3}
+EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", "fashion-mnist", "flat", build, recipe, BEST)]
+"""
+POINTS = ("start", "trial-01", "trial-02", "trial-03", "plan", "checkpoint.npz", "registered", "result")
+PATIENCE = 300  # seconds for a point, or for the end
+
+
+class Round:
+    """One search in a project folder of its own, from its first start to its end."""
+
+    def __init__(self, folder: Path, database: Path, tuner: str, through_mlflow: bool, deterministic: bool):
+        self.folder, self.through_mlflow, self.deterministic = folder, through_mlflow, deterministic
+        (folder / "experiments").mkdir(parents=True)
+        (folder / "experiments" / "tiny.py").write_text(EXPERIMENT)
+        for name in ("MLproject", "conda.yaml"):
+            shutil.copy(PROJECT / name, folder)
+        shutil.copy(database, folder / "mlflow.db")
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS}
+        asked["deterministic"] = deterministic  # without, a slow machine may end the search before its last trial
+        programs = Path(sys.executable).parent
+        if through_mlflow:
+            words = [f"-P{name}={value}" for name, value in asked.items()]
+            self.command = [str(programs / "mlflow"), "run", ".", "-e", "tune", "--env-manager", "local", *words]
+        else:
+            words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+            self.command = [sys.executable, "-m", "mlproject", "tune", *words]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        self.environment = inherited | {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(PROJECT / "src"),
+            "MLFLOW_TRACKING_URI": self.uri,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+        self.log = folder / "log.txt"
+
+    def start(self) -> subprocess.Popen:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, sent: signal.Signals, whole_group: bool, point: str, delay: float) -> bool:
+        """Start the command, kill it `delay` seconds after it has come to `point`; False when it had ended before."""
+        at_once, process = self._reached(point), self.start()
+        self._wait_for(point, process)
+        time.sleep(delay + 10 * delay * at_once)  # so that it gets beyond its imports
+        alive = process.poll() is None
+        if alive:
+            (os.killpg if whole_group else os.kill)(process.pid, sent)
+        process.wait(timeout=PATIENCE)
+        return alive
+
+    def finish(self) -> None:
+        """Run the command to its end."""
+        process = self.start()
+        code = process.wait(timeout=PATIENCE)
+        assert code == 0, self.tail()
+
+    def tail(self) -> str:
+        return self.log.read_text()[-4000:]
+
+    def journal(self) -> dict:
+        found = list(self.folder.glob(".mlproject/searches/*/*/journal.json"))
+        return json.loads(found[0].read_text()) if found else {}
+
+    def _wait_for(self, point: str, process: subprocess.Popen) -> None:
+        began = time.monotonic()
+        while process.poll() is None and not self._reached(point):
+            assert time.monotonic() - began < PATIENCE, f"{point} was not reached\n{self.tail()}"
+            time.sleep(0.02)
+
+    def _reached(self, point: str) -> bool:
+        if point.startswith("trial"):
+            return any(trial["trial"] == point for trial in self.journal().get("trials", []))
+        if point in ("plan", "result"):
+            return bool(self.journal().get(point))
+        if point.endswith(".npz"):
+            return bool(list(self.folder.glob(f".mlproject/searches/*/*/{point}")))
+        if point == "registered":
+            return bool(mlflow.MlflowClient(self.uri).search_model_versions(f"name = '{NAME}'"))
+        return True
+
+    def check(self) -> float:
+        """Every promise, held against the store; gives the test accuracy."""
+        client = mlflow.MlflowClient(self.uri)
+        runs = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1000)
+        role = {run.info.run_id: run.data.tags.get("role", "project") for run in runs}
+
+        running = [(run.info.run_name, role[run.info.run_id]) for run in runs if run.info.status == "RUNNING"]
+        assert not running, f"left running: {running}"
+        (parent,) = [run for run in runs if role[run.info.run_id] == "search"]
+        (final,) = [run for run in runs if role[run.info.run_id] == "final"]
+        assert parent.info.status == final.info.status == "FINISHED", (parent.info.status, final.info.status)
+
+        trials = [run for run in runs if role[run.info.run_id] == "trial"]
+        finished = [run.info.run_name for run in trials if run.info.status in ("FINISHED", "FAILED")]
+        expected = TRIALS if self.deterministic else len(set(finished))
+        assert sorted(finished) == [f"trial-{number:02d}" for number in range(1, expected + 1)], finished
+        assert {run.info.status for run in trials} <= {"FINISHED", "FAILED", "KILLED"}
+        for run in trials:  # a trial that was run again kept its values
+            (same,) = [one for one in trials if one.info.run_name == run.info.run_name and one.info.status != "KILLED"]
+            if "width" in run.data.params:
+                assert run.data.params["rate"] == same.data.params["rate"]
+        assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in [*trials, final])
+
+        (version,) = client.search_model_versions(f"name = '{NAME}'")
+        assert version.run_id == final.info.run_id
+        aliases = client.get_registered_model(NAME).aliases
+        assert {alias: int(number) for alias, number in aliases.items()} == {"champion": int(version.version)}, aliases
+        assert final.data.metrics["val_accuracy"] == max(
+            run.data.metrics["val_accuracy"] for run in trials if run.info.status == "FINISHED"
+        )
+        mlflow.set_tracking_uri(self.uri)
+        kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{final.info.run_id}/evaluation/predictions.npz"))
+        accuracy = np.mean(kept["probabilities"].argmax(axis=1) == kept["labels"])
+        assert abs(accuracy - final.data.metrics["test_accuracy"]) < 1e-9
+        history = mlflow.artifacts.load_text(f"runs:/{final.info.run_id}/evaluation/history.csv").splitlines()[1:]
+        assert [int(line.split(",")[0]) for line in history] == list(range(1, len(history) + 1))
+        assert sum(stage["epochs"] for stage in self.journal()["plan"].values()) == len(history)
+        mlflow.keras.load_model(f"models:/{NAME}@champion")
+        left = [str(path) for path in self.folder.rglob("*.part")] + list(
+            self.folder.glob(".mlproject/searches/*/*/*.npz")
+        )
+        assert len(left) <= 3 and not list(self.folder.rglob("*.damaged*")), left
+        return accuracy
+
+
+def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str, int]:
+    """Rounds of `per_round` kills each until there were `kills`; gives counts. Raises AssertionError for a broken promise."""
+    chance = random.Random(seed)
+    database = folder / "empty.db"
+    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    accuracies = {}
+    counts = {"rounds": 0, "kills": 0, "missed": 0}
+    while counts["kills"] < kills:
+        number = counts["rounds"] = counts["rounds"] + 1
+        tuner = ("bayesian", "random", "hyperband")[number % 3]
+        one = Round(
+            folder / f"round{number}", database, tuner, through_mlflow=bool(number % 2), deterministic=number % 4 != 0
+        )
+        # In their order of time, so that few are passed before they are waited for.
+        points = sorted(chance.choices(range(len(POINTS)), k=min(per_round, kills - counts["kills"])))
+        for point in points:
+            sent = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+            whole_group, delay = chance.random() < 0.5, chance.choice((0, chance.uniform(0, 1), chance.uniform(0, 8)))
+            began = time.monotonic()
+            killed = one.kill(sent, whole_group, POINTS[point], delay)
+            counts["kills" if killed else "missed"] += 1
+            print(
+                f"round {number} ({tuner}, {'mlflow run' if one.through_mlflow else 'python -m'}): {sent.name} to the "
+                f"{'group' if whole_group else 'process'} {delay:.1f} s after {POINTS[point]}: "
+                f"{'killed' if killed else 'had ended'} after {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+            if not killed:
+                break
+        one.finish()
+        accuracy = one.check()
+        if one.deterministic:  # whatever interrupted it
+            assert accuracies.setdefault(tuner, accuracy) == accuracy, (tuner, accuracy, accuracies)
+        shutil.rmtree(one.folder)
+    return counts
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=None, help="kept, to look at what failed")
+    chosen = parser.parse_args()
+    place = chosen.folder or Path(tempfile.mkdtemp(prefix="torture"))
+    place.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    print(
+        torture(place, chosen.kills, chosen.seed),
+        f"in {(time.monotonic() - start) / 60:.0f} minutes, all promises kept",
+    )
