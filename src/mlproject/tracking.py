@@ -94,7 +94,7 @@ def connect() -> Project:
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-    shown = re.sub(r"//[^/@]*@", "//***@", uri)  # no password in a message
+    shown = _without_password(uri)
     if uri.startswith("sqlite:///"):
         _demand_writable(uri.removeprefix("sqlite:///"))
     try:
@@ -114,6 +114,11 @@ def connect() -> Project:
     project.claim()
     _end_stale_runs(project)
     return project
+
+
+def _without_password(uri: str) -> str:
+    """The address for messages and reports."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def store() -> str:
@@ -592,7 +597,7 @@ def _with_runs(client: mlflow.MlflowClient, found: list[tuple]) -> list[FinalMod
             listed = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + 500])
             for run in client.search_runs(ids, f"attributes.run_id IN ({listed})", ViewType.ALL, max_results=500):
                 runs[run.info.run_id] = run
-    server = mlflow.get_tracking_uri()
+    server = _without_password(mlflow.get_tracking_uri())
     return [
         FinalModel(
             version.name,
