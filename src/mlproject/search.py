@@ -100,7 +100,7 @@ def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
     files = [inspect.getsourcefile(task.experiment.build), layers.__file__, training.__file__]
     weights = task.spec.weights
     return {
-        "settings": dict(settings) | {"store": _digest(tracking.store().encode())},
+        "settings": dict(settings) | {"store": _digest(tracking.address().encode())},
         "space": _space(task),
         # Of the syntax tree: comments, and with them the text of an experiment's file, may change.
         "code": {Path(file).name: _digest(ast.dump(ast.parse(Path(file).read_bytes())).encode()) for file in files},

@@ -1,0 +1,117 @@
+"""The store itself: made, opened, and written to through an outbox that outlives its absence."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from mlproject.errors import StoreGoneError, UserError
+from mlproject.tracking.outbox import Outbox
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
+INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
+DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
+
+
+def connect() -> None:
+    """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it by a write.
+
+    Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written.
+    """
+    global outbox
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SERVER_TIMEOUT)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    shown = without_password(uri)
+    if uri.startswith("sqlite:///"):
+        _demand_writable(uri.removeprefix("sqlite:///"))
+    try:
+        if uri.startswith("sqlite:///"):
+            _initialise(Path(uri.removeprefix("sqlite:///")))
+        mlflow.set_tracking_uri(uri)
+        mlflow.MlflowClient().set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
+        outbox = Outbox(shown, _deliver, passing)
+        outbox.recover()
+    except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
+            "or the http address of a running MLflow server"
+        ) from error
+
+
+def without_password(uri: str) -> str:
+    """The address for messages and reports."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def address() -> str:
+    """The address of the store in use."""
+    return mlflow.get_tracking_uri()
+
+
+def _initialise(database: Path) -> None:
+    """Make an empty store in one piece where there is none: MLflow's migrations, run by two processes at once, leave a ruin."""
+    if database.exists() and database.stat().st_size:
+        return
+    with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
+        if database.exists() and database.stat().st_size:  # another process was first
+            return
+        part = database.with_name(f"{database.name}.{os.getpid()}.part")
+        try:
+            SqlAlchemyStore(f"sqlite:///{part}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
+            os.replace(part, database)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _deliver(item: dict) -> None:
+    """Deliver an item of the outbox: metrics, parameters and tags of a run, or its end. Twice does no harm."""
+    client, run_id = mlflow.MlflowClient(), item["run_id"]
+    if "status" in item:
+        client.set_terminated(run_id, item["status"], item["end_time"])
+    else:
+        metrics = [Metric(*metric) for metric in item["metrics"]]
+        params, tags = ([make(*pair) for pair in item[key]] for make, key in ((Param, "params"), (RunTag, "tags")))
+        client.log_batch(run_id, metrics, params, tags)
+
+
+def passing(error: BaseException | None) -> bool:
+    """Whether a failure of the store may be over soon: no connection, an overloaded server, a locked database, a full disk."""
+    permanent = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+    if isinstance(error, MlflowException) and error.get_http_status_code() in (429, 502, 503, 504):
+        return True
+    if error is None or isinstance(error, permanent | StoreGoneError):
+        return False
+    return isinstance(error, OSError) or passing(error.__cause__ or error.__context__)
+
+
+outbox = Outbox(DEFAULT_STORE, _deliver, passing)
+
+
+def _demand_writable(database: str) -> None:
+    path = Path(database)
+    target = path if path.exists() else path.absolute().parent
+    if not target.exists() or not os.access(target, os.W_OK):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI='sqlite:///{database}' is not writable; accepted: a file in a writable folder"
+        )
+
+
+def pages(query, **arguments):
+    """All results of a paged query."""
+    page = query(**arguments)
+    yield from page
+    while page.token:
+        page = query(page_token=page.token, **arguments)
+        yield from page
