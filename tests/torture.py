@@ -92,9 +92,10 @@ class Round:
 
     def kill(self, sent: signal.Signals, whole_group: bool, point: str, delay: float) -> bool:
         """Start the command, kill it `delay` seconds after it has come to `point`; False when it had ended before."""
-        at_once, process = self._reached(point), self.start()
-        self._wait_for(point, process)
-        time.sleep(delay + 10 * delay * at_once)  # so that it gets beyond its imports
+        searches = 0 if point == "start" else self._searches() + 1  # passed points are only passed when it is at work
+        process = self.start()
+        self._wait_for(point, searches, process)
+        time.sleep(delay)
         alive = process.poll() is None
         if alive:
             (os.killpg if whole_group else os.kill)(process.pid, sent)
@@ -114,9 +115,12 @@ class Round:
         found = list(self.folder.glob(".mlproject/searches/*/*/journal.json"))
         return json.loads(found[0].read_text()) if found else {}
 
-    def _wait_for(self, point: str, process: subprocess.Popen) -> None:
+    def _searches(self) -> int:
+        return self.log.read_text().count("[1/1]") if self.log.exists() else 0
+
+    def _wait_for(self, point: str, searches: int, process: subprocess.Popen) -> None:
         began = time.monotonic()
-        while process.poll() is None and not self._reached(point):
+        while process.poll() is None and not (self._searches() >= searches and self._reached(point)):
             assert time.monotonic() - began < PATIENCE, f"{point} was not reached\n{self.tail()}"
             time.sleep(0.02)
 

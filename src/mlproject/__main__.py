@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlproject import arguments, process
+from mlproject import arguments, disk, process
 from mlproject.errors import StoreGoneError, UserError
 
 REPORTS = Path("reports")
@@ -179,7 +179,7 @@ def _report(project, models: Sequence[str] = (), comparisons: Sequence[str] = ()
             tracking.log_params(chosen)
             tracking.log_folder(folder, "report")
         try:
-            shutil.copytree(folder, REPORTS, dirs_exist_ok=True)
+            shutil.copytree(folder, REPORTS, dirs_exist_ok=True, copy_function=disk.copy)
         except OSError as error:
             raise UserError(
                 f"{REPORTS.absolute()} cannot be written; the report is kept in MLflow ({error})"

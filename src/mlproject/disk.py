@@ -1,6 +1,7 @@
 """Files that are whole or not there: whatever kills the process, a reader finds the old file or the new one."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a file so that the target is whole at every moment; for `shutil.copytree`."""
+    with whole(Path(target)) as part:
+        shutil.copy2(source, part)
 
 
 def set_aside(path: Path, reason: object) -> None:

@@ -1,5 +1,6 @@
 """Activations of the frozen part of a network, computed once for all training images and kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from mlproject import disk
 from mlproject.datasets import Dataset
 from mlproject.errors import shown
 
@@ -69,23 +71,19 @@ class FeatureCache:
         outputs = {cut: model.get_layer(cut).output for cut in paths}
         frozen = keras.Model(model.input, outputs)
         images = self.data.train_images
-        parts = {cut: path.with_name(f"{path.name}.{os.getpid()}.part") for cut, path in paths.items()}
-        try:
+        with contextlib.ExitStack() as stack:
+            parts = {cut: stack.enter_context(disk.whole(path)) for cut, path in paths.items()}
             files = {
-                cut: np.lib.format.open_memmap(parts[cut], "w+", np.float16, (len(images), *outputs[cut].shape[1:]))
-                for cut in paths
+                cut: np.lib.format.open_memmap(part, "w+", np.float16, (len(images), *outputs[cut].shape[1:]))
+                for cut, part in parts.items()
             }
             for start in tqdm(
                 range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
             ):
                 for cut, values in frozen.predict(images[start : start + CHUNK], batch_size=250, verbose=0).items():
                     files[cut][start : start + CHUNK] = values
-            for cut, path in paths.items():
-                files[cut].flush()
-                os.replace(parts[cut], path)
-        finally:
-            for part in parts.values():
-                part.unlink(missing_ok=True)
+            for file in files.values():
+                file.flush()
 
 
 def _digest(model: keras.Model, cut: str, data: Dataset) -> str:

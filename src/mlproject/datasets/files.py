@@ -8,7 +8,6 @@ is tried then.
 import gzip
 import os
 import socket
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from mlproject import disk
 from mlproject.errors import UserError, shown
 
 
@@ -87,32 +87,22 @@ def download(url: str, checksum: str, folder: Path) -> Path:
 
     name = url.rpartition("/")[2]
     target = folder / name
-    part = folder / f"{name}.{os.getpid()}.part"
     timeout = socket.getdefaulttimeout()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):  # get_file would quietly take a temporary folder instead
             raise PermissionError(f"{folder} is not writable")
-        _remove_abandoned(folder, name)
         socket.setdefaulttimeout(30)
-        keras.utils.get_file(
-            part.name, url, file_hash=checksum, cache_dir=str(folder), cache_subdir=".", force_download=True
-        )
-        os.replace(part, target)
+        with disk.whole(target) as part:
+            keras.utils.get_file(
+                part.name, url, file_hash=checksum, cache_dir=str(folder), cache_subdir=".", force_download=True
+            )
     except Exception as error:  # get_file raises bare Exception
         reason = " ".join(str(error).rpartition(" -- ")[2].split())
         raise UserError(f"cannot download {url} ({reason}); accepted: the file put by hand into {folder}") from error
     finally:
         socket.setdefaulttimeout(timeout)
-        part.unlink(missing_ok=True)
     return target
-
-
-def _remove_abandoned(folder: Path, name: str) -> None:
-    """Delete parts left by killed downloads: a living one writes to its part far more often than once an hour."""
-    for part in folder.glob(f"{name}.*.part"):
-        if time.time() - part.stat().st_mtime > 3600:
-            part.unlink(missing_ok=True)
 
 
 class Bounded:
