@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import gc
 import hashlib
 import inspect
 import json
@@ -59,7 +58,6 @@ class Task:
     def network(self, values: dict) -> tuple[keras.Model, Recipe]:
         """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
         keras.backend.clear_session()
-        gc.collect()
         self._refuse_too_big(values)
         keras.utils.set_random_seed(self.seed)
         hp = hyperparameters(values)
@@ -76,7 +74,7 @@ class Task:
         except Exception:  # either `build` fails, which it will again, or it needs the weights' values
             return
         finally:
-            keras.backend.clear_session()  # or Keras would make them later
+            keras.backend.clear_session(free_memory=False)  # or Keras would make them later
         free = psutil.virtual_memory().available
         if needed > free:
             raise TooBigError(
