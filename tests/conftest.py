@@ -118,5 +118,5 @@ def command(*arguments, cwd, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
     )

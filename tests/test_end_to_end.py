@@ -76,7 +76,7 @@ def mlflow_run(project: Path, *arguments: str, **environment: str) -> subprocess
         env=inherited | {"PATH": f"{programs}:{os.environ['PATH']}"} | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 

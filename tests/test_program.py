@@ -61,7 +61,7 @@ def test_the_readmes_example_is_tuned_registered_and_reported(folder, empty_data
 def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch):
     monkeypatch.chdir(folder)
     running = program(folder, "--data", "synthetic", "--minutes", "0.03")
-    said, warned = running.communicate(timeout=300)
+    said, warned = running.communicate(timeout=900)
     assert running.returncode == 0, said + warned
     assert f"exports/{NAME}-synthetic.keras" in said and "test accuracy" in said
     (line,) = [line for line in said.splitlines() if "load it with: " in line]

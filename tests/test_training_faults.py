@@ -43,7 +43,7 @@ def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_da
     uri = store_of(tmp_path, empty_database)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     arguments = [sys.executable, "-c", HANG, str(PROJECT / "tests")]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1, done.stderr
     assert "error: no batch was finished for 8 seconds" in done.stderr and "the same command goes on" in done.stderr
     client = mlflow.MlflowClient(uri)

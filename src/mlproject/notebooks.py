@@ -42,6 +42,7 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
     client = NotebookClient(
         notebook,
         timeout=None,
+        startup_timeout=300,  # seconds; the default minute is short for a busy laptop
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
