@@ -101,14 +101,14 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
         set_tags({FAILURE: INTERRUPTED if killed else reason})
-        _end(RunStatus.KILLED if killed else RunStatus.FAILED)
+        _end(active.info.run_id, RunStatus.KILLED if killed else RunStatus.FAILED)
         raise
-    _end(RunStatus.FINISHED)
+    _end(active.info.run_id, RunStatus.FINISHED)
 
 
-def _end(status: int) -> None:
+def _end(run_id: str, status: int) -> None:
     """End the active run, or see to it that it will be ended when the store answers again."""
-    end = {"run_id": mlflow.active_run().info.run_id, "status": RunStatus.to_string(status)}
+    end = {"run_id": run_id, "status": RunStatus.to_string(status)}
     end["end_time"] = int(1000 * time.time())
     try:
         mlflow.end_run(end["status"])
