@@ -80,9 +80,9 @@ def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
 def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
     with tracking.run("trial-01", {"role": "trial", "search": "one"}) as finished:
         pass
-    with tracking.run("trial-02", {"role": "trial", "search": "one"}) as unfinished:
-        mlflow.end_run("RUNNING")
-    mlflow.MlflowClient().set_terminated(finished, "KILLED")
+    client = mlflow.MlflowClient()
+    unfinished = client.create_run("0", tags={"role": "trial", "search": "one"}).info.run_id
+    client.set_terminated(finished, "KILLED")
     tracking.settle_trials("one", {finished: "FINISHED"})
     assert mlflow.get_run(finished).info.status == "FINISHED"
     assert mlflow.get_run(unfinished).info.status == "KILLED"

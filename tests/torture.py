@@ -47,7 +47,7 @@ BEST = {"width": 8, "rate": 2e-3}
 EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", "fashion-mnist", "flat", build, recipe, BEST)]
 """
 POINTS = ("start", "trial-01", "trial-02", "trial-03", "plan", "checkpoint.npz", "registered", "result")
-PATIENCE = 300  # seconds for a point, or for the end
+PATIENCE = 900  # seconds for a point, or for the end
 
 
 class Round:
@@ -88,6 +88,8 @@ class Round:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Otherwise Ctrl-C would be ignored where the harness itself is started in the background.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def kill(self, sent: signal.Signals, whole_group: bool, point: str, delay: float) -> bool:

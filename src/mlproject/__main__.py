@@ -341,4 +341,4 @@ def _path_or_none(text: str) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.leave(main())

@@ -5,9 +5,11 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -68,6 +70,18 @@ def stop_if_told() -> None:
     """Raise KeyboardInterrupt when a signal came whose own was lost: Python drops those raised in a weak reference's callback."""
     if _told_at is not None:
         raise KeyboardInterrupt
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code. What is to be kept is kept by now, so that a further signal ends it at once."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if _told_at is not None:
+        # A thread that was being made just when the signal came is waited for in vain (seen with MLflow's uploads).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def interrupt_main_thread() -> None:
