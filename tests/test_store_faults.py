@@ -90,7 +90,7 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small file system needs root and Linux")
     yield folder
     os.chdir(tmp_path)
-    tracking.SqlAlchemyStore._engine_map.clear()
+    tracking.store.SqlAlchemyStore._engine_map.clear()
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
