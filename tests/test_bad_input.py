@@ -16,14 +16,24 @@ def folder(tmp_path_factory):
     return folder
 
 
-def refusal(folder, *arguments, **environment):
-    """The one line a refused command prints."""
-    done = command(*arguments, cwd=folder, **environment)
+def refused(done, folder):
+    """The one line that a refused command prints."""
     assert done.returncode == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "Traceback" not in done.stderr
     assert not (folder / "mlruns").exists() and "trial-01" not in done.stdout
     return lines[0]
+
+
+@pytest.fixture
+def refusal(run_here):
+    """Runs a command that is refused; gives its one line."""
+    return lambda folder, *arguments, **environment: refused(run_here(*arguments, cwd=folder, **environment), folder)
+
+
+def test_the_process_ends_with_exit_code_2_and_one_line(folder):
+    line = refused(command("tune", "--experiment", "fashion-mnist-rnn", cwd=folder), folder)
+    assert "fashion-mnist-rnn" in line
 
 
 @pytest.mark.parametrize(
@@ -44,36 +54,36 @@ def refusal(folder, *arguments, **environment):
         (["--data", "synthetic", "--weights", "no-such.h5"], ["no-such.h5"]),
     ],
 )
-def test_a_bad_parameter_is_named_with_what_is_accepted(folder, arguments, said):
+def test_a_bad_parameter_is_named_with_what_is_accepted(refusal, folder, arguments, said):
     line = refusal(folder, "tune", *arguments)
     assert all(words in line for words in said), line
 
 
-def test_a_truncated_archive_is_refused_before_training(folder, tmp_path):
+def test_a_truncated_archive_is_refused_before_training(refusal, folder, tmp_path):
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(bytes(10_000))[:-20])
     line = refusal(folder, "tune", "--experiment", "fashion-mnist-mlp", "--data-dir", tmp_path)
     assert "-ubyte.gz" in line
 
 
-def test_a_store_that_cannot_be_written_is_refused(folder):
+def test_a_store_that_cannot_be_written_is_refused(refusal, folder):
     line = refusal(folder, "tune", "--data", "synthetic", MLFLOW_TRACKING_URI="sqlite:////no/such/folder/mlflow.db")
     assert "/no/such/folder/mlflow.db" in line and "writable" in line
 
 
-def test_a_server_that_does_not_answer_is_refused(folder):
+def test_a_server_that_does_not_answer_is_refused(refusal, folder):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         line = refusal(folder, "report", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="1")
     assert uri in line
 
 
-def test_a_file_that_does_not_import_is_named_and_the_others_still_work(folder, tmp_path):
+def test_a_file_that_does_not_import_is_named_and_the_others_still_work(refusal, run_here, folder, tmp_path):
     shutil.copytree(folder / "experiments", tmp_path / "experiments")
     (tmp_path / "experiments" / "broken.py").write_text("import no_such_module\n")
     line = refusal(tmp_path, "explain", "--experiment", "*")
     assert "broken.py" in line and "no_such_module" in line
-    done = command("explain", "--experiment", "fashion-mnist-mlp", cwd=tmp_path)
+    done = run_here("explain", "--experiment", "fashion-mnist-mlp", cwd=tmp_path)
     assert done.returncode == 0 and "probabilities" in done.stdout and "broken.py" in done.stderr
 
 
@@ -84,7 +94,7 @@ def test_a_file_that_does_not_import_is_named_and_the_others_still_work(folder, 
         (["--comparison", "cats-vs-dogs"], ["comparison=", "cats-vs-dogs", "accepted"]),
     ],
 )
-def test_a_report_of_what_is_not_registered_is_refused(tmp_path, empty_database, arguments, said):
+def test_a_report_of_what_is_not_registered_is_refused(refusal, tmp_path, empty_database, arguments, said):
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     line = refusal(tmp_path, "report", *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
     assert all(words in line for words in said), line

@@ -14,7 +14,8 @@ from conftest import TINY, tiny_build
 from mlproject import search as search_module
 from mlproject import tracking
 from mlproject.journal import Trial, opened
-from mlproject.search import TUNERS, SearchFailedError, made_of, search
+from mlproject.oracles import TUNERS
+from mlproject.search import SearchFailedError, made_of, search
 from mlproject.training import Fit, Recipe, Stage
 
 

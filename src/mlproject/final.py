@@ -15,7 +15,8 @@ import pandas as pd
 from mlproject import evaluation, explain, plots, pretrained, tracking
 from mlproject.datasets import Dataset
 from mlproject.journal import Journal
-from mlproject.search import Found, Task, hyperparameters, log_epoch, plan_params
+from mlproject.search import Found, log_epoch, plan_params
+from mlproject.tasks import Task, hyperparameters
 from mlproject.training import Checkpoint, Length, Recipe, fit, lengths
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself

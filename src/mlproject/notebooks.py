@@ -56,9 +56,8 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
         raise NotebookError(f"{error.ename}: {error.evalue}".splitlines()[0]) from error
     except DeadKernelError as error:
         raise NotebookError(f"the kernel died: {error}") from error
-    except (
-        AssertionError
-    ) as error:  # nbclient 0.11 ends the kernel on SIGINT and SIGTERM, then stumbles over its absence
+    # nbclient 0.11 ends the kernel on SIGINT and SIGTERM, then stumbles over its absence.
+    except AssertionError as error:
         raise KeyboardInterrupt from error
     finally:
         _remove_native_log(notebook)

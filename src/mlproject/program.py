@@ -27,13 +27,13 @@ from mlproject import arguments, datasets, evaluation, explain, export, plots
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment, select
+from mlproject.tasks import CACHE, Task, hyperparameters, prepare
 from mlproject.training import Length, fit, lengths, measure
 
 ARGUMENTS = "MLPROJECT_ARGUMENTS"
 MINUTES = 8.0  # about what the default budget of a search leaves to its final fit
-TRAINING_SHARE = (
-    0.85  # of the minutes; the rest goes to tracing, to validation, and to speeds being measured within some 5 %
-)
+# Of the minutes; the rest goes to tracing, to validation, and to speeds being measured within some 5 %.
+TRAINING_SHARE = 0.85
 PUBLISHED = Path("reports", "published", "tables")
 FIGURE_DPI = 80
 
@@ -125,9 +125,8 @@ class Program:
             self.name, given = Path(sys.argv[0]).stem, sys.argv[1:]
             sys.excepthook = _say_in_one_line
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-        warnings.filterwarnings(
-            "ignore", "IProgress not found"
-        )  # tqdm's, of a library that draws its bars in notebooks
+        # tqdm's warning, of a library that draws its bars in notebooks.
+        warnings.filterwarnings("ignore", "IProgress not found")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
         self.options = _parser(minutes).parse_args(given)
         self.output = self.root / self.options.output
@@ -173,11 +172,6 @@ class Program:
 
         Raises UserError for data or weights that cannot be used, `training.DivergedError` when the loss stops being finite.
         """
-        from mlproject.tasks import (
-            CACHE,
-            prepare,
-        )  # imports MLflow: seconds that whoever imports the file need not wait
-
         options = self.options
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
@@ -196,7 +190,7 @@ class Program:
         print(f"  load it with: {export.loading(shown, options.format)}", flush=True)
         return trained
 
-    def _fit(self, task) -> tuple[keras.Model, pd.DataFrame]:
+    def _fit(self, task: Task) -> tuple[keras.Model, pd.DataFrame]:
         """The best-known network, trained in a plan that fills the minutes; its history."""
         best = task.experiment.best
         model, recipe = task.network(best)
@@ -252,8 +246,6 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
 
 def best(experiment: Experiment) -> HyperParameters:
     """The experiment's best-known values, as `build` and `recipe` take them."""
-    from mlproject.search import hyperparameters
-
     return hyperparameters(experiment.best)
 
 

@@ -17,21 +17,15 @@ from pathlib import Path
 
 import keras
 import keras_tuner
-import numpy as np
 import pandas as pd
-import psutil
-import tensorflow as tf
-from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
 from mlproject import layers, pretrained, tracking, training
-from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
-from mlproject.experiment import Experiment
-from mlproject.features import FeatureCache
 from mlproject.journal import Journal, Trial
-from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, memory_needed, multiply_adds
+from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
+from mlproject.tasks import Task, hyperparameters
+from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, multiply_adds
 
-OBJECTIVE = "val_accuracy"
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 # The search's time is cut into equal trials: as many as can pass over the training images once, but at least and at most
 # so many. Shorter trials than a pass rank hyperparameters badly, fewer than three are no search.
@@ -40,57 +34,6 @@ TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
 MOST_STARTS = 3  # of a trial that the process does not survive, as one that needs more memory than there is
-HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # a power of the factor, else Hyperband's brackets round badly
-
-
-@dataclass(frozen=True)
-class Task:
-    """What stays the same in all fits of one experiment: the data, the rows of its split, the cache, the seed."""
-
-    experiment: Experiment
-    data: Dataset
-    spec: Spec
-    features: FeatureCache
-    seed: int
-    train: np.ndarray
-    validation: np.ndarray
-
-    def network(self, values: dict) -> tuple[keras.Model, Recipe]:
-        """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
-        keras.backend.clear_session()
-        self._refuse_too_big(values)
-        keras.utils.set_random_seed(self.seed)
-        hp = hyperparameters(values)
-        return self.experiment.build(hp, self.spec), self.experiment.recipe(hp)
-
-    def _refuse_too_big(self, values: dict) -> None:
-        """Raise TooBigError before a network's weights are made that the kernel would kill the process for."""
-        if tf.config.list_physical_devices("GPU"):
-            return  # its memory is another, and TensorFlow itself raises when that is full
-        hp = hyperparameters(values)
-        try:
-            with keras.StatelessScope(initialize_variables=False):  # weights are declared, not made
-                needed = memory_needed(self.experiment.build(hp, self.spec), self.experiment.recipe(hp))
-        except Exception:  # either `build` fails, which it will again, or it needs the weights' values
-            return
-        finally:
-            keras.backend.clear_session(free_memory=False)  # or Keras would make them later
-        free = psutil.virtual_memory().available
-        if needed > free:
-            raise TooBigError(
-                f"training needs {needed / 1e9:.1f} GB of memory at the very least, {free / 1e9:.1f} GB are free"
-            )
-
-
-class TooBigError(MemoryError):
-    """A network that cannot be trained in the memory there is."""
-
-
-def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
-    """Keras Tuner's container holding these values; what `build` and `recipe` declare on it then takes them."""
-    hp = keras_tuner.HyperParameters()
-    hp.values = dict(values)
-    return hp
 
 
 def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
@@ -146,7 +89,7 @@ def search(
 ) -> Found:
     """Run trials for SEARCH_SHARE of the experiment's `seconds`, or `max_trials` of them; those in the journal count as run.
 
-    `tuner` is a key of TUNERS; the first trial has the best-known hyperparameters. All trials of full length are planned to
+    `tuner` is a key of `oracles.TUNERS`; the first trial has the best-known hyperparameters. Trials of full length are planned to
     take the same time, from the speed measured on the best-known network and the multiply-adds of each; a `deterministic`
     search plans by the speed of a nominal machine instead, and no clock ends anything. Time lost to an interruption is not
     counted. Raises SearchFailedError, with the commonest reason, when no trial is completed.
@@ -206,73 +149,6 @@ class _Pace:
         }
 
 
-class _BestKnownFirst:
-    """Mixed into an Oracle: the first trial has the best-known values, no point is tried twice, and old trials are repeated.
-
-    An Oracle is asked and told anew after an interruption, which brings it into the state it was in: its own files are
-    not needed. The trials of the journal keep their values even where a last digit would now come out otherwise.
-    """
-
-    best: dict
-    journal: Journal
-
-    def _random_values(self):
-        if not self.trials:
-            return dict(self.best)
-        return super()._random_values()
-
-    def populate_space(self, trial_id):
-        answer = super().populate_space(trial_id)
-        # The Bayesian oracle proposes a point again when its model is sure of it.
-        if (
-            answer["status"] == "RUNNING"
-            and "tuner/epochs" not in answer["values"]
-            and self._duplicate(answer["values"])
-        ):
-            values = self._random_values()
-            answer = {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
-        if int(trial_id) < len(self.journal.trials):
-            rung = {name: value for name, value in (answer.get("values") or {}).items() if name.startswith("tuner/")}
-            return {"status": "RUNNING", "values": rung | self.journal.trials[int(trial_id)].values}
-        return answer
-
-
-class _RandomOracle(_BestKnownFirst, RandomSearchOracle):
-    pass
-
-
-class _BayesianOracle(_BestKnownFirst, BayesianOptimizationOracle):
-    pass
-
-
-class _HyperbandOracle(_BestKnownFirst, HyperbandOracle):
-    pass
-
-
-TUNERS = {
-    "random": lambda **common: _RandomOracle(**common),
-    # Four points before the model is asked: budgets of minutes allow a dozen trials, not Keras Tuner's 3 per dimension.
-    "bayesian": lambda **common: _BayesianOracle(num_initial_points=4, **common),
-    "hyperband": lambda max_trials, **common: _HyperbandOracle(
-        max_epochs=HYPERBAND_EPOCHS, factor=HYPERBAND_FACTOR, hyperband_iterations=10_000, **common
-    ),
-}
-
-
-def _oracle(tuner: str, best: dict, seed: int, max_trials: int | None, journal: Journal):
-    # The failure limit would end the search with the last trial left running; failures are counted at its end instead.
-    oracle = TUNERS[tuner](
-        objective=keras_tuner.Objective(OBJECTIVE, "max"),
-        # The space is read off a network built with these values: the declared defaults may not even fit together.
-        hyperparameters=hyperparameters(best),
-        max_trials=max_trials,
-        seed=seed + 1,  # Keras Tuner takes a seed of 0 for none
-        max_consecutive_failed_trials=10**9,
-    )
-    oracle.best, oracle.journal, oracle.verbose = dict(best), journal, 0
-    return oracle
-
-
 class _OutOfBudgetError(Exception):
     """Raised between two trials, where Keras Tuner loses nothing by it."""
 
@@ -293,7 +169,7 @@ class _Tuner(keras_tuner.Tuner):
         self.task, self.journal, self.pace, self.seconds, self.max_trials = task, journal, pace, seconds, max_trials
         self.trial_seconds = seconds / (max_trials or pace.trials(seconds, len(task.train)))
         super().__init__(
-            oracle=_oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
+            oracle=oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,

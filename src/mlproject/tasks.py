@@ -1,14 +1,72 @@
-"""From experiments and what was asked for to Tasks: data, split, weights. What can be refused is refused here, untrained."""
+"""Tasks: an experiment with its data, split and weights. What can be refused is refused here, untrained."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+import keras_tuner
+import numpy as np
+import psutil
+import tensorflow as tf
+
 from mlproject import datasets, pretrained
+from mlproject.datasets import Dataset, Spec
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
-from mlproject.search import Task
+from mlproject.training import Recipe, memory_needed
 
 CACHE = Path(".cache")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stays the same in all fits of one experiment: the data, the rows of its split, the cache, the seed."""
+
+    experiment: Experiment
+    data: Dataset
+    spec: Spec
+    features: FeatureCache
+    seed: int
+    train: np.ndarray
+    validation: np.ndarray
+
+    def network(self, values: dict) -> tuple[keras.Model, Recipe]:
+        """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
+        keras.backend.clear_session()
+        self._refuse_too_big(values)
+        keras.utils.set_random_seed(self.seed)
+        hp = hyperparameters(values)
+        return self.experiment.build(hp, self.spec), self.experiment.recipe(hp)
+
+    def _refuse_too_big(self, values: dict) -> None:
+        """Raise TooBigError before a network's weights are made that the kernel would kill the process for."""
+        if tf.config.list_physical_devices("GPU"):
+            return  # its memory is another, and TensorFlow itself raises when that is full
+        hp = hyperparameters(values)
+        try:
+            with keras.StatelessScope(initialize_variables=False):  # weights are declared, not made
+                needed = memory_needed(self.experiment.build(hp, self.spec), self.experiment.recipe(hp))
+        except Exception:  # either `build` fails, which it will again, or it needs the weights' values
+            return
+        finally:
+            keras.backend.clear_session(free_memory=False)  # or Keras would make them later
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise TooBigError(
+                f"training needs {needed / 1e9:.1f} GB of memory at the very least, {free / 1e9:.1f} GB are free"
+            )
+
+
+class TooBigError(MemoryError):
+    """A network that cannot be trained in the memory there is."""
+
+
+def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
+    """Keras Tuner's container holding these values; what `build` and `recipe` declare on it then takes them."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return hp
 
 
 def prepare(

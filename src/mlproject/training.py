@@ -258,14 +258,7 @@ def fit(
         tail = _tail(model, stage)
         inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
         length = plan[stage.name]
-        tail.compile(
-            optimizer=_optimizer(recipe, stage, length),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            steps_per_execution=recipe.steps_per_execution,
-            jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
-        )
-        tail.optimizer.build(tail.trainable_variables)
+        _compile(tail, recipe, stage, length)
         if kept:
             _restore(tail.optimizer.variables, kept, "optimizer")
         kept = {}
@@ -294,6 +287,17 @@ def _tail(model: keras.Model, stage: Stage) -> keras.Model:
     # Without a cut this is a second Model over the same layers: the registered one stays uncompiled, free of our schedule.
     start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
     return keras.Model(start, model.output)
+
+
+def _compile(tail: keras.Model, recipe: Recipe, stage: Stage, length: Length) -> None:
+    tail.compile(
+        optimizer=_optimizer(recipe, stage, length),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=recipe.steps_per_execution,
+        jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
+    )
+    tail.optimizer.build(tail.trainable_variables)
 
 
 def _optimizer(recipe: Recipe, stage: Stage, length: Length) -> keras.optimizers.Optimizer:
@@ -386,9 +390,8 @@ class _Watch(keras.callbacks.Callback):
         self.last_step_end = time.monotonic()
         self.bar.update(batch - self.step)
         self.batches += batch - self.step
-        if (
-            self.first_step_end is None
-        ):  # the first step of all traces the graph, and that of each epoch waits for the pipeline
+        # The first step of all traces the graph, and that of each epoch waits for the pipeline.
+        if self.first_step_end is None:
             self.first_step_end = self.last_step_end
         else:
             self.images += (batch - self.step) * self.batch_size

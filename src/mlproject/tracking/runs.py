@@ -294,9 +294,8 @@ def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels:
     `source` is the path or URL they came from; anything else (the seed of synthetic data) is kept as the tag "source".
     """
     known = source if Path(source).exists() or "://" in source else None
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # MLflow has two classes for a local path and warns that it takes one
+    # MLflow has two classes for a local path and warns that it takes one.
+    with warnings.catch_warnings(action="ignore"):
         dataset = mlflow.data.from_numpy(images, source=known, targets=labels, name=name, digest=digest[:36])
     store.outbox.insist(lambda: mlflow.log_input(dataset, context=context, tags={"source": source[:500]}))
 
