@@ -79,10 +79,8 @@ def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
             assert kept == {f"{found.info.run_name}.ipynb", f"{found.info.run_name}.html"}
 
     names = [script.stem for script in SCRIPTS]
-    with ThreadPoolExecutor(2) as side_by_side:
-        list(
-            side_by_side.map(run, (names[:-1], names[-1:]))
-        )  # the last one, VGG16, takes as long as the others together
+    with ThreadPoolExecutor(2) as side_by_side:  # the last one, VGG16, takes as long as the others together
+        list(side_by_side.map(run, (names[:-1], names[-1:])))
     for script in SCRIPTS:
         copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
         assert sources(copy) == sources(notebooks.convert(script))

@@ -275,9 +275,8 @@ def class_differences(
     """
     superclass_of = np.asarray(superclass_of, dtype=np.int64)
     classes = len(superclass_of)
-    superclasses = (
-        int(max(superclass_of.max(), np.max(coarse_predictions, initial=0))) + 1
-    )  # the coarse model may know more
+    # The coarse model may know more superclasses than the fine classes have.
+    superclasses = int(max(superclass_of.max(), np.max(coarse_predictions, initial=0))) + 1
     fine_labels = _checked_labels("fine_labels", fine_labels, classes)
     fine_predictions = _checked_labels("fine_predictions", fine_predictions, classes)
     coarse_predictions = _checked_labels("coarse_predictions", coarse_predictions, superclasses)
