@@ -36,7 +36,7 @@ ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; H
 	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 test: $(READY) ## run the tests
-	pytest
+	pytest -n 2 --dist loadfile
 
 torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (an hour); KILLS=200 for more
 	python tests/torture.py --kills $(or $(KILLS),50)

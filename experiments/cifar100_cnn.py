@@ -204,8 +204,8 @@ if __name__ == "__main__":
 # %% [markdown]
 # What the searches tried in the published study, best first, each trial for about a minute (`reports/published/`; 2
 # cores, seed 0), first on the fine labels, then on the coarse ones. A row is one trial: look for what the upper rows
-# share and the lower rows lack. In the first published study every trial with 48 channels came out behind every one
-# with 32, on both labels: within a minute a wider network passes fewer images.
+# share and the lower rows lack. Within a minute a wider network passes fewer images, so trials this short speak against
+# width, and against small batches, more than longer ones would.
 
 # %%
 if __name__ == "__main__":
@@ -351,15 +351,14 @@ if __name__ == "__main__" and len(trained) == 2:
 # %% [markdown]
 # ## What was found
 #
-# The published study, 15 minutes for search and final fit of each on 2 cores, one seed. In its first edition the
-# network taught fine told the superclasses apart 4.0 points more often than the one taught coarse (95 % interval 3.2
-# to 4.7), with the same minutes and images: with few epochs, more said about each image is worth more than fewer
-# classes to tell apart. That agrees with the Wide ResNet's gain on a fifth of the images, and says nothing against
-# its tie with all images and time.
+# The published study, 15 minutes for search and final fit of each on 2 cores, one seed. The network taught fine tells
+# the superclasses apart points more often than the one taught coarse, with the same minutes and images; how many points,
+# and how surely, is in the tables below. With few epochs, more said about each image is worth more than fewer classes
+# to tell apart. That agrees with the Wide ResNet's gain on a fifth of the images, and says nothing against its tie with
+# all images and time.
 #
-# Summing probabilities beat argmax by .75 points (.34 to 1.16): a doubt inside a superclass is no doubt about it.
-# People (woman, girl, boy, man) were furthest below their superclass, skunk and hamster furthest above, as the
-# hypothesis has it.
+# Summing probabilities beats argmax: a doubt inside a superclass is no doubt about it. People (woman, girl, boy, man)
+# are furthest below their superclass, skunk and hamster furthest above, as the hypothesis has it.
 
 # %%
 if __name__ == "__main__":

@@ -114,13 +114,24 @@ def rng():
 
 
 @pytest.fixture
-def run_here(monkeypatch, capsys):
+def process_kept(monkeypatch):
+    """This process is afterwards what it was, whatever a command of ours sets in it: handlers, hooks, MLflow's address."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    uri = mlflow.get_tracking_uri()
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    mlflow.set_tracking_uri(uri)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run_here(process_kept, monkeypatch, capsys):
     """Runs a command in this process, which saves the seconds that importing TensorFlow and MLflow takes in a new one.
 
     Gives its exit code, standard output and standard error, as `command` does.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    uri, showwarning = mlflow.get_tracking_uri(), warnings.showwarning
 
     def run(*arguments, cwd, **environment):
         monkeypatch.chdir(cwd)
@@ -131,11 +142,7 @@ def run_here(monkeypatch, capsys):
         said = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
-    yield run
-    warnings.showwarning = showwarning
-    mlflow.set_tracking_uri(uri)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def command(*arguments, cwd, **environment):

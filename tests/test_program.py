@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -75,15 +74,12 @@ def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch
 
 
 @pytest.fixture
-def given(folder, monkeypatch):
+def given(folder, process_kept, monkeypatch):
     """Reads the options as a program with these arguments would."""
 
     def read(*arguments):
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["experiments/fashion_mnist_resnet.py", *arguments])
-        for name, value in (("excepthook", sys.excepthook), ("argv", sys.argv)):
-            monkeypatch.setattr(sys, name, value)
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         return Program(minutes=7)
 
     return read
@@ -150,5 +146,5 @@ def test_an_interrupted_program_exits_with_130_and_leaves_no_half_export(folder)
     time.sleep(1)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130 and "Traceback" not in errors and "interrupted" in errors
+    assert running.returncode == 130 and "Traceback" not in errors and "interrupted" in errors, errors
     assert not list((folder / "interrupted").iterdir())

@@ -61,6 +61,7 @@ def tune(options: argparse.Namespace) -> int:
             try:
                 done.append(_tune_one(task, options, project))
             except Exception as error:  # one experiment's failure must not take the others' hours with it
+                process.stop_if_told()
                 failed[task.experiment.name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 print(f"  failed: {failed[task.experiment.name]}", file=sys.stderr, flush=True)
         page = _report(project) if done else None

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,19 +40,19 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
     arguments: as on the command line of the notebook's file. Raises NotebookError when a cell raises or the kernel dies,
     KeyboardInterrupt on SIGINT and SIGTERM; the kernel is then gone.
     """
-    client = NotebookClient(
-        notebook,
-        timeout=None,
-        startup_timeout=300,  # seconds; the default minute is short for a busy laptop
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(Path.cwd())}},
-        # Files instead of TCP ports, on which other users of the machine could listen.
-        config=Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc"}),
-    )
     try:
-        client.execute(env=os.environ | {ARGUMENTS: shlex.join(arguments)})
+        with tempfile.TemporaryDirectory(prefix="kernel") as sockets:
+            client = NotebookClient(
+                notebook,
+                timeout=None,
+                startup_timeout=300,  # seconds; the default minute is short for a busy laptop
+                kernel_name="python3",
+                record_timing=False,
+                coalesce_streams=True,
+                resources={"metadata": {"path": str(Path.cwd())}},
+                config=_transport(Path(sockets)),
+            )
+            client.execute(env=os.environ | {ARGUMENTS: shlex.join(arguments)})
     except CellExecutionError as error:
         raise NotebookError(f"{error.ename}: {error.evalue}".splitlines()[0]) from error
     except DeadKernelError as error:
@@ -61,6 +62,14 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
         raise KeyboardInterrupt from error
     finally:
         _remove_native_log(notebook)
+
+
+def _transport(sockets: Path) -> Config:
+    """Files instead of TCP ports, on which other users of the machine could listen; where there are such files.
+
+    They need a folder of their own: by default all kernels of one working folder share their names, and mix.
+    """
+    return Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc", "ip": str(sockets / "socket")})
 
 
 def _remove_native_log(notebook: NotebookNode) -> None:

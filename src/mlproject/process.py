@@ -66,9 +66,14 @@ def _stop(signum, frame):
         os._exit(130)
 
 
+def told_to_stop() -> bool:
+    """Whether a signal to stop has come."""
+    return _told_at is not None
+
+
 def stop_if_told() -> None:
     """Raise KeyboardInterrupt when a signal came whose own was lost: Python drops those raised in a weak reference's callback."""
-    if _told_at is not None:
+    if told_to_stop():
         raise KeyboardInterrupt
 
 
@@ -76,7 +81,7 @@ def leave(code: int) -> NoReturn:
     """End the process with this exit code. What is to be kept is kept by now, so that a further signal ends it at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if _told_at is not None:
+    if told_to_stop():
         # A thread that was being made just when the signal came is waited for in vain (seen with MLflow's uploads).
         sys.stdout.flush()
         sys.stderr.flush()

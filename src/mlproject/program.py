@@ -23,7 +23,7 @@ import pandas as pd
 from keras_tuner import HyperParameters
 from matplotlib.figure import Figure
 
-from mlproject import arguments, datasets, evaluation, explain, export, plots
+from mlproject import arguments, datasets, evaluation, explain, export, plots, process
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment, select
@@ -124,6 +124,7 @@ class Program:
         else:
             self.name, given = Path(sys.argv[0]).stem, sys.argv[1:]
             sys.excepthook = _say_in_one_line
+            process.stop_on_signals()
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         # tqdm's warning, of a library that draws its bars in notebooks.
         warnings.filterwarnings("ignore", "IProgress not found")
@@ -272,8 +273,9 @@ def facts(data: Dataset) -> pd.DataFrame:
 
 
 def in_notebook() -> bool:
-    """Whether this is a notebook's kernel: what runs there comes from no file."""
-    return not hasattr(sys.modules["__main__"], "__file__")
+    """Whether this is a notebook's kernel, or another of IPython's shells."""
+    ipython = sys.modules.get("IPython")  # imported by then, if it is at work here
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def _root() -> Path:
@@ -322,11 +324,14 @@ def _display(content: Figure | pd.DataFrame, name: str) -> None:
 
 
 def _say_in_one_line(kind, error, traceback) -> None:
-    """Python's hook for what nobody caught: what the user can mend takes one line and exit code 2, an interruption 130."""
+    """Python's hook for what nobody caught: what the user can mend takes one line and exit code 2, an interruption 130.
+
+    An interruption inside a library can come out as an exception of the library's.
+    """
     if issubclass(kind, UserError):
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    if issubclass(kind, KeyboardInterrupt):
+    if issubclass(kind, KeyboardInterrupt) or process.told_to_stop():
         print("interrupted: models exported before are kept", file=sys.stderr)
         sys.exit(130)
     sys.__excepthook__(kind, error, traceback)

@@ -19,7 +19,7 @@ import keras
 import keras_tuner
 import pandas as pd
 
-from mlproject import layers, pretrained, tracking, training
+from mlproject import layers, pretrained, process, tracking, training
 from mlproject.errors import UserError
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
@@ -238,6 +238,7 @@ class _Tuner(keras_tuner.Tuner):
                 try:
                     self._train(record, rung)
                 except Exception as error:
+                    process.stop_if_told()  # an interruption inside a library can come out as an exception of the library's
                     record.status, record.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
                     raise
                 finally:
