@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
-from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import precision_recall_fscore_support
 
 from mlproject.errors import UserError
 
@@ -40,9 +40,16 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "test_loss": float(-np.log(np.clip(of_the_truth, SMALLEST_PROBABILITY, 1.0)).mean()),
     }
     if classes > 5:
-        top5 = top_k_accuracy_score(labels, probabilities, k=5, labels=np.arange(classes))
-        metrics["test_top5_accuracy"] = float(top5)
+        metrics["test_top5_accuracy"] = float(among_likeliest(labels, probabilities, 5).mean())
     return metrics
+
+
+def among_likeliest(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
+    """Whether each image's class is among the `most` likeliest: bool (n,). Of equally likely classes the first counts first.
+
+    labels: int (n,). probabilities: float (n, k).
+    """
+    return (np.argsort(-probabilities, axis=1, kind="stable")[:, :most] == labels[:, None]).any(axis=1)
 
 
 def interval(correct: np.ndarray) -> tuple[float, float]:

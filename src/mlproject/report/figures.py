@@ -189,7 +189,7 @@ def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = ""
     left.set_xlim(left=0)
     left.yaxis.set_major_formatter(PercentFormatter(1))
     left.grid(True)
-    left.legend(loc="lower right")
+    left.legend()
     _parallel(right, trials, hyperparameters)
     return figure
 

@@ -48,7 +48,7 @@ def sections(key: str, name: str, mark: str, members: Sequence[Member], gaps: li
 
 def _accuracy_section(key: str, mark: str, question: Question) -> Section:
     coarse, fine = question.coarse, question.fine
-    top5 = np.argsort(-fine.probabilities, axis=1, kind="stable")[:, :5] == fine.labels[:, None]
+    top5 = evaluation.among_likeliest(fine.labels, fine.probabilities, 5)
     classes, superclasses = fine.probabilities.shape[1], coarse.probabilities.shape[1]
     rows = [
         _answer(coarse.title, "coarse", coarse.probabilities.argmax(axis=1), question.truth, superclasses),
@@ -61,7 +61,7 @@ def _accuracy_section(key: str, mark: str, question: Question) -> Section:
         ),
         _answer(f"{fine.title}, probabilities summed", "coarse", question.by_sum, question.truth, superclasses),
         _answer(f"{fine.title}, top-1", "fine", fine.probabilities.argmax(axis=1), fine.labels, classes),
-        _top5(f"{fine.title}, top-5", top5.any(axis=1), fine.labels),
+        _top5(f"{fine.title}, top-5", top5, fine.labels),
     ]
     answers = pd.DataFrame(rows)
     paired = pairs.compare(
