@@ -46,7 +46,8 @@ class Watchdog:
     def _watch(self):
         while not self._done.wait(self.patience / TICKS):
             self.silent += 1  # counted, not read off a clock, which goes on while a laptop sleeps
-            if self.silent == TICKS:
+            # Twice, as Python drops what is raised in a weak reference's callback.
+            if self.silent in (TICKS, TICKS * 3 // 2):
                 self.stalled = True
                 interrupt_main_thread()
             elif self.silent >= 2 * TICKS:
