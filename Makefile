@@ -38,7 +38,7 @@ ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; H
 test: $(READY) ## run the tests
 	pytest -n 2 --dist loadfile
 
-torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (an hour); KILLS=200 for more
+torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (15 minutes); KILLS=200 for more
 	python tests/torture.py --kills $(or $(KILLS),50)
 
 bench: $(READY) ## time our fit beside a bare TensorFlow loop over the same networks (3 minutes)
