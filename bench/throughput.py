@@ -19,8 +19,9 @@ import pandas as pd
 import tensorflow as tf
 
 from mlproject.experiment import find
+from mlproject.recipe import Length
 from mlproject.tasks import Task, prepare
-from mlproject.training import Length, fit, multiply_adds
+from mlproject.training import fit, multiply_adds
 
 SIDE, PRODUCTS = 3072, 8  # of the matrices whose product tells the peak rate, and how many are timed
 WARM_UP = 4  # executions before the clock starts: tracing, oneDNN's choice of kernels

@@ -19,8 +19,8 @@ from keras import layers
 
 from mlproject import plots, program
 from mlproject.experiment import Experiment
-from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, residual_pair, standardised
-from mlproject.training import Recipe, Stage
+from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, residual_pair, standardised, whitened
+from mlproject.recipe import Recipe, Stage
 
 # %% [markdown]
 # ## The data
@@ -70,15 +70,20 @@ if __name__ == "__main__":
 
 
 # %%
+# Of each group: the first convolution's size, its channels and those inside the pair (times the width), the pair's sizes.
+GROUPS = ((3, 1, 1, (1, 1)), (3, 4, 3, (3, 1)), (2, 12, 8, (3, 3)))
+
+
 def build(hp, spec):
     """Uint8 images (n, *spec.shape) to probabilities (n, spec.classes)."""
-    width = hp.Int("width", 32, 96, step=16)
+    width = hp.Int("width", 16, 64, step=16)
     activation = hp.Choice("activation", ["relu", "silu"])
     images = raw_images(spec)
-    x = standardised(images, spec)
-    for index, channels in enumerate((width, 2 * width, 4 * width), start=1):
-        x = conv_unit(x, channels, activation, f"down{index}", pool=True)
-        x = residual_pair(x, channels, activation, f"pair{index}")
+    x = whitened(standardised(images, spec), spec)
+    x = layers.Activation(activation, name=f"whiten_{activation}")(x)
+    for index, (size, times, middle, pair_sizes) in enumerate(GROUPS, start=1):
+        x = conv_unit(x, times * width, activation, f"down{index}", size, pool=True)
+        x = residual_pair(x, middle * width, activation, f"pair{index}", pair_sizes)
     x = max_and_mean(x, "head")
     x = layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1), name="dropout")(x)
     return keras.Model(images, probabilities(x, spec), name="fashion_cnn")
@@ -112,15 +117,17 @@ def build(hp, spec):
 
 # %%
 def recipe(hp):
-    """SGD with Nesterov momentum, mirrored and shifted images."""
+    """Muon; mirrored and shifted images, small ones first."""
     return Recipe(
-        stages=(Stage("training", hp.Float("learning_rate", 0.03, 0.6, sampling="log"), max_epochs=40),),
-        batch_size=hp.Choice("batch_size", [64, 128, 256]),
+        stages=(Stage("training", hp.Float("learning_rate", 0.02, 0.3, sampling="log"), max_epochs=40),),
+        batch_size=hp.Choice("batch_size", [128, 256, 512]),
+        optimizer="muon",
         weight_decay=hp.Float("weight_decay", 5e-4, 2e-2, sampling="log"),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05),
-        warmup=0.2,
+        warmup=0.25,
         flip=True,
         crop=1,
+        sizes=((0.15, 18), (0.5, 22)),
     )
 
 
@@ -141,13 +148,13 @@ EXPERIMENTS = [
         build=build,
         recipe=recipe,
         best={
-            "width": 48,
-            "activation": "relu",
+            "width": 32,
+            "activation": "silu",
             "dropout": 0.1,
-            "learning_rate": 0.15,
-            "weight_decay": 5e-3,
+            "learning_rate": 0.1,
+            "weight_decay": 4e-3,
             "label_smoothing": 0.1,
-            "batch_size": 128,
+            "batch_size": 256,
         },
     )
 ]

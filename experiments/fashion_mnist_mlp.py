@@ -19,7 +19,7 @@ from keras import layers
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import batch_norm, probabilities, raw_images, standardised
-from mlproject.training import Recipe, Stage
+from mlproject.recipe import Recipe, Stage
 
 # %% [markdown]
 # ## The data

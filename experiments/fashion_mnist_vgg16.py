@@ -26,7 +26,7 @@ from keras import layers
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import probabilities, raw_images
-from mlproject.training import Recipe, Stage
+from mlproject.recipe import Recipe, Stage
 
 SIZE = 32  # the least that include_top=False accepts: five poolings leave one pixel
 # Red, green, blue, on the 0..255 scale (keras.applications' "caffe" preprocessing).

@@ -19,8 +19,8 @@ from mlproject import __main__ as commands
 from mlproject import datasets, tracking
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
+from mlproject.recipe import Recipe, Stage
 from mlproject.tasks import Task
-from mlproject.training import Recipe, Stage
 
 gc.freeze()  # what was imported stays: looking through it takes a third of a second for every network made
 PROJECT = Path(__file__).parent.parent

@@ -11,15 +11,14 @@ import pytest
 from mlproject import experiment as experiments
 from mlproject.datasets import Spec, load
 from mlproject.features import FeatureCache
-from mlproject.training import Length, fit
+from mlproject.recipe import Length
+from mlproject.training import fit
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
-SPECS = {
-    "coarse": Spec((32, 32, 3), 20, mean=(129.0, 124.0, 112.0), std=(68.0, 65.0, 70.0)),
-    "fine": Spec((32, 32, 3), 100, mean=(129.0, 124.0, 112.0), std=(68.0, 65.0, 70.0)),
-    "flat": Spec((28, 28, 1), 10, mean=(73.0,), std=(90.0,)),
-}
+COLOURED = Spec((32, 32, 3), 20, (129.0, 124.0, 112.0), (68.0, 65.0, 70.0), tuple(map(tuple, np.eye(12))))
+GREY = Spec((28, 28, 1), 10, (73.0,), (90.0,), tuple(map(tuple, np.eye(4))))
+SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GREY}
 # The coarse and the fine one share their network, so one of the pair is built.
 DISTINCT = [name for name in EXPERIMENTS if name != "cifar100-coarse-cnn"]
 
@@ -106,7 +105,7 @@ def test_every_stage_trains_the_network(name, tmp_path):
 def test_vgg16_uses_the_weights_it_is_given(tmp_path):
     source = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     source.save_weights(tmp_path / "vgg16.weights.h5")
-    spec = Spec((28, 28, 1), 10, mean=(73.0,), std=(90.0,), weights=tmp_path / "vgg16.weights.h5")
+    spec = replace(GREY, weights=tmp_path / "vgg16.weights.h5")
     experiment = EXPERIMENTS["fashion-mnist-vgg16"]
     hp = keras_tuner.HyperParameters()
     hp.values = dict(experiment.best)

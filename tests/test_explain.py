@@ -1,12 +1,14 @@
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
 from mlproject.datasets import Spec
 from mlproject.explain import layer_table
+from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised, whitened
 
-COLOURED = Spec(shape=(8, 8, 3), classes=20, mean=(120.0, 110.0, 101.3), std=(60.0, 61.0, 62.7))
-GREY = Spec(shape=(8, 8, 1), classes=10, mean=(90.1,), std=(72.9,))
+COLOURED = Spec((8, 8, 3), 20, (120.0, 110.0, 101.3), (60.0, 61.0, 62.7), tuple(map(tuple, np.eye(12) + 0.5)))
+GREY = Spec((8, 8, 1), 10, (90.1,), (72.9,), tuple(map(tuple, np.eye(4) + 0.5)))
 
 
 def convolutional(spec: Spec) -> keras.Model:
@@ -104,3 +106,17 @@ def test_every_layer_names_the_layers_before_it():
         "both": "left right",
         "classes": "both",
     }
+
+
+@pytest.mark.parametrize("spec", [COLOURED, GREY])
+def test_a_whitening_stem_depends_on_colours_and_ends_there(spec):
+    def stemmed(spec: Spec) -> keras.Model:
+        images = raw_images(spec)
+        # As many channels as for three colours, or the layer behind would depend on them, too.
+        x = conv_unit(whitened(standardised(images, spec), spec), 24, "silu", "first")
+        return keras.Model(images, probabilities(max_and_mean(conv_unit(x, 8, "silu", "second"), "head"), spec))
+
+    table = layer_table(stemmed, spec)
+    marks = table.loc[table["depends_on_colours"], "layer"].tolist()
+    assert marks == ["images", "standardise", "whiten", "first_conv"]
+    assert table.set_index("layer")["trainable"].to_dict()["whiten"] is False

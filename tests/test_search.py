@@ -15,8 +15,9 @@ from mlproject import search as search_module
 from mlproject import tracking
 from mlproject.journal import Trial, opened
 from mlproject.oracles import TUNERS
+from mlproject.recipe import Recipe, Stage
 from mlproject.search import SearchFailedError, made_of, search
-from mlproject.training import Fit, Recipe, Stage
+from mlproject.training import Fit
 
 
 def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):

@@ -187,7 +187,7 @@ EXPERIMENT = """
 import dataclasses, sys
 sys.path.insert(0, TESTS)
 from conftest import TINY
-from mlproject.training import Recipe, Stage
+from mlproject.recipe import Recipe, Stage
 
 
 def recipe(hp):

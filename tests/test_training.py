@@ -5,25 +5,16 @@ import math
 import signal
 import time
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, tiny_staged_recipe
 
 from mlproject import training
-from mlproject.training import (
-    Checkpoint,
-    DivergedError,
-    Length,
-    Recipe,
-    Stage,
-    WarmupLinearDecay,
-    fit,
-    lengths,
-    memory_needed,
-    multiply_adds,
-    nominal,
-)
+from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
+from mlproject.recipe import Length, Recipe, Stage, lengths
+from mlproject.training import Checkpoint, DivergedError, fit, memory_needed, multiply_adds, nominal
 from mlproject.watchdog import StalledError
 
 TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
@@ -53,14 +44,6 @@ def test_lengths_without_any_time_still_train_a_step():
     assert plan == {"first": Length(1, 1), "second": Length(1, 1)}
 
 
-def test_schedule_rises_to_its_peak_and_falls_to_zero():
-    schedule = WarmupLinearDecay(peak=2.0, steps=100, warmup=0.2)
-    rates = np.array([float(schedule(step)) for step in range(101)])
-    assert rates.argmax() in (19, 20) and rates.max() == pytest.approx(2.0, rel=0.05)
-    assert rates[0] < 0.1 and rates[99] < 0.05 and rates[100] == 0
-    assert np.all(np.diff(rates[:20]) > 0) and np.all(np.diff(rates[20:]) < 0)
-
-
 def test_fit_learns_and_reports_every_epoch(make_task):
     seen = []
     _, _, result = run_fit(make_task(), {"training": Length(3, 40)}, on_epoch=lambda epoch, row: seen.append(epoch))
@@ -77,6 +60,23 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert list(result.history["stage"]) == ["feature-extraction"] * 2 + ["fine-tuning"] * 2
     assert list(result.history["epoch"]) == [1, 2, 3, 4]
     assert set(result.speeds) == {"feature-extraction", "fine-tuning"}
+
+
+def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
+    def build(hp, spec):
+        images = raw_images(spec)
+        x = conv_unit(standardised(images, spec), 8, "relu", "unit", pool=True)
+        return keras.Model(images, probabilities(max_and_mean(x, "head"), spec))
+
+    recipe = Recipe((Stage("training", 0.2),), 64, flip=True, sizes=((0.3, 14), (0.6, 20)))
+    task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
+    model, before, result = run_fit(task, {"training": Length(3, 40)})
+    assert model.input.shape == (None, 28, 28, 1)
+    assert all(not np.array_equal(old, new) for old, new in zip(before[3:], model.get_weights()[3:], strict=True))
+    assert result.history["val_loss"].iloc[-1] < 0.95 * math.log(10)  # what knowing nothing costs
+    right = model.predict(task.data.train_images[task.validation], verbose=0).argmax(axis=1)
+    accuracy = np.mean(right == task.data.train_labels[task.validation])
+    assert accuracy == pytest.approx(result.history["val_accuracy"].iloc[-1], abs=0.01)
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])

@@ -14,7 +14,8 @@ import keras, tensorflow as tf
 from conftest import TINY
 from mlproject import datasets, tracking, training
 from mlproject.features import FeatureCache
-from mlproject.training import Length, fit
+from mlproject.recipe import Length
+from mlproject.training import fit
 
 training.STALL_SECONDS = 8
 data = datasets.load("fashion-mnist", "flat", "synthetic")

@@ -29,7 +29,7 @@ EXPERIMENT = """
 import keras
 from keras import layers
 from mlproject.experiment import Experiment
-from mlproject.training import Recipe, Stage
+from mlproject.recipe import Recipe, Stage
 
 def build(hp, spec):
     images = keras.Input(spec.shape, dtype="uint8")

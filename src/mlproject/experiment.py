@@ -15,7 +15,7 @@ from keras_tuner import HyperParameters
 
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, shown
-from mlproject.training import Recipe
+from mlproject.recipe import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")

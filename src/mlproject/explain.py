@@ -50,7 +50,14 @@ def _with_other_colours(spec: Spec) -> Spec:
         shape=(height, width, other),
         mean=(float(np.mean(spec.mean)),) * other,
         std=(float(np.mean(spec.std)),) * other,
+        patch_covariance=tuple(map(tuple, _covariance(spec, other).tolist())),
     )
+
+
+def _covariance(spec: Spec, channels: int) -> np.ndarray:
+    """The patches' covariance if all `channels` were alike, with what is now the mean over all pairs of channels."""
+    places = np.reshape(spec.patch_covariance, (4, spec.shape[-1], 4, spec.shape[-1])).mean(axis=(1, 3))
+    return np.kron(places, np.ones((channels, channels)))
 
 
 def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:

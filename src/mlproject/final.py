@@ -15,9 +15,10 @@ import pandas as pd
 from mlproject import evaluation, explain, plots, pretrained, tracking
 from mlproject.datasets import Dataset
 from mlproject.journal import Journal
+from mlproject.recipe import Length, Recipe, lengths
 from mlproject.search import Found, log_epoch, plan_params
 from mlproject.tasks import Task, hyperparameters
-from mlproject.training import Checkpoint, Length, Recipe, fit, lengths
+from mlproject.training import Checkpoint, fit
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
 RIGHT_IMAGES = 3  # of each class, kept beside all the wrong ones

@@ -1,12 +1,14 @@
 """Building blocks that experiments share: built-in Keras layers composed, so that models load without this package."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from mlproject.datasets import Spec
 
 # Keras' .99 needs some 500 steps to settle, more than a short trial has.
 BATCH_NORM_MOMENTUM = 0.9
+WHITENING_EPSILON = 5e-4  # added to the variances: directions with next to none would be amplified to noise
 
 
 def raw_images(spec: Spec) -> keras.KerasTensor:
@@ -25,25 +27,67 @@ def batch_norm(x, name: str | None = None):
     return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=name)(x)
 
 
-def conv_unit(x, filters: int, activation: str, name: str, pool: bool = False):
-    """3x3 convolution -> 2x2 max-pool if asked -> batch norm -> activation: (n, h, w, c) to (n, h or h/2, ..., filters).
+def whitened(images, spec: Spec, name: str = "whiten"):
+    """Patches of 2x2 standardised pixels to uncorrelated numbers of variance 1: (n, h, w, c) to (n, h-1, w-1, 8c).
+
+    A frozen convolution with the eigenvectors of the patches' covariance, and their negatives, so that an activation behind it
+    loses neither sign (Page, myrtle.ai, *How to train your ResNet*, 2018; Jordan's airbench, arXiv 2404.00498).
+    """
+    variances, directions = np.linalg.eigh(np.array(spec.patch_covariance))
+    kernel = (directions / np.sqrt(variances + WHITENING_EPSILON)).reshape(2, 2, spec.shape[-1], -1)
+    kernel = np.concatenate([kernel, -kernel], axis=-1)
+    x = layers.Conv2D(kernel.shape[-1], 2, use_bias=False, trainable=False, name=name)
+    return _initialised(x, lambda shape, dtype: keras.ops.convert_to_tensor(kernel, dtype))(images)
+
+
+def convolution(x, filters: int, size: int, name: str):
+    """Convolution of size x size that hands its first channels on unchanged: (n, h, w, c) to (n, h, w, filters).
+
+    The first min(c, filters) filters start as the identity (Dirac initialisation, Zagoruyko & Komodakis, arXiv 1706.00388;
+    partial as in arXiv 2404.00498), the others at random (He et al., arXiv 1502.01852).
+    """
+    layer = layers.Conv2D(filters, size, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)
+    random = layer.kernel_initializer
+
+    def partial_identity(shape, dtype):
+        same, middle = np.arange(min(shape[2:])), (shape[0] - 1) // 2
+        mask, identity = np.ones(shape), np.zeros(shape)
+        mask[..., same], identity[middle, middle, same, same] = 0, 1
+        return random(shape, dtype) * mask.astype(dtype) + identity.astype(dtype)
+
+    return _initialised(layer, partial_identity)(x)
+
+
+def _initialised(layer: keras.Layer, initializer):
+    """The layer, its kernel to be made by `initializer(shape, dtype)`, of which what is saved knows nothing."""
+
+    def call(x):
+        built_in, layer.kernel_initializer = layer.kernel_initializer, initializer
+        try:
+            return layer(x)
+        finally:
+            layer.kernel_initializer = built_in
+
+    return call
+
+
+def conv_unit(x, filters: int, activation: str, name: str, size: int = 3, pool: bool = False):
+    """Convolution -> 2x2 max-pool if asked -> batch norm -> activation: (n, h, w, c) to (n, h or h/2, ..., filters).
 
     Pooling comes before the two elementwise layers, which then touch a quarter of the numbers (the order of Jordan's
     airbench, arXiv 2404.00498).
     """
-    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(
-        x
-    )
+    x = convolution(x, filters, size, name=f"{name}_conv")
     if pool:
         x = layers.MaxPooling2D(name=f"{name}_pool")(x)
     x = batch_norm(x, name=f"{name}_norm")
     return layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 
-def residual_pair(x, middle: int, activation: str, name: str):
+def residual_pair(x, middle: int, activation: str, name: str, sizes: tuple[int, int] = (3, 3)):
     """Two convolution units beside an identity path (He et al., arXiv 1512.03385), `middle` channels between them."""
-    inner = conv_unit(x, middle, activation, f"{name}_a")
-    inner = conv_unit(inner, x.shape[-1], activation, f"{name}_b")
+    inner = conv_unit(x, middle, activation, f"{name}_a", sizes[0])
+    inner = conv_unit(inner, x.shape[-1], activation, f"{name}_b", sizes[1])
     return layers.Add(name=f"{name}_add")([x, inner])
 
 

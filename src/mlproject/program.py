@@ -27,8 +27,9 @@ from mlproject import arguments, datasets, evaluation, explain, export, plots, p
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError
 from mlproject.experiment import Experiment, select
+from mlproject.recipe import Length, lengths
 from mlproject.tasks import CACHE, Task, hyperparameters, prepare
-from mlproject.training import Length, fit, lengths, measure
+from mlproject.training import fit, measure
 
 ARGUMENTS = "MLPROJECT_ARGUMENTS"
 MINUTES = 8.0  # about what the default budget of a search leaves to its final fit
@@ -235,14 +236,14 @@ def main(experiments: Sequence[Experiment]) -> list[Trained]:
 def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
     """The best-known network's layers, as `explain.layer_table` finds them, for people to read.
 
-    Before `output_shape` comes `input_shape`, with a shape for each layer before; what a layer depends on is marked "yes".
+    Before `output_shape` comes `input_shape`, with a shape for each layer before; what is true of a layer is marked "yes".
     """
     table = explain.layer_table(lambda spec: experiment.build(best(experiment), spec), spec)
     shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
     before = [", ".join(shape_of[name] for name in names.split()) for names in table["inputs"]]
     table.insert(table.columns.get_loc("output_shape"), "input_shape", before)
-    marks = {column: table[column].map({True: "yes", False: ""}) for column in table if column.startswith("depends_on")}
-    return table.assign(**marks).drop(columns="trainable")  # all layers are, as they are built
+    marks = {column: table[column].map({True: "yes", False: ""}) for column in table if table[column].dtype == bool}
+    return table.assign(**marks)
 
 
 def best(experiment: Experiment) -> HyperParameters:

@@ -19,12 +19,13 @@ import keras
 import keras_tuner
 import pandas as pd
 
-from mlproject import layers, pretrained, process, tracking, training
+from mlproject import batches, layers, optimizers, pretrained, process, tracking, training
 from mlproject.errors import UserError
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
+from mlproject.recipe import Length, Recipe, lengths
 from mlproject.tasks import Task, hyperparameters
-from mlproject.training import Fit, Length, Recipe, fit, lengths, measure, multiply_adds
+from mlproject.training import Fit, fit, measure, multiply_adds
 
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 # The search's time is cut into equal trials: as many as can pass over the training images once, but at least and at most
@@ -38,7 +39,8 @@ MOST_STARTS = 3  # of a trial that the process does not survive, as one that nee
 
 def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
     """What makes two searches the same: settings, space, code, data and libraries, each with a digest where it is long."""
-    files = [inspect.getsourcefile(task.experiment.build), layers.__file__, training.__file__]
+    modules = (layers, batches, optimizers, training)
+    files = [*map(inspect.getsourcefile, (task.experiment.build, Recipe)), *(module.__file__ for module in modules)]
     weights = task.spec.weights
     return {
         "settings": dict(settings) | {"store": _digest(tracking.address().encode())},

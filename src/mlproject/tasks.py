@@ -14,7 +14,8 @@ from mlproject import datasets, pretrained
 from mlproject.datasets import Dataset, Spec
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
-from mlproject.training import Recipe, memory_needed
+from mlproject.recipe import Recipe
+from mlproject.training import memory_needed
 
 CACHE = Path(".cache")
 

@@ -1,4 +1,4 @@
-"""One fit: augmentation, schedule, frozen features that are computed once, and how many steps fit into the minutes."""
+"""One fit: its stages, frozen features that are computed once, its state on disk, and how fast it is."""
 
 import json
 import math
@@ -11,12 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 
-from mlproject import disk, process
+from mlproject import batches, disk, optimizers, process
 from mlproject.datasets import Dataset
 from mlproject.features import FeatureCache
+from mlproject.recipe import Length, Recipe, Stage
 from mlproject.watchdog import Watchdog
 
 CHECKPOINT_SHARE = 0.05  # of the time between two of them
@@ -25,57 +25,6 @@ STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shippe
 # A nominal machine of 2 CPU cores. With these the five published final fits take within 20 % of the time that was measured.
 TRAINING_RATE = 28e9  # multiply-adds of the forward pass per second of training
 IMAGE_SECONDS = 12e-6  # for each image, whatever the network
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of a fit.
-
-    `learning_rate` is the peak of the schedule. `frozen_through` names the last frozen layer: it and all layers before it
-    keep their weights, and its activations are computed once and cached. `share` is the part of the fit's seconds,
-    `max_epochs` the number past which more epochs no longer pay.
-    """
-
-    name: str
-    learning_rate: float
-    frozen_through: str | None = None
-    share: float = 1.0
-    max_epochs: int = 60
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, whatever the network.
-
-    `weight_decay` is decoupled (Loshchilov & Hutter, arXiv 1711.05101); `warmup` is the share of a stage's steps in which
-    the rate rises, after which it falls linearly to 0; `flip` and `crop` (pixels of reflected padding) augment the images
-    in stages with nothing frozen; `ema` is the momentum of Keras' average of the weights; `steps_per_execution` batches go
-    through one call of the compiled step, which pays where a step takes under a few milliseconds.
-    """
-
-    stages: tuple[Stage, ...]
-    batch_size: int
-    optimizer: str = "sgd"
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    warmup: float = 0.2
-    flip: bool = False
-    crop: int = 0
-    ema: float | None = None
-    steps_per_execution: int = 1
-
-    @property
-    def cuts(self) -> list[str]:
-        """The layers after which some stage is cut, each once."""
-        return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or near it."""
-
-    epochs: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -143,44 +92,11 @@ class DivergedError(RuntimeError):
     """The loss is no longer a finite number."""
 
 
-class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """From 0 linearly to `peak` in `warmup` of the `steps`, then linearly back to 0 (warm-up: Goyal et al., arXiv 1706.02677)."""
-
-    def __init__(self, peak: float, steps: int, warmup: float):
-        self.peak, self.steps, self.warmup = peak, steps, warmup
-
-    def __call__(self, step):
-        """The rate at `step`, a scalar float32 tensor."""
-        progress = (keras.ops.cast(step, "float32") + 0.5) / self.steps
-        rising = progress / max(self.warmup, 1e-6)
-        falling = (1.0 - progress) / max(1.0 - self.warmup, 1e-6)
-        return self.peak * keras.ops.clip(keras.ops.minimum(rising, falling), 0.0, 1.0)
-
-
-def lengths(
-    recipe: Recipe, speeds: Mapping[str, float], seconds: float, images: int, min_epochs: int = 1
-) -> dict[str, Length]:
-    """Plan how long each stage lasts so that all together take `seconds`, at `speeds` (images per second).
-
-    What a stage leaves over, because its `max_epochs` is reached, goes to the stages after it.
-    """
-    plan = {}
-    shares = [stage.share for stage in recipe.stages]
-    for index, stage in enumerate(recipe.stages):
-        mine = max(seconds, 0.0) * stage.share / sum(shares[index:])
-        seen = min(mine * speeds[stage.name], stage.max_epochs * images)
-        steps = max(round(seen / recipe.batch_size), min_epochs)
-        epochs = max(min_epochs, round(seen / images))
-        plan[stage.name] = Length(epochs, max(1, steps // epochs))
-        seconds -= epochs * plan[stage.name].steps * recipe.batch_size / speeds[stage.name]
-    return plan
-
-
 def measure(
     model: keras.Model, recipe: Recipe, data: Dataset, rows: np.ndarray, features: FeatureCache
 ) -> dict[str, float]:
     """Images per second of each stage and of `prediction`, measured by a few steps. The model is used up by it."""
-    steps = MEASURED_EXECUTIONS * recipe.steps_per_execution
+    steps = MEASURED_EXECUTIONS * recipe.steps_per_execution * (1 + len(recipe.sizes))
     few = {stage.name: Length(1, steps) for stage in recipe.stages}
     speeds = fit(model, recipe, few, data, rows, None, features=features, seed=1).speeds
     model.predict(data.train_images[:256], verbose=0)
@@ -191,8 +107,10 @@ def measure(
 
 def nominal(model: keras.Model, recipe: Recipe) -> dict[str, float]:
     """What `measure` would find on a nominal machine: the same in every run, so that plans made of it are too."""
-    work = multiply_adds(model, recipe)
-    speeds = {stage: 1 / (IMAGE_SECONDS + adds / TRAINING_RATE) for stage, adds in work.items()}
+    work, speeds = multiply_adds(model, recipe), {}
+    for stage in recipe.stages:
+        area = 1.0 if stage.frozen_through else recipe.mean_area(model.input.shape[1])
+        speeds[stage.name] = 1 / (IMAGE_SECONDS + area * work[stage.name] / TRAINING_RATE)
     # The forward pass is a third of a training step.
     return speeds | {"prediction": 1 / (IMAGE_SECONDS + _multiply_adds(model) / (3 * TRAINING_RATE))}
 
@@ -255,7 +173,8 @@ def fit(
     if kept:
         _restore(model.variables, kept, "model")
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
-        tail = _tail(model, stage)
+        augment = stage.frozen_through is None
+        tail = _any_size(model) if augment and recipe.sizes else _tail(model, stage)
         inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
         length = plan[stage.name]
         _compile(tail, recipe, stage, length)
@@ -263,11 +182,20 @@ def fit(
             _restore(tail.optimizer.variables, kept, "optimizer")
         kept = {}
         watch.start(stage, length, recipe.batch_size)
-        done, augment = progress.epoch, stage.frozen_through is None
+        done = progress.epoch
         with Watchdog(STALL_SECONDS, on_hang) as watch.dog:
             tail.fit(
-                _training_batches(inputs, data, train, recipe, augment, seed, skip=done * length.steps),
-                validation_data=None if validation is None else _plain_batches(inputs, data, validation),
+                batches.training(
+                    inputs,
+                    data,
+                    train,
+                    recipe,
+                    seed,
+                    augment=augment,
+                    steps=length.epochs * length.steps,
+                    skip=done * length.steps,
+                ),
+                validation_data=None if validation is None else batches.plain(inputs, data, validation),
                 steps_per_epoch=length.steps,
                 initial_epoch=done,
                 epochs=length.epochs,
@@ -289,75 +217,22 @@ def _tail(model: keras.Model, stage: Stage) -> keras.Model:
     return keras.Model(start, model.output)
 
 
+def _any_size(model: keras.Model) -> keras.Model:
+    """The same layers over images of any size, (n, h, w, c) of float32: one compiled step serves all sizes of a fit."""
+    images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
+    return keras.models.clone_model(model, input_tensors=images, clone_function=lambda layer: layer)
+
+
 def _compile(tail: keras.Model, recipe: Recipe, stage: Stage, length: Length) -> None:
+    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
     tail.compile(
-        optimizer=_optimizer(recipe, stage, length),
+        optimizer=optimizers.make(recipe.optimizer, rate, recipe.weight_decay, recipe.ema),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=recipe.steps_per_execution,
         jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
     )
     tail.optimizer.build(tail.trainable_variables)
-
-
-def _optimizer(recipe: Recipe, stage: Stage, length: Length) -> keras.optimizers.Optimizer:
-    rate = WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
-    average = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
-    if recipe.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
-    # Keras decays by rate x weight_decay, as AdamW does: the peak rate scales it.
-    return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay or None, **average)
-
-
-def _training_batches(
-    inputs, data: Dataset, rows, recipe: Recipe, augment: bool, seed: int, skip: int = 0
-) -> tf.data.Dataset:
-    """Endless shuffled batches: the images stay one tensor in memory, and a batch is gathered from it in one operation.
-
-    What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin
-    after `skip` batches.
-    """
-    # Gathering images one by one in Python kept a core busy; whole-batch operations run in TensorFlow's threads.
-    source, targets = tf.constant(inputs), tf.one_hot(data.train_labels, len(data.class_names))
-
-    def batch(number, index):
-        images = tf.gather(source, index)
-        if augment and (recipe.crop or recipe.flip):
-            chances = tf.random.stateless_uniform((3, tf.shape(images)[0]), (seed, number))
-            if recipe.crop:
-                images = _crop(images, recipe.crop, chances[:2])
-            if recipe.flip:
-                images = tf.where(chances[2, :, None, None, None] < 0.5, images, images[:, :, ::-1])
-        return images, tf.gather(targets, index)
-
-    size = min(recipe.batch_size, len(rows))
-    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
-    order = order.batch(size, drop_remainder=True).enumerate().skip(skip)
-    return _untuned(order.map(batch, num_parallel_calls=2).prefetch(4))
-
-
-def _plain_batches(inputs, data: Dataset, rows, size: int = 500) -> tf.data.Dataset:
-    source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
-    return _untuned(tf.data.Dataset.from_tensor_slices((source, targets)).batch(size).prefetch(2))
-
-
-def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Without tf.data's own tuning: its thread sleeps up to a minute, and the end of a fit waits until it wakes (24 s seen)."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
-
-
-def _crop(images, pixels: int, chances):
-    """Crop every image (n, h, w, c) at its own place after reflecting `pixels` at the borders; two gathers, no loop.
-
-    `chances` are uniform random numbers (2, n): how far down and right of all places there are.
-    """
-    shape = tf.shape(images)
-    padded = tf.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
-    down, right = tf.unstack(tf.cast(chances * (2 * pixels + 1), tf.int32)[:, :, None])
-    images_down = tf.gather(padded, down + tf.range(shape[1]), axis=1, batch_dims=1)
-    return tf.gather(images_down, right + tf.range(shape[2]), axis=2, batch_dims=1)
 
 
 class _Watch(keras.callbacks.Callback):

@@ -25,6 +25,7 @@ _SETS = {
 NAMES: tuple[str, ...] = tuple(_SETS)
 LABELS: dict[str, tuple[str, ...]] = {name: labels for name, (_, labels) in _SETS.items()}
 KINDS = ("real", "synthetic")
+PATCH_IMAGES = 2000  # two million patches, for a matrix of 12 x 12
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Spec:
     shape: (height, width, channels) of one image.
     classes: how many classes the network tells apart.
     mean, std: per channel, over all training pixels, on the 0..255 scale.
+    patch_covariance: of the standardised pixels (mean 0, std 1) in patches of 2x2: (4 channels, 4 channels), in the order
+        row, column, channel, over the first `PATCH_IMAGES` training images.
     weights: file of pretrained weights for a pretrained base; None means random initialisation.
     """
 
@@ -41,6 +44,7 @@ class Spec:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    patch_covariance: tuple[tuple[float, ...], ...]
     weights: Path | None = None
 
 
@@ -76,7 +80,7 @@ class Dataset:
     def spec(self, weights: Path | None = None) -> Spec:
         """What a network may know of this data set; `weights` is handed on as it is."""
         mean, std = self._moments
-        return Spec(self.train_images.shape[1:], len(self.class_names), mean, std, weights)
+        return Spec(self.train_images.shape[1:], len(self.class_names), mean, std, self._patch_covariance, weights)
 
     @property
     def superclasses(self) -> list[str] | None:
@@ -111,6 +115,14 @@ class Dataset:
         mean = total.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
         mean_square = squares.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
         return tuple(mean.tolist()), tuple(np.sqrt(mean_square - mean**2).tolist())
+
+    @cached_property
+    def _patch_covariance(self) -> tuple[tuple[float, ...], ...]:
+        mean, std = self._moments
+        images = (self.train_images[:PATCH_IMAGES] - np.array(mean)) / np.array(std)
+        corners = [images[:, row : row - 1 or None, column : column - 1 or None] for row in (0, 1) for column in (0, 1)]
+        patches = np.stack(corners, axis=3).reshape(-1, 4 * images.shape[-1])
+        return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
 
 
 def check(name: str, labels: str, kind: str = "real") -> None:

@@ -1,0 +1,126 @@
+"""Which search comes furthest in the same minutes? Ours, AutoKeras' ImageClassifier, Keras Tuner with its tutorial's space.
+
+    python bench/peers.py --minutes 15 --data-dir DIR          (real data, 2 cores: 6 times the minutes, and installing once)
+
+All see the same images in the same split and are asked for the test images once, when their minutes are over; they run one
+after the other. A peer is a program in bench/peers/ and runs in an environment of its own, kept under .cache/peers.
+`low` and `high` are the 95 % interval of the accuracy (Wilson), which says nothing of the luck of the one seed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation
+from mlproject.datasets import Dataset
+from mlproject.experiment import find
+from mlproject.tasks import prepare
+
+PROJECT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = PROJECT / ".cache" / "peers"
+# AutoKeras 3.0.0 fails on Keras 3.15, and does not ask for all it needs. Keras Tuner's own trials import tensorboard.
+PEERS = {
+    "autokeras_classifier": ["autokeras==3.0.0", "keras==3.10.0", "tensorflow==2.21.*", "dm-tree", "tensorboard"],
+    "tutorial": ["keras-tuner==1.4.8", "tensorflow==2.21.*", "tensorboard"],
+}
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of the peer's environment, which is made first where there is none."""
+    folder = ENVIRONMENTS / peer
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    finished = folder / "installed"
+    if not finished.exists():
+        print(f"installing {', '.join(PEERS[peer])}", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS[peer]], check=True)
+        finished.touch()
+    return python
+
+
+def peer(name: str, arrays: Path, minutes: float) -> dict:
+    """What a peer's program printed last."""
+    command = [python_of(name), PROJECT / "bench" / "peers" / f"{name}.py", arrays, str(minutes)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def ours(experiment: str, minutes: float, data_dir: str) -> dict:
+    """What `tune` registers after so many minutes, in an empty folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "experiments").symlink_to(PROJECT / "experiments")
+        command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, "--data-dir", data_dir]
+        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        began = time.monotonic()
+        subprocess.run(
+            [*command, "--budget-minutes", str(minutes)],
+            cwd=folder,
+            env=os.environ | store,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        took = (time.monotonic() - began) / 60
+        mlflow.set_tracking_uri(store["MLFLOW_TRACKING_URI"])
+        runs = mlflow.search_runs(search_all_experiments=True)
+    final = runs[runs["tags.role"] == "final"].iloc[0]
+    return {
+        "test_accuracy": final["metrics.test_accuracy"],
+        "trials": int((runs["tags.role"] == "trial").sum()),
+        "minutes": took,
+    }
+
+
+def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) -> None:
+    """The data set as one file that needs nothing of ours to be read."""
+    np.savez(
+        path,
+        train_images=data.train_images[rows],
+        train_labels=data.train_labels[rows],
+        validation_images=data.train_images[validation],
+        validation_labels=data.train_labels[validation],
+        test_images=data.test_images,
+        test_labels=data.test_labels,
+    )
+
+
+def main() -> None:
+    """Print a line for each contender and experiment as it comes, and the table at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn")
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--data-dir", required=True)
+    options = parser.parse_args()
+    for name in PEERS:
+        python_of(name)
+    rows = []
+    for experiment in find(options.experiment):
+        (task,) = prepare([experiment], "real", options.data_dir)
+        with tempfile.TemporaryDirectory() as folder:
+            arrays = Path(folder, "data.npz")
+            save(task.data, task.train, task.validation, arrays)
+            for name in ("ours", *PEERS):
+                if name == "ours":
+                    result = ours(experiment.name, options.minutes, str(Path(options.data_dir).resolve()))
+                else:
+                    result = peer(name, arrays, options.minutes)
+                hits = round(result["test_accuracy"] * len(task.data.test_labels))
+                low, high = evaluation.interval(np.arange(len(task.data.test_labels)) < hits)
+                rows.append({"experiment": experiment.name, "search": name, **result, "low": low, "high": high})
+                print(rows[-1], flush=True)
+    print(pd.DataFrame(rows).round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What does tracking cost? The same trial through Keras Tuner and MLflow, and by `fit` alone.
+
+    python bench/tracking.py --seconds 60 --rounds 3          (synthetic images; 8 minutes on 2 cores)
+
+A trial is planned to take so many seconds; its plan is then repeated without a tuner, a run, a callback or a journal. Both
+make the network anew. A row for each round: seconds from the question for hyperparameters to the trial's end, those of the
+bare fit, and how many percent the first take longer.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+from mlproject import journal, search, tracking
+from mlproject.experiment import find
+from mlproject.recipe import Length
+from mlproject.tasks import Task, prepare
+from mlproject.training import fit
+
+
+def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length]]:
+    """The seconds that one trial takes in a search, and the plan it had."""
+    with journal.opened(Path("searches"), f"round{number}", search.made_of(task, {"round": number})) as kept:
+        with tracking.run("search", {"role": "search", "search": kept.search}):
+            found = search.search(task, kept, "random", seconds / search.SEARCH_SHARE / search.TRAINING_SHARE, 1)
+        params = mlflow.get_run(kept.trials[0].run_id).data.params
+    recipe = task.network(task.experiment.best)[1]
+    plan = {
+        stage.name: Length(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"]))
+        for stage in recipe.stages
+    }
+    return float(found.trials["seconds"].iloc[0]), plan
+
+
+def alone(task: Task, plan: dict[str, Length]) -> float:
+    """The seconds of the same fit with nothing around it."""
+    began = time.monotonic()
+    model, recipe = task.network(task.experiment.best)
+    fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
+    return time.monotonic() - began
+
+
+def main() -> None:
+    """Print a line for each round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="fashion-mnist-cnn")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    experiments = find(options.experiment)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        (task,) = prepare(experiments, "synthetic")
+        tracking.choose_experiment(tracking.connect(), "bench")
+        rows = []
+        for number in range(options.rounds):
+            through, plan = tracked(task, options.seconds, number)
+            bare = alone(task, plan)
+            rows.append({"tracked, s": through, "fit alone, s": bare, "cost, %": 100 * (through / bare - 1)})
+        print(pd.DataFrame(rows).round(2).to_string(index=False))
+        os.chdir("/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""How a network is trained, declared: what an experiment's `recipe` gives back, and the plan that minutes make of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a fit.
+
+    `learning_rate` is the peak of the schedule. `frozen_through` names the last frozen layer: it and all layers before it
+    keep their weights, and its activations are computed once and cached. `share` is the part of the fit's seconds,
+    `max_epochs` the number past which more epochs no longer pay.
+    """
+
+    name: str
+    learning_rate: float
+    frozen_through: str | None = None
+    share: float = 1.0
+    max_epochs: int = 60
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, whatever the network.
+
+    `optimizer` is "sgd" (with Nesterov's momentum), "adamw" or "muon" (see `optimizers`); `weight_decay` is decoupled
+    (Loshchilov & Hutter, arXiv 1711.05101); `warmup` is the share of a stage's steps in which the rate rises, after which it
+    falls linearly to 0; `ema` is the momentum of Keras' average of the weights; `steps_per_execution` batches go through one
+    call of the compiled step, which pays where a step takes under a few milliseconds.
+
+    Three fields concern the images, in stages with nothing frozen: `flip` mirrors each image every other time it is seen
+    (Jordan, arXiv 2404.00498); `crop` moves it by up to so many pixels, reflected at the border; `sizes` shrinks the images of
+    the first steps, which are then cheaper (progressive resizing, Howard, fast.ai's DAWNBench entry of 2018): pairs
+    (share, pixels), so that ((0.5, 24),) means 24 pixels for the first half of the steps and the full size after it.
+    """
+
+    stages: tuple[Stage, ...]
+    batch_size: int
+    optimizer: str = "sgd"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    warmup: float = 0.2
+    flip: bool = False
+    crop: int = 0
+    sizes: tuple[tuple[float, int], ...] = ()
+    ema: float | None = None
+    steps_per_execution: int = 1
+
+    @property
+    def cuts(self) -> list[str]:
+        """The layers after which some stage is cut, each once."""
+        return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
+
+    def mean_area(self, pixels: int) -> float:
+        """The mean area of a training image, as a share of the full area at `pixels` a side."""
+        area, before = 0.0, 0.0
+        for until, size in (*self.sizes, (1.0, pixels)):
+            area += (until - before) * (size / pixels) ** 2
+            before = until
+        return area
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or near it."""
+
+    epochs: int
+    steps: int
+
+
+def lengths(
+    recipe: Recipe, speeds: Mapping[str, float], seconds: float, images: int, min_epochs: int = 1
+) -> dict[str, Length]:
+    """Plan how long each stage lasts so that all together take `seconds`, at `speeds` (images per second).
+
+    What a stage leaves over, because its `max_epochs` is reached, goes to the stages after it.
+    """
+    plan = {}
+    shares = [stage.share for stage in recipe.stages]
+    for index, stage in enumerate(recipe.stages):
+        mine = max(seconds, 0.0) * stage.share / sum(shares[index:])
+        seen = min(mine * speeds[stage.name], stage.max_epochs * images)
+        steps = max(round(seen / recipe.batch_size), min_epochs)
+        epochs = max(min_epochs, round(seen / images))
+        plan[stage.name] = Length(epochs, max(1, steps // epochs))
+        seconds -= epochs * plan[stage.name].steps * recipe.batch_size / speeds[stage.name]
+    return plan

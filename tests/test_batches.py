@@ -1,0 +1,81 @@
+"""The batches of a fit: shuffled, mirrored every other time, moved, shrunk; the same from wherever the fit begins."""
+
+import itertools
+
+import numpy as np
+
+from mlproject import batches
+from mlproject.recipe import Recipe, Stage
+
+RECIPE = Recipe((Stage("training", 0.1),), batch_size=50)
+
+
+def taken(data, recipe, count, **options):
+    """The first `count` batches' images and one-hot labels."""
+    rows = np.arange(200)
+    made = batches.training(data.train_images, data, rows, recipe, 0, **{"augment": True, "steps": 20} | options)
+    return [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(made, count)]
+
+
+def where(data, image):
+    """The row of an image among the first 200, mirrored or not, and whether it was mirrored."""
+    for mirrored, candidates in enumerate((data.train_images[:200], data.train_images[:200, :, ::-1])):
+        found = np.flatnonzero((candidates == image).all(axis=(1, 2, 3)))
+        if len(found):
+            return int(found[0]), bool(mirrored)
+    raise AssertionError("no training image looks like this")
+
+
+def test_an_epoch_has_every_image_once_with_its_label(fashion):
+    epoch = taken(fashion, RECIPE, 4)
+    rows = [where(fashion, image)[0] for images, _ in epoch for image in images]
+    assert sorted(rows) == list(range(200)) and rows != sorted(rows)
+    labels = np.concatenate([labels for _, labels in epoch]).argmax(axis=1)
+    np.testing.assert_array_equal(labels, fashion.train_labels[rows])
+
+
+def test_every_image_is_mirrored_every_other_time(fashion):
+    recipe = Recipe(RECIPE.stages, 50, flip=True)
+    seen = [where(fashion, image) for images, _ in taken(fashion, recipe, 12) for image in images]
+    epochs = [dict(seen[start : start + 200]) for start in (0, 200, 400)]
+    assert 50 < sum(epochs[0].values()) < 150  # at random in the first one
+    assert all(epochs[1][row] is not epochs[0][row] and epochs[2][row] is epochs[0][row] for row in range(200))
+
+
+def test_moved_images_keep_their_middle(fashion):
+    moved = taken(fashion, Recipe(RECIPE.stages, 50, crop=2), 1)[0][0]
+    plain = taken(fashion, RECIPE, 1)[0][0]
+    offsets = set()
+    for image, original in zip(moved, plain, strict=True):
+        fits = [
+            (down, right)
+            for down, right in itertools.product(range(-2, 3), repeat=2)
+            if np.array_equal(image[4:-4, 4:-4], original[4 + down : 24 + down, 4 + right : 24 + right])
+        ]
+        assert fits
+        offsets.update(fits)
+    assert len(offsets) > 10  # of 25
+
+
+def test_sizes_shrink_the_first_steps(fashion):
+    recipe = Recipe(RECIPE.stages, 50, sizes=((0.25, 14), (0.5, 20)))
+    images = [images for images, _ in taken(fashion, recipe, 20, steps=20)]
+    assert [batch.shape[1] for batch in images] == [14] * 5 + [20] * 5 + [28] * 10
+    same = taken(fashion, RECIPE, 1)[0][0]
+    halves = same.reshape(50, 14, 2, 14, 2, 1).mean(axis=(2, 4))
+    assert np.abs(images[0] - halves).mean() < 10  # on the 0..255 scale
+    assert recipe.mean_area(28) == 0.25 * 0.25 + 0.25 * (20 / 28) ** 2 + 0.5
+
+
+def test_frozen_features_are_left_as_they_are(fashion):
+    recipe = Recipe(RECIPE.stages, 50, flip=True, crop=2, sizes=((0.5, 14),))
+    for image in taken(fashion, recipe, 1, augment=False)[0][0]:
+        assert not where(fashion, image)[1]
+
+
+def test_batches_do_not_depend_on_where_the_fit_began(fashion):
+    recipe = Recipe(RECIPE.stages, 50, flip=True, crop=1, sizes=((0.5, 14),))
+    whole, later = taken(fashion, recipe, 14), taken(fashion, recipe, 9, skip=5)
+    for (images, labels), (again, same) in zip(whole[5:], later, strict=True):
+        np.testing.assert_array_equal(images, again)
+        np.testing.assert_array_equal(labels, same)

@@ -1,0 +1,57 @@
+"""The building blocks: what they do to images before anything is learnt, and that models load without this package."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from mlproject.layers import conv_unit, convolution, raw_images, standardised, whitened
+
+
+@pytest.fixture(scope="module")
+def cifar():
+    """The synthetic stand-in for CIFAR-100."""
+    from mlproject import datasets
+
+    return datasets.load("cifar100", "coarse", "synthetic")
+
+
+def test_whitened_patches_are_uncorrelated_with_variance_one(cifar):
+    spec = cifar.spec()
+    images = raw_images(spec)
+    model = keras.Model(images, whitened(standardised(images, spec), spec))
+    answers = model.predict(cifar.train_images[:500], verbose=0)
+    assert answers.shape == (500, 31, 31, 24)
+    half = answers[..., :12].reshape(-1, 12)
+    np.testing.assert_allclose(answers[..., 12:].reshape(-1, 12), -half, atol=1e-5)
+    np.testing.assert_allclose(half.T @ half / len(half), np.eye(12), atol=0.1)
+    assert not model.trainable_weights
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("filters", [3, 8])
+def test_a_new_convolution_hands_its_first_channels_on(size, filters):
+    x = keras.Input((6, 6, 5))
+    model = keras.Model(x, convolution(x, filters, size, "conv"))
+    images = np.random.default_rng(0).normal(size=(4, 6, 6, 5)).astype("float32")
+    answers = model.predict(images, verbose=0)
+    same = min(5, filters)
+    np.testing.assert_allclose(answers[..., :same], images[..., :same], atol=1e-6)
+    assert filters == 3 or np.abs(answers[..., same:]).mean() > 0.1  # the others start at random
+    assert model.get_layer("conv").get_config()["kernel_initializer"]["class_name"] == "HeNormal"
+
+
+def test_a_model_of_these_blocks_loads_and_predicts_where_the_package_is_unknown(cifar, tmp_path):
+    spec = cifar.spec()
+    images = raw_images(spec)
+    model = keras.Model(images, conv_unit(whitened(standardised(images, spec), spec), 8, "silu", "unit", pool=True))
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", cifar.test_images[:5])
+    code = (
+        "import sys, keras, numpy as np; model = keras.models.load_model('model.keras');"
+        "np.save('answers.npy', model.predict(np.load('images.npy'), verbose=0)); assert 'mlproject' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "answers.npy"), model.predict(cifar.test_images[:5], verbose=0))

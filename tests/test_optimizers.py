@@ -1,0 +1,39 @@
+"""The schedule, and Muon for convolutions."""
+
+import keras
+import numpy as np
+import pytest
+
+from mlproject import optimizers
+from mlproject.optimizers import WarmupLinearDecay
+
+
+def test_schedule_rises_to_its_peak_and_falls_to_zero():
+    schedule = WarmupLinearDecay(peak=2.0, steps=100, warmup=0.2)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates.argmax() in (19, 20) and rates.max() == pytest.approx(2.0, rel=0.05)
+    assert rates[0] < 0.1 and rates[99] < 0.05 and rates[100] == 0
+    assert np.all(np.diff(rates[:20]) > 0) and np.all(np.diff(rates[20:]) < 0)
+
+
+def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
+    rng = np.random.default_rng(0)
+    kernel = keras.Variable(rng.normal(size=(3, 3, 8, 16)).astype("float32"))
+    bias = keras.Variable(np.zeros(16, "float32"))
+    optimizer = optimizers.make("muon", 0.1, weight_decay=0.0, ema=None)
+    optimizer.build([kernel, bias])
+    before = kernel.numpy() * 4 / np.linalg.norm(kernel.numpy())  # √16
+    gradients = [rng.normal(size=variable.shape).astype("float32") for variable in (kernel, bias)]
+    optimizer.apply(gradients, [kernel, bias])
+    step = (before - kernel.numpy()).reshape(-1, 16) / 0.1
+    singular = np.linalg.svd(step, compute_uv=False)
+    assert singular.min() > 0.5 and singular.max() < 1.5
+    assert np.sum(step * gradients[0].reshape(-1, 16)) > 0  # against the gradient
+    # Adam's first step is its rate in every direction.
+    np.testing.assert_allclose(-bias.numpy(), 0.1 * optimizers.ADAM_RATIO * np.sign(gradients[1]), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
+def test_averages_of_the_weights_are_keras_own(kind):
+    optimizer = optimizers.make(kind, 0.1, weight_decay=1e-3, ema=0.9)
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.9
