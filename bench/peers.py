@@ -28,10 +28,11 @@ from mlproject.tasks import prepare
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
-# AutoKeras 3.0.0 fails on Keras 3.15, and does not ask for all it needs. Keras Tuner's own trials import tensorboard.
+# What pip is asked for, one call after the other. AutoKeras 3.0.0 fails on the Keras that TensorFlow 2.21 asks for, and does not
+# ask for all it needs; Keras Tuner's own trials import tensorboard.
 PEERS = {
-    "autokeras_classifier": ["autokeras==3.0.0", "keras==3.10.0", "tensorflow==2.21.*", "dm-tree", "tensorboard"],
-    "tutorial": ["keras-tuner==1.4.8", "tensorflow==2.21.*", "tensorboard"],
+    "autokeras_classifier": ["autokeras==3.0.0 tensorflow==2.21.* dm-tree tensorboard", "--no-deps keras==3.10.0"],
+    "tutorial": ["keras-tuner==1.4.8 tensorflow==2.21.* tensorboard"],
 }
 
 
@@ -41,9 +42,10 @@ def python_of(peer: str) -> Path:
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     finished = folder / "installed"
     if not finished.exists():
-        print(f"installing {', '.join(PEERS[peer])}", flush=True)
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS[peer]], check=True)
+        for packages in PEERS[peer]:
+            print(f"installing {packages}", flush=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages.split()], check=True)
         finished.touch()
     return python
 

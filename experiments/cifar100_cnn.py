@@ -134,8 +134,8 @@ def build(hp, spec):
 #   wider pays only with more minutes.
 # - `activation` (relu: negative becomes 0; silu: smoothly, x times its sigmoid): silu learns more in an epoch, relu
 #   passes more epochs.
-# - `learning_rate` (0.05 to 0.4, logarithmic): Muon's; a kernel keeps its length, so .2 turns it by about a tenth of a
-#   right angle in each step. Too low wastes the minutes, too high and nothing settles.
+# - `learning_rate` (0.05 to 0.4, logarithmic): Muon's; a kernel keeps its length, so .2 turns it by up to 11 degrees in
+#   a step. Too low wastes the minutes, too high and nothing settles.
 # - `weight_decay` (5e-4 to 2e-2, logarithmic): each step shrinks the weights that are no convolutions' by rate ×
 #   decay. Kernels keep their length instead.
 # - `label_smoothing` (0 to 0.3): asks for a little less than certainty, because the classes of one superclass
@@ -179,7 +179,7 @@ COARSE = Experiment(
     best={
         "width": 48,
         "activation": "silu",
-        "learning_rate": 0.1,
+        "learning_rate": 0.2,
         "weight_decay": 4e-3,
         "label_smoothing": 0.2,
         "batch_size": 256,

@@ -12,25 +12,22 @@ def training(
 ) -> tf.data.Dataset:
     """Endless shuffled batches of `inputs` (n, ...) at `rows`, with one-hot labels (float32).
 
+    Where `augment` is not asked for but the recipe flips, `inputs` are frozen features (2n, ...): the second half is of the
+    images mirrored.
     What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin after
     `skip` batches. `steps` batches make the fit, which is what the shares of `recipe.sizes` refer to.
     """
     # Gathering images one by one in Python kept a core busy; whole-batch operations run in TensorFlow's threads.
     source, targets = tf.constant(inputs), tf.one_hot(data.train_labels, len(data.class_names))
     size = min(recipe.batch_size, len(rows))
-    mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(inputs)))
+    mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
     def batch(number, index):
-        images = tf.gather(source, index)
-        if augment and recipe.crop:
-            chances = tf.random.stateless_uniform((2, size), (seed, number))
-            images = _crop(images, recipe.crop, chances)
-        if augment and recipe.flip:
-            epoch = number * size // len(rows)
-            mirrored = (tf.gather(mirrored_first, index) + epoch) % 2 == 1
-            images = tf.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-        if augment and recipe.sizes:
-            images = _shrink(images, recipe.sizes, number, steps)
+        mirrored = (tf.gather(mirrored_first, index) + number * size // len(rows)) % 2
+        if augment:
+            images = _augmented(tf.gather(source, index), recipe, mirrored, number, steps, seed)
+        else:
+            images = tf.gather(source, index + mirrored * len(mirrored_first) if recipe.flip else index)
         return images, tf.gather(targets, index)
 
     order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
@@ -49,6 +46,17 @@ def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.with_options(options)
+
+
+def _augmented(images, recipe: Recipe, mirrored, number, steps: int, seed: int):
+    """The images (n, h, w, c) of batch `number`, moved, those `mirrored` (n,) mirrored, and shrunk, as the recipe says."""
+    if recipe.crop:
+        images = _crop(images, recipe.crop, tf.random.stateless_uniform((2, images.shape[0]), (seed, number)))
+    if recipe.flip:
+        images = tf.where(mirrored[:, None, None, None] == 1, images[:, :, ::-1], images)
+    if recipe.sizes:
+        images = _shrink(images, recipe.sizes, number, steps)
+    return images
 
 
 def _crop(images, pixels: int, chances):
