@@ -1,6 +1,6 @@
 """What does the feature cache save? Trials of VGG16's head on cached activations, and by `fit` through the frozen base.
 
-    python bench/features.py --images 3000 --trials 10 --epochs 3 --data-dir DIR          (10 minutes on 2 cores)
+    python bench/features.py --images 3000 --trials 10 --epochs 3          (10 minutes on 2 cores)
 
 Both train the same head with the same plan, on the first so many training images of Fashion-MNIST; the cache is empty when
 it begins, so that the first of its trials pays for the activations. The validation accuracies are the two ways' means over the
@@ -35,9 +35,7 @@ def head_only(task: Task, seed: int) -> tuple[keras.Model, Recipe]:
 def cached(task: Task, plan: dict[str, Length], seed: int) -> float:
     """Our fit, on activations from the cache; gives the validation accuracy."""
     model, recipe = head_only(task, seed)
-    done = fit(
-        model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=seed
-    )  # fmt: skip
+    done = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=seed)
     return done.history["val_accuracy"].iloc[-1]
 
 

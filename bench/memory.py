@@ -1,6 +1,6 @@
 """How much memory does each experiment take? The peak of a whole `tune`, on the real data.
 
-    python bench/memory.py --data-dir DIR          (10 minutes on 2 cores)
+    python bench/memory.py          (10 minutes on 2 cores)
 
 Each command runs in an empty folder, so that VGG16's activations are computed, too. Unix only: the kernel's own figure for
 the largest resident set of the finished process.

@@ -1,6 +1,6 @@
 """Which search comes furthest in the same minutes? Ours, AutoKeras' ImageClassifier, Keras Tuner with its tutorial's space.
 
-    python bench/peers.py --minutes 15 --data-dir DIR          (real data, 2 cores: 6 times the minutes, and installing once)
+    python bench/peers.py --minutes 15          (real data, 2 cores: 6 times the minutes, and installing once)
 
 All see the same images in the same split and are asked for the test images once, when their minutes are over; they run one
 after the other. A peer is a program in bench/peers/ and runs in an environment of its own, kept under .cache/peers.
@@ -59,20 +59,15 @@ def peer(name: str, arrays: Path, minutes: float) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def ours(experiment: str, minutes: float, data_dir: str) -> dict:
+def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
     """What `tune` registers after so many minutes, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "experiments").symlink_to(PROJECT / "experiments")
-        command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, "--data-dir", data_dir]
+        command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment]
+        command += ["--budget-minutes", str(minutes), "--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]
         store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         began = time.monotonic()
-        subprocess.run(
-            [*command, "--budget-minutes", str(minutes)],
-            cwd=folder,
-            env=os.environ | store,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        subprocess.run(command, cwd=folder, env=os.environ | store, check=True, stdout=subprocess.DEVNULL)
         took = (time.monotonic() - began) / 60
         mlflow.set_tracking_uri(store["MLFLOW_TRACKING_URI"])
         runs = mlflow.search_runs(search_all_experiments=True)
@@ -102,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn")
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
     for name in PEERS:
         python_of(name)
@@ -114,7 +109,7 @@ def main() -> None:
             save(task.data, task.train, task.validation, arrays)
             for name in ("ours", *PEERS):
                 if name == "ours":
-                    result = ours(experiment.name, options.minutes, str(Path(options.data_dir).resolve()))
+                    result = ours(experiment.name, options.minutes, options.data_dir)
                 else:
                     result = peer(name, arrays, options.minutes)
                 hits = round(result["test_accuracy"] * len(task.data.test_labels))

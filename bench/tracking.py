@@ -8,15 +8,12 @@ bare fit, and how many percent the first take longer.
 """
 
 import argparse
-import os
-import tempfile
 import time
-from pathlib import Path
 
 import mlflow
 import pandas as pd
+from searching import searched, store
 
-from mlproject import journal, search, tracking
 from mlproject.experiment import find
 from mlproject.recipe import Length
 from mlproject.tasks import Task, prepare
@@ -25,14 +22,11 @@ from mlproject.training import fit
 
 def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length]]:
     """The seconds that one trial takes in a search, and the plan it had."""
-    with journal.opened(Path("searches"), f"round{number}", search.made_of(task, {"round": number})) as kept:
-        with tracking.run("search", {"role": "search", "search": kept.search}):
-            found = search.search(task, kept, "random", seconds / search.SEARCH_SHARE / search.TRAINING_SHARE, 1)
-        params = mlflow.get_run(kept.trials[0].run_id).data.params
-    recipe = task.network(task.experiment.best)[1]
+    found, kept = searched(task, f"round{number}", "random", seconds, max_trials=1)
+    params = mlflow.get_run(kept.trials[0].run_id).data.params
+    stages = task.network(task.experiment.best)[1].stages
     plan = {
-        stage.name: Length(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"]))
-        for stage in recipe.stages
+        stage.name: Length(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"])) for stage in stages
     }
     return float(found.trials["seconds"].iloc[0]), plan
 
@@ -52,18 +46,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    experiments = find(options.experiment)
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        (task,) = prepare(experiments, "synthetic")
-        tracking.choose_experiment(tracking.connect(), "bench")
+    (experiment,) = find(options.experiment)
+    with store():
+        (task,) = prepare([experiment], "synthetic")
         rows = []
         for number in range(options.rounds):
             through, plan = tracked(task, options.seconds, number)
             bare = alone(task, plan)
             rows.append({"tracked, s": through, "fit alone, s": bare, "cost, %": 100 * (through / bare - 1)})
-        print(pd.DataFrame(rows).round(2).to_string(index=False))
-        os.chdir("/")
+    print(pd.DataFrame(rows).round(2).to_string(index=False))
 
 
 if __name__ == "__main__":

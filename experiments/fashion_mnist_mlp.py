@@ -106,7 +106,7 @@ def build(hp, spec):
 def recipe(hp):
     """AdamW with mirrored and shifted images; ten batches in one call, because a step takes a few milliseconds only."""
     return Recipe(
-        stages=(Stage("training", hp.Float("learning_rate", 5e-4, 1e-2, sampling="log"), max_epochs=80),),
+        stages=(Stage("training", hp.Float("learning_rate", 5e-4, 1e-2, sampling="log"), max_epochs=200),),
         batch_size=256,
         optimizer="adamw",
         weight_decay=hp.Float("weight_decay", 1e-3, 3e-1, sampling="log"),
@@ -137,11 +137,11 @@ EXPERIMENTS = [
         best={
             "hidden_layers": 2,
             "units": 768,
-            "dropout": 0.3,
+            "dropout": 0.2,
             "learning_rate": 2e-3,
             "weight_decay": 5e-2,
             "label_smoothing": 0.05,
-            "crop": 0,
+            "crop": 1,
         },
     )
 ]

@@ -122,3 +122,12 @@ def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
 
 def test_layers_that_depend_on_nothing_are_said_to():
     assert "nothing on the number of colours; nothing on the number of classes" in networks.sentence(layer_table(2))
+
+
+def test_a_layer_whose_weights_never_learn_says_so():
+    layers = pd.DataFrame(
+        {"layer": ["stem", "conv", "flat", "dense"], "type": ["Conv2D", "Conv2D", "Flatten", "Dense"]}
+    )
+    layers = layers.assign(parameters=[96, 96, 0, 51], trainable=["False", "True", "False", "True"])
+    fixed = networks.with_roles(layers)["role"].str.endswith("fixed before training")
+    assert fixed.tolist() == [True, False, False, False]

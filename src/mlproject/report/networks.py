@@ -40,6 +40,9 @@ CLASSES_OUT = "gives a probability to each class"
 def with_roles(layers: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `role` after `type`, from the type of layer; "" for types not known here."""
     roles = layers["type"].map(ROLES).fillna("")
+    if "trainable" in layers:
+        fixed = (layers["trainable"] == "False") & (layers["parameters"].astype(float) > 0)
+        roles[fixed] += ", fixed before training"
     dense_last = len(layers) > 0 and layers["type"].iloc[-1] == "Dense"
     if dense_last:
         roles.iloc[-1] = CLASSES_OUT
