@@ -17,22 +17,36 @@ def training(
     What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin after
     `skip` batches. `steps` batches make the fit, which is what the shares of `recipe.sizes` refer to.
     """
-    # Gathering images one by one in Python kept a core busy; whole-batch operations run in TensorFlow's threads.
-    source, targets = tf.constant(inputs), tf.one_hot(data.train_labels, len(data.class_names))
+    gathered, targets = _gatherer(inputs), tf.one_hot(data.train_labels, len(data.class_names))
     size = min(recipe.batch_size, len(rows))
     mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
     def batch(number, index):
         mirrored = (tf.gather(mirrored_first, index) + number * size // len(rows)) % 2
         if augment:
-            images = _augmented(tf.gather(source, index), recipe, mirrored, number, steps, seed)
+            images = _augmented(gathered(index), recipe, mirrored, number, steps, seed)
         else:
-            images = tf.gather(source, index + mirrored * len(mirrored_first) if recipe.flip else index)
+            images = gathered(index + mirrored * len(mirrored_first) if recipe.flip else index)
         return images, tf.gather(targets, index)
 
     order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
     order = order.batch(size, drop_remainder=True).enumerate().skip(skip)
     return _untuned(order.map(batch, num_parallel_calls=2).prefetch(4))
+
+
+def _gatherer(inputs):
+    """What takes the rows `index` (n,) out of `inputs`, as a tensor."""
+    if not isinstance(inputs, np.memmap):
+        # Gathering images one by one in Python kept a core busy; this runs in TensorFlow's threads.
+        source = tf.constant(inputs)
+        return lambda index: tf.gather(source, index)
+
+    # Features of a gigabyte stay on disk: the system keeps in memory what it has room for.
+    def rows(index):
+        values = tf.numpy_function(lambda index: np.asarray(inputs[index]), [index], inputs.dtype)
+        return tf.ensure_shape(values, (*index.shape, *inputs.shape[1:]))
+
+    return rows
 
 
 def plain(inputs, data: Dataset, rows: np.ndarray, size: int = 500) -> tf.data.Dataset:
