@@ -253,10 +253,12 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## How it went
 #
-# Left the share of images named rightly, right the loss. While the rate is high the validation line jumps; as it
-# falls to 0 both lines settle, which is where most of the last points come from. Training below validation is no
-# mistake: training images are moved and mirrored, and counted while the network still learns. Where training rises
-# and validation does not, the network learns the images by heart (*overfitting*); in minutes it hardly comes to that.
+# Left the share of images named rightly, right the loss. Validation images are always of full size, so in the first
+# half, where training images are not, they look to the network like enlargements, and the validation line can lie low
+# and jump. As the rate falls to 0 both lines settle, which is where most of the last points come from. Training below
+# validation is no mistake: training images are moved and mirrored, and counted while the network still learns. Where
+# training rises and validation does not, the network learns the images by heart (*overfitting*); in minutes it hardly
+# comes to that.
 
 # %%
 if __name__ == "__main__":

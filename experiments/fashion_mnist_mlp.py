@@ -160,8 +160,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first, each trial for about a minute (`reports/published/`; 2
-# cores, seed 0; of an earlier recipe, without shifts). One trial a row is thin evidence for any single hyperparameter: look for what the upper rows share
-# and the lower rows lack.
+# cores, seed 0; of an earlier recipe, without shifts). One trial a row is thin evidence for any single hyperparameter:
+# look for what the upper rows share and the lower rows lack.
 
 # %%
 if __name__ == "__main__":
