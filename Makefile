@@ -41,8 +41,8 @@ test: $(READY) ## run the tests
 torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (15 minutes); KILLS=200 for more
 	python tests/torture.py --kills $(or $(KILLS),50)
 
-bench: $(READY) ## time our fit beside a bare TensorFlow loop over the same networks (3 minutes)
-	python bench/throughput.py
+bench: $(READY) ## how fast it trains, against peers, what tracking costs, how much memory (2 hours); see bench/ for each
+	@for bench in throughput tracking features memory peers; do echo "$$bench"; python bench/$$bench.py || exit 1; done
 
 lint: $(READY) ## check style and formatting
 	ruff check . && ruff format --check .
