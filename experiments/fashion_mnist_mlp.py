@@ -123,7 +123,7 @@ def recipe(hp):
 # ## The experiment
 #
 # `best` holds the best-known value of each hyperparameter: the first trial of every search, and what this file trains
-# with. On 54,000 images they gave validation accuracy .909 after 20 epochs (one seed, 128 CPU-seconds).
+# with. On 54,000 images they gave validation accuracy .922 after 137 epochs (one seed, 9 minutes on 2 cores).
 
 # %%
 EXPERIMENTS = [
