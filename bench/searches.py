@@ -39,13 +39,13 @@ def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, obj
 def ranked(task: Task, points: int, short: float, long: float) -> pd.DataFrame:
     """Validation accuracies of the same random points, the best-known first, after trials of two lengths in minutes."""
     both = [searched(task, name, "random", 60 * each * points, points)[0] for name, each in (("a", short), ("b", long))]
-    columns = list(task.experiment.best)
-    table = both[0].trials[columns].copy()
-    if not table.equals(both[1].trials[columns]):
+    # A search whose trials took longer than planned leaves the last ones out.
+    count, columns = min(len(each.trials) for each in both), list(task.experiment.best)
+    short_trials, long_trials = (each.trials.head(count) for each in both)
+    if not short_trials[columns].equals(long_trials[columns]):
         raise SystemExit("the two searches did not try the same points")
-    table.insert(0, "short", both[0].trials["val_accuracy"])
-    table.insert(1, "long", both[1].trials["val_accuracy"])
-    return table
+    accuracies = {"short": short_trials["val_accuracy"], "long": long_trials["val_accuracy"]}
+    return pd.DataFrame(accuracies).join(short_trials[columns])
 
 
 def main() -> None:
