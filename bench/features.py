@@ -46,7 +46,7 @@ def frozen(task: Task, plan: dict[str, Length], seed: int) -> float:
     names = [layer.name for layer in model.layers]
     for layer in model.layers[: names.index(stage.frozen_through) + 1]:
         layer.trainable = False
-    model.compile(keras.optimizers.AdamW(stage.learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.AdamW(stage.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     data = task.data
     history = model.fit(
         data.train_images[task.train],

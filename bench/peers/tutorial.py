@@ -30,7 +30,7 @@ def build(hp, classes: int) -> keras.Model:
         model.add(keras.layers.Dropout(rate=0.25))
     model.add(keras.layers.Dense(classes, activation="softmax"))
     rate = hp.Float("lr", min_value=1e-4, max_value=1e-2, sampling="log")
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
