@@ -14,23 +14,22 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from searching import tune
 
 from mlproject.experiment import find
 
-PROJECT = Path(__file__).resolve().parent.parent
 BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
-def peak(name: str, arguments: list[str]) -> float:
+def peak(name: str, arguments: list[str], data_dir: str | None) -> float:
     """Gigabytes that `tune` of this experiment held at most."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "experiments").symlink_to(PROJECT / "experiments")
-        command = [sys.executable, "-m", "mlproject", "tune", "--experiment", name, "--max-trials", "1", *arguments]
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        call = tune(name, Path(folder), "--max-trials", "1", *arguments, data_dir=data_dir)
+        process = subprocess.Popen(**call, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+            raise SystemExit(f"{' '.join(call['args'])} ended with exit code {process.returncode}")
     return usage.ru_maxrss * BYTES / 1e9
 
 
@@ -40,10 +39,13 @@ def main() -> None:
     parser.add_argument("--experiment", default="*")
     parser.add_argument("--budget-minutes", default="0.5")
     parser.add_argument("--data", default="real")
-    parser.add_argument("--data-dir", default="")
+    parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
-    arguments = ["--budget-minutes", options.budget_minutes, "--data", options.data, "--data-dir", options.data_dir]
-    rows = [{"experiment": one.name, "peak, GB": peak(one.name, arguments)} for one in find(options.experiment)]
+    arguments = ["--budget-minutes", options.budget_minutes, "--data", options.data]
+    rows = [
+        {"experiment": one.name, "peak, GB": peak(one.name, arguments, options.data_dir)}
+        for one in find(options.experiment)
+    ]
     print(pd.DataFrame(rows).round(2).to_string(index=False))
 
 

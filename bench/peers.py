@@ -9,7 +9,6 @@ after the other. A peer is a program in bench/peers/ and runs in an environment 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,13 +19,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+from searching import PROJECT, tune
 
 from mlproject import evaluation
 from mlproject.datasets import Dataset
 from mlproject.experiment import find
 from mlproject.tasks import prepare
 
-PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
 # What pip is asked for, one call after the other. AutoKeras 3.0.0 fails on the Keras that TensorFlow 2.21 asks for, and does not
 # ask for all it needs; Keras Tuner's own trials import tensorboard.
@@ -62,14 +61,11 @@ def peer(name: str, arrays: Path, minutes: float) -> dict:
 def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
     """What `tune` registers after so many minutes, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "experiments").symlink_to(PROJECT / "experiments")
-        command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment]
-        command += ["--budget-minutes", str(minutes), "--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]
-        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        call = tune(experiment, Path(folder), "--budget-minutes", str(minutes), data_dir=data_dir)
         began = time.monotonic()
-        subprocess.run(command, cwd=folder, env=os.environ | store, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
-        mlflow.set_tracking_uri(store["MLFLOW_TRACKING_URI"])
+        mlflow.set_tracking_uri(call["env"]["MLFLOW_TRACKING_URI"])
         runs = mlflow.search_runs(search_all_experiments=True)
     final = runs[runs["tags.role"] == "final"].iloc[0]
     return {

@@ -1,7 +1,9 @@
-"""What the benches of searches share: one search in a store of its own."""
+"""What the benches of searches share: a search or a whole `tune`, in a store of its own whatever the surroundings name."""
 
 import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ from mlproject.journal import Journal
 from mlproject.search import Found
 from mlproject.tasks import Task
 
+PROJECT = Path(__file__).resolve().parent.parent
+
 
 @contextlib.contextmanager
 def store() -> Iterator[None]:
@@ -18,11 +22,24 @@ def store() -> Iterator[None]:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        os.environ.update(_own_store(Path(folder)))
         try:
             tracking.choose_experiment(tracking.connect(), "bench")
             yield
         finally:
             os.chdir(before)
+
+
+def _own_store(folder: Path) -> dict[str, str]:
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+
+
+def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -> dict:
+    """What `subprocess` is to be called with for `tune` of one experiment in an empty folder; `cwd` and the store are there."""
+    (folder / "experiments").symlink_to(PROJECT / "experiments")
+    command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, *arguments]
+    command += ["--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]
+    return {"args": command, "cwd": folder, "env": os.environ | _own_store(folder), "stdout": subprocess.DEVNULL}
 
 
 def searched(
