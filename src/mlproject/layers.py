@@ -36,8 +36,8 @@ def whitened(images, spec: Spec, name: str = "whiten"):
     variances, directions = np.linalg.eigh(np.array(spec.patch_covariance))
     kernel = (directions / np.sqrt(variances + WHITENING_EPSILON)).reshape(2, 2, spec.shape[-1], -1)
     kernel = np.concatenate([kernel, -kernel], axis=-1)
-    x = layers.Conv2D(kernel.shape[-1], 2, use_bias=False, trainable=False, name=name)
-    return _initialised(x, lambda shape, dtype: keras.ops.convert_to_tensor(kernel, dtype))(images)
+    layer = layers.Conv2D(kernel.shape[-1], 2, use_bias=False, trainable=False, name=name)
+    return _applied(layer, images, lambda shape, dtype: keras.ops.convert_to_tensor(kernel, dtype))
 
 
 def convolution(x, filters: int, size: int, name: str):
@@ -55,20 +55,16 @@ def convolution(x, filters: int, size: int, name: str):
         mask[..., same], identity[middle, middle, same, same] = 0, 1
         return random(shape, dtype) * mask.astype(dtype) + identity.astype(dtype)
 
-    return _initialised(layer, partial_identity)(x)
+    return _applied(layer, x, partial_identity)
 
 
-def _initialised(layer: keras.Layer, initializer):
-    """The layer, its kernel to be made by `initializer(shape, dtype)`, of which what is saved knows nothing."""
-
-    def call(x):
-        built_in, layer.kernel_initializer = layer.kernel_initializer, initializer
-        try:
-            return layer(x)
-        finally:
-            layer.kernel_initializer = built_in
-
-    return call
+def _applied(layer: keras.Layer, x, initializer):
+    """The new layer's answer to `x`, its kernel made by `initializer(shape, dtype)`, of which what is saved knows nothing."""
+    built_in, layer.kernel_initializer = layer.kernel_initializer, initializer
+    try:
+        return layer(x)
+    finally:
+        layer.kernel_initializer = built_in
 
 
 def conv_unit(x, filters: int, activation: str, name: str, size: int = 3, pool: bool = False):

@@ -16,10 +16,10 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         """The rate at `step`, a scalar float32 tensor."""
-        progress = (keras.ops.cast(step, "float32") + 0.5) / self.steps
+        progress = (ops.cast(step, "float32") + 0.5) / self.steps
         rising = progress / max(self.warmup, 1e-6)
         falling = (1.0 - progress) / max(1.0 - self.warmup, 1e-6)
-        return self.peak * keras.ops.clip(keras.ops.minimum(rising, falling), 0.0, 1.0)
+        return self.peak * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
 
 class ConvolutionMuon(keras.optimizers.Muon):

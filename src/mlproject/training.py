@@ -173,41 +173,44 @@ def fit(
     if kept:
         _restore(model.variables, kept, "model")
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
-        augment = stage.frozen_through is None
-        tail = _any_size(model) if augment and recipe.sizes else _tail(model, stage)
         inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
-        length = plan[stage.name]
+        tail, length = _trained_part(model, recipe, stage), plan[stage.name]
         _compile(tail, recipe, stage, length)
         if kept:
             _restore(tail.optimizer.variables, kept, "optimizer")
         kept = {}
+        steps, done = length.epochs * length.steps, progress.epoch
+        shown = batches.training(
+            inputs, data, train, recipe, seed, augment=not stage.frozen_through, steps=steps, skip=done * length.steps
+        )
+        held_out = None if validation is None else batches.plain(inputs, data, validation)
         watch.start(stage, length, recipe.batch_size)
-        done = progress.epoch
         with Watchdog(STALL_SECONDS, on_hang) as watch.dog:
-            tail.fit(
-                batches.training(
-                    inputs,
-                    data,
-                    train,
-                    recipe,
-                    seed,
-                    augment=augment,
-                    steps=length.epochs * length.steps,
-                    skip=done * length.steps,
-                ),
-                validation_data=None if validation is None else batches.plain(inputs, data, validation),
-                steps_per_epoch=length.steps,
-                initial_epoch=done,
-                epochs=length.epochs,
-                callbacks=[watch],
-                shuffle=False,  # the batches come shuffled
-                verbose=0,
-            )
+            _run(tail, shown, held_out, length, done, watch)
         on_stage(stage.name)
         if watch.truncated:
             break
         progress.stage, progress.epoch = index + 1, 0
     return Fit(pd.DataFrame(progress.rows), progress.speeds, watch.truncated)
+
+
+def _run(tail: keras.Model, shown, held_out, length: Length, done: int, watch: "_Watch") -> None:
+    """Keras' fit, from the epoch after those `done`."""
+    tail.fit(
+        shown,
+        validation_data=held_out,
+        steps_per_epoch=length.steps,
+        initial_epoch=done,
+        epochs=length.epochs,
+        callbacks=[watch],
+        shuffle=False,  # the batches come shuffled
+        verbose=0,
+    )
+
+
+def _trained_part(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:
+    """What a stage fits: the part behind its cut; where nothing is frozen and images grow, the whole for images of any size."""
+    return _any_size(model) if recipe.sizes and not stage.frozen_through else _tail(model, stage)
 
 
 def _tail(model: keras.Model, stage: Stage) -> keras.Model:
