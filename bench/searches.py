@@ -19,6 +19,7 @@ from searching import searched, store
 
 from mlproject.experiment import find
 from mlproject.oracles import TUNERS
+from mlproject.search import MOST_TRIALS
 from mlproject.tasks import Task, prepare
 
 
@@ -55,7 +56,9 @@ def main() -> None:
     parser.add_argument("--tuners", default=",".join(TUNERS), help="names with commas between; empty for none")
     parser.add_argument("--search-minutes", type=float, default=6, help="the default budget gives a search 6")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ranked", type=int, default=0, help="random points to rank; 0 for none")
+    parser.add_argument(
+        "--ranked", type=int, default=0, help=f"random points to rank, {MOST_TRIALS} or more; 0 for none"
+    )
     parser.add_argument(
         "--short-minutes", type=float, default=1, help="of a trial; the default budget gives it about 1"
     )
@@ -63,6 +66,8 @@ def main() -> None:
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
+    if 0 < options.ranked < MOST_TRIALS:
+        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {MOST_TRIALS} and more")
     (experiment,) = find(options.experiment)
     (task,) = prepare([experiment], options.data, options.data_dir, cache=Path(".cache").resolve())
     rows = []

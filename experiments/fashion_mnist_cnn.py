@@ -19,7 +19,7 @@ from keras import layers
 
 from mlproject import plots, program
 from mlproject.experiment import Experiment
-from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, residual_pair, standardised, whitened
+from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
 
 # %% [markdown]
@@ -78,10 +78,6 @@ if __name__ == "__main__":
 
 
 # %%
-# Of each group: the first convolution's size, its channels and those inside the pair (times the width), the pair's sizes.
-GROUPS = ((3, 1, 1, (1, 1)), (3, 4, 3, (3, 1)), (2, 12, 8, (3, 3)))
-
-
 def build(hp, spec):
     """Uint8 images (n, *spec.shape) to probabilities (n, spec.classes)."""
     width = hp.Int("width", 16, 64, step=16)
@@ -89,9 +85,7 @@ def build(hp, spec):
     images = raw_images(spec)
     x = whitened(standardised(images, spec), spec)
     x = layers.Activation(activation, name=f"whiten_{activation}")(x)
-    for index, (size, times, middle, pair_sizes) in enumerate(GROUPS, start=1):
-        x = conv_unit(x, times * width, activation, f"down{index}", size, pool=True)
-        x = residual_pair(x, middle * width, activation, f"pair{index}", pair_sizes)
+    x = residual_groups(x, width, activation)
     x = max_and_mean(x, "head")
     x = layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1), name="dropout")(x)
     return keras.Model(images, probabilities(x, spec), name="fashion_cnn")

@@ -155,3 +155,8 @@ def test_the_budget_ends_the_search(make_task, store):
     found, _ = run_search(make_task(), seconds=15, max_trials=None)
     assert len(found.trials) >= 1
     assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
+
+
+def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store):
+    found, _ = run_search(make_task(), seconds=600, max_trials=1, deterministic=True)
+    assert len(found.trials) == 1 and found.cost <= 0.4 * 600 / 3

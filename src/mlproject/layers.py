@@ -8,6 +8,8 @@ from mlproject.datasets import Spec
 
 # Keras' .99 needs some 500 steps to settle, more than a short trial has.
 BATCH_NORM_MOMENTUM = 0.9
+# Of each residual group: the first convolution's size, its channels and those inside the pair (in widths), the pair's sizes.
+GROUPS = ((3, 1, 1, (1, 1)), (3, 4, 3, (3, 1)), (2, 12, 8, (3, 3)))
 WHITENING_EPSILON = 5e-4  # added to the variances: directions with next to none would be amplified to noise
 
 
@@ -85,6 +87,18 @@ def residual_pair(x, middle: int, activation: str, name: str, sizes: tuple[int, 
     inner = conv_unit(x, middle, activation, f"{name}_a", sizes[0])
     inner = conv_unit(inner, x.shape[-1], activation, f"{name}_b", sizes[1])
     return layers.Add(name=f"{name}_add")([x, inner])
+
+
+def residual_groups(x, width: int, activation: str):
+    """Three groups of a convolution unit that pools and a residual pair: (n, h, w, c) to (n, h/8, w/8, 12 * width).
+
+    The smaller the image, the wider the network, as in NAVIER-STOKED (github.com/AIDDA-Institute/CIFAR-100-speedrun). Its 64, 256
+    and 768 channels with 64, 192 and 512 inside the pairs are multiples of one `width` here.
+    """
+    for index, (size, times, middle, pair_sizes) in enumerate(GROUPS, start=1):
+        x = conv_unit(x, times * width, activation, f"down{index}", size, pool=True)
+        x = residual_pair(x, middle * width, activation, f"pair{index}", pair_sizes)
+    return x
 
 
 def max_and_mean(x, name: str):

@@ -91,6 +91,8 @@ def search(
 ) -> Found:
     """Run trials for SEARCH_SHARE of the experiment's `seconds`, or `max_trials` of them; those in the journal count as run.
 
+    Fewer trials than the seconds would be cut into are not longer for it: what they leave is for the final fit.
+
     `tuner` is a key of `oracles.TUNERS`; the first trial has the best-known hyperparameters. Trials of full length are planned to
     take the same time, from the speed measured on the best-known network and the multiply-adds of each; a `deterministic`
     search plans by the speed of a nominal machine instead, and no clock ends anything. Time lost to an interruption is not
@@ -169,7 +171,7 @@ class _Tuner(keras_tuner.Tuner):
         folder: str,
     ):
         self.task, self.journal, self.pace, self.seconds, self.max_trials = task, journal, pace, seconds, max_trials
-        self.trial_seconds = seconds / (max_trials or pace.trials(seconds, len(task.train)))
+        self.trial_seconds = seconds / max(max_trials or 0, pace.trials(seconds, len(task.train)))
         super().__init__(
             oracle=oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
             hypermodel=self._declare,
