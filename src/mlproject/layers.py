@@ -10,6 +10,8 @@ from mlproject.datasets import Spec
 BATCH_NORM_MOMENTUM = 0.9
 # Of each residual group: the first convolution's size, its channels and those inside the pair (in widths), the pair's sizes.
 GROUPS = ((3, 1, 1, (1, 1)), (3, 4, 3, (3, 1)), (2, 12, 8, (3, 3)))
+# NAVIER-STOKED's. With it the first class scores are near 0, and a step of the last layer moves them by less.
+LOGIT_SCALE = 1.25 / 9
 WHITENING_EPSILON = 5e-4  # added to the variances: directions with next to none would be amplified to noise
 
 
@@ -108,6 +110,8 @@ def max_and_mean(x, name: str):
     return layers.Concatenate(name=name)([maximum, mean])
 
 
-def probabilities(x, spec: Spec):
-    """The output: softmax probabilities (n, spec.classes), float32."""
+def probabilities(x, spec: Spec, scaled: bool = False):
+    """The output: softmax probabilities (n, spec.classes), float32, of features (n, k), times LOGIT_SCALE if `scaled`."""
+    if scaled:
+        x = layers.Rescaling(LOGIT_SCALE, name="scale")(x)
     return layers.Dense(spec.classes, activation="softmax", dtype="float32", name="probabilities")(x)

@@ -5,7 +5,7 @@ from keras import ops
 
 # Momentum and Newton-Schulz iterations for convolutions in short fits (github.com/AIDDA-Institute/CIFAR-100-speedrun).
 MUON_MOMENTUM, MUON_ITERATIONS = 0.6, 3
-ADAM_RATIO = 0.02  # Adam's rate as a share of Muon's, for what is no convolution
+ADAM_RATIO = 0.05  # Adam's rate as a share of Muon's, for what is no convolution
 
 
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):

@@ -11,7 +11,7 @@ from mlproject.plots import BLUE, GREY, INK, STYLE, new_figure
 ROLES = {
     "InputLayer": "takes the images as stored",
     "Normalization": "brings pixels to mean 0, deviation 1",
-    "Rescaling": "scales and shifts pixels",
+    "Rescaling": "scales and shifts numbers",
     "ZeroPadding2D": "adds a border",
     "Concatenate": "puts several inputs side by side",
     "Add": "adds a shortcut to what it skips",
