@@ -1,12 +1,13 @@
 """Which of Keras Tuner's searches finds most in the same minutes? And do short trials rank hyperparameters as long ones would?
 
     python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 3          (an hour on 2 cores)
-    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --long-minutes 4        (35 minutes)
+    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4        (55 minutes)
 
 The first table has a row for each tuner and seed: the trials that fitted into the minutes, the validation accuracy of the first
 trial, which has the shipped best-known values, and that of the winner. The seed decides the points tried and the initial
-weights; the split is the same. The second table has the same random points twice, as trials of `--short-minutes` and of
-`--long-minutes`, and below it Spearman's rank correlation of their validation accuracies. The test images are not touched.
+weights; the split is the same. The second table has the points of one random search of `--search-minutes` three times: as its
+trials; in fewer passes over all images, in the same time; and after fits as long as the final fit of that budget. Below it stands
+Spearman's rank correlation of either short way with the long one. The test images are not touched.
 """
 
 import argparse
@@ -17,10 +18,14 @@ import pandas as pd
 from scipy import stats
 from searching import searched, store
 
+from mlproject import search
 from mlproject.experiment import find
+from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
+from mlproject.recipe import lengths
 from mlproject.search import MOST_TRIALS
 from mlproject.tasks import Task, prepare
+from mlproject.training import fit
 
 
 def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, object]:
@@ -37,16 +42,34 @@ def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, obj
     }
 
 
-def ranked(task: Task, points: int, short: float, long: float) -> pd.DataFrame:
-    """Validation accuracies of the same random points, the best-known first, after trials of two lengths in minutes."""
-    both = [searched(task, name, "random", 60 * each * points, points)[0] for name, each in (("a", short), ("b", long))]
-    # A search whose trials took longer than planned leaves the last ones out.
-    count, columns = min(len(each.trials) for each in both), list(task.experiment.best)
-    short_trials, long_trials = (each.trials.head(count) for each in both)
-    if not short_trials[columns].equals(long_trials[columns]):
-        raise SystemExit("the two searches did not try the same points")
-    accuracies = {"short": short_trials["val_accuracy"], "long": long_trials["val_accuracy"]}
-    return pd.DataFrame(accuracies).join(short_trials[columns])
+def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
+    """Validation accuracies of a random search's points: as its trials, after as short fits of all images, and after long ones.
+
+    A trial is the final fit in miniature; `fewer passes` takes as long as it, `long` as that final fit.
+    """
+    found, kept = searched(task, "ranked", "random", 60 * minutes, trials)
+    long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
+    rows = []
+    for trial in kept.finished:
+        fewer = fitted(task, trial, search.TRAINING_SHARE * trial.planned_seconds)
+        rows.append(
+            {
+                "trial": trial.trial,
+                "miniature": trial.val_accuracy,
+                "fewer passes": fewer,
+                "long": fitted(task, trial, long),
+            }
+        )
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
+
+
+def fitted(task: Task, trial: Trial, seconds: float) -> float:
+    """Validation accuracy after a fit of all training images with a trial's values, planned at the trial's speeds."""
+    model, recipe = task.network(trial.values)
+    plan = lengths(recipe, trial.speeds, seconds, len(task.train), search.MIN_EPOCHS)
+    result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
+    return result.history["val_accuracy"].iloc[-1]
 
 
 def main() -> None:
@@ -59,10 +82,6 @@ def main() -> None:
     parser.add_argument(
         "--ranked", type=int, default=0, help=f"random points to rank, {MOST_TRIALS} or more; 0 for none"
     )
-    parser.add_argument(
-        "--short-minutes", type=float, default=1, help="of a trial; the default budget gives it about 1"
-    )
-    parser.add_argument("--long-minutes", type=float, default=8, help="the default budget gives the final fit about 8")
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
@@ -77,13 +96,16 @@ def main() -> None:
                 rows.append(compared(task, tuner, seed, options.search_minutes))
                 print(rows[-1], flush=True)
         if options.ranked:
-            table = ranked(task, options.ranked, options.short_minutes, options.long_minutes)
+            table = ranked(task, options.ranked, options.search_minutes)
     if rows:
         print(pd.DataFrame(rows).round(4).to_string(index=False))
     if options.ranked:
         print(table.round(4).to_string(index=False))
-        rank = stats.spearmanr(table["short"], table["long"])
-        print(f"rank correlation {rank.statistic:.2f} (p {rank.pvalue:.3f}, {len(table)} points)")
+        for short in ("miniature", "fewer passes"):
+            rank = stats.spearmanr(table[short], table["long"])
+            print(
+                f"rank correlation of {short} with long {rank.statistic:.2f} (p {rank.pvalue:.3f}, {len(table)} points)"
+            )
 
 
 if __name__ == "__main__":

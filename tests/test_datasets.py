@@ -414,6 +414,18 @@ def test_a_split_is_stratified_sorted_and_depends_on_the_seed_alone():
     assert (validation == again).all() and (validation != other).any()
 
 
+def test_a_sample_of_a_split_has_the_classes_in_their_shares():
+    data = datasets.load("fashion-mnist", "flat", kind="synthetic")
+    train, _ = data.split(0)
+    rows = data.sample(train, 0.25, seed=0)
+    assert np.isin(rows, train).all() and (np.diff(rows) > 0).all()
+    counts, whole = np.bincount(data.train_labels[rows]), np.bincount(data.train_labels[train])
+    assert np.abs(counts - whole / 4).max() <= 1
+    assert not np.array_equal(rows, data.sample(train, 0.25, seed=1))
+    assert len(data.sample(train, 1e-9, seed=0)) == 1
+    np.testing.assert_array_equal(data.sample(train, 1.0, seed=0), train)
+
+
 @pytest.mark.parametrize(("seed", "share"), [(-1, 0.1), (0, 1.5), (0, 0.001)])
 def test_a_split_that_cannot_be_made_is_refused(seed, share):
     with pytest.raises(UserError, match=f"cannot split fashion-mnist with seed {seed} and validation share {share}"):

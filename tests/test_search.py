@@ -17,7 +17,7 @@ from mlproject.journal import Trial, opened
 from mlproject.oracles import TUNERS
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import SearchFailedError, made_of, search
-from mlproject.training import Fit
+from mlproject.training import Fit, nominal
 
 
 def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
@@ -160,3 +160,19 @@ def test_the_budget_ends_the_search(make_task, store):
 def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store):
     found, _ = run_search(make_task(), seconds=600, max_trials=1, deterministic=True)
     assert len(found.trials) == 1 and found.cost <= 0.4 * 600 / 3
+
+
+def test_a_trial_passes_over_its_share_of_the_images_as_often_as_the_fit_over_all(make_task, store):
+    def recipe(hp):
+        return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 16, "adamw")
+
+    task = make_task(dataclasses.replace(TINY, recipe=recipe))
+    _, runs = run_search(task, seconds=20, max_trials=1, deterministic=True)
+    trial = runs.iloc[0]
+    logged = ("training_images", "training_epochs", "training_steps")
+    images, epochs, steps = (int(trial[f"params.{name}"]) for name in logged)
+    model, recipe = task.network(TINY.best)
+    fit_seconds = 20 - 0.4 * 20 / 8
+    assert images < len(task.train) / 4
+    passes = 16 * epochs * steps / images
+    assert passes == pytest.approx(nominal(model, recipe)["training"] * fit_seconds / len(task.train), rel=0.1)

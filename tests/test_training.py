@@ -13,7 +13,7 @@ from conftest import TINY, tiny_staged_recipe
 
 from mlproject import training
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
-from mlproject.recipe import Length, Recipe, Stage, lengths
+from mlproject.recipe import Length, Recipe, Stage, in_miniature, lengths, seconds_of
 from mlproject.training import Checkpoint, DivergedError, fit, memory_needed, multiply_adds, nominal
 from mlproject.watchdog import StalledError
 
@@ -42,6 +42,13 @@ def test_lengths_give_an_epoch_shorter_than_a_pass_when_seconds_are_few():
 def test_lengths_without_any_time_still_train_a_step():
     plan = lengths(TWO_STAGES, {"first": 1.0, "second": 1.0}, seconds=-3, images=100)
     assert plan == {"first": Length(1, 1), "second": Length(1, 1)}
+
+
+def test_a_plan_in_miniature_has_a_share_of_the_steps_and_the_passes_of_the_whole():
+    plan = {"first": Length(1, 50), "second": Length(10, 100)}
+    small = in_miniature(plan, 0.2, 2)
+    assert small == {"first": Length(2, 5), "second": Length(2, 100)}
+    assert seconds_of(TWO_STAGES, small, {"first": 10.0, "second": 100.0}) == 10 + 20
 
 
 def test_fit_learns_and_reports_every_epoch(make_task):

@@ -151,7 +151,7 @@ def _search_and_refit(task, options, project, kept, parent, settings):
 def _line(result) -> str:
     return (
         f"{result.name} v{result.version} ({result.alias}): test accuracy {result.test_accuracy:.4f} "
-        f"[{result.low:.4f}, {result.high:.4f}], validation {result.val_accuracy:.4f}"
+        f"[{result.low:.4f}, {result.high:.4f}], its trial's validation accuracy {result.val_accuracy:.4f}"
     )
 
 

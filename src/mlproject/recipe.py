@@ -87,3 +87,20 @@ def lengths(
         plan[stage.name] = Length(epochs, max(1, steps // epochs))
         seconds -= epochs * plan[stage.name].steps * recipe.batch_size / speeds[stage.name]
     return plan
+
+
+def seconds_of(recipe: Recipe, plan: Mapping[str, Length], speeds: Mapping[str, float]) -> float:
+    """What a plan takes at `speeds` (images per second)."""
+    return sum(length.epochs * length.steps * recipe.batch_size / speeds[stage] for stage, length in plan.items())
+
+
+def in_miniature(plan: Mapping[str, Length], share: float, min_epochs: int) -> dict[str, Length]:
+    """`share` of the steps of a plan, in as many epochs, but at least `min_epochs`.
+
+    On as small a share of the images these are as many passes as the plan makes over all of them.
+    """
+    small = {}
+    for stage, length in plan.items():
+        epochs = max(min_epochs, round(share * length.epochs))
+        small[stage] = Length(epochs, max(1, round(share * length.epochs * length.steps / epochs)))
+    return small

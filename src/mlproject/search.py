@@ -23,13 +23,13 @@ from mlproject import batches, layers, optimizers, pretrained, process, tracking
 from mlproject.errors import UserError
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
-from mlproject.recipe import Length, Recipe, lengths
+from mlproject.recipe import Length, Recipe, in_miniature, lengths, seconds_of
 from mlproject.tasks import Task, hyperparameters
 from mlproject.training import Fit, fit, measure, multiply_adds
 
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
-# The search's time is cut into equal trials: as many as can pass over the training images once, but at least and at most
-# so many. Shorter trials than a pass rank hyperparameters badly, fewer than three are no search.
+# The search's time is cut into equal trials: as many as have time for the steps of one pass over all training images, but at
+# least and at most so many. Trials of fewer steps rank hyperparameters badly, fewer than three are no search.
 FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
@@ -103,9 +103,9 @@ def search(
         journal.pace = vars(pace)
         journal.save()
     # Frozen features are computed for the pace. They serve search and final fit alike, so only the time after is shared out.
-    share = SEARCH_SHARE * max(seconds - pace.seconds, 1.0)
+    left = max(seconds - pace.seconds, 1.0)
     with tempfile.TemporaryDirectory() as folder:
-        running = _Tuner(task, journal, tuner, pace, share, max_trials, folder)
+        running = _Tuner(task, journal, tuner, pace, left, max_trials, folder)
         running.search()
         return running.found()
 
@@ -170,8 +170,12 @@ class _Tuner(keras_tuner.Tuner):
         max_trials: int | None,
         folder: str,
     ):
-        self.task, self.journal, self.pace, self.seconds, self.max_trials = task, journal, pace, seconds, max_trials
-        self.trial_seconds = seconds / max(max_trials or 0, pace.trials(seconds, len(task.train)))
+        self.task, self.journal, self.pace, self.max_trials = task, journal, pace, max_trials
+        self.seconds = SEARCH_SHARE * seconds
+        usual = pace.trials(self.seconds, len(task.train))
+        trials = max_trials or usual
+        self.trial_seconds = self.seconds / max(trials, usual)
+        self.fit_seconds = seconds - trials * self.trial_seconds
         super().__init__(
             oracle=oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
             hypermodel=self._declare,
@@ -260,16 +264,20 @@ class _Tuner(keras_tuner.Tuner):
         if record.starts > MOST_STARTS:
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
         model, recipe = task.network(record.values)
-        seconds = TRAINING_SHARE * record.planned_seconds
         speeds = self.pace.of(model, recipe)
-        plan = lengths(recipe, speeds, seconds, len(task.train), MIN_EPOCHS)
-        tracking.log_params(plan_params(plan))
+        # The final fit in miniature: a share of the images, passed over as often (subsets: Klein et al., arXiv 1605.07079).
+        # Fewer passes over all images rank what learns by heart first: of 8 perceptrons, rank correlation with fits twelve
+        # times as long -.33 in place of .74.
+        plan = lengths(recipe, speeds, self.fit_seconds, len(task.train))
+        share = min(TRAINING_SHARE * record.planned_seconds / seconds_of(recipe, plan, speeds), 1.0)
+        rows, plan = task.data.sample(task.train, share, task.seed), in_miniature(plan, share, MIN_EPOCHS)
+        tracking.log_params(plan_params(plan) | {"training_images": len(rows)})
         result = fit(
             model,
             recipe,
             plan,
             task.data,
-            task.train,
+            rows,
             task.validation,
             features=task.features,
             seed=task.seed,

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
 
 from mlproject.datasets import cifar100, fashion_mnist, synthetic
 from mlproject.datasets.files import Arrays
@@ -101,6 +102,13 @@ class Dataset:
                 f"cannot split {self.name} with seed {seed} and validation share {share}: {error}"
             ) from error
         return np.sort(parts[0]), np.sort(parts[1])
+
+    def sample(self, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
+        """A `share` of the training images at `rows`, but at least one: sorted indices, stratified as in `split`."""
+        count = max(1, round(share * len(rows)))
+        return np.sort(
+            resample(rows, replace=False, n_samples=count, random_state=seed, stratify=self.train_strata[rows])
+        )
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -170,7 +170,8 @@ _ACCURACY_COLUMNS = (
 )
 _ACCURACY_NOTE = (
     "Intervals: Wilson, 95%; they cover the luck of the test images, not that of the training seed. Chance is the accuracy "
-    "of always naming the most frequent class. Validation accuracy is the winning trial's, which trained for less time."
+    "of always naming the most frequent class. Validation accuracy is the winning trial's, which trained for less time and on "
+    "fewer images."
 )
 _COST_COLUMNS = (
     Column("model", lambda r: r["model"], number=False),

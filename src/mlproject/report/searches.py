@@ -64,7 +64,8 @@ def _outcome(member: Member) -> str:
         says += f" The commonest reason: {reasons.mode().iloc[0]}."
     if len(ranked):
         value = pd.to_numeric(ranked["val_accuracy"]).iloc[0]
-        says += f" The best, {ranked['trial'].iloc[0]}, reached {percent(value)} on validation images."
+        best = f"The best, {ranked['trial'].iloc[0]}, reached {percent(value)} on validation images"
+        says += f" {best}, in a fraction of the final fit's training."
     return says
 
 
