@@ -22,18 +22,6 @@ def test_features_are_the_activations_at_the_cut(make_task):
         np.testing.assert_allclose(features[cut][:50], expected, rtol=2e-3, atol=2e-3)
 
 
-def test_mirrored_features_come_behind_the_others(make_task):
-    task = make_task()
-    model, _ = task.network(TINY.best)
-    features, plain = task.features.get(model, ["low"], mirrored=True)["low"], task.features.get(model, ["low"])["low"]
-    count = len(task.data.train_images)
-    assert len(features) == 2 * count and np.array_equal(features[:count], plain)
-    expected = keras.Model(model.input, model.get_layer("low").output).predict(
-        task.data.train_images[-50:, :, ::-1], verbose=0
-    )
-    np.testing.assert_allclose(features[-50:], expected, rtol=2e-3, atol=2e-3)
-
-
 def test_features_are_computed_once_for_the_same_weights(make_task):
     task = make_task()
     task.features.get(task.network(TINY.best)[0], ["low"])

@@ -12,8 +12,7 @@ def training(
 ) -> tf.data.Dataset:
     """Endless shuffled batches of `inputs` (n, ...) at `rows`, with one-hot labels (float32).
 
-    Where `augment` is not asked for but the recipe flips, `inputs` are frozen features (2n, ...): the second half is of the
-    images mirrored.
+    Images are changed as the recipe says where `augment` asks for it; frozen features cannot be.
     What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin after
     `skip` batches. `steps` batches make the fit, which is what the shares of `recipe.sizes` refer to.
     """
@@ -22,11 +21,10 @@ def training(
     mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
     def batch(number, index):
-        mirrored = (tf.gather(mirrored_first, index) + number * size // len(rows)) % 2
+        images = gathered(index)
         if augment:
-            images = _augmented(gathered(index), recipe, mirrored, number, steps, seed)
-        else:
-            images = gathered(index + mirrored * len(mirrored_first) if recipe.flip else index)
+            mirrored = (tf.gather(mirrored_first, index) + number * size // len(rows)) % 2
+            images = _augmented(images, recipe, mirrored, number, steps, seed)
         return images, tf.gather(targets, index)
 
     order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()

@@ -32,41 +32,28 @@ class FeatureCache:
         self.folder, self.data = Path(folder), data
         self._checked: set[Path] = set()
 
-    def get(self, model: keras.Model, cuts: Sequence[str], mirrored: bool = False) -> dict[str, np.ndarray]:
-        """Activations (n, ...) float16 at each layer of `cuts`; what is not on disk yet comes from one pass over the images.
-
-        With `mirrored` there are (2n, ...): those of the images as they are, and after them those of the images mirrored.
-        """
-        count = len(self.data.train_images) * (2 if mirrored else 1)
-        kind = "-mirrored" if mirrored else ""
-        paths = {
-            cut: self.folder / f"{self.data.name}-{cut}{kind}-{_digest(model, cut, self.data)}.npy" for cut in cuts
-        }
-        missing = [cut for cut, path in paths.items() if not self._usable(model, cut, path, count)]
+    def get(self, model: keras.Model, cuts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Activations (n, ...) float16 at each layer of `cuts`; what is not on disk yet comes from one pass over the images."""
+        paths = {cut: self.folder / f"{self.data.name}-{cut}-{_digest(model, cut, self.data)}.npy" for cut in cuts}
+        missing = [cut for cut, path in paths.items() if not self._usable(model, cut, path)]
         if missing:
-            self._compute(model, {cut: paths[cut] for cut in missing}, count)
+            self._compute(model, {cut: paths[cut] for cut in missing})
             self._checked |= {paths[cut] for cut in missing}
         return {cut: np.load(path, mmap_mode="r") for cut, path in paths.items()}
 
-    def _images(self, rows: np.ndarray) -> np.ndarray:
-        """The training images at these rows, where rows past the last image mean the images mirrored."""
-        count = len(self.data.train_images)
-        images = self.data.train_images[rows % count]
-        return np.where((rows < count)[:, None, None, None], images, images[:, :, ::-1])
-
-    def _usable(self, model: keras.Model, cut: str, path: Path, count: int) -> bool:
+    def _usable(self, model: keras.Model, cut: str, path: Path) -> bool:
         """Whether the file is there and holds the activations; once for each file, a damaged one is set aside with a warning."""
         if path in self._checked or not path.exists():
             return path in self._checked
         try:
             found = np.load(path, mmap_mode="r")  # never a pickle: NumPy refuses objects
             output = model.get_layer(cut).output
-            expected = (count, *output.shape[1:])
+            expected = (len(self.data.train_images), *output.shape[1:])
             if (found.shape, found.dtype) != (expected, np.float16):
                 raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
             # A few rows computed afresh tell activations from what merely has their shape.
             rows = np.linspace(0, len(found) - 1, PROBES).astype(int)
-            fresh = keras.Model(model.input, output).predict(self._images(rows), verbose=0)
+            fresh = keras.Model(model.input, output).predict(self.data.train_images[rows], verbose=0)
             if not np.allclose(found[rows], fresh, rtol=0.01, atol=0.01 * np.abs(fresh).max()):
                 raise ValueError("it holds other values")
         except (ValueError, OSError, EOFError) as error:
@@ -79,21 +66,22 @@ class FeatureCache:
         self._checked.add(path)
         return True
 
-    def _compute(self, model: keras.Model, paths: dict[str, Path], count: int) -> None:
+    def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
+        images = self.data.train_images
         self.folder.mkdir(parents=True, exist_ok=True)
         outputs = {cut: model.get_layer(cut).output for cut in paths}
         frozen = keras.Model(model.input, outputs)
         with contextlib.ExitStack() as stack:
             parts = {cut: stack.enter_context(disk.whole(path)) for cut, path in paths.items()}
             files = {
-                cut: np.lib.format.open_memmap(part, "w+", np.float16, (count, *outputs[cut].shape[1:]))
+                cut: np.lib.format.open_memmap(part, "w+", np.float16, (len(images), *outputs[cut].shape[1:]))
                 for cut, part in parts.items()
             }
             for start in tqdm(
-                range(0, count, CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
+                range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
             ):
-                rows = np.arange(start, min(start + CHUNK, count))
-                for cut, values in frozen.predict(self._images(rows), batch_size=250, verbose=0).items():
+                rows = slice(start, start + CHUNK)
+                for cut, values in frozen.predict(images[rows], batch_size=250, verbose=0).items():
                     files[cut][rows] = values
             for file in files.values():
                 file.flush()

@@ -29,11 +29,10 @@ class Recipe:
     falls linearly to 0; `ema` is the momentum of Keras' average of the weights; `steps_per_execution` batches go through one
     call of the compiled step, which pays where a step takes under a few milliseconds.
 
-    Three fields concern the images: `flip` mirrors each image every other time it is seen (Jordan, arXiv 2404.00498), for which
-    frozen features are kept twice. In stages with nothing frozen `crop` moves it by up to so many pixels, reflected at the
-    border, and `sizes` shrinks the images of the first steps, which are then cheaper (progressive resizing, Howard, fast.ai's
-    DAWNBench entry of 2018): pairs (share, pixels), so that ((0.5, 24),) means 24 pixels for the first half of the steps and
-    the full size after it.
+    Three fields concern the images of stages with nothing frozen: `flip` mirrors each image every other time it is seen (Jordan,
+    arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, and `sizes` shrinks the images of the
+    first steps, which are then cheaper (progressive resizing, Howard, fast.ai's DAWNBench entry of 2018): pairs (share, pixels),
+    so that ((0.5, 24),) means 24 pixels for the first half of the steps and the full size after it.
     """
 
     stages: tuple[Stage, ...]

@@ -166,7 +166,7 @@ def fit(
     Raises DivergedError when the loss stops being finite, StalledError when no batch is finished for STALL_SECONDS; where it
     cannot, `on_hang(reason)` is called and the process ends (see `Watchdog`).
     """
-    cached = features.get(model, recipe.cuts, recipe.flip)
+    cached = features.get(model, recipe.cuts)
     progress, kept = checkpoint.load() if checkpoint else (_Progress(), {})
     watch = _Watch(model, progress, on_epoch, deadline, "val_accuracy" if validation is not None else "accuracy")
     watch.checkpoint = checkpoint
