@@ -205,9 +205,9 @@ if __name__ == "__main__":
     run.show(pd.DataFrame(rows).assign(total=table["parameters"].sum()), "stages")
 
 # %% [markdown]
-# What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0).
-# Fine-tuning costs so much on two cores that few trials fit: this is a check of the best-known values rather than a
-# search.
+# What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0). Each
+# trial is the final fit in miniature, on a fraction of the images. Fine-tuning costs so much on two cores that few
+# trials fit: this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
