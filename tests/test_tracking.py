@@ -14,12 +14,13 @@ from mlproject import tracking
 from mlproject.errors import UserError
 
 
-def register(name="m", val_accuracy=0.5, digest="d"):
+def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0):
     """A version of a two-class model with this validation accuracy."""
     images = keras.Input((4, 4, 1), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
     with tracking.run("final", {"role": "final"}):
+        tracking.log_params({"budget_minutes": budget_minutes})
         tracking.log_metrics({"val_accuracy": val_accuracy})
         example = np.zeros((2, 4, 4, 1), np.uint8)
         tags = {"experiment": name, "dataset.digest": digest}
@@ -39,6 +40,13 @@ def test_only_a_higher_validation_accuracy_takes_the_champion_alias(store):
 def test_accuracies_on_other_data_do_not_count(store):
     register(val_accuracy=0.5, digest="one")
     assert register(val_accuracy=0.9, digest="two") == (2, "challenger")
+
+
+def test_a_larger_budget_takes_the_champion_alias_and_a_smaller_one_does_not(store):
+    register(val_accuracy=0.5, budget_minutes=15)
+    assert register(val_accuracy=0.4, budget_minutes=60) == (2, "champion")
+    assert register(val_accuracy=0.9, budget_minutes=15) == (3, "challenger")
+    assert register(val_accuracy=0.5, budget_minutes=60) == (4, "champion")
 
 
 def test_final_models_are_ours_and_only_ours(store):

@@ -84,10 +84,11 @@ def load(final: "FinalModel") -> tuple[keras.Model, list[str]]:
 
 
 def promote(name: str, version: int) -> str:
-    """Give `version` the alias champion if it wins on validation data, else challenger; gives the alias.
+    """Give `version` the alias champion if it wins, else challenger; gives the alias.
 
-    It wins when there is no champion yet, or when its run's val_accuracy is the higher one on the same data set: accuracies on
-    different data say nothing of who is better.
+    It wins when there is no champion yet, or when on the same data set its run had the larger budget or, at an equal one, the
+    higher val_accuracy. That is of a trial, which is the smaller a part of the fit the longer the fit is: accuracies of
+    different budgets, like those on different data, say nothing of who is better.
     """
     return store.outbox.insist(lambda: _promote(name, version))
 
@@ -105,10 +106,14 @@ def _promote(name: str, version: int) -> str:
 
 
 def _beats(challenger, champion) -> bool:
-    accuracies = [mlflow.get_run(version.run_id).data.metrics["val_accuracy"] for version in (challenger, champion)]
-    return (
-        challenger.tags.get("dataset.digest") == champion.tags.get("dataset.digest") and accuracies[0] > accuracies[1]
-    )
+    same_data = challenger.tags.get("dataset.digest") == champion.tags.get("dataset.digest")
+    return same_data and _strength(challenger) > _strength(champion)
+
+
+def _strength(version) -> tuple[float, float]:
+    """The budget, in minutes, and the validation accuracy of the run behind a version."""
+    data = mlflow.get_run(version.run_id).data
+    return float(data.params.get("budget_minutes", 0)), data.metrics["val_accuracy"]
 
 
 def _holder(name: str, alias: str):
