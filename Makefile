@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY) ## the whole main job on small synthetic data, in minutes, with no network
-	$(RUN) -P data=synthetic -P budget_minutes=0.75
+	$(RUN) -P data=synthetic -P budget_minutes=1
 
 tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one
 	$(RUN) -e tune $(ARGS)

@@ -283,7 +283,9 @@ class _Tuner(keras_tuner.Tuner):
         )
         tracking.log_metrics(_trial_metrics(model, result))
         record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
-        record.speeds = speeds if self.pace.nominal else result.speeds
+        # An epoch of one execution times the tracing, not the training.
+        timed = all(length.steps > recipe.steps_per_execution for length in plan.values())
+        record.speeds = result.speeds if timed and not self.pace.nominal else speeds
         record.status = "truncated" if result.truncated else "completed"
 
     def _miniature(
