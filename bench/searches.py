@@ -23,7 +23,6 @@ from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
 from mlproject.recipe import lengths
-from mlproject.search import MOST_TRIALS
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit
 
@@ -80,13 +79,13 @@ def main() -> None:
     parser.add_argument("--search-minutes", type=float, default=6, help="the default budget gives a search 6")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--ranked", type=int, default=0, help=f"random points to rank, {MOST_TRIALS} or more; 0 for none"
+        "--ranked", type=int, default=0, help=f"random points to rank, {search.MOST_TRIALS} or more; 0 for none"
     )
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
-    if 0 < options.ranked < MOST_TRIALS:
-        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {MOST_TRIALS} and more")
+    if 0 < options.ranked < search.MOST_TRIALS:
+        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {search.MOST_TRIALS} and more")
     (experiment,) = find(options.experiment)
     (task,) = prepare([experiment], options.data, options.data_dir, cache=Path(".cache").resolve())
     rows = []

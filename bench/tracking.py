@@ -11,6 +11,7 @@ import argparse
 import time
 
 import mlflow
+import numpy as np
 import pandas as pd
 from searching import searched, store
 
@@ -21,22 +22,23 @@ from mlproject.tasks import Task, prepare
 from mlproject.training import fit
 
 
-def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length]]:
-    """The seconds that one trial takes in a search, and the plan it had."""
+def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length], np.ndarray]:
+    """The seconds that one trial takes in a search, the plan it had, and its training images' rows."""
     found, kept = searched(task, f"round{number}", "random", search.MOST_TRIALS * seconds, max_trials=1)
     params = mlflow.get_run(kept.trials[0].run_id).data.params
     stages = task.network(task.experiment.best)[1].stages
     plan = {
         stage.name: Length(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"])) for stage in stages
     }
-    return float(found.trials["seconds"].iloc[0]), plan
+    rows = task.data.sample(task.train, int(params["training_images"]) / len(task.train), task.seed)
+    return float(found.trials["seconds"].iloc[0]), plan, rows
 
 
-def alone(task: Task, plan: dict[str, Length]) -> float:
+def alone(task: Task, plan: dict[str, Length], rows: np.ndarray) -> float:
     """The seconds of the same fit with nothing around it."""
     began = time.monotonic()
     model, recipe = task.network(task.experiment.best)
-    fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
+    fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return time.monotonic() - began
 
 
@@ -52,8 +54,8 @@ def main() -> None:
         (task,) = prepare([experiment], "synthetic")
         rows = []
         for number in range(options.rounds):
-            through, plan = tracked(task, options.seconds, number)
-            bare = alone(task, plan)
+            through, plan, images = tracked(task, options.seconds, number)
+            bare = alone(task, plan, images)
             rows.append({"tracked, s": through, "fit alone, s": bare, "cost, %": 100 * (through / bare - 1)})
     print(pd.DataFrame(rows).round(2).to_string(index=False))
 
