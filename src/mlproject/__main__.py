@@ -18,7 +18,7 @@ from mlproject.errors import StoreGoneError, UserError
 
 REPORTS = Path("reports")
 SEARCHES = Path(".mlproject", "searches")  # their journals
-SETTINGS = ("tuner", "budget_minutes", "max_trials", "seed", "data", "deterministic")
+SETTINGS = ("tuner", "budget_minutes", "max_trials", "values", "seed", "data", "deterministic")
 TUNERS = ("hyperband", "bayesian", "random")
 
 
@@ -47,11 +47,12 @@ def tune(options: argparse.Namespace) -> int:
     """Search, refit, register each experiment asked for, then report on all that is registered."""
     from mlproject import tracking
     from mlproject.experiment import find
-    from mlproject.tasks import prepare
+    from mlproject.tasks import prepare, with_values
 
     if options.deterministic:
         _make_deterministic()
     tasks = prepare(find(options.experiment), options.data, options.data_dir, options.weights, options.seed)
+    tasks = [with_values(task, arguments.names(options.values)) for task in tasks]
     project = tracking.connect()
     gc.freeze()  # what is there by now stays: looking through it took a third of a second before every trial
     done, failed = [], {}
@@ -292,6 +293,11 @@ def _parser() -> argparse.ArgumentParser:
         type=arguments.count,
         default=None,
         help="at most so many trials (0: as many as the budget allows)",
+    )
+    command.add_argument(
+        "--values",
+        default="",
+        help="NAME=VALUE with commas between: of the first trial, in place of the best-known ones",
     )
     command.add_argument(
         "--deterministic",

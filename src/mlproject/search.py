@@ -25,7 +25,7 @@ from mlproject.errors import UserError
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
 from mlproject.recipe import Length, Recipe, in_miniature, lengths, seconds_of
-from mlproject.tasks import Task, hyperparameters
+from mlproject.tasks import Task
 from mlproject.training import Fit, fit, measure, multiply_adds
 
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
@@ -55,13 +55,11 @@ def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
 
 def _space(task: Task) -> dict[str, str]:
     """Each hyperparameter with its range; empty when the best-known network cannot be built, which the search will tell."""
-    hp = hyperparameters(task.experiment.best)
     try:
-        task.experiment.recipe(hp)
-        task.experiment.build(hp, task.spec)
+        space = task.space()
     except Exception:
         return {}
-    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in hp.space}
+    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in space}
 
 
 def _digest(content: bytes) -> str:

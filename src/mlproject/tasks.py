@@ -1,7 +1,7 @@
 """Tasks: an experiment with its data, split and weights. What can be refused is refused here, untrained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mlproject import datasets, pretrained
 from mlproject.datasets import Dataset, Spec
+from mlproject.errors import UserError, shown
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
 from mlproject.recipe import Recipe
@@ -58,6 +59,13 @@ class Task:
                 f"training needs {needed / 1e9:.1f} GB of memory at the very least, {free / 1e9:.1f} GB are free"
             )
 
+    def space(self) -> list:
+        """The hyperparameters that a network with the best-known values declares, as Keras Tuner's objects."""
+        hp = hyperparameters(self.experiment.best)
+        self.experiment.recipe(hp)
+        self.experiment.build(hp, self.spec)
+        return hp.space
+
 
 class TooBigError(MemoryError):
     """A network that cannot be trained in the memory there is."""
@@ -68,6 +76,43 @@ def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
     return hp
+
+
+def with_values(task: Task, given: Sequence[str]) -> Task:
+    """The task with these values, each as `name=value`, in place of the best-known ones of the same names.
+
+    Raises UserError for a name that the experiment does not declare, or a value outside its range.
+    """
+    if not given:
+        return task
+    declared = {one.name: one for one in task.space()}
+    best = dict(task.experiment.best)
+    for pair in given:
+        name, _, text = pair.partition("=")
+        try:
+            best[name] = _in_range(declared[name], text)
+        except (KeyError, ValueError):
+            accepted = ", ".join(f"{name}={_range(one)}" for name, one in declared.items())
+            raise UserError(
+                f"values='{shown(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
+            ) from None
+    return replace(task, experiment=replace(task.experiment, best=best))
+
+
+def _in_range(declared, text: str) -> int | float | str | bool:
+    """The value that `text` says, of a hyperparameter of Keras Tuner; KeyError or ValueError when it is not one of its values."""
+    if not hasattr(declared, "min_value"):
+        return {str(value).lower(): value for value in declared.values}[text.lower()]
+    number = type(declared.min_value)(text)
+    if not declared.min_value <= number <= declared.max_value:
+        raise ValueError(text)
+    return number
+
+
+def _range(declared) -> str:
+    if hasattr(declared, "min_value"):
+        return f"{declared.min_value}..{declared.max_value}"
+    return "|".join(map(str, declared.values))
 
 
 def prepare(

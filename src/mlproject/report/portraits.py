@@ -175,5 +175,6 @@ def _command(member: Member) -> str:
     wanted |= {name: params[name] for name in ("tuner", "budget_minutes") if params.get(name)}
     if params.get("max_trials") not in (None, "", "None", "0"):
         wanted["max_trials"] = params["max_trials"]
+    wanted |= {"values": params["values"]} if params.get("values") else {}
     wanted |= {"seed": member.seed} if member.seed else {}
     return "mlflow run . -e tune " + " ".join(f"-P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
