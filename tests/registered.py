@@ -86,7 +86,13 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     metrics |= {"prediction_images_per_second": 500.0, "images_per_second": 100.0, "model_bytes": 2.5e6}
     tags = {"data": "real", "dataset.digest": "d-" + tags["test.digest"], "git.commit": "abc123", "seed": "7"} | tags
     metrics |= evaluation.summary(labels, probabilities)
-    params = {"tuner": "bayesian", "budget_minutes": "5.0", "max_trials": "None", "seed": tags["seed"]}
+    params = {
+        "tuner": "bayesian",
+        "budget_minutes": "5.0",
+        "max_trials": "None",
+        "values": "width=64",
+        "seed": tags["seed"],
+    }
     return Model(name, 3, "champion", f"run-of-{name}", {"experiment": name, **tags}, params, metrics, root)
 
 

@@ -238,7 +238,7 @@ def test_searches_and_provenance_are_told(report):
     assert table(report, "fine.winner").values.tolist() == [["width", "64", "48"], ["activation", "relu", "silu"]]
     rows = pd.read_csv(report / "tables/provenance.csv", dtype=str).set_index("run")
     assert rows.loc["run-of-fine", "repeat it"] == (
-        "mlflow run . -e tune -P experiment=fine -P tuner=bayesian -P budget_minutes=5.0 -P seed=7"
+        "mlflow run . -e tune -P experiment=fine -P tuner=bayesian -P budget_minutes=5.0 -P values=width=64 -P seed=7"
     )
     assert "-P data=synthetic" in rows.loc["run-of-fine-synthetic", "repeat it"]
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"

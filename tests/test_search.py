@@ -13,10 +13,12 @@ from conftest import TINY, tiny_build
 
 from mlproject import search as search_module
 from mlproject import tracking
+from mlproject.errors import UserError
 from mlproject.journal import Trial, opened
 from mlproject.oracles import TUNERS
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import SearchFailedError, made_of, search
+from mlproject.tasks import with_values
 from mlproject.training import Fit, nominal
 
 
@@ -105,6 +107,29 @@ def test_no_point_is_tried_twice(make_task, store):
     assert not found.trials.duplicated(["width", "only"]).any()
 
 
+def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_task, store):
+    task = with_values(make_task(), ["width=5"])
+    found, _ = run_search(task, max_trials=2)
+    assert list(found.trials[["width", "learning_rate"]].iloc[0]) == [5, 0.002]
+    assert found.trials["width"].iloc[1] != 5
+
+
+@pytest.mark.parametrize("pair", ["width=17", "width=5.5", "width=", "width", "depth=3", "learning_rate=nan", "=5", ""])
+def test_values_outside_the_space_are_refused_with_what_is_accepted(make_task, pair):
+    with pytest.raises(UserError, match=r"values=.*width=4\.\.16"):
+        with_values(make_task(), [pair])
+
+
+def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
+    def recipe(hp):
+        return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 128, "adamw")
+
+    _, runs = run_search(
+        make_task(dataclasses.replace(TINY, recipe=recipe)), seconds=20, max_trials=1, deterministic=True
+    )
+    assert int(runs["params.training_images"].iloc[0]) == 128
+
+
 def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_task, store):
     def build(hp, spec):
         if hp.Int("width", 4, 16) != 8:
@@ -174,5 +199,6 @@ def test_a_trial_passes_over_its_share_of_the_images_as_often_as_the_fit_over_al
     model, recipe = task.network(TINY.best)
     fit_seconds = 20 - 0.4 * 20 / 8
     assert images < len(task.train) / 4
+    assert images > 16
     passes = 16 * epochs * steps / images
     assert passes == pytest.approx(nominal(model, recipe)["training"] * fit_seconds / len(task.train), rel=0.1)

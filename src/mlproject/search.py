@@ -296,7 +296,9 @@ class _Tuner(keras_tuner.Tuner):
         """
         plan = lengths(recipe, speeds, self.fit_seconds, len(self.task.train))
         share = min(seconds / seconds_of(recipe, plan, speeds), 1.0)
-        rows = self.task.data.sample(self.task.train, share, self.task.seed)
+        # But a batch of them at least, or the trial's batches would be smaller than the fit's.
+        images = max(share, min(recipe.batch_size / len(self.task.train), 1.0))
+        rows = self.task.data.sample(self.task.train, images, self.task.seed)
         return rows, in_miniature(plan, share, MIN_EPOCHS)
 
     def _hung(self, record: Trial):

@@ -83,11 +83,11 @@ def _spent(member: Member) -> str:
 
 
 def _winner(member: Member) -> Table:
-    """The winner's values, beside the shipped defaults where the run recorded these."""
+    """The winner's values, beside the first trial's where the run recorded these."""
     name, title = f"{member.key}.winner", "The winner's hyperparameters"
     if member.values is not None:
-        frame = member.values.rename(columns={"best_known": "shipped default"})
-        return text_table(name, f"{title} and the shipped defaults{member.mark}", frame)
+        frame = member.values.rename(columns={"best_known": "first trial"})
+        return text_table(name, f"{title} and the first trial's{member.mark}", frame)
     best = member.ranked_trials.iloc[0].drop(list(NO_HYPERPARAMETERS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": best.index, "value": best.to_numpy()})[(best != "").to_numpy()]
     return text_table(name, f"{title}{member.mark}", frame)
