@@ -22,7 +22,7 @@ import tensorflow as tf
 from mlproject import optimizers
 from mlproject.experiment import find
 from mlproject.recipe import Length
-from mlproject.tasks import Task, prepare
+from mlproject.tasks import Task, hyperparameters, prepare
 from mlproject.training import fit, multiply_adds
 
 SIDE, PRODUCTS = 3072, 8  # of the matrices whose product tells the peak rate, and how many are timed
@@ -40,16 +40,24 @@ def peak() -> float:
     return PRODUCTS * SIDE**3 / (time.monotonic() - began)
 
 
-def ours(task: Task, steps: int) -> float:
-    """Images per second of `fit`, as it measures them itself: augmentation, callbacks and averages are in."""
+def batches(task: Task, executions: int) -> int:
+    """How many batches so many calls of the compiled step take."""
+    return executions * task.experiment.recipe(hyperparameters(task.experiment.best)).steps_per_execution
+
+
+def ours(task: Task, count: int, **changes) -> float:
+    """Images per second of `fit`, as it measures them itself: augmentation, callbacks and averages are in.
+
+    `count` batches; `changes` are fields of the recipe.
+    """
     model, recipe = task.network(task.experiment.best)
-    recipe = replace(recipe, sizes=())  # the loop knows no smaller images
-    plan = {stage.name: Length(1, steps * recipe.steps_per_execution) for stage in recipe.stages}
+    recipe = replace(recipe, sizes=(), **changes)  # the loop knows no smaller images
+    plan = {stage.name: Length(1, count) for stage in recipe.stages}
     done = fit(model, recipe, plan, task.data, task.train, None, features=task.features, seed=0)
     return done.speeds[recipe.stages[-1].name]
 
 
-def bare(task: Task, steps: int) -> float:
+def bare(task: Task, count: int, xla: bool = False) -> float:
     """Images per second of a hand-written loop over the same network, batch size and optimizer."""
     model, recipe = task.network(task.experiment.best)
     optimizer = optimizers.make(recipe.optimizer, 1e-4, recipe.weight_decay, ema=None)
@@ -58,7 +66,7 @@ def bare(task: Task, steps: int) -> float:
     batches = tf.data.Dataset.from_tensor_slices((task.data.train_images, labels)).shuffle(3000).repeat()
     batches = iter(batches.batch(recipe.batch_size, drop_remainder=True).prefetch(2))
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def step(images, targets):
         with tf.GradientTape() as tape:
             value = loss(targets, model(images, training=True))
@@ -67,7 +75,6 @@ def bare(task: Task, steps: int) -> float:
 
     for _ in range(WARM_UP):
         step(*next(batches))
-    count = steps * recipe.steps_per_execution
     began = time.monotonic()
     for _ in range(count):
         step(*next(batches))
@@ -76,7 +83,8 @@ def bare(task: Task, steps: int) -> float:
 
 def row(task: Task, rounds: int, steps: int) -> dict[str, object]:
     """One experiment's line of the table."""
-    pairs = [(ours(task, steps), bare(task, steps), peak()) for _ in range(rounds)]
+    count = batches(task, steps)
+    pairs = [(ours(task, count), bare(task, count), peak()) for _ in range(rounds)]
     ratios = [mine / other for mine, other, _ in pairs]
     mine, other, most = map(statistics.median, zip(*pairs, strict=True))
     work = list(multiply_adds(*task.network(task.experiment.best)).values())[-1]

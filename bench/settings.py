@@ -1,0 +1,79 @@
+"""Which settings that change nothing but the speed are fastest here? Batch size, batches in one call, threads, XLA.
+
+    python bench/settings.py --rounds 3          (synthetic images, the shapes of the real ones; 15 minutes on 2 cores)
+
+A row for each setting, changed by itself: images per second of `fit`, with full-size images (median, least and most of the
+rounds), and how many times the shipped setting's that is in the same round. The settings take turns, each in a process of its
+own, because threads can be set but once. Batch sizes change what is learnt, too, which this does not ask.
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import tensorflow as tf
+from throughput import bare, batches, ours
+
+from mlproject.experiment import find
+from mlproject.tasks import prepare
+
+# Changes of the recipe, of the process (threads inside an operation), and whether XLA compiles the step.
+SETTINGS = {
+    "as shipped": {},
+    "batch_size 128": {"batch_size": 128},
+    "batch_size 512": {"batch_size": 512},
+    "steps_per_execution 1": {"steps_per_execution": 1},
+    "1 thread": {"threads": 1},
+    "bare loop": {"xla": False},
+    "bare loop, XLA": {"xla": True},
+}
+
+
+def speed(experiment: str, steps: int, change: Mapping[str, object]) -> float:
+    """Images per second of one experiment under one setting, in a process that has done nothing before."""
+    change = dict(change)
+    if "threads" in change:
+        tf.config.threading.set_intra_op_parallelism_threads(change.pop("threads"))
+    with tempfile.TemporaryDirectory() as folder:
+        (task,) = prepare(find(experiment), "synthetic", cache=Path(folder))
+        way = bare if "xla" in change else ours
+        return way(task, batches(task, steps), **change)
+
+
+def rows(experiment: str, rounds: int, steps: int) -> list[dict[str, object]]:
+    """One experiment's lines of the table."""
+    found = {name: [] for name in SETTINGS}
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for _ in range(rounds):
+            for name, change in SETTINGS.items():
+                found[name].append(fresh.submit(speed, experiment, steps, change).result())
+    shipped = found["as shipped"]
+    return [
+        {
+            "experiment": experiment,
+            "setting": name,
+            "images/s": f"{statistics.median(speeds):.0f} ({min(speeds):.0f} to {max(speeds):.0f})",
+            "times shipped": round(statistics.median(a / b for a, b in zip(speeds, shipped, strict=True)), 2),
+        }
+        for name, speeds in found.items()
+    ]
+
+
+def main() -> None:
+    """Print the table of the experiments that train from nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn,fashion-mnist-mlp")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20, help="executions of the compiled step in a round")
+    options = parser.parse_args()
+    table = [row for one in find(options.experiment) for row in rows(one.name, options.rounds, options.steps)]
+    print(pd.DataFrame(table).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
