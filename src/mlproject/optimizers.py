@@ -40,6 +40,22 @@ class ConvolutionMuon(keras.optimizers.Muon):
         norm = ops.norm(ops.reshape(variable, (-1,)))
         self.assign(variable, variable * (filters**0.5 / norm) - lr * update)
 
+    def zeropower_via_newtonschulz5(self, x, steps):
+        """Keras' Newton-Schulz iteration of a matrix (m, n), by products of the smaller of XᵀX and XXᵀ.
+
+        An iteration multiplies X by a polynomial of XᵀX. Where m is many times n, as in the kernels of convolutions, it is
+         cheaper to multiply the small polynomials, and X only once: in half the time for the kernels of `residual_groups`.
+        """
+        tall = x.shape[0] >= x.shape[1]
+        x = x / (ops.norm(x) + 1e-7)
+        gram = ops.transpose(x) @ x if tall else x @ ops.transpose(x)
+        identity, product = ops.eye(gram.shape[0]), None
+        for _ in range(steps):
+            polynomial = self.muon_a * identity + (self.muon_b * identity + self.muon_c * gram) @ gram
+            product = polynomial if product is None else polynomial @ product
+            gram = polynomial @ gram @ polynomial
+        return x @ product if tall else product @ x
+
 
 def make(kind: str, rate, weight_decay: float, ema: float | None) -> keras.optimizers.Optimizer:
     """The optimizer of a Recipe: `kind`, `weight_decay` and `ema` are its fields, `rate` a schedule.
