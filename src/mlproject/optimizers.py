@@ -44,7 +44,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
         """Keras' Newton-Schulz iteration of a matrix (m, n), by products of the smaller of XᵀX and XXᵀ.
 
         An iteration multiplies X by a polynomial of XᵀX. Where m is many times n, as in the kernels of convolutions, it is
-         cheaper to multiply the small polynomials, and X only once: in half the time for the kernels of `residual_groups`.
+        cheaper to multiply the small polynomials, and X only once: in half the time for the kernels of `residual_groups`.
         """
         tall = x.shape[0] >= x.shape[1]
         x = x / (ops.norm(x) + 1e-7)
