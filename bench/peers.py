@@ -69,7 +69,7 @@ def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
         runs = mlflow.search_runs(search_all_experiments=True)
     final = runs[runs["tags.role"] == "final"].iloc[0]
     return {
-        "test_accuracy": final["metrics.test_accuracy"],
+        "test_accuracy": float(final["metrics.test_accuracy"]),
         "trials": int((runs["tags.role"] == "trial").sum()),
         "minutes": took,
     }
