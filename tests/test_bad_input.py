@@ -50,10 +50,10 @@ def test_the_process_ends_with_exit_code_2_and_one_line(folder):
         (["--data", "imaginary"], ["--data", "imaginary", "synthetic"]),
         (["--tuner", "grid"], ["--tuner", "grid", "hyperband"]),
         (["--tempo", "1"], ["--tempo"]),
-        (["--data", "synthetic", "--values", "height=3"], ["values='height=3'", "dropout="]),
+        (["--data", "synthetic", "--values", "height=3"], ["values='height=3'", "width=32..64"]),
         (
             ["--data", "synthetic", "--experiment", "fashion-mnist-mlp", "--values", "dropout=9"],
-            ["dropout=9", "dropout=0.0.."],
+            ["dropout=9", "dropout=0.1..0.6"],
         ),
         (["--data", "synthetic", "--experiment", "fashion-mnist-cnn", "--values", "activation"], ["relu|silu"]),
         (["--data-dir", "no/such/folder"], ["no/such/folder"]),
