@@ -120,6 +120,14 @@ def test_values_outside_the_space_are_refused_with_what_is_accepted(make_task, p
         with_values(make_task(), [pair])
 
 
+def test_values_are_refused_where_the_network_cannot_be_built(make_task):
+    def build(hp, spec):
+        raise ValueError("no such layer")
+
+    with pytest.raises(UserError, match="values='width=5': .* cannot be built: ValueError: no such layer"):
+        with_values(make_task(dataclasses.replace(TINY, build=build)), ["width=5"])
+
+
 def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
     def recipe(hp):
         return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 128, "adamw")

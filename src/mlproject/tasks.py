@@ -81,11 +81,16 @@ def hyperparameters(values: dict) -> keras_tuner.HyperParameters:
 def with_values(task: Task, given: Sequence[str]) -> Task:
     """The task with these values, each as `name=value`, in place of the best-known ones of the same names.
 
-    Raises UserError for a name that the experiment does not declare, or a value outside its range.
+    Raises UserError for a name that the experiment does not declare, or a value outside its range; or when its `build` or
+    `recipe` fails, as then nothing is declared.
     """
     if not given:
         return task
-    declared = {one.name: one for one in task.space()}
+    try:
+        declared = {one.name: one for one in task.space()}
+    except Exception as error:  # whatever an experiment's code raises
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {reason}") from error
     best = dict(task.experiment.best)
     for pair in given:
         name, _, text = pair.partition("=")
