@@ -57,6 +57,15 @@ def test_moved_images_keep_their_middle(fashion):
     assert len(offsets) > 10  # of 25
 
 
+def test_moved_images_are_reflected_at_the_border(fashion):
+    moved = taken(fashion, Recipe(RECIPE.stages, 50, flip=True, crop=3), 1)[0][0]
+    plain = taken(fashion, RECIPE, 1)[0][0]
+    for image, original in zip(moved, plain, strict=True):
+        padded = np.pad(original, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
+        taken_out = [padded[down : down + 28, right : right + 28] for down, right in np.ndindex(7, 7)]
+        assert any(np.array_equal(image, way) for one in taken_out for way in (one, one[:, ::-1]))
+
+
 def test_sizes_shrink_the_first_steps(fashion):
     recipe = Recipe(RECIPE.stages, 50, sizes=((0.25, 14), (0.5, 20)))
     images = [images for images, _ in taken(fashion, recipe, 20, steps=20)]

@@ -1,5 +1,6 @@
 """The batches of a fit: gathered from one tensor in memory, mirrored, moved and shrunk by whole-batch operations."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -62,25 +63,28 @@ def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _augmented(images, recipe: Recipe, mirrored, number, steps: int, seed: int):
     """The images (n, h, w, c) of batch `number`, moved, those `mirrored` (n,) mirrored, and shrunk, as the recipe says."""
-    if recipe.crop:
-        images = _crop(images, recipe.crop, tf.random.stateless_uniform((2, images.shape[0]), (seed, number)))
-    if recipe.flip:
-        images = tf.where(mirrored[:, None, None, None] == 1, images[:, :, ::-1], images)
+    if recipe.crop or recipe.flip:
+        chances = tf.random.stateless_uniform((2, images.shape[0]), (seed, number))
+        shifts = tf.floor(chances * (2 * recipe.crop + 1)) - recipe.crop
+        images = _moved(images, shifts, mirrored * int(recipe.flip))
     if recipe.sizes:
         images = _shrink(images, recipe.sizes, number, steps)
     return images
 
 
-def _crop(images, pixels: int, chances):
-    """Crop every image (n, h, w, c) at its own place after reflecting `pixels` at the borders; two gathers, no loop.
+def _moved(images, shifts, mirrored):
+    """Images (n, h, w, c) moved by whole pixels and reflected at the border, then mirrored where `mirrored` (n,) is 1.
 
-    `chances` are uniform random numbers (2, n): how far down and right of all places there are.
+    `shifts` (2, n): how far down and right of its own place each image is taken. Padding, slicing and mirroring one after
+    the other give the same in three times the time: this operation touches each pixel once.
     """
-    shape = tf.shape(images)
-    padded = tf.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="REFLECT")
-    down, right = tf.unstack(tf.cast(chances * (2 * pixels + 1), tf.int32)[:, :, None])
-    images_down = tf.gather(padded, down + tf.range(shape[1]), axis=1, batch_dims=1)
-    return tf.gather(images_down, right + tf.range(shape[2]), axis=2, batch_dims=1)
+    (down, right), mirror = tf.unstack(shifts), tf.cast(mirrored, tf.float32)
+    zero, one = tf.zeros_like(mirror), tf.ones_like(mirror)
+    # The pixel at (x, y) comes from (a0 x + a1 y + a2, b0 x + b1 y + b2); the last two are for perspectives.
+    columns = [one - 2 * mirror, zero, mirror * (images.shape[2] - 1) + right]
+    rows = [zero, one, down]
+    transform = tf.stack([*columns, *rows, zero, zero], axis=1)
+    return keras.ops.image.affine_transform(images, transform, interpolation="nearest", fill_mode="reflect")
 
 
 def _shrink(images, sizes, number, steps: int):
