@@ -60,7 +60,7 @@ def ours(task: Task, count: int, **changes) -> float:
 def bare(task: Task, count: int, xla: bool = False) -> float:
     """Images per second of a hand-written loop over the same network, batch size and optimizer."""
     model, recipe = task.network(task.experiment.best)
-    optimizer = optimizers.make(recipe.optimizer, 1e-4, recipe.weight_decay, ema=None)
+    optimizer = optimizers.make(recipe.optimizer, 1e-4, recipe.weight_decay)
     loss = keras.losses.CategoricalCrossentropy()
     labels = tf.one_hot(task.data.train_labels, len(task.data.class_names))
     batches = tf.data.Dataset.from_tensor_slices((task.data.train_images, labels)).shuffle(3000).repeat()

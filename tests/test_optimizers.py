@@ -20,7 +20,7 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
     rng = np.random.default_rng(0)
     kernel = keras.Variable(rng.normal(size=(3, 3, 8, 16)).astype("float32"))
     bias = keras.Variable(np.zeros(16, "float32"))
-    optimizer = optimizers.make("muon", 0.1, weight_decay=0.0, ema=None)
+    optimizer = optimizers.make("muon", 0.1, weight_decay=0.0)
     optimizer.build([kernel, bias])
     before = kernel.numpy() * 4 / np.linalg.norm(kernel.numpy())  # √16
     gradients = [rng.normal(size=variable.shape).astype("float32") for variable in (kernel, bias)]
@@ -37,13 +37,7 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
 def test_the_cheaper_iteration_comes_to_what_keras_own_does(shape):
     update = np.random.default_rng(0).normal(size=shape).astype("float32")
     update[:, 0] = update[:, 1]  # a direction that is not there at all
-    own, cheaper = keras.optimizers.Muon(0.1), optimizers.make("muon", 0.1, weight_decay=0.0, ema=None)
+    own, cheaper = keras.optimizers.Muon(0.1), optimizers.make("muon", 0.1, weight_decay=0.0)
     expected = own.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)
     found = cheaper.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
-def test_averages_of_the_weights_are_keras_own(kind):
-    optimizer = optimizers.make(kind, 0.1, weight_decay=1e-3, ema=0.9)
-    assert optimizer.use_ema and optimizer.ema_momentum == 0.9

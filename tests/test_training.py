@@ -90,7 +90,7 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
 def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_task, tmp_path, monkeypatch):
     def recipe(hp):
         first, second = tiny_staged_recipe(hp).stages
-        return Recipe((first, dataclasses.replace(second, frozen_through=None)), 64, crop=1, flip=True, ema=0.9)
+        return Recipe((first, dataclasses.replace(second, frozen_through=None)), 64, "muon", crop=1, flip=True)
 
     def interrupt(epoch, row):
         if epoch == interrupted_after + 1:

@@ -41,7 +41,7 @@ def build(hp, spec):
 def recipe(hp):
     rate = hp.Float("rate", 1e-4, 1e-2, sampling="log")
     stages = Stage("head", rate, "low", 0.3, 8), Stage("all", rate, share=0.7, max_epochs=12)
-    return Recipe(stages, 64, "adamw", crop=1, ema=0.9)
+    return Recipe(stages, 64, "muon", crop=1)
 
 BEST = {"width": 8, "rate": 2e-3}
 EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", "fashion-mnist", "flat", build, recipe, BEST)]

@@ -57,14 +57,13 @@ class ConvolutionMuon(keras.optimizers.Muon):
         return x @ product if tall else product @ x
 
 
-def make(kind: str, rate, weight_decay: float, ema: float | None) -> keras.optimizers.Optimizer:
-    """The optimizer of a Recipe: `kind`, `weight_decay` and `ema` are its fields, `rate` a schedule.
+def make(kind: str, rate, weight_decay: float) -> keras.optimizers.Optimizer:
+    """The optimizer of a Recipe: `kind` and `weight_decay` are its fields, `rate` a schedule.
 
     Keras' decay is rate x weight_decay in each step. Muon needs none for its kernels; Adam's part takes it.
     """
-    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     if kind == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=weight_decay, **average)
+        return keras.optimizers.AdamW(rate, weight_decay=weight_decay)
     if kind == "muon":
         return ConvolutionMuon(
             rate,
@@ -73,6 +72,5 @@ def make(kind: str, rate, weight_decay: float, ema: float | None) -> keras.optim
             adam_lr_ratio=ADAM_RATIO,
             weight_decay=None,
             adam_weight_decay=weight_decay,
-            **average,
         )
-    return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay or None, **average)
+    return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay or None)

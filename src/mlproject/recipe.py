@@ -26,8 +26,8 @@ class Recipe:
 
     `optimizer` is "sgd" (with Nesterov's momentum), "adamw" or "muon" (see `optimizers`); `weight_decay` is decoupled
     (Loshchilov & Hutter, arXiv 1711.05101); `warmup` is the share of a stage's steps in which the rate rises, after which it
-    falls linearly to 0; `ema` is the momentum of Keras' average of the weights; `steps_per_execution` batches go through one
-    call of the compiled step, which pays where a step takes under a few milliseconds.
+    falls linearly to 0; `steps_per_execution` batches go through one call of the compiled step, which pays where a step takes
+    under a few milliseconds.
 
     Three fields concern the images of stages with nothing frozen: `flip` mirrors each image every other time it is seen (Jordan,
     arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, and `sizes` shrinks the images of the
@@ -44,7 +44,6 @@ class Recipe:
     flip: bool = False
     crop: int = 0
     sizes: tuple[tuple[float, int], ...] = ()
-    ema: float | None = None
     steps_per_execution: int = 1
 
     @property

@@ -51,7 +51,7 @@ class _Progress:
 
 
 class Checkpoint:
-    """The state of a fit after an epoch, in one file: weights, the optimizer's variables (its averages too), the history.
+    """The state of a fit after an epoch, in one file: weights, the optimizer's variables, the history.
 
     Written after every epoch, or after as many as keep the time for it under `CHECKPOINT_SHARE` of the training.
     """
@@ -130,7 +130,7 @@ def memory_needed(model: keras.Model, recipe: Recipe) -> int:
 
     Only shapes are looked at, so the model's weights need not exist yet.
     """
-    slots = (2 if recipe.optimizer == "adamw" else 1) + (recipe.ema is not None)
+    slots = 2 if recipe.optimizer == "adamw" else 1
     most = 0
     for stage in recipe.stages:
         tail = _tail(model, stage)
@@ -229,7 +229,7 @@ def _any_size(model: keras.Model) -> keras.Model:
 def _compile(tail: keras.Model, recipe: Recipe, stage: Stage, length: Length) -> None:
     rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
     tail.compile(
-        optimizer=optimizers.make(recipe.optimizer, rate, recipe.weight_decay, recipe.ema),
+        optimizer=optimizers.make(recipe.optimizer, rate, recipe.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=recipe.steps_per_execution,
