@@ -164,6 +164,8 @@ def recipe(hp):
 # changes to the same: without `scale` −1.7 points, a rate of .35 in place of .2 −2.6, Adam's share .02 in place of .05
 # −.8, .1 no change; to an earlier one: Muon in place of SGD +1.8, `whiten` and Dirac initialisation together +1.7 (one
 # seed each, so a point may be luck). Width 48 in place of 32, in the same half an hour of one core: −.6, before `scale`.
+# Two seeds: gelu in place of silu +.4 and −.7, Lookahead (Zhang et al., arXiv 1907.08610; the schedule of Jordan's
+# airbench) +.4 and −1.2: left out.
 # The coarse labels were not tried while choosing them.
 
 # %%
