@@ -46,9 +46,22 @@ def test_lengths_without_any_time_still_train_a_step():
 
 def test_a_plan_in_miniature_has_a_share_of_the_steps_and_the_passes_of_the_whole():
     plan = {"first": Length(1, 50), "second": Length(10, 100)}
-    small = in_miniature(plan, 0.2, 2)
+    small = in_miniature(TWO_STAGES, plan, 0.2, 2)
     assert small == {"first": Length(2, 5), "second": Length(2, 100)}
     assert seconds_of(TWO_STAGES, small, {"first": 10.0, "second": 100.0}) == 10 + 20
+
+
+def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make_task):
+    def recipe(hp):
+        return Recipe((Stage("training", 2e-3),), 64, "adamw", steps_per_execution=10)
+
+    task = make_task(dataclasses.replace(TINY, recipe=recipe))
+    plan = lengths(task.network(TINY.best)[1], {"training": 64.0}, seconds=68, images=2000)
+    assert plan == {"training": Length(2, 30)}  # of 34 steps Keras would make 40
+    assert in_miniature(recipe(None), plan, 0.1, 2) == {"training": Length(2, 10)}
+    _, _, result = run_fit(task, plan)
+    # What the last row shows is the rate of the step that would come next.
+    assert list(result.history["learning_rate"]) == pytest.approx([2e-3 * 0.5 / 0.8, 0], abs=3e-5)
 
 
 def test_fit_learns_and_reports_every_epoch(make_task):
@@ -121,11 +134,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp
     assert "is damaged" in capsys.readouterr().err and len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
-def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task):
+def test_a_nominal_machine_is_the_same_every_time_and_faster_where_less_is_trained(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     first, second = (nominal(*task.network(TINY.best)) for _ in range(2))
     assert first == second and first.keys() == {"feature-extraction", "fine-tuning", "prediction"}
-    assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
+    assert 10_000 < first["fine-tuning"] < first["feature-extraction"]  # images per second
 
 
 def test_a_loss_that_is_no_number_is_an_error(make_task):
@@ -166,6 +179,14 @@ def test_the_same_seed_gives_the_same_start(make_task):
     task = make_task()
     first, second = (task.network(TINY.best)[0].get_weights() for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_multiply_adds_count_models_within_the_model_and_all_kernels_of_a_layer():
+    inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SeparableConv2D(5, 3, padding="same")])
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(inner(images))))
+    work = multiply_adds(model, Recipe((Stage("training", 0.1),), 8))
+    assert work == {"training": 64 * (9 * 3 + 3 * 5) + 64 * 5 * 2}
 
 
 def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):

@@ -62,7 +62,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or near it."""
+    """How long a stage lasts: `epochs` of `steps` batches. An epoch is a pass over the images, or near it.
+
+    `steps` is a multiple of the recipe's `steps_per_execution`: Keras runs whole executions, and would run more steps than
+    the schedule of the rate knows of.
+    """
 
     epochs: int
     steps: int
@@ -82,7 +86,7 @@ def lengths(
         seen = min(mine * speeds[stage.name], stage.max_epochs * images)
         steps = max(round(seen / recipe.batch_size), min_epochs)
         epochs = max(min_epochs, round(seen / images))
-        plan[stage.name] = Length(epochs, max(1, steps // epochs))
+        plan[stage.name] = Length(epochs, _whole_executions(steps // epochs, recipe))
         seconds -= epochs * plan[stage.name].steps * recipe.batch_size / speeds[stage.name]
     return plan
 
@@ -92,13 +96,17 @@ def seconds_of(recipe: Recipe, plan: Mapping[str, Length], speeds: Mapping[str, 
     return sum(length.epochs * length.steps * recipe.batch_size / speeds[stage] for stage, length in plan.items())
 
 
-def in_miniature(plan: Mapping[str, Length], share: float, min_epochs: int) -> dict[str, Length]:
-    """`share` of the steps of a plan, in as many epochs, but at least `min_epochs`.
+def in_miniature(recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int) -> dict[str, Length]:
+    """`share` of the steps of a recipe's plan, in as many epochs, but at least `min_epochs`.
 
     On as small a share of the images these are as many passes as the plan makes over all of them.
     """
     small = {}
     for stage, length in plan.items():
         epochs = max(min_epochs, round(share * length.epochs))
-        small[stage] = Length(epochs, max(1, round(share * length.epochs * length.steps / epochs)))
+        small[stage] = Length(epochs, _whole_executions(share * length.epochs * length.steps / epochs, recipe))
     return small
+
+
+def _whole_executions(steps: float, recipe: Recipe) -> int:
+    return max(1, round(steps / recipe.steps_per_execution)) * recipe.steps_per_execution

@@ -20,7 +20,7 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 
-from mlproject import batches, layers, optimizers, pretrained, process, tracking, training
+from mlproject import batches, features, layers, optimizers, oracles, pretrained, process, tracking, training
 from mlproject.errors import UserError
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
@@ -40,13 +40,15 @@ MOST_STARTS = 3  # of a trial that the process does not survive, as one that nee
 
 def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
     """What makes two searches the same: settings, space, code, data and libraries, each with a digest where it is long."""
-    modules = (layers, batches, optimizers, training)
-    files = [*map(inspect.getsourcefile, (task.experiment.build, Recipe)), *(module.__file__ for module in modules)]
+    modules = (layers, batches, optimizers, training, features, oracles)
+    declared = map(inspect.getsourcefile, (task.experiment.build, task.experiment.recipe, Recipe))
+    files = [*declared, *(module.__file__ for module in modules), __file__]
     weights = task.spec.weights
     return {
         "settings": dict(settings) | {"store": _digest(tracking.address().encode())},
         "space": _space(task),
-        # Of the syntax tree: comments, and with them the text of an experiment's file, may change.
+        # Of the syntax tree: comments, and with them the text of an experiment's file, may change. Of what an experiment's
+        # file imports only these modules count.
         "code": {Path(file).name: _digest(ast.dump(ast.parse(Path(file).read_bytes())).encode()) for file in files},
         "data": {"images": task.data.digest, "weights": pretrained.digest(weights) if weights else None},
         "libraries": {name: installed(name) for name in ("keras", "keras-tuner", "tensorflow")},
@@ -147,7 +149,7 @@ class _Pace:
         if self.nominal:
             return training.nominal(model, recipe)
         return {
-            stage: self.speeds[stage] * self.work[stage] / max(work, 1)
+            stage: self.speeds[stage] * max(self.work[stage], 1) / max(work, 1)
             for stage, work in multiply_adds(model, recipe).items()
         }
 
@@ -299,7 +301,7 @@ class _Tuner(keras_tuner.Tuner):
         # But a batch of them at least, or the trial's batches would be smaller than the fit's.
         images = max(share, min(recipe.batch_size / len(self.task.train), 1.0))
         rows = self.task.data.sample(self.task.train, images, self.task.seed)
-        return rows, in_miniature(plan, share, MIN_EPOCHS)
+        return rows, in_miniature(recipe, plan, share, MIN_EPOCHS)
 
     def _hung(self, record: Trial):
         """What is left to do when a trial hangs so that only the end of the process helps: it is not to be tried again."""

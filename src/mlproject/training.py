@@ -4,7 +4,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,8 +121,20 @@ def multiply_adds(model: keras.Model, recipe: Recipe) -> dict[str, int]:
 
 
 def _multiply_adds(model: keras.Model) -> int:
-    kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    return sum(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1]) for layer in kernels)
+    return sum(
+        math.prod(kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer, kernels in _with_kernels(model)
+        for kernel in kernels
+    )
+
+
+def _with_kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.Variable]]]:
+    """The layers that multiply by matrices, those of models within the model too, each with its matrices."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _with_kernels(layer)
+        elif kernels := [weight for weight in layer.weights if len(weight.shape) > 1]:
+            yield layer, kernels
 
 
 def memory_needed(model: keras.Model, recipe: Recipe) -> int:
@@ -135,7 +147,7 @@ def memory_needed(model: keras.Model, recipe: Recipe) -> int:
     for stage in recipe.stages:
         tail = _tail(model, stage)
         trained = sum(math.prod(weight.shape) for weight in tail.trainable_variables)
-        outputs = sum(math.prod(layer.output.shape[1:]) for layer in tail.layers if hasattr(layer, "kernel"))
+        outputs = sum(math.prod(layer.output.shape[1:]) for layer, _ in _with_kernels(tail))
         most = max(most, trained * (1 + slots) + outputs * recipe.batch_size)
     return 4 * (sum(math.prod(weight.shape) for weight in model.variables) + most)
 
