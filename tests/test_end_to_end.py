@@ -169,11 +169,32 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
     assert model.metrics["model_bytes"] > 4 * model.metrics["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "made", "said"),
+    [
+        (["report", "-P", "comparison=coarse-vs-fine"], "reports/index.html", "report: "),
+        (["data", "-P", "data=synthetic"], None, "cifar100: "),
+        (["explain", "-P", "experiment=fashion-mnist-mlp"], None, "probabilities"),
+        (
+            ["export", "-P", "model=fashion-mnist-mlp-synthetic"],
+            "exports/fashion-mnist-mlp-synthetic.keras",
+            "load it with",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_the_other_entry_points_do_their_work(tuned, arguments, made, said):
+    project, _ = tuned
+    done = mlflow_run(project, "-e", *arguments)
+    assert done.returncode == 0 and said in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert made is None or (project / made).exists()
+
+
 def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned):
     project, _ = tuned
     name = "fashion-mnist-mlp-synthetic"
     done = mlflow_run(
-        project, "-e", "tune", "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=1",
+        project, "-e", "tune", "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=2",
         "-P", "experiment=fashion-mnist-mlp", "-P", "seed=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

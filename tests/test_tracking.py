@@ -14,14 +14,14 @@ from mlproject import tracking
 from mlproject.errors import UserError
 
 
-def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0):
+def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0, max_trials=None, train_seconds=60.0):
     """A version of a two-class model with this validation accuracy."""
     images = keras.Input((4, 4, 1), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
     with tracking.run("final", {"role": "final"}):
-        tracking.log_params({"budget_minutes": budget_minutes})
-        tracking.log_metrics({"val_accuracy": val_accuracy})
+        tracking.log_params({"budget_minutes": budget_minutes, "max_trials": max_trials})
+        tracking.log_metrics({"val_accuracy": val_accuracy, "train_seconds": train_seconds})
         example = np.zeros((2, 4, 4, 1), np.uint8)
         tags = {"experiment": name, "dataset.digest": digest}
         version = tracking.register(model, name, ["<b>left</b>", "right"], example, tags)
@@ -47,6 +47,13 @@ def test_a_larger_budget_takes_the_champion_alias_and_a_smaller_one_does_not(sto
     assert register(val_accuracy=0.4, budget_minutes=60) == (2, "champion")
     assert register(val_accuracy=0.9, budget_minutes=15) == (3, "challenger")
     assert register(val_accuracy=0.5, budget_minutes=60) == (4, "champion")
+
+
+def test_with_other_max_trials_the_longer_fit_takes_the_champion_alias(store):
+    register(val_accuracy=0.5, train_seconds=500)
+    assert register(val_accuracy=0.4, max_trials=1, train_seconds=800) == (2, "champion")
+    assert register(val_accuracy=0.6, train_seconds=500) == (3, "challenger")
+    assert register(val_accuracy=0.5, max_trials=1, train_seconds=790) == (4, "champion")
 
 
 def test_final_models_are_ours_and_only_ours(store):
@@ -118,7 +125,8 @@ def versions(store):
             tracking.log_metrics({"test_accuracy": version / 10})
         tags = {"experiment": name, "comparison": comparison}
         client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags=tags)
-    for name, alias, version in (("a", "champion", "2"), ("a", "challenger", "3"), ("b", "champion", "1")):
+    aliases = (("a", "champion", "2"), ("a", "challenger", "3"), ("b", "champion", "1"), ("b", "shipped", "1"))
+    for name, alias, version in aliases:
         client.set_registered_model_alias(name, alias, version)
 
 
@@ -128,6 +136,7 @@ def versions(store):
         ((), (), [("a", 2, "champion"), ("b", 1, "champion")]),
         (("a@challenger", "a/1", "a/3", "a"), (), [("a", 3, "challenger"), ("a", 1, ""), ("a", 2, "champion")]),
         ((), ("y",), [("b", 1, "champion")]),
+        (("b@shipped", "b", "b/1"), (), [("b", 1, "shipped")]),
         (("a/1", "b"), ("x",), [("a", 1, "")]),
     ],
 )
@@ -144,7 +153,7 @@ def test_versions_are_selected_by_name_alias_number_and_comparison(versions, sel
         (("c",), (), "models='c': no such model; accepted: a, b"),
         (("a/9",), (), "models='a/9': no such version; accepted: a/1, a/2, a/3"),
         (("a/x",), (), "models='a/x': no such version"),
-        (("b@challenger",), (), "no version has the alias 'challenger'; accepted: b@champion, b/1"),
+        (("b@challenger",), (), "no version has the alias 'challenger'; accepted: b@champion, b@shipped, b/1"),
         ((), ("z",), "comparison='z' is none of the models'; accepted: x, y"),
     ],
 )

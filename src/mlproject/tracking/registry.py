@@ -2,9 +2,10 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -86,9 +87,9 @@ def load(final: "FinalModel") -> tuple[keras.Model, list[str]]:
 def promote(name: str, version: int) -> str:
     """Give `version` the alias champion if it wins, else challenger; gives the alias.
 
-    It wins when there is no champion yet, or when on the same data set its run had the larger budget or, at an equal one, the
-    higher val_accuracy. That is of a trial, which is the smaller a part of the fit the longer the fit is: accuracies of
-    different budgets, like those on different data, say nothing of who is better.
+    It wins when there is no champion yet, or when on the same data set its run had the larger budget; at an equal one, with
+    other `max_trials`, the longer final fit; else the higher val_accuracy. That is of a trial, which is the smaller a part of
+    the fit the longer the fit is: only accuracies of like searches say who is better.
     """
     return store.outbox.insist(lambda: _promote(name, version))
 
@@ -106,14 +107,15 @@ def _promote(name: str, version: int) -> str:
 
 
 def _beats(challenger, champion) -> bool:
-    same_data = challenger.tags.get("dataset.digest") == champion.tags.get("dataset.digest")
-    return same_data and _strength(challenger) > _strength(champion)
-
-
-def _strength(version) -> tuple[float, float]:
-    """The budget, in minutes, and the validation accuracy of the run behind a version."""
-    data = mlflow.get_run(version.run_id).data
-    return float(data.params.get("budget_minutes", 0)), data.metrics["val_accuracy"]
+    if challenger.tags.get("dataset.digest") != champion.tags.get("dataset.digest"):
+        return False
+    new, old = (mlflow.get_run(version.run_id).data for version in (challenger, champion))
+    budget, known = (float(run.params.get("budget_minutes", 0)) for run in (new, old))
+    if budget != known:
+        return budget > known
+    alike = new.params.get("max_trials") == old.params.get("max_trials")
+    measure = "val_accuracy" if alike else "train_seconds"
+    return new.metrics[measure] > old.metrics[measure]
 
 
 def _holder(name: str, alias: str):
@@ -124,6 +126,12 @@ def _holder(name: str, alias: str):
         if store.passing(error):
             raise
         return None
+
+
+@cache
+def _downloads() -> tempfile.TemporaryDirectory:
+    """Where artifacts are downloaded to; it goes with the process, unlike the folders that MLflow makes itself."""
+    return tempfile.TemporaryDirectory(prefix="mlproject-")
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,11 @@ class FinalModel:
     def _download(self, path: str) -> Path | None:
         if path not in self._listed(os.path.dirname(path)):
             return None
-        return Path(mlflow.artifacts.download_artifacts(run_id=self.run_id, artifact_path=path))
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=self.run_id, artifact_path=path, dst_path=tempfile.mkdtemp(dir=_downloads().name)
+            )
+        )
 
     def _listed(self, folder: str) -> frozenset[str]:
         if folder not in self._folders:
@@ -184,10 +196,13 @@ def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[
         for name in sorted(versions)
     }
     if selectors:
-        chosen = [_select(selector, versions, aliases) for selector in dict.fromkeys(selectors)]
+        chosen = [_select(selector, versions, aliases) for selector in selectors]
     else:
         chosen = [(name, known[CHAMPION], CHAMPION) for name, known in aliases.items() if CHAMPION in known]
-    found = [(versions[name][number], alias) for name, number, alias in dict.fromkeys(chosen)]
+    once: dict[tuple[str, int], str] = {}  # each version under the first of its aliases that was asked for
+    for name, number, alias in chosen:
+        once.setdefault((name, number), alias)
+    found = [(versions[name][number], alias) for (name, number), alias in once.items()]
     return _with_runs(client, _of_comparisons(found, comparisons))
 
 
