@@ -50,10 +50,11 @@ def test_the_process_ends_with_exit_code_2_and_one_line(folder):
         (["--data", "imaginary"], ["--data", "imaginary", "synthetic"]),
         (["--tuner", "grid"], ["--tuner", "grid", "hyperband"]),
         (["--tempo", "1"], ["--tempo"]),
-        (["--data", "synthetic", "--values", "height=3"], ["values='height=3'", "width=32..64"]),
+        (["--data", "synthetic", "--values", "height=3"], ["values='height=3'", "width=32..64 by 16"]),
+        (["--data", "synthetic", "--experiment", "cifar100-*", "--values", "width=40"], ["width=32..64 by 16"]),
         (
             ["--data", "synthetic", "--experiment", "fashion-mnist-mlp", "--values", "dropout=9"],
-            ["dropout=9", "dropout=0.1..0.6"],
+            ["dropout=9", "dropout=0.1..0.6 by 0.1"],
         ),
         (["--data", "synthetic", "--experiment", "fashion-mnist-cnn", "--values", "activation"], ["relu|silu"]),
         (["--data-dir", "no/such/folder"], ["no/such/folder"]),
@@ -75,6 +76,11 @@ def test_a_truncated_archive_is_refused_before_training(refusal, folder, tmp_pat
 def test_a_store_that_cannot_be_written_is_refused(refusal, folder):
     line = refusal(folder, "tune", "--data", "synthetic", MLFLOW_TRACKING_URI="sqlite:////no/such/folder/mlflow.db")
     assert "/no/such/folder/mlflow.db" in line and "writable" in line
+
+
+def test_a_patience_that_is_no_number_is_refused(refusal, folder):
+    line = refusal(folder, "tune", "--data", "synthetic", MLPROJECT_PATIENCE="5m")
+    assert "MLPROJECT_PATIENCE='5m'" in line and "seconds" in line
 
 
 def test_a_server_that_does_not_answer_is_refused(refusal, folder):

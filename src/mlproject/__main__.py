@@ -65,14 +65,14 @@ def tune(options: argparse.Namespace) -> int:
                 process.stop_if_told()
                 failed[task.experiment.name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 print(f"  failed: {failed[task.experiment.name]}", file=sys.stderr, flush=True)
+        project.annotate(_summary(done, failed, "\n\n"))
+        print("\n" + _summary(done, failed, "\n"), flush=True)
         page = _report(project) if done else None
     except (KeyboardInterrupt, StoreGoneError) as error:
         print(f"to go on: {_again(options, project)}", file=sys.stderr, flush=True)
         if isinstance(error, KeyboardInterrupt):
             tracking.end_own_runs()
         raise
-    project.annotate(_summary(done, failed, "\n\n"))
-    print("\n" + _summary(done, failed, "\n"))
     if page:
         name = done[0].name
         print(f"\nreport: {page}\nruns:   mlflow ui\nload:   mlflow.keras.load_model('models:/{name}@{done[0].alias}')")
@@ -101,7 +101,7 @@ def _tune_one(task, options, project):
     """One experiment within its budget, or what is left of it after an interruption."""
     from mlproject import final, journal, search, tracking
 
-    name = final.registered_name(task)
+    name = task.model_name
     settings = {setting: getattr(options, setting) for setting in SETTINGS}
     with journal.opened(SEARCHES, name, search.made_of(task, settings), options.fresh) as kept:
         parent = tracking.find_run(kept.search, "search")
@@ -131,12 +131,12 @@ def _search_and_refit(task, options, project, kept, parent, settings):
         "role": "search",
         "experiment": experiment.name,
         "comparison": experiment.comparison,
-        "data": final.kind(task),
+        "data": task.kind,
         "search": kept.search,
         "search.digest": kept.path.parent.name,
     }
     tracking.choose_experiment(project, experiment.comparison)
-    with tracking.run(final.registered_name(task), tags, resume=parent):
+    with tracking.run(task.model_name, tags, resume=parent):
         tracking.note(f"**Asked:** {experiment.question}")
         tracking.log_params(settings | final.weights_params(task))
         final.log_inputs(task.data)

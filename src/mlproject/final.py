@@ -46,8 +46,8 @@ def make(task: Task, found: Found, journal: Journal, seconds: float, settings: M
     from its last checkpoint; everything else is done again, which changes nothing that was done already.
     """
     experiment, data = task.experiment, task.data
-    name = registered_name(task)
-    tags = {"role": "final", "experiment": experiment.name, "data": kind(task), "search": journal.search}
+    name = task.model_name
+    tags = {"role": "final", "experiment": experiment.name, "data": task.kind, "search": journal.search}
     with tracking.run("final", tags, nested=True, resume=tracking.find_run(journal.search, "final")) as run_id:
         tracking.log_params(settings)
         tracking.log_json("environment.json", _environment())
@@ -66,23 +66,13 @@ def make(task: Task, found: Found, journal: Journal, seconds: float, settings: M
         }
         tracking.log_metrics(metrics | _generalised(task, probabilities))
         _log_tables(task, found, history, probabilities)
-        _log_features(model, features, data)
+        _log_features(features, data)
         _log_images(data, probabilities)
-        _log_plots(task, name, history, probabilities)
+        _log_plots(task, history, probabilities)
         version = tracking.register(model, name, data.class_names, data.test_images[:2], _tags(task))
     alias = tracking.promote(name, version)
     low, high = evaluation.interval(probabilities.argmax(axis=1) == data.test_labels)
     return Final(name, version, run_id, alias, found.val_accuracy, metrics["test_accuracy"], low, high)
-
-
-def kind(task: Task) -> str:
-    """ "synthetic" or "real"."""
-    return "synthetic" if task.data.synthetic else "real"
-
-
-def registered_name(task: Task) -> str:
-    """The experiment's name; models of synthetic data have a name of their own, so that no champion is ever one by accident."""
-    return f"{task.experiment.name}-synthetic" if task.data.synthetic else task.experiment.name
 
 
 def weights_params(task: Task) -> dict[str, str]:
@@ -139,24 +129,20 @@ def _refit(
 
 def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities float16 (n, classes) and the features (n, ...) that the last layer with weights makes them of."""
-    both = keras.Model(model.input, [model.output, _last_weighted(model).input])
+    last = [layer for layer in model.layers if layer.weights][-1]
+    both = keras.Model(model.input, [model.output, last.input])
     probabilities, features = both.predict(images, batch_size=250, verbose=0)
     # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
     return probabilities.astype(np.float16), features
-
-
-def _last_weighted(model: keras.Model) -> keras.Layer:
-    return [layer for layer in model.layers if layer.weights][-1]
 
 
 def _log_predictions(path: str, data: Dataset, probabilities: np.ndarray) -> None:
     tracking.log_arrays(path, labels=data.test_labels, probabilities=probabilities)
 
 
-def _log_features(model: keras.Model, features: np.ndarray, data: Dataset) -> None:
-    centroids, spread = evaluation.centroids(features, data.test_labels, len(data.class_names))
-    layer = _last_weighted(model).input._keras_history.operation.name
-    tracking.log_arrays("evaluation/features.npz", layer=np.array(layer), centroids=centroids, spread=spread)
+def _log_features(features: np.ndarray, data: Dataset) -> None:
+    centroids = evaluation.centroids(features, data.test_labels, len(data.class_names))
+    tracking.log_arrays("evaluation/features.npz", centroids=centroids)
 
 
 def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
@@ -215,19 +201,18 @@ def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: 
         tracking.log_table(table, path)
 
 
-def _log_plots(task: Task, name: str, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+def _log_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> None:
     data, predictions = task.data, probabilities.argmax(axis=1)
-    title = f"{name} (synthetic data)" if data.synthetic else name
     superclasses = data.superclasses
     per_class = evaluation.per_class(data.test_labels, predictions, data.class_names, superclasses)
     for path, figure in {
-        "plots/learning_curves.png": plots.learning_curves(history, title),
-        "plots/per_class.png": plots.per_class_bars(per_class, title),
+        "plots/learning_curves.png": plots.learning_curves(history, task.title),
+        "plots/per_class.png": plots.per_class_bars(per_class, task.title),
         "plots/confusion.png": plots.confusion_matrix(
-            data.test_labels, predictions, data.class_names, superclasses, title
+            data.test_labels, predictions, data.class_names, superclasses, task.title
         ),
         "plots/examples.png": plots.examples(
-            data.test_images, data.test_labels, probabilities, data.class_names, title
+            data.test_images, data.test_labels, probabilities, data.class_names, task.title
         ),
     }.items():
         tracking.log_figure(figure, path)
@@ -241,7 +226,7 @@ def _tags(task: Task) -> dict[str, str]:
         "question": experiment.question,
         "dataset": experiment.dataset,
         "labels": experiment.labels,
-        "data": kind(task),
+        "data": task.kind,
         "dataset.digest": data.digest,
         "test.digest": data.test_digest,
         "git.commit": tracking.commit(),

@@ -33,7 +33,7 @@ from mlproject.training import fit, measure
 
 ARGUMENTS = "MLPROJECT_ARGUMENTS"
 MINUTES = 8.0  # about what the default budget of a search leaves to its final fit
-# Of the minutes; the rest goes to tracing, to validation, and to speeds being measured within some 5 %.
+# Of the minutes; the rest goes to tracing, to validation, and to speeds being measured within some 10 %.
 TRAINING_SHARE = 0.85
 PUBLISHED = Path("reports", "published", "tables")
 FIGURE_DPI = 80
@@ -181,10 +181,10 @@ class Program:
         print(f"{experiment.name}: {experiment.question}", flush=True)
         model, history = self._fit(task)
         probabilities = model.predict(task.data.test_images, batch_size=250, verbose=0)
-        title = f"{experiment.name} (synthetic data)" if task.data.synthetic else experiment.name
-        name = f"{experiment.name}-synthetic" if task.data.synthetic else experiment.name
-        path = export.write(model, task.data.class_names, task.data.test_images, self.output, name, options.format)
-        trained = Trained(experiment, task.data, model, history, probabilities, title, path)
+        path = export.write(
+            model, task.data.class_names, task.data.test_images, self.output, task.model_name, options.format
+        )
+        trained = Trained(experiment, task.data, model, history, probabilities, task.title, path)
         low, high = evaluation.interval(trained.correct)
         print(f"  test accuracy {trained.correct.mean():.4f} [{low:.4f}, {high:.4f}]")
         shown = Path(os.path.relpath(path))
@@ -219,6 +219,8 @@ class Program:
             on_epoch=say,
             deadline=time.monotonic() + seconds,
         )
+        if result.truncated:
+            print("  the minutes ended before the planned epochs: the rate had not come down to 0 yet", flush=True)
         return model, result.history
 
 

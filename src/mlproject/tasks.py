@@ -1,5 +1,7 @@
 """Tasks: an experiment with its data, split and weights. What can be refused is refused here, untrained."""
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,21 @@ class Task:
     seed: int
     train: np.ndarray
     validation: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """ "synthetic" or "real"."""
+        return "synthetic" if self.data.synthetic else "real"
+
+    @property
+    def model_name(self) -> str:
+        """What its models are called; those of synthetic data have a name of their own, so that none is champion by accident."""
+        return f"{self.experiment.name}-synthetic" if self.data.synthetic else self.experiment.name
+
+    @property
+    def title(self) -> str:
+        """The experiment's name over a plot."""
+        return f"{self.experiment.name} (synthetic data)" if self.data.synthetic else self.experiment.name
 
     def network(self, values: dict) -> tuple[keras.Model, Recipe]:
         """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
@@ -111,12 +128,21 @@ def _in_range(declared, text: str) -> int | float | str | bool:
     number = type(declared.min_value)(text)
     if not declared.min_value <= number <= declared.max_value:
         raise ValueError(text)
+    steps = (number - declared.min_value) / declared.step if _stepped(declared) else 0.0
+    if not math.isclose(steps, round(steps), abs_tol=1e-6):
+        raise ValueError(text)
     return number
+
+
+def _stepped(declared) -> bool:
+    """Whether only every so many-th number is offered; on a logarithmic scale Keras Tuner's steps are factors."""
+    return declared.step is not None and declared.sampling == "linear"
 
 
 def _range(declared) -> str:
     if hasattr(declared, "min_value"):
-        return f"{declared.min_value}..{declared.max_value}"
+        by = f" by {declared.step}" if _stepped(declared) and declared.step != 1 else ""
+        return f"{declared.min_value}..{declared.max_value}{by}"
     return "|".join(map(str, declared.values))
 
 
@@ -136,8 +162,9 @@ def prepare(
     if weights != "imagenet" or (data == "real" and any(one.pretrained for one in experiments)):
         file = pretrained.find(weights, data_dir)
     tasks = []
+    load = functools.cache(datasets.load)  # read once for all experiments that ask for the same
     for experiment in experiments:
-        loaded = datasets.load(experiment.dataset, experiment.labels, data, data_dir)
+        loaded = load(experiment.dataset, experiment.labels, data, data_dir)
         train, validation = loaded.split(seed)
         spec = loaded.spec(file if experiment.pretrained else None)
         features = FeatureCache(cache / "features", loaded)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from mlproject.errors import StoreGoneError, shown
 
 FOLDER = Path(".mlproject", "outbox")
-PATIENCE = 300.0  # seconds; MLPROJECT_PATIENCE overrides it
+PATIENCE = 300.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two tries
 
 Answer = TypeVar("Answer")
@@ -31,11 +31,17 @@ class Outbox:
     store: its address, for messages and to tell one store's file from another's.
     deliver: delivers one item (a dict that JSON can hold).
     passing: whether an exception may be over when the same is tried again.
+    patience: seconds.
     """
 
-    def __init__(self, store: str, deliver: Callable[[dict], None], passing: Callable[[Exception], bool]):
-        self.store, self.deliver, self.passing = store, deliver, passing
-        self.patience = float(os.environ.get("MLPROJECT_PATIENCE") or PATIENCE)
+    def __init__(
+        self,
+        store: str,
+        deliver: Callable[[dict], None],
+        passing: Callable[[Exception], bool],
+        patience: float = PATIENCE,
+    ):
+        self.store, self.deliver, self.passing, self.patience = store, deliver, passing, patience
         self._prefix = hashlib.sha256(store.encode()).hexdigest()[:12]
         self.path = (FOLDER / f"{self._prefix}-{os.getpid()}.jsonl").absolute()
         self.waiting: deque[dict] = deque()

@@ -1,6 +1,7 @@
 """The store itself: made, opened, and written to through an outbox that outlives its absence."""
 
 import logging
+import math
 import os
 import re
 from pathlib import Path
@@ -12,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from mlproject.errors import StoreGoneError, UserError
-from mlproject.tracking.outbox import Outbox
+from mlproject.errors import StoreGoneError, UserError, shown
+from mlproject.tracking.outbox import PATIENCE, Outbox
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
@@ -24,15 +25,17 @@ DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run`
 def connect() -> None:
     """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it by a write.
 
-    Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written.
+    Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written, or when
+    MLPROJECT_PATIENCE is no number of seconds.
     """
     global outbox
+    patience = _patience()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SERVER_TIMEOUT)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-    shown = without_password(uri)
+    named = without_password(uri)
     if uri.startswith("sqlite:///"):
         _demand_writable(uri.removeprefix("sqlite:///"))
     try:
@@ -40,14 +43,27 @@ def connect() -> None:
             _initialise(Path(uri.removeprefix("sqlite:///")))
         mlflow.set_tracking_uri(uri)
         mlflow.MlflowClient().set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
-        outbox = Outbox(shown, _deliver, passing)
+        outbox = Outbox(named, _deliver, passing, patience)
         outbox.recover()
     except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
+            f"MLFLOW_TRACKING_URI={named!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
             "or the http address of a running MLflow server"
         ) from error
+
+
+def _patience() -> float:
+    text = os.environ.get("MLPROJECT_PATIENCE") or str(PATIENCE)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(
+            f"MLPROJECT_PATIENCE={shown(text)!r} is not accepted; a number of seconds is, such as {PATIENCE:g}"
+        )
+    return seconds
 
 
 def without_password(uri: str) -> str:
