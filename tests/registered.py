@@ -65,8 +65,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     # Each class by itself along its own axis, those of one superclass near each other.
     kin = np.unique(superclasses, return_inverse=True)[1] if superclasses else np.arange(len(names))
     centroids = np.hstack([np.eye(len(names)), 3 * np.eye(len(names))[kin]]).astype(np.float32)
-    spread = np.ones(len(names), np.float32)
-    np.savez_compressed(root / "evaluation/features.npz", layer="head", centroids=centroids, spread=spread)
+    np.savez_compressed(root / "evaluation/features.npz", centroids=centroids)
     rows = np.arange(len(labels), dtype=np.int32)
     images = np.broadcast_to(rows.astype(np.uint8)[:, None, None, None], (len(rows), 4, 4, 1))
     np.savez_compressed(root / "evaluation/images.npz", rows=rows, images=images)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from mlproject.errors import UserError
 
@@ -120,23 +120,20 @@ def generalise_sum(probabilities: np.ndarray, superclass_of: np.ndarray) -> np.n
     return probabilities @ membership
 
 
-def centroids(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each class lies in a feature space, and how far its images scatter around that place.
+def centroids(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Where each class lies in a feature space.
 
     features: float (n, ...), flattened to (n, d). labels: int (n,). classes: k.
-    Gives the mean of each class, float32 (k, d), and the root mean squared Euclidean distance of its images from that mean,
-    float32 (k,); both are NaN for a class without images. Raises UserError if lengths don't match or a label is outside 0..k-1.
+    Gives the mean of each class, float32 (k, d), NaN for a class without images. Raises UserError if lengths don't match or a
+    label is outside 0..k-1.
     """
     features = np.asarray(features, dtype=np.float32).reshape(len(features), -1)
     labels = _checked_labels("labels", labels, classes)
     _check_lengths("features", features, "labels", labels)
     means = np.full((classes, features.shape[1]), np.nan, np.float32)
-    spread = np.full(classes, np.nan, np.float32)
     for label in np.unique(labels):
-        mine = features[labels == label]
-        means[label] = mine.mean(axis=0)
-        spread[label] = np.sqrt(np.mean(np.sum((mine - means[label]) ** 2, axis=1)))
-    return means, spread
+        means[label] = features[labels == label].mean(axis=0)
+    return means
 
 
 def averages(labels: np.ndarray, predictions: np.ndarray, classes: int) -> dict[str, float]:
@@ -198,8 +195,7 @@ def confused_pairs(labels: np.ndarray, predictions: np.ndarray, class_names: Seq
     labels = _checked_labels("labels", labels, classes)
     predictions = _checked_labels("predictions", predictions, classes)
     _check_lengths("labels", labels, "predictions", predictions)
-    confused = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confused, (labels, predictions), 1)
+    confused = confusion_matrix(labels, predictions, labels=range(classes))
     support = confused.sum(axis=1)
     np.fill_diagonal(confused, 0)
     true, predicted = np.nonzero(confused)

@@ -21,6 +21,8 @@ from mlproject.report.content import (
 )
 from mlproject.report.members import Member, data_mark, slugs
 
+SETTINGS = ("budget_minutes", "max_trials", "tuner", "values")  # of a search; seeds are set against the same ones
+
 
 def compare(members: Sequence[Member]) -> list[Comparison]:
     """One comparison for each pair of (comparison tag, kind of data) among the members, real data first.
@@ -239,27 +241,31 @@ def _findings(frame: pd.DataFrame) -> list[str]:
 
 
 def _seeds_section(key: str, mark: str, members: list[Member]) -> Section | None:
-    """Mean and spread of each experiment of which several seeds are here."""
+    """Mean and spread of each experiment that was searched with several seeds and else the same settings, on the same data."""
+    alike: dict[tuple[str, ...], dict[str, Member]] = {}
+    for member in sorted(members, key=lambda one: one.model.version):  # the newest version of a seed counts
+        if "test_accuracy" in member.model.metrics:
+            settings = [member.model.params.get(name, "") for name in SETTINGS]
+            key_of = (member.tag("experiment"), member.tag("dataset.digest"), *settings)
+            alike.setdefault(key_of, {})[member.seed] = member
     rows = []
-    for experiment in dict.fromkeys(member.tag("experiment") for member in members):
-        same = [m for m in members if m.tag("experiment") == experiment and "test_accuracy" in m.model.metrics]
-        seeds = sorted({member.seed for member in same}, key=lambda seed: (len(seed), seed))
+    for (experiment, _, budget, *_), seeds in alike.items():
         if len(seeds) < 2:
             continue
-        accuracies = pd.Series([member.model.metrics["test_accuracy"] for member in same])
+        accuracies = pd.Series([member.model.metrics["test_accuracy"] for member in seeds.values()])
         spread = accuracies.agg(["mean", "std", "min", "max"]).to_dict()
-        rows.append({"experiment": experiment, "versions": len(same), "seeds": ", ".join(seeds), **spread})
+        names = ", ".join(sorted(seeds, key=lambda seed: (len(seed), seed)))
+        rows.append({"experiment": experiment, "budget": budget, "seeds": names, **spread})
     if not rows:
         return None
     findings = [
-        f"{row['experiment']}: {row['versions']} versions with {len(row['seeds'].split(', '))} seeds reach "
-        f"{percent(row['mean'])} on average, standard deviation {decimals(100 * row['std'], 2)} points "
-        f"({percent(row['min'])} to {percent(row['max'])})."
+        f"{row['experiment']}: {len(row['seeds'].split(', '))} seeds reach {percent(row['mean'])} on average, standard "
+        f"deviation {decimals(100 * row['std'], 2)} points ({percent(row['min'])} to {percent(row['max'])})."
         for row in rows
     ]
     columns = (
         Column("experiment", lambda r: r["experiment"], number=False),
-        Column("versions", lambda r: count(r["versions"])),
+        Column("budget, minutes", lambda r: r["budget"]),
         Column("seeds", lambda r: r["seeds"], number=False),
         Column("mean accuracy", lambda r: percent(r["mean"])),
         Column("standard deviation, points", lambda r: decimals(100 * r["std"], 2)),

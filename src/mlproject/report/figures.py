@@ -97,7 +97,7 @@ def dumbbells(
 ) -> Figure:
     """The classes in which two scores differ most, in both directions.
 
-    table: class, superclass, first, second (scores 0..1). names: what `first` (round, blue) and `second` (square, orange)
+    table: class, superclass, first, second (scores 0..1). names: what `first` (round, blue) and `second` (diamond, orange)
     are. Left the `top` classes with `first` furthest above `second`, right the `top` furthest below, under `headings`.
     """
     table = table.assign(gap=table["first"] - table["second"]).sort_values("gap", kind="stable")
@@ -124,7 +124,7 @@ def dumbbells(
 def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     """A small plot for each superclass: F1 of its classes, by a model of fine labels, against its own by one of coarse labels.
 
-    table: class, superclass, f1, superclass_f1, f1_low, f1_high (interval of the difference of the two). The line is the
+    table: class, superclass, f1, superclass_f1, f1_difference, f1_low, f1_high (interval of the difference). The line is the
     superclass; a bar is the class's interval, drawn about the line's place plus the difference.
     """
     groups = sorted(table.groupby("superclass"), key=lambda group: group[1]["f1_difference"].min())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
 from mlproject import evaluation
 from mlproject.report import figures
@@ -62,8 +63,7 @@ def _errors(question: Question) -> pd.DataFrame:
     """
     classes = len(question.superclass_of)
     labels, predictions = question.fine.labels, question.fine.probabilities.argmax(axis=1)
-    confused = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confused, (labels, predictions), 1)
+    confused = confusion_matrix(labels, predictions, labels=range(classes))
     np.fill_diagonal(confused, 0)
     siblings = question.superclass_of[:, None] == question.superclass_of[None, :]
     top, names = confused.argmax(axis=1), question.fine.per_class["class"].to_numpy()
@@ -84,14 +84,14 @@ def _neighbours(question: Question) -> pd.DataFrame:
     """Where each fine class lies in the fine model's feature space, by the centroids of the test images' features.
 
     nearest, whether it is a sibling, and `siblings_ratio`: the mean distance to its siblings over that to all other
-    classes, below 1 when the siblings are the nearer. Without features, or siblings, what is missing is "" or NaN.
+    classes, below 1 when the siblings are the nearer. Without centroids, or siblings, what is missing is "" or NaN.
     """
-    of, features = question.superclass_of, question.fine.features
+    of, centroids = question.superclass_of, question.fine.centroids
     names = question.fine.per_class["class"].to_numpy()
     unknown = pd.DataFrame({"nearest": "", "nearest_is_sibling": False, "siblings_ratio": np.nan}, index=range(len(of)))
-    if features is None or len(features["centroids"]) != len(of) or len(of) < 2:
+    if centroids is None or len(centroids) != len(of) or len(of) < 2:
         return unknown
-    centroids = np.asarray(features["centroids"], dtype=np.float64)
+    centroids = centroids.astype(np.float64)
     distances = np.linalg.norm(centroids[:, None] - centroids[None, :], axis=2)
     np.fill_diagonal(distances, np.nan)  # of a class without test images nothing is known either
     same = of[:, None] == of[None, :]

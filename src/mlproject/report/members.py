@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ class Member:
 
     `labels` is int64 (n,), `probabilities` float32 (n, classes), both in the test set's stored order; `summary` is what
     `evaluation.summary` says of them. `stages` holds such probabilities as they were after each stage of the fit but the
-    last. `features` holds layer (name), centroids float32 (classes, d) and spread float32 (classes,); `images` some test
+    last. `centroids` are float32 (classes, d); `images` some test
     images, uint8 (h, w, c), by their index. `title` tells the model apart from the report's others; `key` does so in file
     names and page anchors (a-z, 0-9 and hyphens only).
     """
@@ -47,7 +48,7 @@ class Member:
     per_class: pd.DataFrame | None
     history: pd.DataFrame | None
     stages: dict[str, np.ndarray]
-    features: dict[str, Any] | None
+    centroids: np.ndarray | None
     images: dict[int, np.ndarray] | None
     trials: pd.DataFrame | None
     values: pd.DataFrame | None
@@ -137,7 +138,7 @@ def _member(model: "FinalModel", title: str, key: str) -> Member:
             return None
         try:
             return reader(file)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, UserError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, UserError) as error:
             unreadable.append(f"{title}: {path} cannot be read: {error}")
             return None
 
@@ -152,7 +153,7 @@ def _member(model: "FinalModel", title: str, key: str) -> Member:
         found = get(f"evaluation/stages/{name}.npz", _predictions)
         if found and np.array_equal(found[0], labels) and found[1].shape == probabilities.shape:
             stages[name] = found[1]
-    features = get("evaluation/features.npz", _features)
+    centroids = get("evaluation/features.npz", _centroids)
     images = get("evaluation/images.npz", _images)
     trials = get("search/trials.csv", _trials)
     values = get("search/values.csv", lambda file: _with_columns(_text_table(file), VALUES))
@@ -171,7 +172,7 @@ def _member(model: "FinalModel", title: str, key: str) -> Member:
         per_class=per_class,
         history=history,
         stages=stages,
-        features=features,
+        centroids=centroids,
         images=images,
         trials=trials,
         values=values,
@@ -201,9 +202,9 @@ def _history(file: Path) -> pd.DataFrame:
     return _with_columns(table, ("epoch", "loss", "accuracy", "stage"))
 
 
-def _features(file: Path) -> dict[str, Any]:
+def _centroids(file: Path) -> np.ndarray:
     with np.load(file) as stored:
-        return {"layer": str(stored["layer"]), "centroids": stored["centroids"], "spread": stored["spread"]}
+        return stored["centroids"]
 
 
 def _images(file: Path) -> dict[int, np.ndarray]:

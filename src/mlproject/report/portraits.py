@@ -177,4 +177,6 @@ def _command(member: Member) -> str:
         wanted["max_trials"] = params["max_trials"]
     wanted |= {"values": params["values"]} if params.get("values") else {}
     wanted |= {"seed": member.seed} if member.seed else {}
+    wanted |= {"deterministic": "true"} if params.get("deterministic") == "True" else {}
+    wanted |= {"weights": "none"} if params.get("weights") == "none" and member.data == "real" else {}
     return "mlflow run . -e tune " + " ".join(f"-P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
