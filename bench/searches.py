@@ -49,7 +49,7 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     found, kept = searched(task, "ranked", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
     rows = []
-    for trial in kept.finished:
+    for trial in (one for one in kept.finished if one.status == "completed"):
         fewer = fitted(task, trial, search.TRAINING_SHARE * trial.planned_seconds)
         rows.append(
             {

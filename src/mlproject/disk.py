@@ -1,17 +1,17 @@
 """Files that are whole or not there: whatever kills the process, a reader finds the old file or the new one."""
 
+import contextlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ABANDONED_SECONDS = 3600  # a living process writes to its part far more often
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write to; the file takes the name `path` when the block has ended well.
 
@@ -19,8 +19,9 @@ def whole(path: Path) -> Iterator[Path]:
     left behind are removed.
     """
     for part in path.parent.glob(f"{path.name}.*.part"):
-        if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # a living process may give its part its name just now
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part

@@ -13,6 +13,7 @@ from typing import TypeVar
 import keras
 from keras_tuner import HyperParameters
 
+from mlproject import arguments
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, shown
 from mlproject.recipe import Recipe
@@ -60,7 +61,7 @@ def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:
     """
     known, broken, _ = _discover(folder)
     complaint = _complaint(broken)
-    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in _split(patterns)):
+    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in arguments.names(patterns)):
         raise UserError(f"{complaint} (mend it, or name the experiments wanted: {', '.join(known)})")
     found = select(patterns, known, complaint)
     if broken:
@@ -83,17 +84,13 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
 
     Raises UserError, with `complaint` behind it, for a name or glob that matches nothing.
     """
-    wanted = _split(patterns)
+    wanted = arguments.names(patterns)
     if not wanted or any(not fnmatch.filter(known, pattern) for pattern in wanted):
         hint = f"; {complaint}" if complaint else ""
         raise UserError(
             f"experiment='{shown(patterns)}' matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
         )
     return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
-
-
-def _split(patterns: str) -> list[str]:
-    return [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
 
 
 def _complaint(broken: Mapping[Path, str]) -> str:

@@ -3,8 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,11 +55,7 @@ class FeatureCache:
             if not np.allclose(found[rows], fresh, rtol=0.01, atol=0.01 * np.abs(fresh).max()):
                 raise ValueError("it holds other values")
         except (ValueError, OSError, EOFError) as error:
-            damaged = path.with_suffix(".damaged")
-            os.replace(path, damaged)
-            warnings.warn(
-                f"{path} is damaged ({shown(error)}); set aside as {damaged.name}, computed anew", stacklevel=2
-            )
+            disk.set_aside(path, shown(error))
             return False
         self._checked.add(path)
         return True

@@ -15,6 +15,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from mlproject import disk
 from mlproject.program import ARGUMENTS
 
 NATIVE_LOG = re.compile(r"[IWEF]\d{4} \d\d|WARNING: All log messages before absl|To enable the following instructions")
@@ -86,12 +87,8 @@ def _remove_native_log(notebook: NotebookNode) -> None:
 def write(notebook: NotebookNode, path: Path) -> Path:
     """Write the notebook, whole or not at all; gives the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with disk.whole(path) as part:
         nbformat.write(notebook, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn import metrics
 
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
@@ -218,8 +219,7 @@ def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
 
 
 def _shares(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels, predictions), 1)
+    counts = metrics.confusion_matrix(labels, predictions, labels=range(classes))
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
