@@ -1,6 +1,7 @@
 """The experiment files: what they declare fits together, builds at its real shape, loads anywhere, can be trained."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -88,18 +89,27 @@ def test_coarse_and_fine_are_a_fair_pair():
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-def test_every_stage_trains_the_network(name, tmp_path):
+def test_every_stage_trains_what_lies_behind_its_cut_and_nothing_else(name, tmp_path):
     experiment = EXPERIMENTS[name]
     data = load(experiment.dataset, experiment.labels, "synthetic")
     few = replace(data, train_images=data.train_images[:32], train_labels=data.train_labels[:32])
     model, recipe = best(experiment)
-    output = model.get_layer("probabilities")
-    before = output.get_weights()[0]
-    plan = {stage.name: Length(1, 2) for stage in recipe.stages}
-    done = fit(model, recipe, plan, few, np.arange(32), None, features=FeatureCache(tmp_path, few), seed=1)
+    names = [layer.name for layer in model.layers]
+
+    def kernels():
+        return {layer.name: layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")}
+
+    plan, seen = {stage.name: Length(1, recipe.steps_per_execution) for stage in recipe.stages}, [kernels()]
+    done = fit(
+        model, recipe, plan, few, np.arange(32), None,
+        features=FeatureCache(tmp_path, few), seed=1, on_stage=lambda stage: seen.append(kernels()),
+    )  # fmt: skip
     assert list(done.history["stage"]) == [stage.name for stage in recipe.stages]
     assert np.isfinite(done.history["loss"]).all()
-    assert not np.array_equal(before, output.get_weights()[0])
+    for stage, (before, after) in zip(recipe.stages, pairwise(seen), strict=True):
+        cut = names.index(stage.frozen_through) if stage.frozen_through else -1
+        learnt = {layer for layer in before if names.index(layer) > cut and model.get_layer(layer).trainable}
+        assert {layer for layer in before if not np.array_equal(before[layer], after[layer])} == learnt
 
 
 def test_vgg16_uses_the_weights_it_is_given(tmp_path):

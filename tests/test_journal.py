@@ -21,10 +21,11 @@ import sys
 from pathlib import Path
 from mlproject.journal import Journal, Trial
 kept = Journal(Path(sys.argv[1]), {})
-print("writing", flush=True)
 while True:
     kept.trials.append(Trial(f"trial-{len(kept.trials)}", {"units": 512}))
     kept.save()
+    if len(kept.trials) == 1:
+        print("writing", flush=True)
 """
 HOLDS = """
 import sys

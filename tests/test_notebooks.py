@@ -32,6 +32,7 @@ def test_the_committed_notebook_is_its_script_executed_without_errors(script):
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
+    assert "-synthetic" not in str(outputs), "executed on synthetic data"
     assert path.stat().st_size < LARGEST
 
 
