@@ -29,8 +29,8 @@ tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P e
 report: $(READY) ## compare the registered models: reports/index.html
 	$(RUN) -e report
 
-notebooks: $(READY) ## run all experiments as notebooks, 4 minutes a model, into experiments/notebooks/
-	$(RUN) -e notebook -P "experiment=*" -P minutes=4 -P output=experiments/notebooks $(ARGS)
+notebooks: $(READY) ## run all experiments as notebooks, 8 to 10 minutes a model, into experiments/notebooks/
+	$(RUN) -e notebook -P "experiment=*" -P output=experiments/notebooks $(ARGS)
 
 ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; HOST=0.0.0.0 opens it to the network
 	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}

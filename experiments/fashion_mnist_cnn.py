@@ -50,7 +50,8 @@ if __name__ == "__main__":
 #    2 × 2 pixels into four numbers that have nothing to do with one another, all of deviation 1, and their negatives:
 #    brightness, and edges in three directions. It is computed from the training images, not learnt (*frozen*).
 #    Without it the first layers must find that out by themselves, in steps that brightness, the largest of the four,
-#    dictates.
+#    dictates. `whiten_silu`, the activation behind it, weakens what is below 0; nothing is lost by that, as the
+#    negatives keep it.
 # 4. `down1` (27 × 27 × 8 to 13 × 13 × w), four layers in one:
 #    - a *convolution* of `w` templates of 3 × 3 places, each slid over the image;
 #    - *max-pooling* keeps the strongest of four neighbouring answers: there is an edge, exactly where matters less.
@@ -60,12 +61,17 @@ if __name__ == "__main__":
 #    - *batch normalisation* (Ioffe & Szegedy, arXiv 1502.03167): mean 0 and deviation 1 for each channel over the
 #      batch. Without it the learning rate would have to be much lower;
 #    - the *activation* bends: without it two convolutions in a row are one convolution.
-# 5. `pair1` (shape stays): two convolutions of 1 × 1, which mix channels in one place, *beside a shortcut*: their
-#    result is added to what came in (He et al., arXiv 1512.03385). Without the shortcut each layer must carry
-#    everything on; with it, it need only correct.
-# 6. `down2`, `pair2` (13 × 13 × w to 6 × 6 × 4w): parts: collars, straps, heels.
-# 7. `down3`, `pair3` (6 × 6 × 4w to 3 × 3 × 12w): the whole garment. The network is wide only where the image is
-#    small, because there width is cheap: less *where*, more *what*.
+#
+#    From here on templates look at zeros beyond the border (*same* padding), so that only pooling shrinks the image. It
+#    leaves out an odd last row and column: 27 becomes 13.
+# 5. `pair1` (shape stays): two convolutions of 1 × 1, `w` channels between them, which mix channels in one place, *beside
+#    a shortcut*: their result is added to what came in (He et al., arXiv 1512.03385). Without the shortcut each layer
+#    must carry everything on; with it, it need only correct.
+# 6. `down2`, `pair2` (13 × 13 × w to 6 × 6 × 4w): parts: collars, straps, heels. The pair is of 3 × 3 and 1 × 1, with 3w
+#    channels between.
+# 7. `down3`, `pair3` (6 × 6 × 4w to 3 × 3 × 12w): the whole garment, the first convolution of 2 × 2, the pair of 3 × 3
+#    with 8w channels between. The network is wide only where the image is small, because there width is cheap: less
+#    *where*, more *what*.
 # 8. `head` (3 × 3 × 12w to 24w): each channel's maximum (is it there at all?) and mean (how much of it?). Flattening
 #    instead would give 108w numbers that say where, which would have to be learnt for each place anew.
 # 9. `dropout` (shape stays): while training, a random share of these numbers is 0, so that no class rests on one of
@@ -75,7 +81,7 @@ if __name__ == "__main__":
 # 11. `probabilities` (24w to 10): one score for each class; *softmax* makes them positive and add up to 1.
 #
 # All convolutions but `whiten` begin by handing their first channels on unchanged (*Dirac initialisation*): a network
-# of many layers then starts as one that loses nothing, instead of one that scrambles its images ten times.
+# of many layers then starts as one that loses nothing, instead of one that scrambles its images nine times.
 
 
 # %%
@@ -242,8 +248,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What it knows of shifts
 #
-# The same test images, moved to the right. It was trained with shifts of one pixel; that larger ones cost little is
-# the work of sliding templates, pooling and the head. In `fashion_mnist_mlp.py` the same table falls steeply.
+# The same test images, moved to the right. It was trained with shifts of one pixel; that two cost a point and four no more
+# than some six is the work of sliding templates, pooling and the head. In `fashion_mnist_mlp.py` the same table falls far
+# more steeply.
 
 # %%
 if __name__ == "__main__":

@@ -104,8 +104,9 @@ def build(hp, spec):
 # %% [markdown]
 # ## How it learns
 #
-# First the head alone, for a quarter of the minutes: it starts from random numbers, and its first, violent
-# corrections would destroy the pretrained filters behind it. Then blocks 4 and 5 with it, at a rate ten times lower.
+# First the head alone, for a quarter of the minutes but at most eight epochs, after which it gains no more: it starts
+# from random numbers, and its first, violent corrections would destroy the pretrained filters behind it. Then blocks 4
+# and 5 with it, at a rate 25 times lower.
 # In each stage the rate rises linearly in the first fifth of the steps and falls linearly to 0. Fine-tuning at 3e-4
 # from the first step killed the network (accuracy .098, chance); hence the warm-up and the low range. Pretrained
 # filters lose before they gain: 32 batches at 1e-4 took validation accuracy from .924 to .913; after a whole epoch at
