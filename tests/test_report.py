@@ -244,6 +244,16 @@ def test_searches_and_provenance_are_told(report):
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
 
 
+def test_one_trial_is_no_search_to_draw(models, tmp_path):
+    one = replace(models[1], root=tmp_path / "one")
+    shutil.copytree(models[1].root, one.root)
+    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials[trials["status"] == "completed"].head(1).to_csv(one.root / "search/trials.csv", index=False)
+    page = build([one], tmp_path / "out").read_text()
+    assert "The search completed 1 of 1 trials" in page
+    assert not (tmp_path / "out/figures/fine.search.png").exists()
+
+
 def test_what_repeats_a_run_has_all_that_made_it(models, tmp_path):
     exact = replace(
         models[1], params=models[1].params | {"deterministic": "True", "weights": "none", "max_trials": "1"}

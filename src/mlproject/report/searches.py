@@ -21,7 +21,7 @@ def section(member: Member) -> Section | None:
     findings, charts, tables = [_outcome(member), _spent(member)], [], []
     ranked, trials = member.ranked_trials, _numbers(member)
     names = [name for name in member.trials.columns if name not in NO_HYPERPARAMETERS]
-    if len(trials) and names:
+    if len(trials) > 1 and names:
         best = f"{ranked['trial'].iloc[0]} with {percent(trials['accuracy'].max())}"
         caption = (
             f"The best of {len(trials)} trials was {best} after {decimals(_best_minutes(trials), 1)} of "
