@@ -2,9 +2,9 @@
 
     python bench/features.py --images 3000 --trials 10 --epochs 3          (10 minutes on 2 cores)
 
-Both train the same head with the same plan, on the first so many training images of Fashion-MNIST; the cache is empty when
-it begins, so that the first of its trials pays for the activations. The validation accuracies are the two ways' means over the
-trials (1,000 other images), which differ by the order of the batches and by the activations' float16.
+Both train the same head with the same plan and rates, on the first so many training images of Fashion-MNIST; the cache is empty
+when it begins, so that the first of its trials pays for the activations. The validation accuracies are the two ways' means over
+the trials (1,000 other images), which differ by the order of the batches, the activations' float16 and label smoothing.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from mlproject import optimizers
 from mlproject.experiment import find
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe
@@ -46,11 +47,16 @@ def frozen(task: Task, plan: dict[str, Length], seed: int) -> float:
     names = [layer.name for layer in model.layers]
     for layer in model.layers[: names.index(stage.frozen_through) + 1]:
         layer.trainable = False
-    model.compile(keras.optimizers.AdamW(stage.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    data = task.data
+    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
+    optimizer = optimizers.make(recipe.optimizer, rate, recipe.weight_decay)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    data, rows = (
+        task.data,
+        task.train[: length.steps * recipe.batch_size],
+    )  # whole batches, as many as the other way has
     history = model.fit(
-        data.train_images[task.train],
-        data.train_labels[task.train],
+        data.train_images[rows],
+        data.train_labels[rows],
         batch_size=recipe.batch_size,
         epochs=length.epochs,
         validation_data=(data.train_images[task.validation], data.train_labels[task.validation]),
