@@ -50,10 +50,8 @@ def frozen(task: Task, plan: dict[str, Length], seed: int) -> float:
     rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
     optimizer = optimizers.make(recipe.optimizer, rate, recipe.weight_decay)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    data, rows = (
-        task.data,
-        task.train[: length.steps * recipe.batch_size],
-    )  # whole batches, as many as the other way has
+    data = task.data
+    rows = task.train[: length.steps * recipe.batch_size]  # whole batches, as many as the other way has
     history = model.fit(
         data.train_images[rows],
         data.train_labels[rows],

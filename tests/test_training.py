@@ -134,11 +134,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp
     assert "is damaged" in capsys.readouterr().err and len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
-def test_a_nominal_machine_is_the_same_every_time_and_faster_where_less_is_trained(make_task):
+def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     first, second = (nominal(*task.network(TINY.best)) for _ in range(2))
     assert first == second and first.keys() == {"feature-extraction", "fine-tuning", "prediction"}
-    assert 10_000 < first["fine-tuning"] < first["feature-extraction"]  # images per second
+    assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
 
 
 def test_a_loss_that_is_no_number_is_an_error(make_task):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlproject import arguments, disk, process
-from mlproject.errors import StoreGoneError, UserError
+from mlproject.errors import StoreGoneError, UserError, first_line
 
 REPORTS = Path("reports")
 SEARCHES = Path(".mlproject", "searches")  # their journals
@@ -63,7 +63,7 @@ def tune(options: argparse.Namespace) -> int:
                 done.append(_tune_one(task, options, project))
             except Exception as error:  # one experiment's failure must not take the others' hours with it
                 process.stop_if_told()
-                failed[task.experiment.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                failed[task.experiment.name] = first_line(error)
                 print(f"  failed: {failed[task.experiment.name]}", file=sys.stderr, flush=True)
         project.annotate(_summary(done, failed, "\n\n"))
         print("\n" + _summary(done, failed, "\n"), flush=True)

@@ -12,6 +12,11 @@ def shown(value: object, most: int = 200) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one line: the exception's type and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 class StoreGoneError(BaseException):
     """The MLflow store has not answered for too long; the message says where what could not be logged is kept.
 

@@ -15,7 +15,7 @@ from keras_tuner import HyperParameters
 
 from mlproject import arguments
 from mlproject.datasets import Spec
-from mlproject.errors import UserError, shown
+from mlproject.errors import UserError, first_line, shown
 from mlproject.recipe import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -107,7 +107,7 @@ def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str], dic
         try:
             experiments = _import(path).EXPERIMENTS
         except Exception as error:  # whatever a user's file raises, the other files still work
-            broken[path] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            broken[path] = first_line(error)
             continue
         for experiment in experiments:
             if experiment.name in known:

@@ -27,7 +27,7 @@ def layer_table(build: Callable[[Spec], keras.Model], spec: Spec) -> pd.DataFram
     `build` raises.
     """
     model = build(spec)
-    layers = list(_layers(model))
+    layers = list(flattened(model))
     return pd.DataFrame(
         {
             "layer": [name for name, _ in layers],
@@ -60,18 +60,19 @@ def _covariance(spec: Spec, channels: int) -> np.ndarray:
     return np.kron(places, np.ones((channels, channels)))
 
 
-def _layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+def flattened(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers with their names; those of models within the model as `model/layer`."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _layers(layer, f"{prefix}{layer.name}/")
+            yield from flattened(layer, f"{prefix}{layer.name}/")
         else:
             yield prefix + layer.name, layer
 
 
 def _changed(model: keras.Model, other: keras.Model) -> list[bool]:
     # By content: positions shift where one network has a layer more, and automatic names count on from build to build.
-    ours = [_content(layer) for _, layer in _layers(model)]
-    theirs = [_content(layer) for _, layer in _layers(other)]
+    ours = [_content(layer) for _, layer in flattened(model)]
+    theirs = [_content(layer) for _, layer in flattened(other)]
     changed = np.ones(len(ours), dtype=bool)
     for block in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks():
         changed[block.a : block.a + block.size] = False

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject import batches, features, layers, optimizers, oracles, pretrained, process, tracking, training
-from mlproject.errors import UserError
+from mlproject.errors import UserError, first_line
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
 from mlproject.recipe import Length, Recipe, in_miniature, lengths, seconds_of
@@ -134,9 +134,8 @@ class _Pace:
             speeds = measure(model, recipe, task.data, task.train, task.features)
             return cls(speeds, work, False, time.monotonic() - began)
         except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise SearchFailedError(
-                f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {reason}"
+                f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {first_line(error)}"
             ) from error
 
     def trials(self, seconds: float, images: int) -> int:
@@ -248,7 +247,7 @@ class _Tuner(keras_tuner.Tuner):
                     self._train(record, rung)
                 except Exception as error:
                     process.stop_if_told()  # an interruption inside a library can come out as an exception of the library's
-                    record.status, record.reason = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
+                    record.status, record.reason = "failed", first_line(error)
                     raise
                 finally:
                     self._keep(record)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mlproject import datasets, pretrained
 from mlproject.datasets import Dataset, Spec
-from mlproject.errors import UserError, shown
+from mlproject.errors import UserError, first_line, shown
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
 from mlproject.recipe import Recipe
@@ -106,8 +106,9 @@ def with_values(task: Task, given: Sequence[str]) -> Task:
     try:
         declared = {one.name: one for one in task.space()}
     except Exception as error:  # whatever an experiment's code raises
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {reason}") from error
+        raise UserError(
+            f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
+        ) from error
     best = dict(task.experiment.best)
     for pair in given:
         name, _, text = pair.partition("=")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mlproject import batches, disk, optimizers, process
+from mlproject import batches, disk, explain, optimizers, process
 from mlproject.datasets import Dataset
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe, Stage
@@ -130,10 +130,8 @@ def _multiply_adds(model: keras.Model) -> int:
 
 def _with_kernels(model: keras.Model) -> Iterator[tuple[keras.Layer, list[keras.Variable]]]:
     """The layers that multiply by matrices, those of models within the model too, each with its matrices."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _with_kernels(layer)
-        elif kernels := [weight for weight in layer.weights if len(weight.shape) > 1]:
+    for _, layer in explain.flattened(model):
+        if kernels := [weight for weight in layer.weights if len(weight.shape) > 1]:
             yield layer, kernels
 
 

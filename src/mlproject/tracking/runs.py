@@ -25,7 +25,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from mlproject import process
-from mlproject.errors import StoreGoneError
+from mlproject.errors import StoreGoneError, first_line
 from mlproject.tracking import store
 
 FAILURE, INTERRUPTED = "failure", "interrupted"  # the tag of a run that ended badly, and its value when it was told to
@@ -99,8 +99,7 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         yield active.info.run_id
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-        set_tags({FAILURE: INTERRUPTED if killed else reason})
+        set_tags({FAILURE: INTERRUPTED if killed else first_line(error)[:500]})
         _end(active.info.run_id, RunStatus.KILLED if killed else RunStatus.FAILED)
         raise
     _end(active.info.run_id, RunStatus.FINISHED)
