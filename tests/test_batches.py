@@ -90,3 +90,22 @@ def test_batches_do_not_depend_on_where_the_fit_began(fashion):
     for (images, labels), (again, same) in zip(whole[5:], later, strict=True):
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(labels, same)
+
+
+def test_erased_images_lack_one_square(fashion):
+    erased = taken(fashion, Recipe(RECIPE.stages, 50, erase=9), 1)[0][0]
+    plain = taken(fashion, RECIPE, 1)[0][0]
+    grey = round(fashion.spec().mean[0])
+    corners = set()
+    for image, original in zip(erased, plain, strict=True):
+        fits = [
+            (down, right)
+            for down, right in np.ndindex(20, 20)
+            if (image[down : down + 9, right : right + 9] == grey).all()
+            and (np.delete(image != original, np.s_[down : down + 9], axis=0) == 0).all()
+            and (np.delete(image != original, np.s_[right : right + 9], axis=1) == 0).all()
+        ]
+        assert len(fits) == 1
+        corners.update(fits)
+    assert len(corners) > 40  # of 400
+    assert min(map(min, corners)) < 3 and max(map(max, corners)) > 16  # up to the border

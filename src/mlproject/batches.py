@@ -1,4 +1,4 @@
-"""The batches of a fit: gathered from one tensor in memory, mirrored, moved and shrunk by whole-batch operations."""
+"""The batches of a fit: gathered from one tensor in memory, mirrored, moved, erased and shrunk by whole-batch operations."""
 
 import keras
 import numpy as np
@@ -19,13 +19,14 @@ def training(
     """
     gathered, targets = _gatherer(inputs), tf.one_hot(data.train_labels, len(data.class_names))
     size = min(recipe.batch_size, len(rows))
+    grey = tf.constant(np.round(data.spec().mean), tf.uint8)
     mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
     def batch(number, index):
         images = gathered(index)
         if augment:
             mirrored = (tf.gather(mirrored_first, index) + number * size // len(rows)) % 2
-            images = _augmented(images, recipe, mirrored, number, steps, seed)
+            images = _augmented(images, recipe, mirrored, grey, number, steps, seed)
         return images, tf.gather(targets, index)
 
     order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
@@ -61,12 +62,14 @@ def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
-def _augmented(images, recipe: Recipe, mirrored, number, steps: int, seed: int):
-    """The images (n, h, w, c) of batch `number`, moved, those `mirrored` (n,) mirrored, and shrunk, as the recipe says."""
+def _augmented(images, recipe: Recipe, mirrored, grey, number, steps: int, seed: int):
+    """The images (n, h, w, c) of batch `number`, moved, those `mirrored` (n,) mirrored, erased and shrunk, as the recipe says."""
+    chances = tf.random.stateless_uniform((4, images.shape[0]), (seed, number))
     if recipe.crop or recipe.flip:
-        chances = tf.random.stateless_uniform((2, images.shape[0]), (seed, number))
-        shifts = tf.floor(chances * (2 * recipe.crop + 1)) - recipe.crop
+        shifts = tf.floor(chances[:2] * (2 * recipe.crop + 1)) - recipe.crop
         images = _moved(images, shifts, mirrored * int(recipe.flip))
+    if recipe.erase:
+        images = _erased(images, recipe.erase, chances[2:], grey)
     if recipe.sizes:
         images = _shrink(images, recipe.sizes, number, steps)
     return images
@@ -85,6 +88,16 @@ def _moved(images, shifts, mirrored):
     rows = [zero, one, down]
     transform = tf.stack([*columns, *rows, zero, zero], axis=1)
     return keras.ops.image.affine_transform(images, transform, interpolation="nearest", fill_mode="reflect")
+
+
+def _erased(images, side: int, chances, grey):
+    """Images (n, h, w, c), each with a square of `side` pixels painted `grey` (c,), where `chances` (2, n) of 0 to 1 say."""
+    within = []
+    for length, chance in zip(images.shape[1:3], tf.unstack(chances), strict=True):
+        places, first = tf.range(length)[None], tf.cast(tf.floor(chance * (length - side + 1)), tf.int32)[:, None]
+        within.append((places >= first) & (places < first + side))
+    square = within[0][:, :, None, None] & within[1][:, None, :, None]
+    return tf.where(square, tf.cast(grey, images.dtype), images)
 
 
 def _shrink(images, sizes, number, steps: int):

@@ -29,10 +29,11 @@ class Recipe:
     falls linearly to 0; `steps_per_execution` batches go through one call of the compiled step, which pays where a step takes
     under a few milliseconds.
 
-    Three fields concern the images of stages with nothing frozen: `flip` mirrors each image every other time it is seen (Jordan,
-    arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, and `sizes` shrinks the images of the
-    first steps, which are then cheaper (progressive resizing, Howard, fast.ai's DAWNBench entry of 2018): pairs (share, pixels),
-    so that ((0.5, 24),) means 24 pixels for the first half of the steps and the full size after it.
+    Four fields concern the images of stages with nothing frozen: `flip` mirrors each image every other time it is seen (Jordan,
+    arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, `erase` paints over a square of so many
+    pixels a side, somewhere within it, with the mean colour (Cutout, DeVries & Taylor, arXiv 1708.04552), and `sizes` shrinks
+    the images of the first steps, which are then cheaper (progressive resizing, Howard, fast.ai's DAWNBench entry of 2018):
+    pairs (share, pixels), so that ((0.5, 24),) means 24 pixels for the first half of the steps and the full size after it.
     """
 
     stages: tuple[Stage, ...]
@@ -43,6 +44,7 @@ class Recipe:
     warmup: float = 0.2
     flip: bool = False
     crop: int = 0
+    erase: int = 0
     sizes: tuple[tuple[float, int], ...] = ()
     steps_per_execution: int = 1
 
