@@ -2,9 +2,10 @@
 
     python bench/features.py --images 3000 --trials 10 --epochs 3          (10 minutes on 2 cores)
 
-Both train the same head with the same plan and rates, on the first so many training images of Fashion-MNIST; the cache is empty
-when it begins, so that the first of its trials pays for the activations. The validation accuracies (1,000 other images) are means
-over the trials, which differ by the order of the batches and the activations' float16, beside one trial's standard deviation.
+Both train the same head with the same plan, rates and loss, on the first so many training images of Fashion-MNIST, and without
+XLA. The cache is empty when it begins, so that the first of its trials pays for the activations. The validation accuracies (1,000
+other images) are means over the trials, which differ by the order of the batches and the activations' float16, beside one
+trial's standard deviation.
 """
 
 import argparse
@@ -17,12 +18,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from mlproject import optimizers
 from mlproject.experiment import find
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe
 from mlproject.tasks import Task, prepare
-from mlproject.training import fit
+from mlproject.training import compile_for, fit
 
 VALIDATION = 1000
 
@@ -47,10 +47,7 @@ def frozen(task: Task, plan: dict[str, Length], seed: int) -> float:
     names = [layer.name for layer in model.layers]
     for layer in model.layers[: names.index(stage.frozen_through) + 1]:
         layer.trainable = False
-    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
-    optimizer = optimizers.make(recipe.optimizer, rate, recipe.weight_decay)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    compile_for(stage, model, recipe, length)
     data, targets = task.data, keras.utils.to_categorical(task.data.train_labels)
     rows = task.train[: length.steps * recipe.batch_size]  # whole batches, as many as the other way has
     history = model.fit(

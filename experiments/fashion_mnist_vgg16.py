@@ -128,8 +128,8 @@ def build(hp, spec):
 # mirrored or moved, because the kept activations are those of the images as they are. Keeping those of the mirrored
 # images too, for three minutes more, brought the head from .939 to .9405. With nothing frozen, and images mirrored and
 # moved, an epoch (17 minutes of one core) took it from there to .932 at a rate of 1e-4, to .939 at 4e-5. Nor does it pay in
-# an hour, by that hour in miniature (5,400 images, batches of 64, a rate of 1e-4, 11 minutes of one core each): 12 passes of
-# blocks 4 and 5 brought validation accuracy from .909 to .919, 7 passes of all blocks to .904.
+# an hour, by that hour in miniature (5,400 images, batches of 64, a rate of 1e-4, one seed): 12 passes of blocks 4 and 5, 11
+# minutes of one core, brought validation accuracy from .909 to .919, 7 passes of all blocks, 14 minutes, to .904.
 
 
 # %%

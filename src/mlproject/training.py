@@ -185,7 +185,7 @@ def fit(
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         inputs = cached[stage.frozen_through] if stage.frozen_through else data.train_images
         tail, length = _trained_part(model, recipe, stage), plan[stage.name]
-        _compile(tail, recipe, stage, length)
+        compile_for(stage, tail, recipe, length)
         if kept:
             _restore(tail.optimizer.variables, kept, "optimizer")
         kept = {}
@@ -236,16 +236,17 @@ def _any_size(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, input_tensors=images, clone_function=lambda layer: layer)
 
 
-def _compile(tail: keras.Model, recipe: Recipe, stage: Stage, length: Length) -> None:
+def compile_for(stage: Stage, model: keras.Model, recipe: Recipe, length: Length) -> None:
+    """Compile a model with the stage's optimizer and rates, the recipe's loss, and accuracy, for one-hot labels."""
     rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
-    tail.compile(
+    model.compile(
         optimizer=optimizers.make(recipe.optimizer, rate, recipe.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=recipe.steps_per_execution,
         jit_compile=False,  # XLA is slower than oneDNN's kernels for convolutions on a CPU
     )
-    tail.optimizer.build(tail.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
 
 
 class _Watch(keras.callbacks.Callback):
