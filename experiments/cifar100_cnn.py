@@ -143,11 +143,14 @@ def build(hp, spec):
 #   overlap.
 # - `batch_size` (128, 256, 512): few epochs want many steps; big batches keep two cores busier, and share the cost of
 #   making a move orthogonal among more images.
+# - `erase` (0 to 12 pixels): a square of so many pixels a side, somewhere in each image, is painted over (*Cutout*, DeVries
+#   & Taylor, arXiv 1708.04552), so that no class rests on one detail. It is meant for fits that see images so often that
+#   they learn them by heart, as the coarse network does in an hour: .90 of the training images right, .82 of the test images.
 
 
 # %%
 def recipe(hp):
-    """Muon; mirrored and shifted images, small ones first."""
+    """Muon; mirrored, shifted and perhaps erased images, small ones first."""
     return Recipe(
         stages=(Stage("training", hp.Float("learning_rate", 0.05, 0.4, sampling="log"), max_epochs=60),),
         batch_size=hp.Choice("batch_size", [128, 256, 512]),
@@ -157,6 +160,7 @@ def recipe(hp):
         warmup=0.25,
         flip=True,
         crop=2,
+        erase=hp.Int("erase", 0, 12, step=4),
         sizes=((0.15, 20), (0.5, 24)),
     )
 
@@ -189,6 +193,7 @@ COARSE = Experiment(
         "weight_decay": 4e-3,
         "label_smoothing": 0.2,
         "batch_size": 256,
+        "erase": 0,
     },
 )
 FINE = replace(
