@@ -447,7 +447,7 @@ def test_nothing_is_said_of_importance_with_few_trials_and_the_cause_is_found_wi
     few = register(tmp_path, "few", tags, FLAT_LABELS, answer, FLAT, trials=9)
     many = register(tmp_path, "many", tags, FLAT_LABELS, answer, FLAT, trials=40)
     page = build([few, many], tmp_path / "out").read_text()
-    assert "Which hyperparameter mattered is not said: 8 trials are too few (10 are asked for)" in page
+    assert "Which hyperparameter mattered is not said: that takes 10 trials, and there are 8" in page
     assert "In 39 trials width mattered most" in page
     assert not (tmp_path / "out/tables/few.importance.csv").exists()
     rows = table(tmp_path / "out", "many.importance")

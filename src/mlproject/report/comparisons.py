@@ -79,7 +79,8 @@ def _accuracy_section(key: str, name: str, mark: str, members: list[Member]) -> 
     if len(measured):
         bars = measured.assign(name=measured["model"] + _labelled(measured), synthetic=members[0].data == "synthetic")
         alt = "; ".join(f"{row.name} {percent(row.accuracy)}" for row in bars.itertuples(index=False))
-        caption = f"{_leaders(measured)} Accuracy on the test images with 95% intervals{mark}."
+        leaders = f"{_leaders(measured)} " if len(measured) > 1 else ""
+        caption = f"{leaders}Accuracy on the test images with 95% intervals{mark}."
         if measured["labels"].nunique() > 1:
             caption += (
                 " Models with different labels answer different questions: compare only within one kind of labels."
@@ -338,12 +339,12 @@ def _generalisation_gaps(members: list[Member], ends: dict[str, float]) -> list[
     said = []
     if behind:
         said.append(
-            f"On training images {listed(behind)} end more than 2 points above the test accuracy: perhaps more regularisation "
-            "or data would serve better than more epochs."
+            f"The training accuracy of {listed(behind)} ends more than 2 points above the test accuracy: perhaps more "
+            "regularisation or data would serve better than more epochs."
         )
     if ahead:
         said.append(
-            f"On training images {listed(ahead)} end more than 2 points below the test accuracy, with augmentation and dropout "
-            "on: perhaps more epochs would help."
+            f"The training accuracy of {listed(ahead)} ends more than 2 points below the test accuracy, with augmentation and "
+            "dropout on: perhaps more epochs would help."
         )
     return said

@@ -97,7 +97,7 @@ def _importance(member: Member, trials: pd.DataFrame, names: list[str]) -> tuple
     """Permutation importance of a random forest that predicts the validation accuracy; nothing where that cannot carry it."""
     if len(trials) < FEWEST_TRIALS or not names:
         return (
-            f"Which hyperparameter mattered is not said: {len(trials)} trials are too few ({FEWEST_TRIALS} are asked for).",
+            f"Which hyperparameter mattered is not said: that takes {FEWEST_TRIALS} trials, and there are {len(trials)}.",
             None,
         )
     inputs = np.column_stack([_coded(trials[name]) for name in names])
