@@ -155,7 +155,7 @@ def recipe(hp):
 # with. On 54,000 images they gave validation accuracy .949 after 8 epochs (1,107 CPU-seconds). Single changes: squares of 8
 # pixels erased −.3 points, with .944 in place of .956 on training images, so more epochs may turn that round; shifts of up
 # to two pixels in place of one −.35; `pair1` of 3 × 3 and twice the channels before and in it, `pair3` of 1 × 1, −.1 in
-# 13 % more time. The published search chose relu, a rate of .08 and no dropout. With silu, .1 and .1 it was .938
+# 13 % more time. A search of an earlier study chose relu, a rate of .08 and no dropout. With silu, .1 and .1 it was .938
 # after 2 epochs (320 CPU-seconds); from there, without `scale` −.5 points, and then half the rate −.7, small images first
 # −.3 in 60 CPU-seconds more, SGD in place of Muon −1.2. One seed each: luck with 6,000 images alone reaches ±.6.
 
@@ -269,7 +269,7 @@ if __name__ == "__main__":
 #
 # The published study's three networks, each with 15 minutes on 2 cores for search and final fit, and their
 # differences image by image (`p`: exact McNemar test). The small network comes out points ahead of the perceptron, and
-# ahead of VGG16 with eight times as many weights: what photographs taught VGG16, minutes with sixty thousand clothes can
+# ahead of VGG16 with many times its weights: what photographs taught VGG16, minutes with sixty thousand clothes can
 # teach too. One seed each: half a point between two networks can be the luck of the random start.
 
 # %%

@@ -293,8 +293,8 @@ if __name__ == "__main__":
 # - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
 #   *Why two depths*).
 # - Fine-tuning for the minutes that are left is an epoch or two on two cores, which brings no more than luck does.
-# - In the end the small network of `fashion_mnist_cnn.py` does better with an eighth of the weights and a fifth of the
-#   time for each image. On sixty thousand images and two cores, pretraining is a shortcut, not an advantage.
+# - In the end the small network of `fashion_mnist_cnn.py` does better with a fraction of the weights and of the time
+#   for each image. On sixty thousand images and two cores, pretraining is a shortcut, not an advantage.
 
 # %%
 if __name__ == "__main__":
