@@ -210,3 +210,18 @@ def test_a_trial_passes_over_its_share_of_the_images_as_often_as_the_fit_over_al
     assert images > 16
     passes = 16 * epochs * steps / images
     assert passes == pytest.approx(nominal(model, recipe)["training"] * fit_seconds / len(task.train), rel=0.1)
+
+
+def test_all_trials_have_as_many_images_also_of_networks_that_are_done_early(make_task, store):
+    def recipe(hp):
+        stage = Stage("training", 2e-3, max_epochs=hp.Int("most_epochs", 10, 1000))
+        return Recipe((stage,), 16, "adamw")
+
+    best = {"width": 8, "most_epochs": 1000}
+    task = make_task(dataclasses.replace(TINY, recipe=recipe, best=best))
+    short = with_values(task, ["most_epochs=10"])
+    images = [
+        run_search(each, seconds=20, max_trials=1, deterministic=True, name=name)[1]["params.training_images"].iloc[0]
+        for name, each in {"long": task, "short": short}.items()
+    ]
+    assert images[0] == images[1]

@@ -13,7 +13,7 @@ from conftest import TINY, tiny_staged_recipe
 
 from mlproject import training
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
-from mlproject.recipe import Length, Recipe, Stage, in_miniature, lengths, seconds_of
+from mlproject.recipe import Length, Recipe, Stage, in_miniature, lengths
 from mlproject.training import Checkpoint, DivergedError, fit, memory_needed, multiply_adds, nominal
 from mlproject.watchdog import StalledError
 
@@ -48,7 +48,6 @@ def test_a_plan_in_miniature_has_a_share_of_the_steps_and_the_passes_of_the_whol
     plan = {"first": Length(1, 50), "second": Length(10, 100)}
     small = in_miniature(TWO_STAGES, plan, 0.2, 2)
     assert small == {"first": Length(2, 5), "second": Length(2, 100)}
-    assert seconds_of(TWO_STAGES, small, {"first": 10.0, "second": 100.0}) == 10 + 20
 
 
 def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make_task):

@@ -93,11 +93,6 @@ def lengths(
     return plan
 
 
-def seconds_of(recipe: Recipe, plan: Mapping[str, Length], speeds: Mapping[str, float]) -> float:
-    """What a plan takes at `speeds` (images per second)."""
-    return sum(length.epochs * length.steps * recipe.batch_size / speeds[stage] for stage, length in plan.items())
-
-
 def in_miniature(recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int) -> dict[str, Length]:
     """`share` of the steps of a recipe's plan, in as many epochs, but at least `min_epochs`.
 
