@@ -222,7 +222,7 @@ def _heights(axes: Axes, place: int, column: pd.Series) -> np.ndarray:
         low, high = numbers.min(), numbers.max()
         spread = low > 0 and high / low > 20  # searched on a log scale, or as good as
         scaled = np.log(numbers) if spread else numbers
-        ends = {0.0: f"{low:.3g}", 1.0: f"{high:.3g}"} if high > low else {0.5: f"{low:.3g}"}
+        ends = {0.0: _short(low), 1.0: _short(high)} if high > low else {0.5: _short(low)}
         width = scaled.max() - scaled.min()
         heights = (scaled - scaled.min()) / width if width > 0 else scaled * 0 + 0.5
     else:
@@ -238,6 +238,11 @@ def _heights(axes: Axes, place: int, column: pd.Series) -> np.ndarray:
         }
         axes.annotate(text, (place, height), offset, textcoords="offset points", fontsize=8.5, zorder=4, **align)
     return heights.to_numpy(dtype=np.float64)
+
+
+def _short(number: float) -> str:
+    """Three digits of it, and all of those before the point."""
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _look(index: int) -> dict[str, str]:
