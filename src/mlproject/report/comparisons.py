@@ -79,8 +79,7 @@ def _accuracy_section(key: str, name: str, mark: str, members: list[Member]) -> 
     if len(measured):
         bars = measured.assign(name=measured["model"] + _labelled(measured), synthetic=members[0].data == "synthetic")
         alt = "; ".join(f"{row.name} {percent(row.accuracy)}" for row in bars.itertuples(index=False))
-        leaders = f"{_leaders(measured)} " if len(measured) > 1 else ""
-        caption = f"{leaders}Accuracy on the test images with 95% intervals{mark}."
+        caption = " ".join([*_leaders(measured), f"Accuracy on the test images with 95% intervals{mark}."])
         if measured["labels"].nunique() > 1:
             caption += (
                 " Models with different labels answer different questions: compare only within one kind of labels."
@@ -99,13 +98,15 @@ def _accuracy_section(key: str, name: str, mark: str, members: list[Member]) -> 
     )
 
 
-def _leaders(measured: pd.DataFrame) -> str:
-    best = measured.loc[measured.groupby("labels")["accuracy"].idxmax()]
-    several = len(best) > 1
-    return " ".join(
+def _leaders(measured: pd.DataFrame) -> list[str]:
+    """Which model is ahead, for each kind of labels that more than one was tested on."""
+    several = measured["labels"].nunique() > 1
+    rivals = measured.groupby("labels").filter(lambda rows: len(rows) > 1)
+    best = rivals.loc[rivals.groupby("labels")["accuracy"].idxmax()]
+    return [
         f"{row.model} has the highest accuracy{f' on {row.labels} labels' if several else ''}, {percent(row.accuracy)}."
         for row in best.itertuples()
-    )
+    ]
 
 
 def _labelled(frame: pd.DataFrame) -> pd.Series:
