@@ -1,7 +1,7 @@
 """Which of Keras Tuner's searches finds most in the same minutes? And do short trials rank hyperparameters as long ones would?
 
     python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 3          (an hour on 2 cores)
-    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4        (55 minutes)
+    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4        (an hour)
 
 The first table has a row for each tuner and seed: the trials that fitted into the minutes, the validation accuracy of the first
 trial, which has the shipped best-known values, and that of the winner. The seed decides the points tried and the initial
@@ -22,7 +22,7 @@ from mlproject import search
 from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
-from mlproject.recipe import lengths
+from mlproject.recipe import in_miniature, lengths
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit
 
@@ -42,22 +42,22 @@ def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, obj
 
 
 def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
-    """Validation accuracies of a random search's points: as its trials, after as short fits of all images, and after long ones.
+    """Validation accuracies of a random search's points: as its trials, after two other kinds of short fits, and after long ones.
 
-    A trial is the final fit in miniature, on a share of the images. `fewer passes` takes as long as it and sees all images,
-    `half-way` the square root of that share. `long` takes as long as that final fit.
+    A trial has a share of the batches of `long`, the final fit, on as small a share of the images. `fewer passes` has as many
+    batches of all images, `half-way` of the square root of that share.
     """
     found, kept = searched(task, "ranked", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):
-        short = search.TRAINING_SHARE * trial.planned_seconds
+        share = search.TRAINING_SHARE * trial.planned_seconds / long
         rows.append(
             {
                 "trial": trial.trial,
                 "miniature": trial.val_accuracy,
-                "fewer passes": fitted(task, trial, short),
-                "half-way": fitted(task, trial, short, images=(short / long) ** 0.5),
+                "fewer passes": fitted(task, trial, long, share, images=1.0),
+                "half-way": fitted(task, trial, long, share, images=share**0.5),
                 "long": fitted(task, trial, long),
             }
         )
@@ -65,11 +65,12 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
 
-def fitted(task: Task, trial: Trial, seconds: float, images: float = 1.0) -> float:
-    """Validation accuracy after a fit of a share of the training images with a trial's values, planned at the trial's speeds."""
+def fitted(task: Task, trial: Trial, seconds: float, share: float = 1.0, images: float = 1.0) -> float:
+    """Validation accuracy of a trial's values after a share of the batches that the seconds allow, of a share of the images."""
     model, recipe = task.network(trial.values)
+    plan = lengths(recipe, trial.speeds, seconds, len(task.train))
+    plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
-    plan = lengths(recipe, trial.speeds, seconds, len(rows), search.MIN_EPOCHS)
     result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return result.history["val_accuracy"].iloc[-1]
 
