@@ -395,11 +395,11 @@ if __name__ == "__main__" and len(trained) == 2:
 # tell apart. That agrees with the Wide ResNet's gain on a fifth of the images, and says nothing against its tie with all
 # images and time.
 #
-# Summing probabilities beats argmax: a doubt inside a superclass is no doubt about it. The skunk is furthest
-# above its superclass; girl, woman, boy and man, whose errors are mostly other people, furthest below, as the
-# hypothesis has it. But it is one cause among others: the otter is nearly as far below with less than half of its errors
-# inside (seals), the bear far below with hardly any: they look like animals of other superclasses. The rank correlation above is
-# far from −1.
+# Summing probabilities beats argmax: a doubt inside a superclass is no doubt about it. The skunk is furthest above its
+# superclass; girl, woman, boy and man, whose errors are mostly other people, furthest below, as the hypothesis has it.
+# But it is one cause among others: the otter is nearly as far below with less than half of its errors inside (seals),
+# the bear far below with hardly any: they look like animals of other superclasses. The rank correlation above is far
+# from −1.
 
 # %%
 if __name__ == "__main__":
