@@ -81,7 +81,7 @@ def test_a_gallery_writes_below_each_image_what_it_is(across):
 
 
 def test_a_search_is_drawn_with_words_numbers_and_gaps():
-    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8]})
+    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
     trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
     figure = figures.search(trials.assign(same="7"), ["rate", "activation", "width", "same"])
     left, right = figure.axes
@@ -91,6 +91,7 @@ def test_a_search_is_drawn_with_words_numbers_and_gaps():
     assert heights[1][0] == pytest.approx(2 / 3)  # on a log scale, as its range asks for
     assert [line[1] for line in heights] == [0, 1, 0] and [line[3] for line in heights] == [0.5] * 3
     assert np.isnan(heights[1][2]) and heights[2][4] == 1
+    assert np.argmax([line.get_linewidth() for line in right.lines[:3]]) == 0  # refitted, though not the most accurate
     assert {"relu", "silu", "0.001", "32", "64", "7"} <= {text.get_text() for text in right.texts}
 
 

@@ -244,6 +244,17 @@ def test_searches_and_provenance_are_told(report):
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
 
 
+def test_a_trial_refitted_in_place_of_the_best_is_told(models, tmp_path):
+    one = replace(models[1], root=tmp_path / "one")
+    shutil.copytree(models[1].root, one.root)
+    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials.assign(refitted=["yes", "", ""]).to_csv(one.root / "search/trials.csv", index=False)
+    (one.root / "search/values.csv").unlink()
+    page = build([one], tmp_path / "out").read_text()
+    assert "The best, trial-03, reached 75.00%" in page and "Refitted was trial-01 (43.20%)" in page
+    assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
+
+
 def test_one_trial_is_no_search_to_draw(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)

@@ -39,9 +39,26 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert list(runs["tags.mlflow.runName"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
-    assert found.val_accuracy == runs["metrics.val_accuracy"].max()
+    refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
+    kept = runs[runs["tags.mlflow.runName"].isin(refitted)]
+    assert len(kept) == 1 and found.val_accuracy == kept["metrics.val_accuracy"].iloc[0]
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
+
+
+def test_the_winner_leads_the_known_values_by_more_than_a_standard_error():
+    def trials(*accuracies):
+        return [Trial(f"trial-{i}", {"width": i}, val_accuracy=each) for i, each in enumerate(accuracies)]
+
+    def chosen(*accuracies, images=100):  # at .8 a standard error of 100 images is .04
+        return search_module.winner(trials(*accuracies), {"width": 0}, images).values["width"]
+
+    assert chosen(0.75, 0.7, 0.8) == 2
+    assert chosen(0.77, 0.7, 0.8) == 0
+    assert chosen(0.77, 0.7, 0.8, images=10_000) == 2
+    assert search_module.winner(trials(0.5, 0.8, 0.79), {"width": 7}, 100).values["width"] == 1  # the known ones failed
+    promoted = [*trials(0.5, 0.8), Trial("trial-2", {"width": 0}, val_accuracy=0.79)]
+    assert search_module.winner(promoted, {"width": 0}, 100).trial == "trial-2"
 
 
 @pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])

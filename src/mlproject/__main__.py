@@ -144,7 +144,7 @@ def _search_and_refit(task, options, project, kept, parent, settings):
         result = final.make(task, found, kept, seconds - found.cost, settings)
         tracking.log_metrics({name: getattr(result, name) for name in ("val_accuracy", "test_accuracy")})
         tracking.note(
-            f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, best of {len(found.trials)} trials."
+            f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, after {len(found.trials)} trials."
         )
     return result
 

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -81,6 +81,18 @@ class Found:
     trials: pd.DataFrame
     seconds: float
     cost: float
+
+
+def winner(done: Sequence[Trial], known: Mapping[str, object], images: int) -> Trial:
+    """The most accurate trial, unless one of the `known` values is behind it by no more than a standard error: then that one.
+
+    So short a lead is luck of the `images` that trials are validated on, and known values have been through whole fits. After
+    the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984.
+    """
+    best = max(done, key=lambda trial: trial.val_accuracy)
+    error = math.sqrt(best.val_accuracy * (1 - best.val_accuracy) / images)
+    near = [trial for trial in done if trial.values == known and best.val_accuracy - trial.val_accuracy <= error]
+    return max(near, key=lambda trial: trial.val_accuracy, default=best)
 
 
 class SearchFailedError(UserError):
@@ -342,7 +354,10 @@ class _Tuner(keras_tuner.Tuner):
                 f"experiment={self.task.experiment.name!r}: none of {len(trials)} trials was completed"
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
-        best = max(done, key=lambda trial: trial.val_accuracy)
+        kept = winner(done, trials[0].values, len(self.task.validation))
+        led = kept.val_accuracy < max(trial.val_accuracy for trial in done)
+        why = ", which no trial leads by more than a standard error" if led else ""
+        print(f"  refitted is {kept.trial}{why}", flush=True)
         rows = [
             {
                 "trial": trial.trial,
@@ -351,14 +366,15 @@ class _Tuner(keras_tuner.Tuner):
                 "seconds": round(trial.seconds, 1),
                 "minutes": round(trial.minutes, 2),
                 "reason": trial.reason,
+                "refitted": "yes" if trial is kept else "",
             }
             | trial.values
             for trial in trials
         ]
         return Found(
-            best.values,
-            best.val_accuracy,
-            self.pace.speeds | best.speeds,
+            kept.values,
+            kept.val_accuracy,
+            self.pace.speeds | kept.speeds,
             pd.DataFrame(rows),
             self.pace.seconds + sum(trial.seconds for trial in trials),
             self.pace.seconds + sum(map(self.cost, trials)),

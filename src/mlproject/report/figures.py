@@ -176,8 +176,8 @@ def gallery(rows: Sequence[tuple[str, Sequence[tuple[np.ndarray, str]]]], what: 
 def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = "") -> Figure:
     """Left the best validation accuracy so far against minutes, right the trials as lines across their hyperparameters.
 
-    trials: those that did not fail, in their order: minutes (since the search's start, at the trial's end), accuracy, and
-    a column for each of `hyperparameters`, numbers or words.
+    trials: those that did not fail, in their order: minutes (since the search's start, at the trial's end), accuracy, refitted
+    (bool), and a column for each of `hyperparameters`, numbers or words.
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
@@ -195,14 +195,12 @@ def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = ""
 
 
 def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Sequence[str]) -> None:
-    """Parallel coordinates: an axis for each hyperparameter and, last, one for the accuracy; the winner is drawn thick."""
+    """Parallel coordinates: an axis for each hyperparameter and, last, one for the accuracy; what was refitted is drawn thick."""
     columns = [*hyperparameters, "accuracy"]
     heights = np.column_stack([_heights(axes, place, trials[name]) for place, name in enumerate(columns)])
     colours = colormaps["cividis"](0.05 + 0.9 * heights[:, -1])
-    winner = int(trials["accuracy"].to_numpy().argmax())
-    for index, line in enumerate(heights):
-        first = index == winner
-        axes.plot(line, color=VERMILION if first else colours[index], lw=3 if first else 1.3, zorder=3 if first else 2)
+    for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
+        axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
     for place in range(len(columns)):
         axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
     names = [_wrapped(name.replace("_", " "), 11) for name in [*hyperparameters, "validation accuracy"]]
@@ -211,7 +209,7 @@ def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Sequence[str]) 
     axes.tick_params(length=0, pad=14)
     axes.set_ylim(-0.04, 1.06)
     axes.spines[:].set_visible(False)
-    axes.set_title("Every trial across its hyperparameters; thick: the winner", pad=16)
+    axes.set_title("Every trial across its hyperparameters; thick: what was refitted", pad=16)
 
 
 def _heights(axes: Axes, place: int, column: pd.Series) -> np.ndarray:

@@ -101,6 +101,13 @@ class Member:
         values = pd.to_numeric(done["val_accuracy"], errors="coerce")
         return done.loc[values.sort_values(ascending=False, kind="stable").index]
 
+    @property
+    def refitted_trial(self) -> pd.Series:
+        """The trial whose values were refitted: the most accurate one where the run did not record which."""
+        ranked = self.ranked_trials
+        marked = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
+        return (marked if len(marked) else ranked).iloc[0]
+
 
 def data_mark(data: str) -> str:
     """The note that titles carry: nothing for real data, else in brackets what the data is."""
