@@ -27,7 +27,7 @@ class Recipe:
     `optimizer` is "sgd" (with Nesterov's momentum), "adamw" or "muon" (see `optimizers`); `weight_decay` is decoupled
     (Loshchilov & Hutter, arXiv 1711.05101); `warmup` is the share of a stage's steps in which the rate rises, after which it
     falls linearly to 0; `steps_per_execution` batches go through one call of the compiled step, which pays where a step takes
-    under a few milliseconds; `xla` compiles the step by XLA, which on a CPU makes dense layers faster and convolutions slower.
+    under a few milliseconds.
 
     Four fields concern the images of stages with nothing frozen: `flip` mirrors each image every other time it is seen (Jordan,
     arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, `erase` paints over a square of so many
@@ -47,7 +47,6 @@ class Recipe:
     erase: int = 0
     sizes: tuple[tuple[float, int], ...] = ()
     steps_per_execution: int = 1
-    xla: bool = False
 
     @property
     def cuts(self) -> list[str]:
