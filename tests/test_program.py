@@ -114,6 +114,8 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     folder.mkdir(parents=True)
     (folder / "tiny.trials.csv").write_text("trial,reason,val_accuracy,width\na,,0.5,4\nb,,0.75,8\n")
     assert run.trials(TINY).to_dict("list") == {"trial": ["b", "a"], "val_accuracy": [0.75, 0.5], "width": [8, 4]}
+    (folder / "tiny.trials.csv").write_text("trial,val_accuracy,refitted,width\na,0.5,yes,4\nb,0.75,,8\n")
+    assert run.trials(TINY)["refitted"].tolist() == ["", "yes"]
 
 
 def test_what_the_user_can_mend_takes_one_line_and_exit_code_2(given, capsys):

@@ -162,8 +162,8 @@ class Program:
         table = self.published(f"{experiment.name}.trials")
         if "val_accuracy" not in table:
             return table
-        shown = ["trial", "val_accuracy", *(name for name in experiment.best if name in table)]
-        return table.sort_values("val_accuracy", ascending=False)[shown]
+        shown = ["trial", "val_accuracy", *(name for name in ("refitted", *experiment.best) if name in table)]
+        return table.sort_values("val_accuracy", ascending=False)[shown].fillna({"refitted": ""})
 
     def chosen(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """Those of the file's experiments that `--experiment` asks for. Raises UserError if there is none."""
