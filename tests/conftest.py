@@ -23,6 +23,8 @@ from mlproject.recipe import Recipe, Stage
 from mlproject.tasks import Task
 
 gc.freeze()  # what was imported stays: looking through it takes a third of a second for every network made
+# A script that starts the tests in the background has them ignore SIGINT, which interruptions are made of.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT = Path(__file__).parent.parent
 
 
