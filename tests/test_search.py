@@ -34,14 +34,17 @@ def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **o
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, store):
-    found, runs = run_search(make_task(), tuner, max_trials=4)
+    task = make_task()
+    found, runs = run_search(task, tuner, max_trials=4)
     assert len(runs) == len(found.trials) == 4
     assert list(runs["tags.mlflow.runName"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
-    kept = runs[runs["tags.mlflow.runName"].isin(refitted)]
-    assert len(kept) == 1 and found.val_accuracy == kept["metrics.val_accuracy"].iloc[0]
+    assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
+    first, best = runs["metrics.val_accuracy"].iloc[0], runs["metrics.val_accuracy"].max()
+    luck = best - first <= (best * (1 - best) / len(task.validation)) ** 0.5
+    assert found.val_accuracy == (first if luck else best)
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
 

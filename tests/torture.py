@@ -9,6 +9,7 @@ the search has come to a given point. Then it is run to its end.
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ import numpy as np
 PROJECT = Path(__file__).parent.parent
 NAME = "tiny-synthetic"
 TRIALS = 3
+VALIDATION_IMAGES = 300  # of the synthetic data
 EXPERIMENT = """
 import keras
 from keras import layers
@@ -164,13 +166,10 @@ class Round:
         assert version.run_id == final.info.run_id
         aliases = client.get_registered_model(NAME).aliases
         assert {alias: int(number) for alias, number in aliases.items()} == {"champion": int(version.version)}, aliases
-        done = {run.info.run_name: run for run in trials if run.info.status == "FINISHED"}
-        best = max(done.values(), key=lambda run: run.data.metrics["val_accuracy"])
-        refitted = [
-            run for run in (best, done.get("trial-01", best)) if run.data.params["rate"] == final.data.params["rate"]
-        ]
-        assert refitted, "neither the most accurate trial nor the first one was refitted"
-        assert final.data.metrics["val_accuracy"] == refitted[0].data.metrics["val_accuracy"]
+        done = {run.info.run_name: run.data.metrics["val_accuracy"] for run in trials if run.info.status == "FINISHED"}
+        best, first = max(done.values()), done.get("trial-01", 0.0)
+        luck = best - first <= math.sqrt(best * (1 - best) / VALIDATION_IMAGES)
+        assert final.data.metrics["val_accuracy"] == (first if luck else best), done
         mlflow.set_tracking_uri(self.uri)
         kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{final.info.run_id}/evaluation/predictions.npz"))
         accuracy = np.mean(kept["probabilities"].argmax(axis=1) == kept["labels"])

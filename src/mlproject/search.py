@@ -355,7 +355,7 @@ class _Tuner(keras_tuner.Tuner):
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
         kept = winner(done, trials[0].values, len(self.task.validation))
-        led = kept.val_accuracy < max(trial.val_accuracy for trial in done)
+        led = any(trial.val_accuracy > kept.val_accuracy for trial in done)
         why = ", which no trial leads by more than a standard error" if led else ""
         print(f"  refitted is {kept.trial}{why}", flush=True)
         rows = [
