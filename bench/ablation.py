@@ -1,0 +1,170 @@
+"""What does each part of the convolutional networks' recipe bring in a few minutes? Change one, and train as long again.
+
+    python bench/ablation.py --experiment cifar100-fine-cnn --minutes 2.5 --seeds 2          (2 hours on 2 cores)
+
+Every fit is a run in the MLflow experiment `ablation-NAME` of the store; those finished at this commit are not repeated, so an
+interrupted bench goes on. A row for each change: validation accuracy less that of the shipped best-known values with the same
+seed, which decides the split and the initial weights too, in points: the mean and each seed's. All fits are planned for the
+same minutes by the speed measured before them, so a change that makes a step cheaper sees more images. The test images are not
+touched.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from unittest.mock import patch
+
+import keras
+import mlflow
+import pandas as pd
+from tqdm import tqdm
+
+from mlproject import layers, tracking
+from mlproject.experiment import find
+from mlproject.recipe import Recipe, lengths
+from mlproject.tasks import Task, hyperparameters, prepare
+from mlproject.training import fit, measure
+
+EXPERIMENTS = ("cifar100-fine-cnn", "cifar100-coarse-cnn", "fashion-mnist-cnn")  # those of `layers.residual_groups`
+BEST_KNOWN = "best-known values"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs from the best-known fit: hyperparameters, fields of the recipe, names of `mlproject.layers`."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    parts: Mapping[str, Callable | float] = field(default_factory=dict)
+
+    def network(self, task: Task) -> tuple[keras.Model, Recipe]:
+        """The changed network, freshly initialised, and the changed recipe."""
+        with ExitStack() as changed:
+            # The experiment's file has names of its own for what it imports from `mlproject.layers`.
+            for names in (vars(layers), task.experiment.build.__globals__):
+                there = {name: part for name, part in self.parts.items() if name in names}
+                changed.enter_context(patch.dict(names, there))
+            model, recipe = task.network({**task.experiment.best, **self.values})
+        return model, replace(recipe, **self.recipe)
+
+
+def learnt_stem(images, spec, name="whiten"):
+    """The convolution of `layers.whitened`, trained from random weights."""
+    filters = 8 * spec.shape[-1]
+    return keras.layers.Conv2D(filters, 2, use_bias=False, kernel_initializer="he_normal", name=name)(images)
+
+
+def random_convolution(x, filters, size, name):
+    """`layers.convolution`, all its filters random at first."""
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+    return keras.layers.Conv2D(filters, size, name=name, **options)(x)
+
+
+def pair_without_shortcut(x, middle, activation, name, sizes=(3, 3)):
+    """`layers.residual_pair` without the identity path beside it."""
+    inner = layers.conv_unit(x, middle, activation, f"{name}_a", sizes[0])
+    return layers.conv_unit(inner, x.shape[-1], activation, f"{name}_b", sizes[1])
+
+
+def mean_alone(x, name):
+    """`layers.max_and_mean` without the maximum."""
+    return keras.layers.GlobalAveragePooling2D(name=name)(x)
+
+
+def changes(task: Task) -> dict[str, Change]:
+    """The changes that make a difference to this experiment, by what the table calls them."""
+    best = task.experiment.best
+    other = {"relu": "silu", "silu": "relu"}[best["activation"]]
+    known = {
+        "stem learnt in place of whitening": Change(parts={"whitened": learnt_stem}),
+        "convolutions start at random": Change(parts={"convolution": random_convolution}),
+        "pairs without shortcut": Change(parts={"residual_pair": pair_without_shortcut}),
+        "head: mean alone": Change(parts={"max_and_mean": mean_alone}),
+        "class scores not scaled": Change(parts={"LOGIT_SCALE": 1.0}),
+        # As for ResNet-18 at github.com/weiaicunzai/pytorch-cifar100: .1 for batches half as large.
+        "SGD at .2": Change({"learning_rate": 0.2, "weight_decay": 5e-4}, {"optimizer": "sgd"}),
+        "AdamW at .002": Change({"learning_rate": 2e-3, "weight_decay": 5e-2}, {"optimizer": "adamw"}),
+        "full size throughout": Change(recipe={"sizes": ()}),
+        f"{other} in place of {best['activation']}": Change({"activation": other}),
+        "labels not smoothed": Change({"label_smoothing": 0.0}),
+        "half the rate": Change({"learning_rate": best["learning_rate"] / 2}),
+        "twice the rate": Change({"learning_rate": best["learning_rate"] * 2}),
+        "no warm-up": Change(recipe={"warmup": 0.0}),
+        "not mirrored": Change(recipe={"flip": False}),
+        "not shifted": Change(recipe={"crop": 0}),
+        "squares of 8 erased": Change({"erase": 8}),
+        "width 48": Change({"width": 48}),
+        "batches of 512": Change({"batch_size": 512}),
+        "batches of 512, 1.4 times the rate": Change({"batch_size": 512, "learning_rate": 1.4 * best["learning_rate"]}),
+    }
+    now = best | vars(task.experiment.recipe(hyperparameters(best)))
+    return {
+        name: change
+        for name, change in known.items()
+        if change.parts or any(now[key] != value for key, value in (change.values | change.recipe).items())
+    }
+
+
+def finished(minutes: float) -> pd.DataFrame:
+    """The finished runs of this commit and these minutes in the active MLflow experiment."""
+    same = (
+        f"params.minutes = '{minutes}' AND tags.`git.commit` = '{tracking.commit()}' AND attributes.status = 'FINISHED'"
+    )
+    return mlflow.search_runs(filter_string=same)
+
+
+def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:
+    """What comes of training for so many minutes at these speeds."""
+    model, recipe = change.network(task)
+    plan = lengths(recipe, speeds, 60 * minutes, len(task.train))
+    result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
+    last = result.history.iloc[-1]
+    return {
+        "val_accuracy": last["val_accuracy"],
+        "accuracy": last["accuracy"],
+        "images": sum(length.epochs * length.steps for length in plan.values()) * recipe.batch_size,
+        "seconds": result.history["seconds"].sum(),
+    }
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each change, the best first."""
+    accuracy = runs.pivot(index="params.change", columns="params.seed", values="metrics.val_accuracy")
+    points = 100 * (accuracy - accuracy.loc[BEST_KNOWN])
+    columns = {
+        "thousand images": runs.groupby("params.change")["metrics.images"].mean() / 1000,
+        "val_accuracy": accuracy.mean(axis="columns"),
+        "points": points.mean(axis="columns"),
+    }
+    columns |= {f"seed {seed}": points[seed] for seed in points}
+    return pd.DataFrame(columns).sort_values("points", ascending=False).rename_axis(None)
+
+
+def main() -> None:
+    """Make the runs that are missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="cifar100-fine-cnn", choices=EXPERIMENTS)
+    parser.add_argument("--minutes", type=float, default=2.5, help="of each fit")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--data", default="real")
+    parser.add_argument("--data-dir", default=None)
+    options = parser.parse_args()
+    tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
+    speeds = {}
+    for seed in range(options.seeds):
+        (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
+        done = finished(options.minutes)
+        for name, change in tqdm(({BEST_KNOWN: Change()} | changes(task)).items(), desc=f"seed {seed}", unit="fit"):
+            if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
+                continue
+            if name not in speeds:
+                speeds[name] = measure(*change.network(task), task.data, task.train, task.features)
+            with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
+                tracking.log_params({"change": name, "seed": seed, "minutes": options.minutes})
+                tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))
+    print(table(finished(options.minutes)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()
