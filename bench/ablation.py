@@ -10,6 +10,7 @@ touched.
 """
 
 import argparse
+import fnmatch
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -82,9 +83,16 @@ def changes(task: Task) -> dict[str, Change]:
         "pairs without shortcut": Change(parts={"residual_pair": pair_without_shortcut}),
         "head: mean alone": Change(parts={"max_and_mean": mean_alone}),
         "class scores not scaled": Change(parts={"LOGIT_SCALE": 1.0}),
-        # As for ResNet-18 at github.com/weiaicunzai/pytorch-cifar100: .1 for batches half as large.
-        "SGD at .2": Change({"learning_rate": 0.2, "weight_decay": 5e-4}, {"optimizer": "sgd"}),
-        "AdamW at .002": Change({"learning_rate": 2e-3, "weight_decay": 5e-2}, {"optimizer": "adamw"}),
+        # At usual rates (.2: ResNet-18's at github.com/weiaicunzai/pytorch-cifar100, by its batches) and higher ones, as scaled
+        # class scores make for small gradients.
+        **{
+            f"SGD at {rate}": Change({"learning_rate": rate, "weight_decay": 5e-4}, {"optimizer": "sgd"})
+            for rate in (0.2, 1.0, 3.0)
+        },
+        **{
+            f"AdamW at {rate}": Change({"learning_rate": rate, "weight_decay": 5e-2}, {"optimizer": "adamw"})
+            for rate in (0.002, 0.006)
+        },
         "full size throughout": Change(recipe={"sizes": ()}),
         f"{other} in place of {best['activation']}": Change({"activation": other}),
         "labels not smoothed": Change({"label_smoothing": 0.0}),
@@ -147,6 +155,7 @@ def main() -> None:
     parser.add_argument("--experiment", default="cifar100-fine-cnn", choices=EXPERIMENTS)
     parser.add_argument("--minutes", type=float, default=2.5, help="of each fit")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--changes", default="*", help="only those whose names match this glob, as 'SGD*'")
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
@@ -154,8 +163,12 @@ def main() -> None:
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
-        done = finished(options.minutes)
-        for name, change in tqdm(({BEST_KNOWN: Change()} | changes(task)).items(), desc=f"seed {seed}", unit="fit"):
+        done, known = finished(options.minutes), changes(task)
+        chosen = fnmatch.filter(known, options.changes)
+        if not chosen:
+            parser.error(f"argument --changes: {options.changes!r}; accepted: a glob that matches {', '.join(known)}")
+        for name in tqdm([BEST_KNOWN, *chosen], desc=f"seed {seed}", unit="fit"):
+            change = known.get(name, Change())
             if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
                 continue
             if name not in speeds:
