@@ -114,12 +114,10 @@ def changes(task: Task) -> dict[str, Change]:
     }
 
 
-def finished(minutes: float) -> pd.DataFrame:
-    """The finished runs of this commit and these minutes in the active MLflow experiment."""
-    same = (
-        f"params.minutes = '{minutes}' AND tags.`git.commit` = '{tracking.commit()}' AND attributes.status = 'FINISHED'"
-    )
-    return mlflow.search_runs(filter_string=same)
+def finished(made_by: Mapping[str, object]) -> pd.DataFrame:
+    """The finished runs in the active MLflow experiment that have these parameters."""
+    same = [f"params.{name} = '{value}'" for name, value in made_by.items()]
+    return mlflow.search_runs(filter_string=" AND ".join([*same, "attributes.status = 'FINISHED'"]))
 
 
 def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:
@@ -160,10 +158,12 @@ def main() -> None:
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
     tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
+    # The commit at the start: what is edited while the bench runs is not what it runs.
+    made_by = {"minutes": options.minutes, "commit": tracking.commit()}
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
-        done, known = finished(options.minutes), changes(task)
+        done, known = finished(made_by), changes(task)
         chosen = fnmatch.filter(known, options.changes)
         if not chosen:
             parser.error(f"argument --changes: {options.changes!r}; accepted: a glob that matches {', '.join(known)}")
@@ -174,9 +174,9 @@ def main() -> None:
             if name not in speeds:
                 speeds[name] = measure(*change.network(task), task.data, task.train, task.features)
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
-                tracking.log_params({"change": name, "seed": seed, "minutes": options.minutes})
+                tracking.log_params({"change": name, "seed": seed} | made_by)
                 tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))
-    print(table(finished(options.minutes)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
+    print(table(finished(made_by)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
 
 
 if __name__ == "__main__":

@@ -172,8 +172,9 @@ def recipe(hp):
 # with. After two and a half minutes with the fine labels they gave validation accuracy .607. Single changes, trained as
 # long: `pairs` without shortcut −3.3 points, without `scale` −2.4, small images never −2.1, labels not smoothed −2.0, `whiten`
 # learnt −1.8, relu −.8, half the rate −1.1, twice the rate −5.2, width 48 −6.6 (one seed each, so a point may be luck;
-# `bench/README.md` has the whole table and its command). Two seeds each: gelu in place of silu +.4 and −.7,
-# Lookahead (Zhang et al., arXiv 1907.08610; the schedule of Jordan's airbench) +.4 and −1.2: left out.
+# `bench/README.md` has the whole table and its command). Not logged, after three epochs: Adam's rate .02 times Muon's in
+# place of .05 −.8, .1 no change. Two seeds each: gelu in place of silu +.4 and −.7, Lookahead (Zhang et al., arXiv
+# 1907.08610; the schedule of Jordan's airbench) +.4 and −1.2: left out.
 # The coarse labels were not tried while choosing them.
 
 # %%
