@@ -1,4 +1,4 @@
-"""What the benches of searches share: a search or a whole `tune`, in a store of its own whatever the surroundings name."""
+"""What the benches share: a search, or a whole `tune` in a store of its own whatever the surroundings name."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ from mlproject.search import Found
 from mlproject.tasks import Task
 
 PROJECT = Path(__file__).resolve().parent.parent
+JOURNALS = Path(".mlproject", "benches")
 
 
 @contextlib.contextmanager
@@ -45,9 +46,12 @@ def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -
 def searched(
     task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None
 ) -> tuple[Found, Journal]:
-    """A whole search that takes so many seconds for its trials, tracked as ever; `name` must be new in the store."""
-    with (
-        journal.opened(Path("searches"), name, search.made_of(task, {"name": name})) as kept,
-        tracking.run(name, {"role": "search", "search": kept.search}),
-    ):
-        return search.search(task, kept, tuner, search_seconds / search.SEARCH_SHARE, max_trials), kept
+    """A whole search that takes so many seconds for its trials, tracked as ever; one that was begun in this store goes on."""
+    settings = {"name": name, "tuner": tuner, "seed": task.seed, "seconds": search_seconds, "max_trials": max_trials}
+    with journal.opened(JOURNALS, name, search.made_of(task, settings)) as kept:
+        parent = tracking.find_run(kept.search, "search")
+        if kept.trials and parent is None:  # its runs were deleted
+            kept.restart()
+        with tracking.run(name, {"role": "search", "search": kept.search}, resume=parent):
+            tracking.log_params(settings)
+            return search.search(task, kept, tuner, search_seconds / search.SEARCH_SHARE, max_trials), kept
