@@ -40,6 +40,7 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert list(runs["tags.mlflow.runName"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
+    assert runs["params.rung"].iloc[0] == "1.0" and (set(runs["params.rung"]) == {"1.0"}) == (tuner != "hyperband")
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
     assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
     first, best = runs["metrics.val_accuracy"].iloc[0], runs["metrics.val_accuracy"].max()

@@ -245,7 +245,9 @@ class _Tuner(keras_tuner.Tuner):
         record = self.journal.trials[index]
         if not record.finished:
             rung = trial.hyperparameters.values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
-            self._run(record, rung)
+            # The best-known values have a whole trial: Hyperband's short ones may not promote them, and then nothing tells
+            # whether the search found better.
+            self._run(record, rung if index else 1.0)
         return {OBJECTIVE: record.val_accuracy}
 
     def _run(self, record: Trial, rung: float):
