@@ -56,9 +56,9 @@ def learnt_stem(images, spec, name="whiten"):
     return keras.layers.Conv2D(filters, 2, use_bias=False, kernel_initializer="he_normal", name=name)(images)
 
 
-def random_convolution(x, filters, size, name):
+def random_convolution(x, filters, size, name, padding):
     """`layers.convolution`, all its filters random at first."""
-    options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+    options = {"padding": padding, "use_bias": False, "kernel_initializer": "he_normal"}
     return keras.layers.Conv2D(filters, size, name=name, **options)(x)
 
 

@@ -88,8 +88,9 @@ if __name__ == "__main__":
 # 6. `down2`, `pair2` (15 × 15 × w to 7 × 7 × 4w): parts: eyes, wheels, leaves. The pair is of 3 × 3 and 1 × 1, with 3w
 #    channels between.
 # 7. `down3`, `pair3` (7 × 7 × 4w to 3 × 3 × 12w): whole things, the first convolution of 2 × 2, the pair of 3 × 3 with 8w
-#    channels between. The network is wide only where the image is small, because there width is cheap, and a hundred
-#    classes want many features.
+#    channels between. A template of 2 × 2 has six places in a row of seven, three pairs for pooling: a seventh, half
+#    beyond the border, would only be left out again. The network is wide only where the image is small, because there
+#    width is cheap, and a hundred classes want many features.
 # 8. `head` (3 × 3 × 12w to 24w): each channel's maximum (is it there at all?) and mean (how much of it?). Flattening
 #    instead would give 108w numbers that say where, which would have to be learnt for each place anew; and no image
 #    of another size could be shown, which training does (below).
@@ -124,10 +125,10 @@ def build(hp, spec):
 # of the steps, while the weights are still random, and then falls linearly to 0, so that the last steps settle
 # instead of wandering.
 #
-# Training begins with small images, 20 pixels for 15 % of the steps and 24 until half of them, and ends with the full
-# 32: a small image costs 39 or 56 % of the time and is enough to learn what is coarse (*progressive resizing*; the
-# sizes are NAVIER-STOKED's). Images are moved by up to two pixels, and mirrored every other time that they are seen:
-# new photographs of the same thing.
+# Training begins with small images, 21 pixels for 15 % of the steps and 24 until half of them, and ends with the full
+# 32: a small image costs 43 or 56 % of the time and is enough to learn what is coarse (*progressive resizing*; the
+# sizes are NAVIER-STOKED's but for a pixel: of 20 pixels `down3` would lose a row). Images are moved by up to two pixels,
+# and mirrored every other time that they are seen: new photographs of the same thing.
 #
 # What the search may choose, and why from this range:
 #
@@ -161,7 +162,7 @@ def recipe(hp):
         flip=True,
         crop=2,
         erase=hp.Int("erase", 0, 12, step=4),
-        sizes=((0.15, 20), (0.5, 24)),
+        sizes=((0.15, 21), (0.5, 24)),
     )
 
 

@@ -43,6 +43,18 @@ def test_a_new_convolution_hands_its_first_channels_on(size, filters):
     assert model.get_layer("conv").get_config()["kernel_initializer"]["class_name"] == "HeNormal"
 
 
+@pytest.mark.parametrize("pixels", [6, 7])
+@pytest.mark.parametrize("size", [2, 3])
+def test_pooling_sees_what_a_padded_convolution_gives(pixels, size):
+    x = keras.Input((pixels, pixels, 5))
+    unit = keras.Model(x, conv_unit(x, 8, "linear", "unit", size, pool=True))
+    kernel = unit.get_layer("unit_conv").kernel
+    images = np.random.default_rng(0).normal(size=(4, pixels, pixels, 5)).astype("float32")
+    padded = keras.ops.max_pool(keras.ops.conv(images, kernel, padding="same"), 2, padding="valid")
+    fresh_norm = np.sqrt(1 + unit.get_layer("unit_norm").epsilon)
+    np.testing.assert_allclose(unit.predict(images, verbose=0), padded / fresh_norm, atol=1e-5)
+
+
 def test_a_model_of_these_blocks_loads_and_predicts_where_the_package_is_unknown(cifar, tmp_path):
     spec = cifar.spec()
     images = raw_images(spec)

@@ -44,13 +44,13 @@ def whitened(images, spec: Spec, name: str = "whiten"):
     return _applied(layer, images, lambda shape, dtype: keras.ops.convert_to_tensor(kernel, dtype))
 
 
-def convolution(x, filters: int, size: int, name: str):
+def convolution(x, filters: int, size: int, name: str, padding: str = "same"):
     """Convolution of size x size that hands its first channels on unchanged: (n, h, w, c) to (n, h, w, filters).
 
     The first min(c, filters) filters start as the identity (Dirac initialisation, Zagoruyko & Komodakis, arXiv 1706.00388;
     partial as in arXiv 2404.00498), the others at random (He et al., arXiv 1502.01852).
     """
-    layer = layers.Conv2D(filters, size, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)
+    layer = layers.Conv2D(filters, size, padding=padding, use_bias=False, kernel_initializer="he_normal", name=name)
     random = layer.kernel_initializer
 
     def partial_identity(shape, dtype):
@@ -77,7 +77,9 @@ def conv_unit(x, filters: int, activation: str, name: str, size: int = 3, pool: 
     Pooling comes before the two elementwise layers, which then touch a quarter of the numbers (the order of Jordan's
     airbench, arXiv 2404.00498).
     """
-    x = convolution(x, filters, size, name=f"{name}_conv")
+    # Of an odd number of rows pooling leaves the last one out, the only one where a kernel of two looks beyond the border.
+    padding = "valid" if pool and size == 2 and x.shape[1] % 2 else "same"
+    x = convolution(x, filters, size, f"{name}_conv", padding)
     if pool:
         x = layers.MaxPooling2D(name=f"{name}_pool")(x)
     x = batch_norm(x, name=f"{name}_norm")
