@@ -20,7 +20,18 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 
-from mlproject import batches, features, layers, optimizers, oracles, pretrained, process, tracking, training
+from mlproject import (
+    batches,
+    convolutions,
+    features,
+    layers,
+    optimizers,
+    oracles,
+    pretrained,
+    process,
+    tracking,
+    training,
+)
 from mlproject.errors import UserError, first_line
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
@@ -40,7 +51,7 @@ MOST_STARTS = 3  # of a trial that the process does not survive, as one that nee
 
 def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
     """What makes two searches the same: settings, space, code, data and libraries, each with a digest where it is long."""
-    modules = (layers, batches, optimizers, training, features, oracles)
+    modules = (layers, batches, convolutions, optimizers, training, features, oracles)
     declared = map(inspect.getsourcefile, (task.experiment.build, task.experiment.recipe, Recipe))
     files = [*declared, *(module.__file__ for module in modules), __file__]
     weights = task.spec.weights

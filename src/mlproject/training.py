@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mlproject import batches, disk, explain, optimizers, process
+from mlproject import batches, convolutions, disk, explain, optimizers, process
 from mlproject.datasets import Dataset
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe, Stage
@@ -219,21 +219,20 @@ def _run(tail: keras.Model, shown, held_out, length: Length, done: int, watch: "
 
 
 def _trained_part(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:
-    """What a stage fits: the part behind its cut; where nothing is frozen and images grow, the whole for images of any size."""
-    return _any_size(model) if recipe.sizes and not stage.frozen_through else _tail(model, stage)
+    """What a stage fits: the same layers behind its cut, some of them computed faster; for images of any size where they grow.
+
+    Without a cut this is a second Model too: the registered one stays uncompiled, free of our schedule.
+    """
+    grow = recipe.sizes and not stage.frozen_through
+    # One compiled step serves all sizes of a fit.
+    images = keras.Input((None, None, model.input.shape[-1]), dtype="float32") if grow else None
+    return keras.models.clone_model(_tail(model, stage), input_tensors=images, clone_function=convolutions.faster)
 
 
 def _tail(model: keras.Model, stage: Stage) -> keras.Model:
     """The part of the model behind the stage's cut. Its weights are the model's own; those before the cut stay as they are."""
-    # Without a cut this is a second Model over the same layers: the registered one stays uncompiled, free of our schedule.
     start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
     return keras.Model(start, model.output)
-
-
-def _any_size(model: keras.Model) -> keras.Model:
-    """The same layers over images of any size, (n, h, w, c) of float32: one compiled step serves all sizes of a fit."""
-    images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
-    return keras.models.clone_model(model, input_tensors=images, clone_function=lambda layer: layer)
 
 
 def compile_for(stage: Stage, model: keras.Model, recipe: Recipe, length: Length) -> None:
