@@ -32,9 +32,7 @@ def test_the_answers_and_the_gradients_are_those_of_keras(pixels, options):
     maps = tf.constant(np.random.default_rng(0).normal(size=(5, pixels, pixels, 4)), tf.float32)
     weights = convolution.trainable_weights
     assert [id(weight) for weight in by_places.trainable_weights] == [id(weight) for weight in weights]
-    for expected, found in zip(
-        gradients(convolution, maps, weights), gradients(by_places, maps, weights), strict=True
-    ):
+    for expected, found in zip(gradients(convolution, maps, weights), gradients(by_places, maps, weights), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
