@@ -6,6 +6,10 @@ import pytest
 import tensorflow as tf
 
 from mlproject.convolutions import ByPlaces, faster
+from mlproject.experiment import find
+from mlproject.recipe import Length
+from mlproject.tasks import prepare
+from mlproject.training import fit
 
 
 def in_a_network(pixels, **options):
@@ -52,3 +56,16 @@ def test_one_network_serves_maps_of_any_size():
     for pixels in (1, 2, 3, 4, 7):
         maps = np.random.default_rng(0).normal(size=(5, pixels, pixels, 4)).astype("float32")
         np.testing.assert_allclose(model.predict(maps, verbose=0), convolution(maps), rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_trained_by_places_is_a_plain_network_that_answers_the_same(tmp_path):
+    (task,) = prepare(find("cifar100-fine-cnn"), "synthetic", cache=tmp_path)
+    model, recipe = task.network(task.experiment.best)
+    assert isinstance(faster(model.get_layer("pair3_a_conv")), ByPlaces)
+    plan = {"training": Length(1, 4)}
+    done = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=0)
+    assert {type(layer) for layer in model.layers if "conv" in layer.name} == {keras.layers.Conv2D}
+    answers = model.predict(task.data.train_images[task.validation], verbose=0)
+    labels = tf.one_hot(task.data.train_labels[task.validation], task.spec.classes)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)(labels, answers)
+    assert float(loss) == pytest.approx(done.history["val_loss"].iloc[-1], rel=1e-4)

@@ -11,9 +11,9 @@ class ByPlaces(keras.layers.Layer):
     """What a convolution of 3 x 3 answers to maps (n, h, w, c), one product of matrices for each of the kernel's nine places.
 
     It has no weights but those of the Conv2D given. On a map of 3 x 3 only 49 of the 81 pairs of a place and a pixel lie within
-    the map, on one of 2 x 2 16 of 36: here no others are multiplied. oneDNN multiplies matrices of as many rows as the map is
-    wide. From 768 to 512 channels, batches of 256 on 2 cores of a Xeon, forward and back took 42 ms in place of 145 on maps of
-    2 x 2, 125 in place of 184 on 3 x 3; on 4 x 4 it is about even, on larger ones slower (`bench/convolutions.py`).
+    the map, on one of 2 x 2 16 of 36: here no others are multiplied. From 768 to 512 channels, batches of 256 on 2 cores of a
+    Xeon, forward and back took 42 ms in place of oneDNN's 145 on maps of 2 x 2, 125 in place of 184 on 3 x 3; on 4 x 4 it is
+    about even, on larger ones slower (`bench/convolutions.py`).
     """
 
     def __init__(self, convolution: keras.layers.Conv2D):
