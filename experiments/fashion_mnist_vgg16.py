@@ -178,6 +178,7 @@ EXPERIMENTS = [
             "weight_decay": 1e-2,
             "label_smoothing": 0.05,
         },
+        best_in_an_hour={"fine_rate": 1e-4},
         pretrained=True,
     )
 ]

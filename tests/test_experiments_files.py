@@ -57,7 +57,8 @@ def test_best_values_are_points_of_the_declared_space(name):
     hp, _, _ = declared(experiment)
     space = {parameter.name: parameter for parameter in hp.space}
     assert sorted(space) == sorted(experiment.best)
-    assert [key for key, value in experiment.best.items() if not accepts(space[key], value)] == []
+    known = [*experiment.best.items(), *experiment.best_in_an_hour.items()]
+    assert [(key, value) for key, value in known if not accepts(space[key], value)] == []
 
 
 @pytest.mark.parametrize("name", DISTINCT)
@@ -85,6 +86,7 @@ def test_saved_network_needs_nothing_of_ours(name, tmp_path):
 def test_coarse_and_fine_are_a_fair_pair():
     coarse, fine = EXPERIMENTS["cifar100-coarse-cnn"], EXPERIMENTS["cifar100-fine-cnn"]
     assert (coarse.build, coarse.recipe, coarse.best) == (fine.build, fine.recipe, fine.best)
+    assert coarse.best_in_an_hour == fine.best_in_an_hour
     assert coarse.comparison == fine.comparison
 
 

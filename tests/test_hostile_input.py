@@ -44,6 +44,11 @@ def test_a_name_that_is_no_name_everywhere_is_refused(field, name):
     assert "\n" not in str(error.value)
 
 
+def test_a_best_value_of_what_is_not_declared_is_refused():
+    with pytest.raises(UserError, match="best_in_an_hour of tiny: widht not accepted; width, learning_rate are"):
+        dataclasses.replace(TINY, best_in_an_hour={"widht": 12})
+
+
 def test_the_file_with_a_bad_name_is_named(tmp_path):
     (tmp_path / "bad.py").write_text(
         "from mlproject.experiment import Experiment\n"

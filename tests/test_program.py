@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,12 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     assert run.trials(TINY).to_dict("list") == {"trial": ["b", "a"], "val_accuracy": [0.75, 0.5], "width": [8, 4]}
     (folder / "tiny.trials.csv").write_text("trial,val_accuracy,refitted,width\na,0.5,yes,4\nb,0.75,,8\n")
     assert run.trials(TINY)["refitted"].tolist() == ["", "yes"]
+
+
+def test_an_hour_has_the_values_best_known_for_it(given):
+    run = given("--data", "synthetic", "--minutes", "60", "--output", "hour")  # three epochs are enough for it
+    trained = run.train(replace(TINY, best_in_an_hour={"width": 12}))
+    assert trained.model.get_layer("low").filters == 12
 
 
 def test_what_the_user_can_mend_takes_one_line_and_exit_code_2(given, capsys):

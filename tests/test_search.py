@@ -135,6 +135,23 @@ def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_ta
     assert found.trials["width"].iloc[1] != 5
 
 
+def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(
+        "from dataclasses import replace\nfrom conftest import TINY\n"
+        "EXPERIMENTS = [replace(TINY, best_in_an_hour={'width': 12})]\n"
+    )
+    for minutes in (59, 60):  # no more than three epochs, whatever the minutes
+        done = run_here(
+            "tune", "--data", "synthetic", "--budget-minutes", minutes, "--max-trials", 1, cwd=tmp_path
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    trials = mlflow.search_runs(
+        filter_string="tags.role = 'trial'", order_by=["start_time"], search_all_experiments=True
+    )
+    assert trials["params.width"].tolist() == ["8", "12"]
+
+
 @pytest.mark.parametrize("pair", ["width=17", "width=5.5", "width=", "width", "depth=3", "learning_rate=nan", "=5", ""])
 def test_values_outside_the_space_are_refused_with_what_is_accepted(make_task, pair):
     with pytest.raises(UserError, match=r"values=.*width=4\.\.16"):

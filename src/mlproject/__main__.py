@@ -51,7 +51,8 @@ def tune(options: argparse.Namespace) -> int:
 
     if options.deterministic:
         _make_deterministic()
-    tasks = prepare(find(options.experiment), options.data, options.data_dir, options.weights, options.seed)
+    experiments = [experiment.within(options.budget_minutes) for experiment in find(options.experiment)]
+    tasks = prepare(experiments, options.data, options.data_dir, options.weights, options.seed)
     tasks = [with_values(task, arguments.names(options.values)) for task in tasks]
     project = tracking.connect()
     gc.freeze()  # what is there by now stays: looking through it took a third of a second before every trial

@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from mlproject.recipe import Recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
+HOUR = 60  # minutes
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Experiment:
 
     `build(hp, spec)` gives an uncompiled functional model, uint8 images (n, h, w, c) to float32 probabilities (n, classes),
     and declares the network's hyperparameters on `hp`; `recipe(hp)` declares how it is trained. Together they are the
-    search space; `best` holds the best-known value of each hyperparameter, the first trial of every search.
+    search space; `best` holds the best-known value of each hyperparameter, the first trial of every search, and
+    `best_in_an_hour` those that take the place of some where there is an hour or more.
     `pretrained` says that `build` starts from VGG16's ImageNet weights, found in `spec.weights`.
     `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
     `name` and `comparison` become folders, web addresses and names in MLflow, so UserError refuses what cannot be all of these.
@@ -43,14 +45,23 @@ class Experiment:
     recipe: Callable[[HyperParameters], Recipe]
     best: Mapping[str, int | float | str | bool]
     pretrained: bool = False
+    best_in_an_hour: Mapping[str, int | float | str | bool] = field(default_factory=dict)
 
     def __post_init__(self):
-        for field, value in (("name", self.name), ("comparison", self.comparison)):
+        for what, value in (("name", self.name), ("comparison", self.comparison)):
             if not (isinstance(value, str) and _NAME.fullmatch(value)):
                 raise UserError(
-                    f"{field}='{shown(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
+                    f"{what}='{shown(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
                     "100 at most, the first a letter or digit"
                 )
+        if unknown := self.best_in_an_hour.keys() - self.best.keys():
+            raise UserError(
+                f"best_in_an_hour of {self.name}: {', '.join(sorted(unknown))} not accepted; {', '.join(self.best)} are"
+            )
+
+    def within(self, minutes: float) -> "Experiment":
+        """The same experiment, its `best` that for so many minutes."""
+        return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
 
 
 def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:

@@ -175,6 +175,7 @@ class Program:
         Raises UserError for data or weights that cannot be used, `training.DivergedError` when the loss stops being finite.
         """
         options = self.options
+        experiment = experiment.within(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
         )
