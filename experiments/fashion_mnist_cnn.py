@@ -179,7 +179,7 @@ EXPERIMENTS = [
             "batch_size": 256,
             "erase": 0,
         },
-        best_in_an_hour={"width": 48, "batch_size": 512, "learning_rate": 0.11, "erase": 8},
+        best_in_an_hour={"width": 48, "erase": 8},
     )
 ]
 
