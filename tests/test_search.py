@@ -142,9 +142,7 @@ def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_p
         "EXPERIMENTS = [replace(TINY, best_in_an_hour={'width': 12})]\n"
     )
     for minutes in (59, 60):  # no more than three epochs, whatever the minutes
-        done = run_here(
-            "tune", "--data", "synthetic", "--budget-minutes", minutes, "--max-trials", 1, cwd=tmp_path
-        )  # fmt: skip
+        done = run_here("tune", "--data", "synthetic", "--budget-minutes", minutes, "--max-trials", 1, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     trials = mlflow.search_runs(
         filter_string="tags.role = 'trial'", order_by=["start_time"], search_all_experiments=True
