@@ -74,7 +74,7 @@ def fitted(task: Task, trial: Trial, seconds: float, share: float = 1.0, images:
     """Validation accuracy of a trial's values after a share of the batches that the seconds allow, of a share of the images."""
     model, recipe = task.network(trial.values)
     plan = lengths(recipe, trial.speeds, seconds, len(task.train))
-    plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
+    recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
     result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return result.history["val_accuracy"].iloc[-1]

@@ -1,7 +1,7 @@
 """How a network is trained, declared: what an experiment's `recipe` gives back, and the plan that minutes make of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,25 @@ def lengths(
     return plan
 
 
-def in_miniature(recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int) -> dict[str, Length]:
-    """`share` of the steps of a recipe's plan, in as many epochs, but at least `min_epochs`.
+def in_miniature(
+    recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int
+) -> tuple[Recipe, dict[str, Length]]:
+    """`share` of the steps of a recipe's plan, in as many epochs, but at least `min_epochs`; and the recipe for so few steps.
 
-    On as small a share of the images these are as many passes as the plan makes over all of them.
+    On as small a share of the images these are as many passes as the plan makes over all of them. A true miniature would have
+    as small a share of each batch, too, at the same rates; batches of the usual size are faster, and want rates higher by the
+    square root (Krizhevsky, arXiv 1404.5997; for Adam: Malladi et al., arXiv 2205.10287). The best rate of Muon does grow so:
+    CIFAR-100's fine labels want .1 in 1,400 steps, .17 in 430 and .3 in 140.
     """
-    small = {}
-    for stage, length in plan.items():
-        epochs = max(min_epochs, round(share * length.epochs))
-        small[stage] = Length(epochs, _whole_executions(share * length.epochs * length.steps / epochs, recipe))
-    return small
+    small, stages = {}, []
+    for stage in recipe.stages:
+        whole = plan[stage.name]
+        epochs = max(min_epochs, round(share * whole.epochs))
+        length = Length(epochs, _whole_executions(share * whole.epochs * whole.steps / epochs, recipe))
+        fewer = whole.epochs * whole.steps / (length.epochs * length.steps)
+        small[stage.name] = length
+        stages.append(replace(stage, learning_rate=stage.learning_rate * fewer**0.5))
+    return replace(recipe, stages=tuple(stages)), small
 
 
 def _whole_executions(steps: float, recipe: Recipe) -> int:

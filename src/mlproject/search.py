@@ -291,8 +291,9 @@ class _Tuner(keras_tuner.Tuner):
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
         model, recipe = task.network(record.values)
         speeds = self.pace.of(model, recipe)
-        rows, plan = self._miniature(recipe, speeds, TRAINING_SHARE * record.planned_seconds)
-        tracking.log_params(plan_params(plan) | {"training_images": len(rows)})
+        recipe, plan, rows = self._miniature(recipe, speeds, TRAINING_SHARE * record.planned_seconds)
+        peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
+        tracking.log_params(plan_params(plan) | peaks | {"training_images": len(rows)})
         result = fit(
             model,
             recipe,
@@ -315,8 +316,8 @@ class _Tuner(keras_tuner.Tuner):
 
     def _miniature(
         self, recipe: Recipe, speeds: Mapping[str, float], seconds: float
-    ) -> tuple[np.ndarray, dict[str, Length]]:
-        """Training images and plan of a trial: the final fit in miniature, a share of the images passed over as often.
+    ) -> tuple[Recipe, dict[str, Length], np.ndarray]:
+        """Recipe, plan and training images of a trial: the final fit in miniature, a share of the images passed over as often.
 
         Subsets: Klein et al., arXiv 1605.07079. Rank correlation with fits twelve times as long, twice eight perceptrons: .74 and
         .42; of fewer passes over all images, -.33 and .65. The share is the same for all networks, also for those that are done
@@ -327,7 +328,7 @@ class _Tuner(keras_tuner.Tuner):
         # But a batch of them at least, or the trial's batches would be smaller than the fit's.
         images = max(share, min(recipe.batch_size / len(self.task.train), 1.0))
         rows = self.task.data.sample(self.task.train, images, self.task.seed)
-        return rows, in_miniature(recipe, plan, share, MIN_EPOCHS)
+        return *in_miniature(recipe, plan, share, MIN_EPOCHS), rows
 
     def _hung(self, record: Trial):
         """What is left to do when a trial hangs so that only the end of the process helps: it is not to be tried again."""
