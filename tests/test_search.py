@@ -245,7 +245,10 @@ def test_a_trial_passes_over_its_share_of_the_images_as_often_as_the_fit_over_al
     assert images < len(task.train) / 4
     assert images > 16
     passes = 16 * epochs * steps / images
-    assert passes == pytest.approx(nominal(model, recipe)["training"] * fit_seconds / len(task.train), rel=0.1)
+    seen = nominal(model, recipe)["training"] * fit_seconds
+    assert passes == pytest.approx(seen / len(task.train), rel=0.1)
+    declared, peak = (float(trial[f"params.{name}"]) for name in ("learning_rate", "training_peak_rate"))
+    assert peak / declared == pytest.approx((seen / 16 / (epochs * steps)) ** 0.5, rel=0.02)
 
 
 def test_all_trials_have_as_many_images_also_of_networks_that_are_done_early(make_task, store):
