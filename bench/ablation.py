@@ -129,7 +129,7 @@ def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: flo
     return {
         "val_accuracy": last["val_accuracy"],
         "accuracy": last["accuracy"],
-        "images": sum(length.epochs * length.steps for length in plan.values()) * recipe.batch_size,
+        "images": sum(length.total for length in plan.values()) * recipe.batch_size,
         "seconds": result.history["seconds"].sum(),
     }
 

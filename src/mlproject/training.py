@@ -189,7 +189,7 @@ def fit(
         if kept:
             _restore(tail.optimizer.variables, kept, "optimizer")
         kept = {}
-        steps, done = length.epochs * length.steps, progress.epoch
+        steps, done = length.total, progress.epoch
         shown = batches.training(
             inputs, data, train, recipe, seed, augment=not stage.frozen_through, steps=steps, skip=done * length.steps
         )
@@ -237,7 +237,7 @@ def _tail(model: keras.Model, stage: Stage) -> keras.Model:
 
 def compile_for(stage: Stage, model: keras.Model, recipe: Recipe, length: Length) -> None:
     """Compile a model with the stage's optimizer and rates, the recipe's loss, and accuracy, for one-hot labels."""
-    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.epochs * length.steps, recipe.warmup)
+    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.total, recipe.warmup)
     model.compile(
         optimizer=optimizers.make(recipe.optimizer, rate, recipe.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
@@ -261,7 +261,7 @@ class _Watch(keras.callbacks.Callback):
         self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
         # disable=None: a bar on a terminal, nothing in a log file
         self.bar = tqdm(
-            total=length.epochs * length.steps,
+            total=length.total,
             initial=self.batches,
             desc=stage.name,
             unit="batch",
@@ -286,7 +286,7 @@ class _Watch(keras.callbacks.Callback):
         self.step = batch
         if not math.isfinite(logs["loss"]):
             self.model.stop_training = True
-        if self.last_step_end > self.deadline and self.batches < self.length.epochs * self.length.steps:
+        if self.last_step_end > self.deadline and self.batches < self.length.total:
             self.truncated = self.model.stop_training = True
 
     def on_test_batch_end(self, batch, logs=None):
