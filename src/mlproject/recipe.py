@@ -94,7 +94,7 @@ def lengths(
         steps = max(round(seen / recipe.batch_size), min_epochs)
         epochs = max(min_epochs, round(seen / images))
         plan[stage.name] = Length(epochs, _whole_executions(steps // epochs, recipe))
-        seconds -= epochs * plan[stage.name].steps * recipe.batch_size / speeds[stage.name]
+        seconds -= plan[stage.name].total * recipe.batch_size / speeds[stage.name]
     return plan
 
 
