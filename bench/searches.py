@@ -50,7 +50,7 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     """Validation accuracies of a random search's points: as its trials, after two other kinds of short fits, and after long ones.
 
     A trial has a share of the batches of `long`, the final fit, on as small a share of the images. `fewer passes` has as many
-    batches of all images, `half-way` of the square root of that share.
+    batches of all images, `half-way` of the square root of that share. All three have the learning rate of so few batches.
     """
     found, kept = searched(task, "ranked", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
