@@ -50,13 +50,13 @@ def test_a_plan_in_miniature_has_a_share_of_the_steps_and_the_passes_of_the_whol
     assert small == {"first": Length(2, 5), "second": Length(2, 100)}
 
 
-def test_the_first_stage_in_miniature_has_a_rate_higher_by_the_square_root_of_the_steps_that_it_makes_less():
-    plan = {"first": Length(1, 50), "second": Length(10, 100)}
+def test_with_a_quarter_of_the_steps_the_first_stage_in_miniature_has_twice_the_rate():
+    plan = {"first": Length(1, 48), "second": Length(10, 100)}
     whole, _ = in_miniature(TWO_STAGES, plan, 1.0, 1)
     assert whole == TWO_STAGES
     quarter, small = in_miniature(TWO_STAGES, plan, 0.25, 1)
     assert small == {"first": Length(1, 12), "second": Length(2, 125)}
-    assert [stage.learning_rate for stage in quarter.stages] == pytest.approx([0.1 * (50 / 12) ** 0.5, 0.1])
+    assert [stage.learning_rate for stage in quarter.stages] == pytest.approx([0.2, 0.1])
 
 
 def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make_task):
