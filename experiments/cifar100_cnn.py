@@ -146,7 +146,7 @@ def build(hp, spec):
 #   making a move orthogonal among more images.
 # - `erase` (0 to 12 pixels): a square of so many pixels a side, somewhere in each image, is painted over (*Cutout*, DeVries
 #   & Taylor, arXiv 1708.04552), so that no class rests on one detail. It is meant for fits that see images so often that
-#   they learn them by heart, as the coarse network does in an hour: .90 of the training images right, .82 of the test images.
+#   they learn them by heart: in an hour the coarse network names .97 of its training images rightly, even with squares.
 
 
 # %%
