@@ -232,7 +232,7 @@ EXPERIMENTS = [COARSE, FINE]
 
 # %%
 if __name__ == "__main__":
-    table = program.layers(FINE, data.spec())
+    table = run.layers(FINE, data.spec())
     run.show(table, "layers")
 
 # %% [markdown]
@@ -240,7 +240,7 @@ if __name__ == "__main__":
 
 # %%
 if __name__ == "__main__":
-    coarse_table = program.layers(COARSE, replace(data.spec(), classes=len(data.superclass_names)))
+    coarse_table = run.layers(COARSE, replace(data.spec(), classes=len(data.superclass_names)))
     pair = coarse_table[["layer", "parameters"]].merge(
         table[["layer", "parameters"]], on="layer", suffixes=(" coarse", " fine")
     )

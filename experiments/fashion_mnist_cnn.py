@@ -197,7 +197,7 @@ EXPERIMENTS = [
 
 # %%
 if __name__ == "__main__":
-    run.show(program.layers(EXPERIMENTS[0], data.spec()), "layers")
+    run.show(run.layers(EXPERIMENTS[0], data.spec()), "layers")
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the

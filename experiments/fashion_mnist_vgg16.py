@@ -193,7 +193,7 @@ EXPERIMENTS = [
 
 # %%
 if __name__ == "__main__":
-    table = program.layers(EXPERIMENTS[0], data.spec())
+    table = run.layers(EXPERIMENTS[0], data.spec())
     run.show(table, "layers")
 
 # %% [markdown]
@@ -203,7 +203,7 @@ if __name__ == "__main__":
 # %%
 if __name__ == "__main__":
     rows = []
-    for stage in recipe(program.best(EXPERIMENTS[0])).stages:
+    for stage in recipe(run.best(EXPERIMENTS[0])).stages:
         cut = table.index[table["layer"] == stage.frozen_through][0]
         after = table["parameters"][cut + 1 :].sum()
         rows.append({"stage": stage.name, "frozen through": stage.frozen_through, "learning": after})

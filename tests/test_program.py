@@ -15,7 +15,7 @@ import pytest
 from conftest import PROJECT, TINY, command
 
 from mlproject.errors import UserError
-from mlproject.program import Program, facts, layers
+from mlproject.program import Program, facts
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 NAME = "fashion-mnist-resnet"
@@ -108,7 +108,7 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     counted = dict(facts(fashion).itertuples(index=False))
     assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("3,000", "10", "uint8, 0 to 255")
     assert counted["right by always naming one class"] == "10.0%"
-    table = layers(TINY, fashion.spec()).set_index("layer")
+    table = run.layers(TINY, fashion.spec()).set_index("layer")
     assert table.loc["low", ["input_shape", "output_shape"]].tolist() == ["28 × 28 × 1", "13 × 13 × 8"]
     assert run.trials(TINY).columns.tolist() == ["not published here"]
     folder = run.root / "reports" / "published" / "tables"
@@ -119,9 +119,12 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     assert run.trials(TINY)["refitted"].tolist() == ["", "yes"]
 
 
-def test_an_hour_has_the_values_best_known_for_it(given):
+def test_an_hour_has_the_values_best_known_for_it(given, fashion):
     run = given("--data", "synthetic", "--minutes", "60", "--output", "hour")  # three epochs are enough for it
-    trained = run.train(replace(TINY, best_in_an_hour={"width": 12}))
+    experiment = replace(TINY, best_in_an_hour={"width": 12})
+    table = run.layers(experiment, fashion.spec()).set_index("layer")
+    assert table.loc["low", "output_shape"] == "13 × 13 × 12"
+    trained = run.train(experiment)
     assert trained.model.get_layer("low").filters == 12
 
 

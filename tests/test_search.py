@@ -44,22 +44,22 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
     assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
     first, best = runs["metrics.val_accuracy"].iloc[0], runs["metrics.val_accuracy"].max()
-    luck = best - first <= (best * (1 - best) / len(task.validation)) ** 0.5
+    luck = best - first <= (8 * best * (1 - best) / len(task.validation)) ** 0.5
     assert found.val_accuracy == (first if luck else best)
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
 
 
-def test_the_winner_leads_the_known_values_by_more_than_a_standard_error():
+def test_the_winner_leads_the_known_values_by_more_than_luck():
     def trials(*accuracies):
         return [Trial(f"trial-{i}", {"width": i}, val_accuracy=each) for i, each in enumerate(accuracies)]
 
-    def chosen(*accuracies, images=100):  # at .8 a standard error of 100 images is .04
+    def chosen(*accuracies, images=100):  # two accuracies near .8 of 100 images differ by luck with a deviation of .057
         return search_module.winner(trials(*accuracies), {"width": 0}, images).values["width"]
 
-    assert chosen(0.75, 0.7, 0.8) == 2
-    assert chosen(0.77, 0.7, 0.8) == 0
-    assert chosen(0.77, 0.7, 0.8, images=10_000) == 2
+    assert chosen(0.68, 0.6, 0.8) == 2
+    assert chosen(0.70, 0.6, 0.8) == 0
+    assert chosen(0.70, 0.6, 0.8, images=10_000) == 2
     assert search_module.winner(trials(0.5, 0.8, 0.79), {"width": 7}, 100).values["width"] == 1  # the known ones failed
     promoted = [*trials(0.5, 0.8), Trial("trial-2", {"width": 0}, val_accuracy=0.79)]
     assert search_module.winner(promoted, {"width": 0}, 100).trial == "trial-2"
