@@ -411,8 +411,6 @@ if __name__ == "__main__" and len(trained) == 2:
 # other people, furthest below, as the hypothesis has it. But it is one cause among others: the otter is far below with a
 # third of its errors inside, the bear with hardly any: they look like animals of other superclasses. The rank correlation
 # above is far from −1.
-#
-# The study's networks were trained at a rate of .2, those above at .1, and come out better with an epoch less.
 
 # %%
 if __name__ == "__main__":
