@@ -101,7 +101,7 @@ def search_table(trials):
     width = np.r_[32, 64, rng.permutation(np.arange(3, trials)), 48 if trials == 3 else 99][:trials]
     table = pd.DataFrame({"trial": [f"trial-{i:02d}" for i in range(1, trials + 1)], "status": "completed"})
     table["val_accuracy"] = np.where(np.arange(trials) == trials - 1, 0.75, 0.4 + width / 1000)
-    table["seconds"], table["reason"] = 60.0, ""
+    table["standard_error"], table["seconds"], table["reason"] = 0.02, 60.0, ""
     table["minutes"] = np.arange(1, trials + 1) * 1.0
     table["width"], table["activation"] = width, np.where(np.arange(trials) % 2, "relu", "silu")
     table.loc[1, ["status", "val_accuracy", "reason"]] = "failed", np.nan, "loss is nan"

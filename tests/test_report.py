@@ -233,7 +233,7 @@ def test_no_banner_without_synthetic_models(models, tmp_path):
 def test_searches_and_provenance_are_told(report):
     page = (report / "index.html").read_text()
     said = "The search completed 2 of 3 trials; 1 failed. The commonest reason: loss is nan. The best, trial-03, reached 75.00%"
-    assert said in page
+    assert said in page and "Bars: one standard error" in page
     assert "2.0 minutes, the final fit 1.5 minutes of training: 3.5 of a budget of 5 minutes (tuner: bayesian)" in page
     assert table(report, "fine.winner").values.tolist() == [["width", "64", "48"], ["activation", "relu", "silu"]]
     rows = pd.read_csv(report / "tables/provenance.csv", dtype=str).set_index("run")
@@ -248,10 +248,12 @@ def test_a_trial_refitted_in_place_of_the_best_is_told(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)
     trials = pd.read_csv(one.root / "search/trials.csv")
-    trials.assign(refitted=["yes", "", ""]).to_csv(one.root / "search/trials.csv", index=False)
+    trials = trials.assign(refitted=["yes", "", ""]).drop(columns="standard_error")  # older searches did not record it
+    trials.to_csv(one.root / "search/trials.csv", index=False)
     (one.root / "search/values.csv").unlink()
     page = build([one], tmp_path / "out").read_text()
     assert "The best, trial-03, reached 75.00%" in page and "Refitted was trial-01 (43.20%)" in page
+    assert "Bars: one standard error" not in page
     assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
 
 

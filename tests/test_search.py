@@ -44,8 +44,9 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
     assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
     first, best = runs["metrics.val_accuracy"].iloc[0], runs["metrics.val_accuracy"].max()
-    luck = best - first <= (8 * best * (1 - best) / len(task.validation)) ** 0.5
-    assert found.val_accuracy == (first if luck else best)
+    error = (best * (1 - best) / len(task.validation)) ** 0.5
+    assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
+    assert found.val_accuracy == (first if best - first <= 8**0.5 * error else best)
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
 

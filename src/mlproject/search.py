@@ -94,6 +94,11 @@ class Found:
     cost: float
 
 
+def standard_error(accuracy: float, images: int) -> float:
+    """That of an accuracy measured on so many images (binomial); NaN of NaN."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
 def winner(done: Sequence[Trial], known: Mapping[str, object], images: int) -> Trial:
     """The most accurate trial, unless one of the `known` values is behind it by no more than the luck of both: then that one.
 
@@ -103,7 +108,7 @@ def winner(done: Sequence[Trial], known: Mapping[str, object], images: int) -> T
     network, ahead by 1.5 and 2 of its standard errors, were fitted whole: 2.6 and 1.9 test points behind the known values.
     """
     best = max(done, key=lambda trial: trial.val_accuracy)
-    luck = 2 * math.sqrt(2 * best.val_accuracy * (1 - best.val_accuracy) / images)
+    luck = 2 * math.sqrt(2) * standard_error(best.val_accuracy, images)
     near = [trial for trial in done if trial.values == known and best.val_accuracy - trial.val_accuracy <= luck]
     return max(near, key=lambda trial: trial.val_accuracy, default=best)
 
@@ -370,7 +375,8 @@ class _Tuner(keras_tuner.Tuner):
                 f"experiment={self.task.experiment.name!r}: none of {len(trials)} trials was completed"
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
-        kept = winner(done, trials[0].values, len(self.task.validation))
+        images = len(self.task.validation)
+        kept = winner(done, trials[0].values, images)
         led = any(trial.val_accuracy > kept.val_accuracy for trial in done)
         why = ", which no trial leads by more than luck" if led else ""
         print(f"  refitted is {kept.trial}{why}", flush=True)
@@ -379,6 +385,7 @@ class _Tuner(keras_tuner.Tuner):
                 "trial": trial.trial,
                 "status": trial.status,
                 OBJECTIVE: trial.val_accuracy,
+                "standard_error": standard_error(trial.val_accuracy, images),
                 "seconds": round(trial.seconds, 1),
                 "minutes": round(trial.minutes, 2),
                 "reason": trial.reason,

@@ -177,13 +177,14 @@ def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = ""
     """Left the best validation accuracy so far against minutes, right the trials as lines across their hyperparameters.
 
     trials: those that did not fail, in their order: minutes (since the search's start, at the trial's end), accuracy, refitted
-    (bool), and a column for each of `hyperparameters`, numbers or words.
+    (bool), a column for each of `hyperparameters`, numbers or words, and perhaps the accuracy's standard_error.
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
     best = trials["accuracy"].cummax()
     left.step(trials["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
-    left.plot(trials["minutes"], trials["accuracy"], "o", color=ORANGE, ms=6, label="a trial")
+    errors = trials.get("standard_error")
+    left.errorbar(trials["minutes"], trials["accuracy"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
     left.set_xlabel("Minutes of search")
     left.set_ylabel("Validation accuracy")
     left.set_xlim(left=0)

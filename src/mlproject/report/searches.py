@@ -9,7 +9,9 @@ from mlproject.report import figures
 from mlproject.report.content import Chart, Column, Section, Table, count, decimals, percent, text_table
 from mlproject.report.members import Member
 
-NO_HYPERPARAMETERS = ("trial", "status", "val_accuracy", "seconds", "minutes", "reason", "refitted")
+NO_HYPERPARAMETERS = (
+    "trial", "status", "val_accuracy", "standard_error", "seconds", "minutes", "reason", "refitted",
+)  # fmt: skip
 FEWEST_TRIALS = 10  # below, nothing is said of importance
 TREES, REPEATS = 200, 20
 
@@ -28,6 +30,8 @@ def section(member: Member) -> Section | None:
             f"{decimals(trials['minutes'].max(), 1)} minutes{member.mark}. Right: a line for each trial, the lighter the more "
             "accurate; numbers at the ends of an axis are the least and most that were tried."
         )
+        if "standard_error" in trials:
+            caption += " Bars: one standard error up and down, the luck of the validation images."
         drawn = trials.assign(refitted=trials["trial"] == member.refitted_trial["trial"])
         figure = figures.search(drawn, names, f"{member.title}{member.mark}")
         alt = f"Search of {member.title}{member.mark}: best validation accuracy by minutes, and the trials: {best}"
@@ -43,12 +47,17 @@ def section(member: Member) -> Section | None:
 
 
 def _numbers(member: Member) -> pd.DataFrame:
-    """The trials that did not fail, in their order, with `accuracy` and `minutes` (summed up where not recorded) as numbers."""
+    """The trials that did not fail, in their order, with `accuracy` and `minutes` (summed up where not recorded) as numbers.
+
+    So is `standard_error`, which older searches did not record.
+    """
     minutes = pd.to_numeric(member.trials.get("minutes", pd.Series(dtype=object)), errors="coerce")
     elapsed = pd.to_numeric(member.trials["seconds"], errors="coerce").cumsum() / 60
     trials = member.trials.assign(minutes=minutes.reindex(elapsed.index).fillna(elapsed))
     done = trials.loc[member.ranked_trials.index.sort_values()]
     done = done.assign(accuracy=pd.to_numeric(done["val_accuracy"], errors="coerce"))
+    if "standard_error" in done:
+        done = done.assign(standard_error=pd.to_numeric(done["standard_error"], errors="coerce"))
     return done.dropna(subset=["accuracy", "minutes"]).reset_index(drop=True)
 
 
