@@ -75,7 +75,7 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
         fits.append(1)
         if len(fits) in interruptions:
             raise KeyboardInterrupt
-        outcome = float(np.sin(model.count_params()) + recipe.stages[0].learning_rate)
+        outcome = float(np.sin(model.count_params() + recipe.stages[0].learning_rate) ** 2)
         history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": outcome}])
         return Fit(history, {"training": 1000.0}, False)
 

@@ -155,16 +155,8 @@ class Program:
         return hyperparameters(experiment.within(self.options.minutes).best)
 
     def layers(self, experiment: Experiment, spec: Spec) -> pd.DataFrame:
-        """The layers of the network with the values of `best`, as `explain.layer_table` finds them, for people to read.
-
-        Before `output_shape` comes `input_shape`, with a shape for each layer before; what is true of a layer is marked "yes".
-        """
-        table = explain.layer_table(lambda spec: experiment.build(self.best(experiment), spec), spec)
-        shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
-        before = [", ".join(shape_of[name] for name in names.split()) for names in table["inputs"]]
-        table.insert(table.columns.get_loc("output_shape"), "input_shape", before)
-        marks = {column: table[column].map({True: "yes", False: ""}) for column in table if table[column].dtype == bool}
-        return table.assign(**marks)
+        """The layers of the network with the values of `best`, as from the function `layers`."""
+        return layers(experiment.within(self.options.minutes), spec)
 
     def published(self, table: str) -> pd.DataFrame:
         """A table of the published study, `reports/published/tables/<table>.csv`; where it is missing, one that says so."""
@@ -250,6 +242,20 @@ def main(experiments: Sequence[Experiment]) -> list[Trained]:
         program.show(trained.confusion_matrix(), f"{trained.experiment.name}-confusion")
     program.show(pd.DataFrame([trained.score() for trained in done]), "scores")
     return done
+
+
+def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
+    """The best-known network's layers, as `explain.layer_table` finds them, for people to read.
+
+    Before `output_shape` comes `input_shape`, with a shape for each layer before; what is true of a layer is marked "yes".
+    """
+    best = hyperparameters(experiment.best)
+    table = explain.layer_table(lambda spec: experiment.build(best, spec), spec)
+    shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
+    before = [", ".join(shape_of[name] for name in names.split()) for names in table["inputs"]]
+    table.insert(table.columns.get_loc("output_shape"), "input_shape", before)
+    marks = {column: table[column].map({True: "yes", False: ""}) for column in table if table[column].dtype == bool}
+    return table.assign(**marks)
 
 
 def facts(data: Dataset) -> pd.DataFrame:
