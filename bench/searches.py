@@ -14,6 +14,7 @@ Searches and their trials are runs in the MLflow experiment `searches-NAME` of t
 """
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from mlproject import search, tracking
 from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
-from mlproject.recipe import in_miniature, lengths
+from mlproject.recipe import Length, in_miniature, lengths
 from mlproject.tasks import Task, prepare
-from mlproject.training import fit
+from mlproject.training import fit, measure
 
 
 def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, object]:
@@ -49,32 +50,34 @@ def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, obj
 def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     """Validation accuracies of a random search's points: as its trials, after two other kinds of short fits, and after long ones.
 
-    A trial has a share of the batches of `long`, the final fit, on as small a share of the images. `fewer passes` has as many
-    batches of all images, `half-way` of the square root of that share. All three have the learning rate of so few batches.
+    A trial passes a share of the images of `long`, the final fit, drawn from as small a share of them. `fewer passes` passes as
+    many of all images, `half-way` of the square root of that share. All three have batches and rate of a miniature.
     """
     found, kept = searched(task, "ranked", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):
         share = search.TRAINING_SHARE * trial.planned_seconds / long
+        speeds = measure(*task.network(trial.values), task.data, task.train, task.features)
+        plan = lengths(task.network(trial.values)[1], speeds, long, len(task.train))
         rows.append(
             {
                 "trial": trial.trial,
                 "miniature": trial.val_accuracy,
-                "fewer passes": fitted(task, trial, long, share, images=1.0),
-                "half-way": fitted(task, trial, long, share, images=share**0.5),
-                "long": fitted(task, trial, long),
+                "fewer passes": fitted(task, trial, plan, share, images=1.0),
+                "half-way": fitted(task, trial, plan, share, images=share**0.5),
+                "long": fitted(task, trial, plan),
             }
         )
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
 
-def fitted(task: Task, trial: Trial, seconds: float, share: float = 1.0, images: float = 1.0) -> float:
-    """Validation accuracy of a trial's values after a share of the batches that the seconds allow, of a share of the images."""
+def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float = 1.0, images: float = 1.0) -> float:
+    """Validation accuracy of a trial's values after a plan, or a share of it on a share of the images."""
     model, recipe = task.network(trial.values)
-    plan = lengths(recipe, trial.speeds, seconds, len(task.train))
-    recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
+    if share < 1:
+        recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
     result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return result.history["val_accuracy"].iloc[-1]

@@ -50,7 +50,7 @@ def test_a_killed_writer_leaves_a_whole_journal(tmp_path, rng):
 
 def test_what_was_kept_is_read_again(tmp_path):
     with opened(tmp_path, "tiny", {"settings": {"seed": 0}}) as first:
-        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9, speeds={"all": 1.5}))
+        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9))
         first.save()
     with opened(tmp_path, "tiny", {"settings": {"seed": 0}}) as second:
         assert (second.search, second.trials) == (first.search, first.trials)

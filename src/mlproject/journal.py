@@ -32,7 +32,6 @@ class Trial:
     planned_seconds: float = 0.0
     minutes: float = 0.0  # from the search's start to the trial's end
     reason: str = ""
-    speeds: dict[str, float] = field(default_factory=dict)
     starts: int = 0  # how many processes began it and did not live to say how it ended
     run_id: str = ""
 

@@ -130,7 +130,7 @@ def search(
     anything. Time lost to an interruption is not counted. Raises SearchFailedError, with the commonest reason, when no trial is
     completed.
     """
-    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, deterministic)
+    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, task.experiment.best, deterministic)
     if journal.pace is None:
         journal.pace = vars(pace)
         journal.save()
@@ -144,7 +144,7 @@ def search(
 
 @dataclass(frozen=True)
 class _Pace:
-    """How fast the best-known network trains in each stage (images per second), and the multiply-adds behind that.
+    """How fast a network trains in each stage (images per second), and the multiply-adds behind that.
 
     `seconds` went into finding out. A `nominal` pace is not measured: the same in every run.
     """
@@ -155,10 +155,10 @@ class _Pace:
     seconds: float
 
     @classmethod
-    def found(cls, task: Task, nominal: bool):
+    def found(cls, task: Task, values: Mapping[str, object], nominal: bool):
         began = time.monotonic()
         try:
-            model, recipe = task.network(task.experiment.best)
+            model, recipe = task.network(values)
             work = multiply_adds(model, recipe)
             if nominal:
                 return cls(training.nominal(model, recipe), work, True, 0.0)
@@ -166,7 +166,7 @@ class _Pace:
             return cls(speeds, work, False, time.monotonic() - began)
         except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
             raise SearchFailedError(
-                f"experiment={task.experiment.name!r}: its best-known hyperparameters fail: {first_line(error)}"
+                f"experiment={task.experiment.name!r}: its hyperparameters {values} fail: {first_line(error)}"
             ) from error
 
     def trials(self, seconds: float, images: int) -> int:
@@ -316,9 +316,6 @@ class _Tuner(keras_tuner.Tuner):
         )
         tracking.log_metrics(_trial_metrics(model, result))
         record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
-        # An epoch of one execution times the tracing, not the training.
-        timed = all(length.steps > recipe.steps_per_execution for length in plan.values())
-        record.speeds = result.speeds if timed and not self.pace.nominal else speeds
         record.status = "truncated" if result.truncated else "completed"
 
     def _miniature(
@@ -332,10 +329,9 @@ class _Tuner(keras_tuner.Tuner):
         """
         plan = lengths(recipe, speeds, self.fit_seconds, len(self.task.train))
         share = seconds / self.fit_seconds
-        # But a batch of them at least, or the trial's batches would be smaller than the fit's.
-        images = max(share, min(recipe.batch_size / len(self.task.train), 1.0))
-        rows = self.task.data.sample(self.task.train, images, self.task.seed)
-        return *in_miniature(recipe, plan, share, MIN_EPOCHS), rows
+        recipe, plan = in_miniature(recipe, plan, share, MIN_EPOCHS)
+        images = max(share, min(recipe.batch_size / len(self.task.train), 1.0))  # a batch of them at least
+        return recipe, plan, self.task.data.sample(self.task.train, images, self.task.seed)
 
     def _hung(self, record: Trial):
         """What is left to do when a trial hangs so that only the end of the process helps: it is not to be tried again."""
@@ -380,6 +376,11 @@ class _Tuner(keras_tuner.Tuner):
         led = any(trial.val_accuracy > kept.val_accuracy for trial in done)
         why = ", which no trial leads by more than luck" if led else ""
         print(f"  refitted is {kept.trial}{why}", flush=True)
+        paces = [self.pace]
+        if kept.values != trials[0].values:
+            # Not the trial's own speed: its batches are smaller than the fit's.
+            paces.append(_Pace.found(self.task, kept.values, self.pace.nominal))
+        measuring = sum(pace.seconds for pace in paces)
         rows = [
             {
                 "trial": trial.trial,
@@ -397,10 +398,10 @@ class _Tuner(keras_tuner.Tuner):
         return Found(
             kept.values,
             kept.val_accuracy,
-            self.pace.speeds | kept.speeds,
+            paces[-1].speeds,
             pd.DataFrame(rows),
-            self.pace.seconds + sum(trial.seconds for trial in trials),
-            self.pace.seconds + sum(map(self.cost, trials)),
+            measuring + sum(trial.seconds for trial in trials),
+            measuring + sum(map(self.cost, trials)),
         )
 
 
