@@ -26,7 +26,8 @@ class ConvolutionMuon(keras.optimizers.Muon):
     """Muon (Jordan, kellerjordan.github.io/posts/muon) for the kernels of convolutions, Adam for all else.
 
     Keras' own Muon leaves such kernels to Adam. Here a kernel (h, w, in, out) is the matrix (h·w·in, out); its update is made
-    orthogonal, and before it the kernel is brought back to the norm √out, in place of weight decay.
+    orthogonal. The kernel keeps its norm, in place of weight decay: a step turns it by about the rate, in radians, whatever its
+    scale, so that pretrained kernels can be trained as well.
     """
 
     def _should_use_adamw(self, variable):
@@ -37,8 +38,9 @@ class ConvolutionMuon(keras.optimizers.Muon):
         self.assign(momentum, self.momentum * momentum + gradient)
         ahead = ops.reshape(gradient + self.momentum * momentum, (-1, filters))
         update = ops.reshape(self.zeropower_via_newtonschulz5(ahead, self.ns_steps), variable.shape)
-        norm = ops.norm(ops.reshape(variable, (-1,)))
-        self.assign(variable, variable * (filters**0.5 / norm) - lr * update)
+        norm = _norm(variable)
+        moved = variable - lr * (norm / filters**0.5) * update
+        self.assign(variable, moved * (norm / _norm(moved)))
 
     def zeropower_via_newtonschulz5(self, x, steps):
         """Keras' Newton-Schulz iteration of a matrix (m, n), by products of the smaller of XᵀX and XXᵀ.
@@ -55,6 +57,10 @@ class ConvolutionMuon(keras.optimizers.Muon):
             product = polynomial if product is None else polynomial @ product
             gram = polynomial @ gram @ polynomial
         return x @ product if tall else product @ x
+
+
+def _norm(kernel):
+    return ops.norm(ops.reshape(kernel, (-1,)))
 
 
 def make(kind: str, rate, weight_decay: float) -> keras.optimizers.Optimizer:
