@@ -134,19 +134,22 @@ def build(hp, spec):
 
 # %%
 def recipe(hp):
-    """AdamW throughout; a quarter of the time for the head alone."""
-    head_rate = hp.Float("head_rate", 3e-4, 3e-3, sampling="log")
-    fine_rate = hp.Float("fine_rate", 1e-5, 2e-4, sampling="log")
+    """Muon; a quarter of the time for the head alone, then the last two blocks with it or all five."""
+    head_rate = hp.Float("head_rate", 6e-3, 6e-2, sampling="log")
+    fine_rate = hp.Float("fine_rate", 1e-3, 3e-2, sampling="log")
+    frozen = {2: "block3_pool", 5: None}[hp.Choice("tuned_blocks", [2, 5])]
     return Recipe(
         stages=(
             Stage("feature-extraction", head_rate, frozen_through="features", share=0.25, max_epochs=8),
-            Stage("fine-tuning", fine_rate, frozen_through="block3_pool", share=0.75, max_epochs=15),
+            Stage("fine-tuning", fine_rate, frozen_through=frozen, share=0.75, max_epochs=15),
         ),
-        batch_size=256,
-        optimizer="adamw",
-        weight_decay=hp.Float("weight_decay", 1e-3, 1e-1, sampling="log"),
+        batch_size=hp.Choice("batch_size", [128, 256]),
+        optimizer="muon",
+        weight_decay=hp.Float("weight_decay", 5e-5, 5e-3, sampling="log"),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.1, step=0.05),
         warmup=0.2,
+        flip=True,
+        crop=1,
     )
 
 
@@ -173,12 +176,20 @@ EXPERIMENTS = [
             "features_dropout": 0.2,
             "head_units": 512,
             "dropout": 0.5,
-            "head_rate": 1e-3,
-            "fine_rate": 4e-5,
-            "weight_decay": 1e-2,
+            "head_rate": 2e-2,
+            "fine_rate": 4e-3,
+            "tuned_blocks": 2,
+            "batch_size": 256,
+            "weight_decay": 5e-4,
             "label_smoothing": 0.05,
         },
-        best_in_an_hour={"fine_rate": 1e-4},
+        best_in_an_hour={
+            "features_dropout": 0.1,
+            "dropout": 0.3,
+            "tuned_blocks": 5,
+            "fine_rate": 1e-2,
+            "batch_size": 128,
+        },
         pretrained=True,
     )
 ]
@@ -204,9 +215,10 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     rows = []
     for stage in recipe(run.best(EXPERIMENTS[0])).stages:
-        cut = table.index[table["layer"] == stage.frozen_through][0]
-        after = table["parameters"][cut + 1 :].sum()
-        rows.append({"stage": stage.name, "frozen through": stage.frozen_through, "learning": after})
+        cut = stage.frozen_through
+        frozen = 0 if cut is None else table.index[table["layer"] == cut][0] + 1
+        learning = table["parameters"][frozen:].sum()
+        rows.append({"stage": stage.name, "frozen through": cut or "nothing", "learning": learning})
     run.show(pd.DataFrame(rows).assign(total=table["parameters"].sum()), "stages")
 
 # %% [markdown]
