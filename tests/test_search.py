@@ -66,6 +66,21 @@ def test_the_winner_leads_the_known_values_by_more_than_luck():
     assert search_module.winner(promoted, {"width": 0}, 100).trial == "trial-2"
 
 
+def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):
+    task = make_task()
+    known = task.network(TINY.best)[0].count_params()
+
+    def fit(model, *arguments, **options):
+        outcome = 0.1 if model.count_params() == known else 0.9
+        history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": outcome}])
+        return Fit(history, {"training": 1.0}, False)
+
+    monkeypatch.setattr(search_module, "fit", fit)
+    found, _ = run_search(task, deterministic=True)
+    assert found.values["width"] != TINY.best["width"]
+    assert found.speeds == nominal(*task.network(found.values)) != nominal(*task.network(TINY.best))
+
+
 @pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
 def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
     """Training is left out: what is tried next depends on the values and the outcomes alone."""
@@ -245,7 +260,7 @@ def test_a_trial_passes_over_its_share_of_the_images_as_often_as_the_fit_over_al
     fit_seconds = 20 - 0.4 * 20 / 8
     assert images < len(task.train) / 4
     assert images > 16
-    passes = 16 * epochs * steps / images
+    passes = 8 * epochs * steps / images  # in batches of half the size
     seen = nominal(model, recipe)["training"] * fit_seconds
     assert passes == pytest.approx(seen / len(task.train), rel=0.1)
     declared, peak = (float(trial[f"params.{name}"]) for name in ("learning_rate", "training_peak_rate"))
