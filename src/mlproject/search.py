@@ -81,7 +81,7 @@ def _digest(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came out with: the winner's hyperparameters, validation accuracy and speeds, and a row for each trial.
+    """What a search came out with: the winner's hyperparameters, validation accuracy, speeds, and a row for each trial.
 
     `seconds` is what the search took, `cost` what of the budget it used: the same but in a deterministic search.
     """
@@ -371,8 +371,7 @@ class _Tuner(keras_tuner.Tuner):
                 f"experiment={self.task.experiment.name!r}: none of {len(trials)} trials was completed"
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
-        images = len(self.task.validation)
-        kept = winner(done, trials[0].values, images)
+        kept = winner(done, trials[0].values, len(self.task.validation))
         led = any(trial.val_accuracy > kept.val_accuracy for trial in done)
         why = ", which no trial leads by more than luck" if led else ""
         print(f"  refitted is {kept.trial}{why}", flush=True)
@@ -381,28 +380,32 @@ class _Tuner(keras_tuner.Tuner):
             # Not the trial's own speed: its batches are smaller than the fit's.
             paces.append(_Pace.found(self.task, kept.values, self.pace.nominal))
         measuring = sum(pace.seconds for pace in paces)
+        return Found(
+            kept.values,
+            kept.val_accuracy,
+            paces[-1].speeds,
+            self._table(kept),
+            measuring + sum(trial.seconds for trial in trials),
+            measuring + sum(map(self.cost, trials)),
+        )
+
+    def _table(self, kept: Trial) -> pd.DataFrame:
+        """A row for each finished trial, with its values; `kept` is the one to be refitted."""
         rows = [
             {
                 "trial": trial.trial,
                 "status": trial.status,
                 OBJECTIVE: trial.val_accuracy,
-                "standard_error": standard_error(trial.val_accuracy, images),
+                "standard_error": standard_error(trial.val_accuracy, len(self.task.validation)),
                 "seconds": round(trial.seconds, 1),
                 "minutes": round(trial.minutes, 2),
                 "reason": trial.reason,
                 "refitted": "yes" if trial is kept else "",
             }
             | trial.values
-            for trial in trials
+            for trial in self.journal.finished
         ]
-        return Found(
-            kept.values,
-            kept.val_accuracy,
-            paces[-1].speeds,
-            pd.DataFrame(rows),
-            measuring + sum(trial.seconds for trial in trials),
-            measuring + sum(map(self.cost, trials)),
-        )
+        return pd.DataFrame(rows)
 
 
 def log_epoch(epoch: int, row: dict) -> None:
