@@ -227,7 +227,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where the
-# optimizer was still AdamW, whose rates are twenty times lower and decays twenty times higher, and the last two blocks
+# optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks
 # alone were tuned. Each trial is the final fit in miniature, on a fraction of the images. Fine-tuning costs so much on two
 # cores that few trials fit: this is a check of the best-known values rather than a search.
 
