@@ -293,7 +293,7 @@ if __name__ == "__main__":
 # ## What it knows of shifts
 #
 # The same test images, moved to the right. VGG16's templates slide, but `features` keeps 4 × 4 places apart, and the
-# head was never shown a shifted garment. Compare the same table in the other two notebooks.
+# head was never shown a shifted garment, unless all blocks were tuned. Compare the same table in the other two notebooks.
 
 # %%
 if __name__ == "__main__":
