@@ -187,7 +187,7 @@ def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
     _, runs = run_search(
         make_task(dataclasses.replace(TINY, recipe=recipe)), seconds=20, max_trials=1, deterministic=True
     )
-    assert int(runs["params.training_images"].iloc[0]) == 128
+    assert int(runs["params.training_images"].iloc[0]) == 64  # half of the fit's
 
 
 def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_task, store):
