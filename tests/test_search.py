@@ -182,12 +182,12 @@ def test_values_are_refused_where_the_network_cannot_be_built(make_task):
 
 def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
     def recipe(hp):
-        return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 128, "adamw")
+        return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 512, "adamw")
 
     _, runs = run_search(
         make_task(dataclasses.replace(TINY, recipe=recipe)), seconds=20, max_trials=1, deterministic=True
     )
-    assert int(runs["params.training_images"].iloc[0]) == 64  # half of the fit's
+    assert int(runs["params.training_images"].iloc[0]) == 256  # half of the fit's
 
 
 def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_task, store):

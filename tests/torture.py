@@ -62,7 +62,8 @@ class Round:
         for name in ("MLproject", "conda.yaml"):
             shutil.copy(PROJECT / name, folder)
         shutil.copy(database, folder / "mlflow.db")
-        self.uri = f"sqlite:///{folder}/mlflow.db"
+        # By default a writer waits five seconds for the others; `mlflow run` itself gave up so once, on a busy machine.
+        self.uri = f"sqlite:///{folder}/mlflow.db?timeout=60"
         asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS}
         asked["deterministic"] = deterministic  # without, a slow machine may end the search before its last trial
         programs = Path(sys.executable).parent
