@@ -100,6 +100,13 @@ def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
         tracking.connect()
 
 
+def test_a_store_may_be_named_with_options_of_its_driver(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
+    tracking.connect()
+    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment("0").tags["mlproject"] == "true"
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".db", ".lock"]
+
+
 def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
     images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.arange(3)
     sources = {"one": str(tmp_path), "two": "https://example.org/images.tar.gz", "three": "synthetic, seed 0"}

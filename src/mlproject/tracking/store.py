@@ -36,11 +36,13 @@ def connect() -> None:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
     named = without_password(uri)
-    if uri.startswith("sqlite:///"):
-        _demand_writable(uri.removeprefix("sqlite:///"))
+    # Behind a question mark stand options of the driver, as in sqlite:///mlflow.db?timeout=60.
+    database = Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    if database:
+        _demand_writable(database)
     try:
-        if uri.startswith("sqlite:///"):
-            _initialise(Path(uri.removeprefix("sqlite:///")))
+        if database:
+            _initialise(database)
         mlflow.set_tracking_uri(uri)
         mlflow.MlflowClient().set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
         outbox = Outbox(named, _deliver, passing, patience)
@@ -115,9 +117,8 @@ def passing(error: BaseException | None) -> bool:
 outbox = Outbox(DEFAULT_STORE, _deliver, passing)
 
 
-def _demand_writable(database: str) -> None:
-    path = Path(database)
-    target = path if path.exists() else path.absolute().parent
+def _demand_writable(database: Path) -> None:
+    target = database if database.exists() else database.absolute().parent
     if not target.exists() or not os.access(target, os.W_OK):
         raise UserError(
             f"MLFLOW_TRACKING_URI='sqlite:///{database}' is not writable; accepted: a file in a writable folder"
