@@ -58,8 +58,9 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):
         share = search.TRAINING_SHARE * trial.planned_seconds / long
-        speeds = measure(*task.network(trial.values), task.data, task.train, task.features)
-        plan = lengths(task.network(trial.values)[1], speeds, long, len(task.train))
+        model, recipe = task.network(trial.values)
+        speeds = measure(model, recipe, task.data, task.train, task.features)
+        plan = lengths(recipe, speeds, long, len(task.train))
         rows.append(
             {
                 "trial": trial.trial,

@@ -71,7 +71,8 @@ if __name__ == "__main__":
 # cars. A frozen VGG16 under the same head (8 epochs, 54,000 images, validation accuracy) gave .855 from
 # `block5_pool`, .920 from `block4_pool`, .940 from `block3_pool`, .939 from all three. Fine-tuning starts behind the
 # first of the two depths, because its activations, computed once and kept on disk, are all that the rest of the
-# network needs: neither epochs nor trials pay for the frozen part again. Only where all blocks learn is nothing kept.
+# network needs: neither epochs nor trials pay for the frozen part again. Where all blocks learn, only the head's
+# stage has any kept.
 
 
 # %%
@@ -124,8 +125,8 @@ def build(hp, spec):
 # - `head_rate` (6e-3 to 6e-2, logarithmic): for Adam, 3e-4 to 3e-3, on fresh dense layers behind batch normalisation.
 # - `fine_rate` (1e-3 to 3e-2, logarithmic): small steps, as the filters need adjusting, not learning.
 # - `tuned_blocks` (2 or 5): the last two blocks on kept activations, or all of them. Kept activations are those of the
-#   images as they are; with nothing kept each image is also mirrored, every other time it is seen, and moved by up to a
-#   pixel. That takes two and a half times as long for an image, and pays from an hour on.
+#   images as they are; with nothing frozen each image is also mirrored, every other time it is seen, and moved by up to
+#   a pixel. That takes two and a half times as long for an image, and paid in an hour.
 # - `batch_size` (128 or 256): twice as many steps, or somewhat more images in the same minutes.
 # - `weight_decay` (5e-5 to 5e-3, logarithmic): each step shrinks every weight but the kernels of convolutions by rate ×
 #   decay.
@@ -227,9 +228,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where the
-# optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks
-# alone were tuned. Each trial is the final fit in miniature, on a fraction of the images. Fine-tuning costs so much on two
-# cores that few trials fit: this is a check of the best-known values rather than a search.
+# optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks alone were tuned.
+# Each trial is the final fit in miniature, on a fraction of the images. Fine-tuning costs so much on two cores that few
+# trials fit: this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
