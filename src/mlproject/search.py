@@ -375,13 +375,15 @@ class _Tuner(keras_tuner.Tuner):
         led = any(trial.val_accuracy > kept.val_accuracy for trial in done)
         why = ", which no trial leads by more than luck" if led else ""
         print(f"  refitted is {kept.trial}{why}", flush=True)
-        # Not the trial's own speed: its batches were smaller than the fit's will be.
-        pace = _Pace.found(self.task, kept.values, self.pace.nominal)
-        measuring = self.pace.seconds + pace.seconds
+        paces = [self.pace]
+        if kept.values != trials[0].values:
+            # Not the trial's own speed: its batches are smaller than the fit's.
+            paces.append(_Pace.found(self.task, kept.values, self.pace.nominal))
+        measuring = sum(pace.seconds for pace in paces)
         return Found(
             kept.values,
             kept.val_accuracy,
-            pace.speeds,
+            paces[-1].speeds,
             self._table(kept),
             measuring + sum(trial.seconds for trial in trials),
             measuring + sum(map(self.cost, trials)),
