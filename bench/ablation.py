@@ -16,16 +16,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
-import keras
-import mlflow
-import pandas as pd
-from tqdm import tqdm
-
 from mlproject import layers, tracking
 from mlproject.experiment import find
 from mlproject.recipe import Recipe, lengths
 from mlproject.tasks import Task, hyperparameters, prepare
 from mlproject.training import fit, measure
+
+import keras
+import mlflow
+import pandas as pd
+from tqdm import tqdm
 
 EXPERIMENTS = ("cifar100-fine-cnn", "cifar100-coarse-cnn", "fashion-mnist-cnn")  # those of `layers.residual_groups`
 BEST_KNOWN = "best-known values"

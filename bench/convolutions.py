@@ -10,12 +10,12 @@ import argparse
 import statistics
 import time
 
+from mlproject.convolutions import ByPlaces
+
 import keras
 import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
-
-from mlproject.convolutions import ByPlaces
 
 # Pixels a side, channels before, channels after: of the residual networks at widths 32 and 64, and of VGG16's last two blocks.
 SHAPES = [

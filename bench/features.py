@@ -14,15 +14,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import keras
-import numpy as np
-import pandas as pd
-
 from mlproject.experiment import find
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe
 from mlproject.tasks import Task, prepare
 from mlproject.training import compile_for, fit
+
+import keras
+import numpy as np
+import pandas as pd
 
 VALIDATION = 1000
 

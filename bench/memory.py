@@ -17,11 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from mlproject.experiment import find
+
 import pandas as pd
 import psutil
 from searching import tune
-
-from mlproject.experiment import find
 
 BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 INTERVAL = 0.25  # seconds

@@ -16,15 +16,15 @@ import time
 import venv
 from pathlib import Path
 
-import mlflow
-import numpy as np
-import pandas as pd
-from searching import PROJECT, tune
-
 from mlproject import evaluation
 from mlproject.datasets import Dataset
 from mlproject.experiment import find
 from mlproject.tasks import prepare
+
+import mlflow
+import numpy as np
+import pandas as pd
+from searching import PROJECT, tune
 
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
 # What pip is asked for, one call after the other. AutoKeras 3.0.0 fails on the Keras that TensorFlow 2.21 asks for, and does not

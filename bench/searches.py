@@ -18,10 +18,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-from scipy import stats
-from searching import searched
-
 from mlproject import search, tracking
 from mlproject.experiment import find
 from mlproject.journal import Trial
@@ -29,6 +25,10 @@ from mlproject.oracles import TUNERS
 from mlproject.recipe import Length, in_miniature, lengths
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit, measure
+
+import pandas as pd
+from scipy import stats
+from searching import searched
 
 
 def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, object]:

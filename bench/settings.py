@@ -15,12 +15,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from mlproject.experiment import find
+from mlproject.tasks import prepare
+
 import pandas as pd
 import tensorflow as tf
 from throughput import bare, batches, ours
-
-from mlproject.experiment import find
-from mlproject.tasks import prepare
 
 # Changes of the recipe, of the process (threads inside an operation), and whether XLA compiles the step.
 SETTINGS = {

@@ -15,15 +15,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import keras
-import pandas as pd
-import tensorflow as tf
-
 from mlproject import optimizers
 from mlproject.experiment import find
 from mlproject.recipe import Length
 from mlproject.tasks import Task, hyperparameters, prepare
 from mlproject.training import fit, multiply_adds
+
+import keras
+import pandas as pd
+import tensorflow as tf
 
 SIDE, PRODUCTS = 3072, 8  # of the matrices whose product tells the peak rate, and how many are timed
 WARM_UP = 4  # executions before the clock starts: tracing, oneDNN's choice of kernels

@@ -10,16 +10,16 @@ trial's end, those of the bare fit, and how many percent the first take longer.
 import argparse
 import time
 
-import mlflow
-import numpy as np
-import pandas as pd
-from searching import searched, store
-
 from mlproject import search
 from mlproject.experiment import find
 from mlproject.recipe import Length
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit
+
+import mlflow
+import numpy as np
+import pandas as pd
+from searching import searched, store
 
 
 def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length], np.ndarray]:

@@ -22,17 +22,18 @@
 # %%
 from dataclasses import replace
 
-import keras
-import numpy as np
-import pandas as pd
-from keras import layers
-from scipy import stats
-
+# Before Keras: it says how TensorFlow is to compute.
 from mlproject import evaluation, plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
 from mlproject.report.figures import dumbbells
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+from scipy import stats
 
 # %% [markdown]
 # ## The data

@@ -13,14 +13,15 @@
 # only in the last two.
 
 # %%
-import keras
-import pandas as pd
-from keras import layers
-
+# Before Keras: it says how TensorFlow is to compute.
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
+
+import keras
+import pandas as pd
+from keras import layers
 
 # %% [markdown]
 # ## The data

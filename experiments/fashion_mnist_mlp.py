@@ -12,14 +12,15 @@
 # only in the last two.
 
 # %%
-import keras
-import pandas as pd
-from keras import layers
-
+# Before Keras: it says how TensorFlow is to compute.
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import batch_norm, probabilities, raw_images, standardised
 from mlproject.recipe import Recipe, Stage
+
+import keras
+import pandas as pd
+from keras import layers
 
 # %% [markdown]
 # ## The data

@@ -19,14 +19,15 @@
 # happens only in the last two.
 
 # %%
-import keras
-import pandas as pd
-from keras import layers
-
+# Before Keras: it says how TensorFlow is to compute.
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import probabilities, raw_images
 from mlproject.recipe import Recipe, Stage
+
+import keras
+import pandas as pd
+from keras import layers
 
 SIZE = 32  # the least that include_top=False accepts: five poolings leave one pixel
 # Red, green, blue, on the 0..255 scale (keras.applications' "caffe" preprocessing).

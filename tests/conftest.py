@@ -9,18 +9,18 @@ import sys
 import warnings
 from pathlib import Path
 
-import keras
-import mlflow
-import numpy as np
-import pytest
-from keras import layers
-
 from mlproject import __main__ as commands
 from mlproject import datasets, tracking
 from mlproject.experiment import Experiment
 from mlproject.features import FeatureCache
 from mlproject.recipe import Recipe, Stage
 from mlproject.tasks import Task
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from keras import layers
 
 gc.freeze()  # what was imported stays: looking through it takes a third of a second for every network made
 # A script that starts the tests in the background has them ignore SIGINT, which interruptions are made of.

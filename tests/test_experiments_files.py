@@ -1,5 +1,8 @@
 """The experiment files: what they declare fits together, builds at its real shape, loads anywhere, can be trained."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +52,22 @@ def accepts(parameter, value):
         return isinstance(value, bool)
     steps = (value - parameter.min_value) / parameter.step if parameter.step and parameter.sampling == "linear" else 0.0
     return parameter.min_value <= value <= parameter.max_value and abs(steps - round(steps)) < 1e-6
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_a_file_run_by_itself_has_tensorflow_compute_by_onednn(file, tmp_path):
+    """TensorFlow says so when it is imported, once it is told to, even where it would not by itself."""
+    without = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = f"import runpy; runpy.run_path({str(file)!r}); import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=without | {"TF_CPP_MIN_LOG_LEVEL": "0"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert "oneDNN custom operations are on" in process.stderr
+    assert process.stdout.strip() == "1"
 
 
 @pytest.mark.parametrize("name", DISTINCT)
