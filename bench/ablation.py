@@ -23,8 +23,8 @@ from mlproject.tasks import Task, hyperparameters, prepare
 from mlproject.training import fit, measure
 
 import keras
-import mlflow
 import pandas as pd
+from searching import finished
 from tqdm import tqdm
 
 EXPERIMENTS = ("cifar100-fine-cnn", "cifar100-coarse-cnn", "fashion-mnist-cnn")  # those of `layers.residual_groups`
@@ -112,12 +112,6 @@ def changes(task: Task) -> dict[str, Change]:
         for name, change in known.items()
         if change.parts or any(now[key] != value for key, value in (change.values | change.recipe).items())
     }
-
-
-def finished(made_by: Mapping[str, object]) -> pd.DataFrame:
-    """The finished runs in the active MLflow experiment that have these parameters."""
-    same = [f"params.{name} = '{value}'" for name, value in made_by.items()]
-    return mlflow.search_runs(filter_string=" AND ".join([*same, "attributes.status = 'FINISHED'"]))
 
 
 def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:

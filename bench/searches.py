@@ -10,7 +10,8 @@ same. The third table has the points of one random search of `--search-minutes` 
 all images, in the same time; half-way between the two; and after fits as long as the final fit of that budget. Below it stands
 Spearman's rank correlation of each short way with the long one. The test images are not touched.
 
-Searches and their trials are runs in the MLflow experiment `searches-NAME` of the store, and an interrupted bench goes on.
+Searches, their trials and the fits beside them are runs in the MLflow experiment `searches-NAME` of the store, and an interrupted
+bench goes on.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from mlproject.training import fit, measure
 
 import pandas as pd
 from scipy import stats
-from searching import searched
+from searching import finished, searched
 
 
 def compared(task: Task, tuner: str, seed: int, minutes: float) -> dict[str, object]:
@@ -61,21 +62,27 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
         model, recipe = task.network(trial.values)
         speeds = measure(model, recipe, task.data, task.train, task.features)
         plan = lengths(recipe, speeds, long, len(task.train))
-        rows.append(
-            {
-                "trial": trial.trial,
-                "miniature": trial.val_accuracy,
-                "fewer passes": fitted(task, trial, plan, share, images=1.0),
-                "half-way": fitted(task, trial, plan, share, images=share**0.5),
-                "long": fitted(task, trial, plan),
-            }
-        )
+        fits = {"fewer passes": (share, 1.0), "half-way": (share, share**0.5), "long": (1.0, 1.0)}
+        others = {way: logged(kept.search, way, task, trial, plan, *shares) for way, shares in fits.items()}
+        rows.append({"trial": trial.trial, "miniature": trial.val_accuracy, **others})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
 
-def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float = 1.0, images: float = 1.0) -> float:
-    """Validation accuracy of a trial's values after a plan, or a share of it on a share of the images."""
+def logged(search_id: str, way: str, task: Task, trial: Trial, *how) -> float:
+    """What `fitted` gives, in a run of its own; that of an earlier start where there is one."""
+    made_by = {"search": search_id, "trial": trial.trial, "way": way}
+    if len(runs := finished(made_by)):
+        return runs["metrics.val_accuracy"].iloc[0]
+    with tracking.run(f"{way}, trial {trial.trial}", {"role": "ranked"}):
+        tracking.log_params(made_by)
+        accuracy = fitted(task, trial, *how)
+        tracking.log_metrics({"val_accuracy": accuracy})
+    return accuracy
+
+
+def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float, images: float) -> float:
+    """Validation accuracy of a trial's values after a share of a plan, on a share of the images."""
     model, recipe = task.network(trial.values)
     if share < 1:
         recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mlproject import journal, search, tracking
 from mlproject.journal import Journal
 from mlproject.search import Found
 from mlproject.tasks import Task
+
+import mlflow
+import pandas as pd
 
 PROJECT = Path(__file__).resolve().parent.parent
 JOURNALS = Path(".mlproject", "benches")
@@ -55,3 +58,9 @@ def searched(
         with tracking.run(name, {"role": "search", "search": kept.search}, resume=parent):
             tracking.log_params(settings)
             return search.search(task, kept, tuner, search_seconds / search.SEARCH_SHARE, max_trials), kept
+
+
+def finished(made_by: Mapping[str, object]) -> pd.DataFrame:
+    """The finished runs in the active MLflow experiment that have these parameters."""
+    same = [f"params.{name} = '{value}'" for name, value in made_by.items()]
+    return mlflow.search_runs(filter_string=" AND ".join([*same, "attributes.status = 'FINISHED'"]))

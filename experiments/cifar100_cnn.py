@@ -254,7 +254,7 @@ if __name__ == "__main__":
 # passed over as often. So the accuracies lie far below the fit's, and only their order counts. A row is one trial: look
 # for what the upper rows share and the lower rows lack. Those in the lead have batches of 128 and a rate of .05. By little, so
 # they were not refitted: where there are so few steps, twice as many help, and such values refitted before came out two points
-# behind the best-known ones (README).
+# behind the best-known ones (bench/README.md).
 
 # %%
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def recipe(hp):
 # `best_in_an_hour` has what takes the place of some of them where there is an hour: a wider network, and squares erased, as
 # it sees all images 18 times in 38 minutes. Batches of 512 pass more images through it in the same time; .1 is the rate above
 # times 1.4 for batches twice as large, and less for more steps. None of these was compared over so many minutes; what they
-# gave is in the README.
+# gave is in bench/README.md.
 
 # %%
 EXPERIMENTS = [
