@@ -166,7 +166,9 @@ def main() -> None:
             if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
                 continue
             if name not in speeds:
-                speeds[name] = measure(*change.network(task), task.data, task.train, task.features)
+                speeds[name] = measure(
+                    *change.network(task), task.data, task.train, task.features, 60 * options.minutes
+                )
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
                 tracking.log_params({"change": name, "seed": seed} | made_by)
                 tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))

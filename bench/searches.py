@@ -60,7 +60,7 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     for trial in (one for one in kept.finished if one.status == "completed"):
         share = search.TRAINING_SHARE * trial.planned_seconds / long
         model, recipe = task.network(trial.values)
-        speeds = measure(model, recipe, task.data, task.train, task.features)
+        speeds = measure(model, recipe, task.data, task.train, task.features, long)
         plan = lengths(recipe, speeds, long, len(task.train))
         fits = {"fewer passes": (share, 1.0), "half-way": (share, share**0.5), "long": (1.0, 1.0)}
         others = {way: logged(kept.search, way, task, trial, plan, *shares) for way, shares in fits.items()}

@@ -205,8 +205,8 @@ class Program:
         """The best-known network, trained in a plan that fills the minutes; its history."""
         best = task.experiment.best
         model, recipe = task.network(best)
-        speeds = measure(model, recipe, task.data, task.train, task.features)
         seconds = 60 * self.options.minutes
+        speeds = measure(model, recipe, task.data, task.train, task.features, seconds)
         plan = lengths(recipe, speeds, TRAINING_SHARE * seconds, len(task.train))
         print(f"  {', '.join(_planned(stage, length) for stage, length in plan.items())}", flush=True)
         model, recipe = task.network(best)

@@ -130,7 +130,7 @@ def search(
     anything. Time lost to an interruption is not counted. Raises SearchFailedError, with the commonest reason, when no trial is
     completed.
     """
-    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, task.experiment.best, deterministic)
+    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, task.experiment.best, deterministic, seconds)
     if journal.pace is None:
         journal.pace = vars(pace)
         journal.save()
@@ -155,14 +155,14 @@ class _Pace:
     seconds: float
 
     @classmethod
-    def found(cls, task: Task, values: Mapping[str, object], nominal: bool):
+    def found(cls, task: Task, values: Mapping[str, object], nominal: bool, seconds: float):
         began = time.monotonic()
         try:
             model, recipe = task.network(values)
             work = multiply_adds(model, recipe)
             if nominal:
                 return cls(training.nominal(model, recipe), work, True, 0.0)
-            speeds = measure(model, recipe, task.data, task.train, task.features)
+            speeds = measure(model, recipe, task.data, task.train, task.features, seconds)
             return cls(speeds, work, False, time.monotonic() - began)
         except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
             raise SearchFailedError(
@@ -378,7 +378,7 @@ class _Tuner(keras_tuner.Tuner):
         paces = [self.pace]
         if kept.values != trials[0].values:
             # Not the trial's own speed: its batches are smaller than the fit's.
-            paces.append(_Pace.found(self.task, kept.values, self.pace.nominal))
+            paces.append(_Pace.found(self.task, kept.values, self.pace.nominal, self.fit_seconds))
         measuring = sum(pace.seconds for pace in paces)
         return Found(
             kept.values,

@@ -20,7 +20,10 @@ from mlproject.recipe import Length, Recipe, Stage
 from mlproject.watchdog import Watchdog
 
 CHECKPOINT_SHARE = 0.05  # of the time between two of them
-MEASURED_EXECUTIONS = 8  # enough for a rate within some 10 %; the first one, which traces the graph, is left out
+# Eight are enough for a rate within some 10 %. The first one, which traces the graph, is left out. On a slow machine they take
+# half a minute of CIFAR-100's network, so a budget under four minutes has fewer.
+MEASURED_EXECUTIONS = (3, 8)
+SECONDS_FOR_EACH = 30
 STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shipped experiments takes two
 # A nominal machine of 2 CPU cores. With these the five published final fits take within 15 % of the time that was measured.
 TRAINING_RATE = 31e9  # multiply-adds of the forward pass per second of training
@@ -93,10 +96,14 @@ class DivergedError(RuntimeError):
 
 
 def measure(
-    model: keras.Model, recipe: Recipe, data: Dataset, rows: np.ndarray, features: FeatureCache
+    model: keras.Model, recipe: Recipe, data: Dataset, rows: np.ndarray, features: FeatureCache, seconds: float
 ) -> dict[str, float]:
-    """Images per second of each stage and of `prediction`, measured by a few steps. The model is used up by it."""
-    steps = MEASURED_EXECUTIONS * recipe.steps_per_execution * (1 + len(recipe.sizes))
+    """Images per second of each stage and of `prediction`, measured by a few steps: the fewer, the shorter the `seconds` are for
+    which is planned. The model is used up by it.
+    """
+    fewest, most = MEASURED_EXECUTIONS
+    executions = min(max(fewest, round(seconds / SECONDS_FOR_EACH)), most)
+    steps = executions * recipe.steps_per_execution * (1 + len(recipe.sizes))
     few = {stage.name: Length(1, steps) for stage in recipe.stages}
     speeds = fit(model, recipe, few, data, rows, None, features=features, seed=1).speeds
     model.predict(data.train_images[:256], verbose=0)
