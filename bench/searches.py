@@ -73,7 +73,7 @@ def logged(search_id: str, way: str, task: Task, trial: Trial, *how) -> float:
     """What `fitted` gives, in a run of its own; that of an earlier start where there is one."""
     made_by = {"search": search_id, "trial": trial.trial, "way": way}
     if len(runs := finished(made_by)):
-        return runs["metrics.val_accuracy"].iloc[0]
+        return float(runs["metrics.val_accuracy"].iloc[0])
     with tracking.run(f"{way}, trial {trial.trial}", {"role": "ranked"}):
         tracking.log_params(made_by)
         accuracy = fitted(task, trial, *how)
@@ -88,7 +88,7 @@ def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float, i
         recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
     result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
-    return result.history["val_accuracy"].iloc[-1]
+    return float(result.history["val_accuracy"].iloc[-1])
 
 
 def main() -> None:
