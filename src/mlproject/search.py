@@ -323,9 +323,9 @@ class _Tuner(keras_tuner.Tuner):
     ) -> tuple[Recipe, dict[str, Length], np.ndarray]:
         """Recipe, plan and training images of a trial: the final fit in miniature, a share of the images passed over as often.
 
-        Subsets: Klein et al., arXiv 1605.07079. Rank correlation with fits twelve times as long, twice eight perceptrons: .74 and
-        .42; of fewer passes over all images, -.33 and .65. The share is the same for all networks, also for those that are done
-        before the fit's seconds are over: more images would put these first.
+        Subsets: Klein et al., arXiv 1605.07079. Rank correlation with fits twelve times as long, four series of perceptrons: .74,
+        .42, .03, .66; of fewer passes over all images, -.33, .65, .81, .83 (`bench/README.md`). The share is the same for all
+        networks, also for those that are done before the fit's seconds are over: more images would put these first.
         """
         plan = lengths(recipe, speeds, self.fit_seconds, len(self.task.train))
         share = seconds / self.fit_seconds
