@@ -69,14 +69,16 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
 
-def logged(search_id: str, way: str, task: Task, trial: Trial, *how) -> float:
+def logged(
+    search_id: str, way: str, task: Task, trial: Trial, plan: Mapping[str, Length], share: float, images: float
+) -> float:
     """What `fitted` gives, in a run of its own; that of an earlier start where there is one."""
     made_by = {"search": search_id, "trial": trial.trial, "way": way}
     if len(runs := finished(made_by)):
         return float(runs["metrics.val_accuracy"].iloc[0])
     with tracking.run(f"{way}, trial {trial.trial}", {"role": "ranked"}):
         tracking.log_params(made_by)
-        accuracy = fitted(task, trial, *how)
+        accuracy = fitted(task, trial, plan, share, images)
         tracking.log_metrics({"val_accuracy": accuracy})
     return accuracy
 

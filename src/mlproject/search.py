@@ -155,14 +155,15 @@ class _Pace:
     seconds: float
 
     @classmethod
-    def found(cls, task: Task, values: Mapping[str, object], nominal: bool, seconds: float):
+    def found(cls, task: Task, values: Mapping[str, object], nominal: bool, budget: float):
+        """That of the network with these values; the shorter the `budget` in seconds, the shorter it is measured."""
         began = time.monotonic()
         try:
             model, recipe = task.network(values)
             work = multiply_adds(model, recipe)
             if nominal:
                 return cls(training.nominal(model, recipe), work, True, 0.0)
-            speeds = measure(model, recipe, task.data, task.train, task.features, seconds)
+            speeds = measure(model, recipe, task.data, task.train, task.features, budget)
             return cls(speeds, work, False, time.monotonic() - began)
         except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
             raise SearchFailedError(
