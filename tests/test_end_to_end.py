@@ -190,12 +190,13 @@ def test_the_other_entry_points_do_their_work(tuned, arguments, made, said):
     assert made is None or (project / made).exists()
 
 
-def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned):
+def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned, run_here):
     project, _ = tuned
     name = "fashion-mnist-mlp-synthetic"
-    done = mlflow_run(
-        project, "-e", "tune", "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=2",
-        "-P", "experiment=fashion-mnist-mlp", "-P", "seed=1",
+    done = run_here(
+        "tune", "--data", "synthetic", "--budget-minutes", 0.05, "--max-trials", 2,
+        "--experiment", "fashion-mnist-mlp", "--seed", 1,
+        cwd=project, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     registered = mlflow.MlflowClient().get_registered_model(name)

@@ -74,7 +74,7 @@ def _poison(path, how):
                 {
                     "truncated": content[: len(content) // 2],
                     "header alone": content[:128],
-                    "a header that lies": content.replace(b"(3000,", b"(9000,"),
+                    "a header that lies": content.replace(b"(1500,", b"(9000,"),
                     "a huge header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + content,
                     "empty": b"",
                     "text": b"no array",

@@ -106,7 +106,7 @@ def test_a_bad_option_is_refused_with_what_is_accepted(given, arguments, said):
 def test_tables_are_computed_from_the_data_the_network_and_the_published_study(given, fashion):
     run = given()
     counted = dict(facts(fashion).itertuples(index=False))
-    assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("3,000", "10", "uint8, 0 to 255")
+    assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("1,500", "10", "uint8, 0 to 255")
     assert counted["right by always naming one class"] == "10.0%"
     table = run.layers(TINY, fashion.spec()).set_index("layer")
     assert table.loc["low", ["input_shape", "output_shape"]].tolist() == ["28 × 28 × 1", "13 × 13 × 8"]

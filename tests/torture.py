@@ -26,7 +26,7 @@ import numpy as np
 PROJECT = Path(__file__).parent.parent
 NAME = "tiny-synthetic"
 TRIALS = 3
-VALIDATION_IMAGES = 300  # of the synthetic data
+VALIDATION_IMAGES = 150  # of the synthetic data
 EXPERIMENT = """
 import keras
 from keras import layers

@@ -22,12 +22,12 @@ PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Pairs of class names that look alike, for each data set."""
 
-TRAIN_PER_CLASS = {"cifar100": 40, "fashion-mnist": 300}
-TEST_PER_CLASS = {"cifar100": 10, "fashion-mnist": 100}
+TRAIN_PER_CLASS = {"cifar100": 40, "fashion-mnist": 150}
+TEST_PER_CLASS = {"cifar100": 10, "fashion-mnist": 50}
 
 
 def make(name: str, seed: int = 0) -> Arrays:
-    """A synthetic "cifar100" (4,000 training and 1,000 test images, fine labels) or "fashion-mnist" (3,000 and 1,000).
+    """A synthetic "cifar100" (4,000 training and 1,000 test images, fine labels) or "fashion-mnist" (1,500 and 500).
 
     Images uint8 and labels int64, shuffled, with the same number of images for each class.
     """
