@@ -151,6 +151,11 @@ def test_fine_predictions_are_generalised_both_ways(models, report):
     assert rows["chance"].tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1 / 12, 5 / 12])
     pairs = table(report, "coarse-vs-fine.generalised-pairs")
     assert pairs["difference"][0] == pytest.approx(abs(argmax - rows["accuracy"][0]))
+    said = f"superclass of its likeliest class {100 * argmax:.2f}%"
+    assert re.search(
+        rf"!\[Test accuracy on the superclasses.*{said}.*\]\(figures/coarse-vs-fine\.generalised\.png\)",
+        (report / "report.md").read_text(),
+    )
 
 
 def test_each_fine_class_stands_beside_its_superclass(models, report):

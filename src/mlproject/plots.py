@@ -202,8 +202,8 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     axes.set_yticks(range(len(table)), table["name"] + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.set_xlabel("Test accuracy (axis cut to the intervals)")
     axes.grid(True, axis="x")
     return figure

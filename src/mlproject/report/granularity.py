@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
+from mlproject import evaluation, plots
 from mlproject.report import fine_classes, pairs
-from mlproject.report.content import Column, Section, Table, count, decimals, interval, listed, percent
+from mlproject.report.content import Chart, Column, Section, Table, count, decimals, interval, listed, percent
 from mlproject.report.members import Member
 from mlproject.report.questions import Question, ask
 
@@ -35,7 +35,7 @@ def sections(key: str, name: str, mark: str, members: Sequence[Member], gaps: li
             questions.append(question)
     for number, question in enumerate(questions, start=1):
         prefix = key if len(questions) == 1 else f"{key}.{number}"
-        made.append(_accuracy_section(prefix, mark, question))
+        made.append(_accuracy_section(prefix, name, mark, question))
     if questions:
         made += fine_classes.sections(key, name, mark, questions[0])
     if len(questions) > 1:
@@ -46,7 +46,7 @@ def sections(key: str, name: str, mark: str, members: Sequence[Member], gaps: li
     return made
 
 
-def _accuracy_section(key: str, mark: str, question: Question) -> Section:
+def _accuracy_section(key: str, name: str, mark: str, question: Question) -> Section:
     coarse, fine = question.coarse, question.fine
     top5 = evaluation.among_likeliest(fine.labels, fine.probabilities, 5)
     classes, superclasses = fine.probabilities.shape[1], coarse.probabilities.shape[1]
@@ -83,7 +83,23 @@ def _accuracy_section(key: str, mark: str, question: Question) -> Section:
     )
     findings = [*pairs.findings(paired), chance]
     answered = [pairs.finding(row) for _, row in paired.iterrows() if coarse.title in (row["a"], row["b"])]
-    return Section(f"Coarse labels against fine labels generalised{mark}", findings, [], tables, answered)
+    chart = _chart(key, name, mark, answers[answers["labels"] == "coarse"], question)
+    return Section(f"Coarse labels against fine labels generalised{mark}", findings, [chart], tables, answered)
+
+
+def _chart(key: str, name: str, mark: str, answers: pd.DataFrame, question: Question) -> Chart:
+    """The answers to the one question that coarse and fine labels share."""
+    coarse = question.coarse
+    superclasses = coarse.probabilities.shape[1]
+    bars = answers.assign(name=answers["model"].str.replace(", ", ",\n"), synthetic=coarse.data == "synthetic")
+    alt = "; ".join(f"{row.model} {percent(row.accuracy)}" for row in answers.itertuples())
+    return Chart(
+        f"{key}.generalised",
+        plots.accuracy_bars(bars, f"{name}{mark}, {superclasses} superclasses"),
+        f"Test accuracy on the superclasses{mark}: {alt}",
+        f"How often the right one of {superclasses} superclasses is named, with 95% intervals{mark}. All are of the same "
+        "images, so whether they differ is told by the paired differences below, not by whether intervals overlap.",
+    )
 
 
 def _answer(model: str, labels: str, predictions: np.ndarray, truth: np.ndarray, classes: int) -> dict:
