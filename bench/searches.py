@@ -6,9 +6,10 @@
 The first table has a row for each tuner and seed: the trials that fitted into the minutes, the best validation accuracy of the
 shipped best-known values, with which every search begins, that of the values which the tuner itself proposed, and the trial that
 would be refitted. The second has each tuner's means. The seed decides the points tried and the initial weights; the split is the
-same. The third table has the points of each seed's random search of `--search-minutes` four times: as its trials; in fewer passes
-over all images, in the same time; half-way between the two; and after fits as long as the final fit of that budget. Below it
-stands Spearman's rank correlation of each short way with the long one, seed by seed. The test images are not touched.
+same. The third table has the points of each seed's random search of `--search-minutes` four times: as its trials, half-way
+between the final fit in miniature and fewer passes over all images; in either of these two ways, in the same time; and after
+fits as long as the final fit of that budget. Below it stands Spearman's rank correlation of each short way with the long one,
+seed by seed. The test images are not touched.
 
 Searches, their trials and the fits beside them are runs in the MLflow experiment `searches-NAME` of the store, and an interrupted
 bench goes on.
@@ -23,7 +24,7 @@ from mlproject import search, tracking
 from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
-from mlproject.recipe import Length, in_miniature, lengths
+from mlproject.recipe import Length, lengths, shortened
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit, measure
 
@@ -51,8 +52,9 @@ def compared(task: Task, tuner: str, minutes: float) -> dict[str, object]:
 def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     """Validation accuracies of a random search's points: as its trials, after two other kinds of short fits, and after long ones.
 
-    A trial passes a share of the images of `long`, the final fit, drawn from as small a share of them. `fewer passes` passes as
-    many of all images, `half-way` of the square root of that share. All three have batches and rate of a miniature.
+    A trial passes a share of the images of `long`, the final fit, drawn from the square root of that share of them: half-way
+    between `miniature`, which passes as many of the same share of the images, and `fewer passes`, of all. All three have the
+    batches and the rate of a trial.
     """
     found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
@@ -62,9 +64,9 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
         model, recipe = task.network(trial.values)
         speeds = measure(model, recipe, task.data, task.train, task.features, long)
         plan = lengths(recipe, speeds, long, len(task.train))
-        fits = {"fewer passes": (share, 1.0), "half-way": (share, share**0.5), "long": (1.0, 1.0)}
+        fits = {"miniature": (share, share), "fewer passes": (share, 1.0), "long": (1.0, 1.0)}
         others = {way: logged(kept.search, way, task, trial, plan, *shares) for way, shares in fits.items()}
-        rows.append({"seed": task.seed, "trial": trial.trial, "miniature": trial.val_accuracy, **others})
+        rows.append({"seed": task.seed, "trial": trial.trial, "half-way": trial.val_accuracy, **others})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
@@ -87,7 +89,7 @@ def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float, i
     """Validation accuracy of a trial's values after a share of a plan, on a share of the images."""
     model, recipe = task.network(trial.values)
     if share < 1:
-        recipe, plan = in_miniature(recipe, plan, share, search.MIN_EPOCHS)
+        recipe, plan = shortened(recipe, plan, share, search.MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
     result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return float(result.history["val_accuracy"].iloc[-1])

@@ -186,7 +186,7 @@ def recipe(hp):
 # `best_in_an_hour` has what takes the place of some of them where there is an hour. The width is NAVIER-STOKED's: it costs
 # four times as much, and 54 minutes still pass all images 22 times. Batches of 512 at 1.4 times the rate were .6 points
 # ahead after two and a half minutes (validation, one seed); .12 is that, less the square root of having 1.6 times the steps
-# (`mlproject.recipe.in_miniature`). Not compared with anything over an hour.
+# (`mlproject.recipe.shortened`). Not compared with anything over an hour.
 
 # %%
 COARSE = Experiment(
@@ -249,12 +249,13 @@ if __name__ == "__main__":
     run.show(pd.concat([pair[pair["parameters coarse"] != pair["parameters fine"]], total]), "difference")
 
 # %% [markdown]
-# What the searches tried in the published study, best first (`reports/published/`; 2 cores, seed 0), first on the fine
-# labels, then on the coarse ones. Each trial is the final fit in miniature: about a minute, on a tenth of the images,
-# passed over as often. So the accuracies lie far below the fit's, and only their order counts. A row is one trial: look
-# for what the upper rows share and the lower rows lack. Those in the lead have batches of 128 and a rate of .05. By little, so
-# they were not refitted: where there are so few steps, twice as many help, and such values refitted before came out two points
-# behind the best-known ones (bench/README.md).
+# What the searches tried in the published study, best first (`reports/published/`; 2 cores, seed 0), first on the
+# fine labels, then on the coarse ones. Each trial was the final fit in miniature: about a minute, on a tenth of the
+# images, passed over as often (today's have a third of the images: `bench/README.md`). So the accuracies lie far
+# below the fit's, and only their order counts. A row is one trial: look for what the upper rows share and the lower
+# rows lack. Those in the lead have batches of 128 and a rate of .05. By little, so they were not refitted: where
+# there are so few steps, twice as many help, and such values refitted before came out two points behind the
+# best-known ones (bench/README.md).
 
 # %%
 if __name__ == "__main__":

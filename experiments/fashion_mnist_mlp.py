@@ -162,10 +162,10 @@ if __name__ == "__main__":
     run.show(run.layers(EXPERIMENTS[0], data.spec()), "layers")
 
 # %% [markdown]
-# What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
-# final fit in miniature: less than a minute, on a tenth of the images or less, passed over as often. So the accuracies
-# lie below the fit's, and only their order counts. One trial a row is thin evidence for any single hyperparameter: look
-# for what the upper rows share and the lower rows lack.
+# What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial was the
+# final fit in miniature: less than a minute, on a tenth of the images or less, passed over as often (today's have
+# more of them: `bench/README.md`). So the accuracies lie below the fit's, and only their order counts. One trial a
+# row is thin evidence for any single hyperparameter: look for what the upper rows share and the lower rows lack.
 
 # %%
 if __name__ == "__main__":

@@ -228,10 +228,10 @@ if __name__ == "__main__":
     run.show(pd.DataFrame(rows).assign(total=table["parameters"].sum()), "stages")
 
 # %% [markdown]
-# What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where the
-# optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks alone were tuned.
-# Each trial is the final fit in miniature, on a fraction of the images. Fine-tuning costs so much on two cores that few
-# trials fit: this is a check of the best-known values rather than a search.
+# What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where
+# the optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks alone were
+# tuned. Each trial was the final fit in miniature, on a tenth of the images or less. Fine-tuning costs so much on two
+# cores that few trials fit: this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":

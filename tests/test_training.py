@@ -13,7 +13,7 @@ from conftest import TINY, tiny_staged_recipe
 
 from mlproject import training
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
-from mlproject.recipe import Length, Recipe, Stage, in_miniature, lengths
+from mlproject.recipe import Length, Recipe, Stage, lengths, shortened
 from mlproject.training import Checkpoint, DivergedError, fit, memory_needed, multiply_adds, nominal
 from mlproject.watchdog import StalledError
 
@@ -44,16 +44,16 @@ def test_lengths_without_any_time_still_train_a_step():
     assert plan == {"first": Length(1, 1), "second": Length(1, 1)}
 
 
-def test_a_plan_in_miniature_passes_a_share_of_the_images_in_batches_of_half_the_size():
+def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_size():
     plan = {"first": Length(1, 50), "second": Length(10, 100)}
-    recipe, small = in_miniature(TWO_STAGES, plan, 0.2, 2)
+    recipe, small = shortened(TWO_STAGES, plan, 0.2, 2)
     assert recipe.batch_size == 5 and TWO_STAGES.batch_size == 10
     assert small == {"first": Length(2, 10), "second": Length(2, 200)}
 
 
-def test_with_a_quarter_of_the_steps_the_first_stage_in_miniature_has_twice_the_rate():
+def test_with_a_quarter_of_the_steps_the_first_stage_has_twice_the_rate():
     plan = {"first": Length(1, 48), "second": Length(10, 100)}
-    eighth, small = in_miniature(TWO_STAGES, plan, 1 / 8, 1)
+    eighth, small = shortened(TWO_STAGES, plan, 1 / 8, 1)
     assert small == {"first": Length(1, 12), "second": Length(1, 250)}
     assert [stage.learning_rate for stage in eighth.stages] == pytest.approx([0.2, 0.1])
 
@@ -65,7 +65,7 @@ def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
     plan = lengths(task.network(TINY.best)[1], {"training": 64.0}, seconds=68, images=2000)
     assert plan == {"training": Length(2, 30)}  # of 34 steps Keras would make 40
-    assert in_miniature(recipe(None), plan, 0.2, 2)[1] == {"training": Length(2, 10)}  # of 12 steps
+    assert shortened(recipe(None), plan, 0.2, 2)[1] == {"training": Length(2, 10)}  # of 12 steps
     _, _, result = run_fit(task, plan)
     # What the last row shows is the rate of the step that would come next.
     assert list(result.history["learning_rate"]) == pytest.approx([2e-3 * 0.5 / 0.8, 0], abs=3e-5)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-MINIATURE_BATCH = 1 / 2  # of the recipe's; see `in_miniature`
+SHORT_BATCH = 1 / 2  # of the recipe's; see `shortened`
 
 
 @dataclass(frozen=True)
@@ -100,20 +100,19 @@ def lengths(
     return plan
 
 
-def in_miniature(
+def shortened(
     recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int
 ) -> tuple[Recipe, dict[str, Length]]:
     """`share` of the images that a recipe's plan passes, in at least `min_epochs`, in smaller batches; and the recipe for it.
 
-    Drawn from as small a share of the images these are as many passes as the plan makes over all of them. A true miniature would
-    have as small a share of each batch, too, at the same rate. Larger batches are faster, and want a rate higher by the square
-    root of the number of times that their steps are fewer (Krizhevsky, arXiv 1404.5997; for Adam: Malladi et al., arXiv
-    2205.10287); but whole ones put values first that have many steps. With CIFAR-100's fine labels batches of 128 came out .2
-    points ahead of 256 so, two points behind after whole fits, and 1.6 behind with batches of half the size, which take 1.06
-    times as long. The higher rate is the first stage's alone: later ones begin with trained weights, which a high rate destroys
-    before it improves them (VGG16's lose 1.1 points in 32 batches at 1e-4, and nothing in an epoch).
+    The plan in miniature would have as small a share of each batch, too, at the same rate. Larger batches are faster, and want a
+    rate higher by the square root of the number of times that their steps are fewer (Krizhevsky, arXiv 1404.5997; for Adam:
+    Malladi et al., arXiv 2205.10287); but whole ones put values first that have many steps. With CIFAR-100's fine labels batches
+    of 128 came out .2 points ahead of 256 so, two points behind after whole fits, and 1.6 behind with batches of half the size,
+    which take 1.06 times as long. The higher rate is the first stage's alone: later ones begin with trained weights, which a high
+    rate destroys before it improves them (VGG16's lose 1.1 points in 32 batches at 1e-4, and nothing in an epoch).
     """
-    smaller = replace(recipe, batch_size=max(1, round(MINIATURE_BATCH * recipe.batch_size)))
+    smaller = replace(recipe, batch_size=max(1, round(SHORT_BATCH * recipe.batch_size)))
     steps = share * recipe.batch_size / smaller.batch_size
     small = {}
     for stage, whole in plan.items():
