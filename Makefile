@@ -35,8 +35,9 @@ notebooks: $(READY) ## run all experiments as notebooks, 8 to 10 minutes a model
 ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; HOST=0.0.0.0 opens it to the network
 	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
+# Reordered by their number of tests, the files with few and long ones would come last, and one core would wait for them.
 test: $(READY) ## run the tests
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (15 minutes); KILLS=200 for more
 	python tests/torture.py --kills $(or $(KILLS),50)
