@@ -97,7 +97,7 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
 
     recipe = Recipe((Stage("training", 0.2),), 64, flip=True, sizes=((0.3, 14), (0.6, 20)))
     task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
-    model, before, result = run_fit(task, {"training": Length(3, 40)})
+    model, before, result = run_fit(task, {"training": Length(3, 120)})
     assert model.input.shape == (None, 28, 28, 1)
     assert all(not np.array_equal(old, new) for old, new in zip(before[3:], model.get_weights()[3:], strict=True))
     assert result.history["val_loss"].iloc[-1] < 0.95 * math.log(10)  # what knowing nothing costs
