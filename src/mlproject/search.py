@@ -326,9 +326,9 @@ class _Tuner(keras_tuner.Tuner):
 
         They are drawn from the square root of that share of all images: half-way between the fit in miniature, as many passes
         over few images (Klein et al., arXiv 1605.07079), and few passes over all. Rank correlation with fits twelve times as
-        long, three series of perceptrons and CIFAR-100's network: .55, .77, .94, .89; in miniature .42, .03, .66, .89; of passes
-        over all images .65, .81, .83, .71 (`bench/README.md`). The share is the same for all networks, also for those that are
-        done before the fit's seconds are over: more images would put these first.
+        long, three series of perceptrons: .55, .77, .94; in miniature .42, .03, .66; of passes over all images .65, .81, .83.
+        With fits of CIFAR-100's network fifteen times as long: .89, .89, .71 (`bench/README.md`). The share is the same for all
+        networks, also for those that are done before the fit's seconds are over: more images would put these first.
         """
         plan = lengths(recipe, speeds, self.fit_seconds, len(self.task.train))
         share = seconds / self.fit_seconds
