@@ -20,19 +20,31 @@ from conftest import PROJECT
 from mlproject import tracking
 from mlproject.errors import StoreGoneError
 
-# Processes that have imported everything and then make, or find, the store at the same moment.
+# Processes that have imported everything and then make, or find, at the same moment: the store, the tag that they try it by,
+# and in each round an experiment of MLflow's.
 LOG = """
-import os, sys
+import multiprocessing, os, sys
+import mlflow
 from mlproject import tracking
+from mlproject.tracking import store
 
-for number in range(int(sys.argv[1])):
+processes, rounds = map(int, sys.argv[1:])
+together = multiprocessing.Barrier(processes, timeout=60)
+for number in range(processes):
     if os.fork() == 0:
-        tracking.choose_experiment(tracking.connect(), "tests")
-        with tracking.run(str(number), {"role": "test"}):
-            for step in range(20):
-                tracking.log_metrics({"value": step}, step=step)
+        project = tracking.connect()
+        for round in range(rounds):
+            together.wait()
+            store.connect()
+            together.wait()
+            tracking.choose_experiment(project, f"tests {round}")
+            with tracking.run(str(number), {"role": "test"}):
+                for step in range(5):
+                    tracking.log_metrics({"value": step}, step=step)
+            if together.wait() == 0:
+                mlflow.MlflowClient().delete_experiment_tag(store.DEFAULT_EXPERIMENT_ID, store.TAG)
         os._exit(0)
-codes = [os.waitpid(-1, 0)[1] for _ in range(int(sys.argv[1]))]
+codes = [os.waitpid(-1, 0)[1] for _ in range(processes)]
 sys.exit(any(codes))
 """
 
@@ -50,7 +62,7 @@ def history(run_id, key="value"):
 def test_four_processes_make_one_store(tmp_path):
     # The first try is killed while the store is being made, which leaves none.
     killed = subprocess.Popen(
-        [sys.executable, "-c", LOG, "1"], cwd=tmp_path, env=environment(tmp_path), start_new_session=True
+        [sys.executable, "-c", LOG, "1", "1"], cwd=tmp_path, env=environment(tmp_path), start_new_session=True
     )
     while not list(tmp_path.glob("*.part")):
         assert killed.poll() is None
@@ -60,13 +72,14 @@ def test_four_processes_make_one_store(tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
 
     done = subprocess.run(
-        [sys.executable, "-c", LOG, "4"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        [sys.executable, "-c", LOG, "4", "8"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
-    assert sorted(run.info.run_name for run in runs) == list("0123")
-    assert all(len(client.get_metric_history(run.info.run_id, "value")) == 20 for run in runs)
+    for round in range(8):
+        runs = client.search_runs([client.get_experiment_by_name(f"tests {round}").experiment_id])
+        assert sorted(run.info.run_name for run in runs) == list("0123")
+        assert all(len(client.get_metric_history(run.info.run_id, "value")) == 5 for run in runs)
 
 
 def test_a_locked_database_delays_and_loses_nothing(store):

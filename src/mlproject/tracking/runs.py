@@ -82,7 +82,9 @@ def choose_experiment(project: Project, name: str) -> None:
     if project.experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID):
         store.outbox.insist(lambda: mlflow.set_experiment(experiment_id=project.experiment_id))
     else:
-        store.outbox.insist(lambda: mlflow.set_experiment(name))
+        found = store.outbox.insist(lambda: mlflow.set_experiment(name))
+        # MLflow 3.17 gives one that another process made at the same moment, but leaves "Default" the active one.
+        store.outbox.insist(lambda: mlflow.set_experiment(experiment_id=found.experiment_id))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -20,6 +21,7 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
 INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
+TAG = "mlproject"  # its tag, which we set to see whether the store can be written
 
 
 def connect() -> None:
@@ -44,7 +46,7 @@ def connect() -> None:
         if database:
             _initialise(database)
         mlflow.set_tracking_uri(uri)
-        mlflow.MlflowClient().set_experiment_tag(DEFAULT_EXPERIMENT_ID, "mlproject", "true")
+        _try_write()
         outbox = Outbox(named, _deliver, passing, patience)
         outbox.recover()
     except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
@@ -91,6 +93,17 @@ def _initialise(database: Path) -> None:
             os.replace(part, database)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _try_write() -> None:
+    """Set a tag that is always the same; again where another process made its row at the same moment."""
+    write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, TAG, "true")
+    try:
+        write()
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":  # which is how a row that is there already comes back
+            raise
+        write()
 
 
 def _deliver(item: dict) -> None:
