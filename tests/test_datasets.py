@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from conftest import PROJECT
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from mlproject import datasets
@@ -375,7 +378,7 @@ def test_synthetic_data_have_the_real_shapes_and_equal_classes_and_say_what_they
 
 
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
-    one, same, other = (synthetic.make("fashion-mnist", seed) for seed in (3, 3, 4))
+    one, same, other = (synthetic.make("fashion-mnist", fashion_mnist, seed) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
     assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"
 
@@ -400,6 +403,31 @@ def test_synthetic_classes_can_be_learnt_and_only_the_planted_ones_are_confused(
         planted = {frozenset(("aquatic_mammals", "fish"))}
     assert np.mean(predicted == data.test_labels) > 0.6
     assert {pair for pair, _ in wrong.most_common(len(planted))} == planted
+
+
+# One's own
+
+
+def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, monkeypatch, rng):
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def read(" in block]
+    leaves = ModuleType("leaves")
+    exec(example, vars(leaves))
+    monkeypatch.setitem(datasets._SETS, "leaves", (leaves, ("flat",)))
+    monkeypatch.setitem(datasets.LABELS, "leaves", ("flat",))
+    with pytest.raises(UserError, match="leaves.npz"):
+        datasets.load("leaves", "flat", data_dir=tmp_path)
+    images, labels = rng.integers(0, 256, (60, 64, 64, 3), np.uint8), np.arange(60) % 3
+    np.savez(
+        tmp_path / "leaves.npz",
+        train_images=images[:45], train_labels=labels[:45], test_images=images[45:], test_labels=labels[45:],
+    )  # fmt: skip
+    real = datasets.load("leaves", "flat", data_dir=tmp_path)
+    assert (real.test_images == images[45:]).all() and real.class_names == ("ash", "beech", "oak")
+    stand_in = datasets.load("leaves", "flat", kind="synthetic")
+    for data in (real, stand_in):
+        assert data.spec().shape == (64, 64, 3) and data.spec().classes == 3
+        assert sum(map(len, data.split(0))) == len(data.train_images) and set(data.test_labels) == {0, 1, 2}
 
 
 # Splits and digests

@@ -1,8 +1,8 @@
 """The data sets: uint8 images, labels, class names, where they came from, and one fixed split of the training part.
 
 A data set is a module here that offers `CLASSES` (the names of its finest classes), where they form superclasses also
-`SUPERCLASSES` and `SUPERCLASS_OF`, and `read(data_dir) -> Arrays` (labels as indices into `CLASSES`); plus a line in
-`_SETS` below.
+`SUPERCLASSES` and `SUPERCLASS_OF`, `SHAPE` (height, width, channels), and `read(data_dir) -> Arrays` (labels as indices
+into `CLASSES`); plus a line in `_SETS` below.
 """
 
 import hashlib
@@ -127,7 +127,8 @@ class Dataset:
     @cached_property
     def _patch_covariance(self) -> tuple[tuple[float, ...], ...]:
         mean, std = self._moments
-        images = (self.train_images[:PATCH_IMAGES] - np.array(mean)) / np.array(std)
+        # A channel that is the same everywhere, as the opacity of photographs, has no deviation.
+        images = (self.train_images[:PATCH_IMAGES] - np.array(mean)) / np.where(std, std, 1)
         corners = [images[:, row : row - 1 or None, column : column - 1 or None] for row in (0, 1) for column in (0, 1)]
         patches = np.stack(corners, axis=3).reshape(-1, 4 * images.shape[-1])
         return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
@@ -153,7 +154,7 @@ def load(name: str, labels: str, kind: str = "real", data_dir: Path | str | None
     """
     check(name, labels, kind)
     module, _ = _SETS[name]
-    arrays = synthetic.make(name) if kind == "synthetic" else module.read(data_dir)
+    arrays = synthetic.make(name, module) if kind == "synthetic" else module.read(data_dir)
     view = _view(module, arrays, labels)
     return Dataset(
         name=name,

@@ -79,7 +79,7 @@ def download(url: str, checksum: str, folder: Path) -> Path:
     """Download `url` into `folder`, with Keras' progress bar, and give back the file's path.
 
     checksum: SHA-256 or MD5 of the whole file, in hexadecimal. The file gets its name only when it is whole and
-    verified: until then it is called `<name>.<process>.part`, so a killed download leaves nothing that looks complete.
+    verified: until then it is called `<name>.<number>.part`, so a killed download leaves nothing that looks complete.
     Raises UserError when the folder cannot be written, the server cannot be reached or is silent for 30 seconds, or the
     checksum is another.
     """

@@ -6,10 +6,11 @@ the look of its class, shifted, at some contrast and brightness, under noise. Fo
 must find these confusions and none as strong elsewhere.
 """
 
+from types import ModuleType
+
 import numpy as np
 from scipy.ndimage import zoom
 
-from mlproject.datasets import cifar100, fashion_mnist
 from mlproject.datasets.files import Arrays
 
 MIXED = 0.4
@@ -20,29 +21,28 @@ PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
     "cifar100": (("boy", "girl"), ("maple_tree", "oak_tree"), ("leopard", "tiger"), ("dolphin", "shark")),
     "fashion-mnist": (("T-shirt/top", "Shirt"),),
 }
-"""Pairs of class names that look alike, for each data set."""
+"""Pairs of class names that look alike, for each data set; none for others."""
 
-TRAIN_PER_CLASS = {"cifar100": 40, "fashion-mnist": 150}
-TEST_PER_CLASS = {"cifar100": 10, "fashion-mnist": 50}
+PER_CLASS = {"cifar100": (40, 10)}
+OTHERS_PER_CLASS = (150, 50)
+"""Training and test images of a class."""
 
 
-def make(name: str, seed: int = 0) -> Arrays:
-    """A synthetic "cifar100" (4,000 training and 1,000 test images, fine labels) or "fashion-mnist" (1,500 and 500).
+def make(name: str, module: ModuleType, seed: int = 0) -> Arrays:
+    """A synthetic stand-in for the data set `name` of that module, with its `CLASSES`, its `SHAPE` and, where it has any, its
+    superclasses: "cifar100" (4,000 training and 1,000 test images), "fashion-mnist" (1,500 and 500) or any other.
 
     Images uint8 and labels int64, shuffled, with the same number of images for each class.
     """
     rng = np.random.default_rng(seed)
-    if name == "cifar100":
-        classes, shape, groups = cifar100.CLASSES, cifar100.SHAPE, cifar100.SUPERCLASS_OF
-    else:
-        classes, shape, groups = fashion_mnist.CLASSES, fashion_mnist.SHAPE, np.arange(10)
+    classes, shape = module.CLASSES, module.SHAPE
+    groups = getattr(module, "SUPERCLASS_OF", np.arange(len(classes)))
     looks = _patterns(rng, max(groups) + 1, shape)[groups] + 0.7 * _patterns(rng, len(classes), shape)
     other = np.arange(len(classes))
-    for a, b in PLANTED[name]:
+    for a, b in PLANTED.get(name, ()):
         i, j = classes.index(a), classes.index(b)
         other[i], other[j] = j, i
-    train = _draw(rng, looks, other, TRAIN_PER_CLASS[name])
-    test = _draw(rng, looks, other, TEST_PER_CLASS[name])
+    train, test = (_draw(rng, looks, other, count) for count in PER_CLASS.get(name, OTHERS_PER_CLASS))
     return Arrays(*train, *test, source=f"synthetic, seed {seed}")
 
 
@@ -50,7 +50,7 @@ def _patterns(rng: np.random.Generator, count: int, shape: tuple[int, int, int])
     """Smooth random patterns, float32 (count, height, width, channels), -1..1: 4 x 4 random colours, blended."""
     height, width, channels = shape
     colours = rng.uniform(-1, 1, (count, 4, 4, channels)).astype(np.float32)
-    return zoom(colours, (1, height // 4, width // 4, 1), order=1)
+    return zoom(colours, (1, height / 4, width / 4, 1), order=1)
 
 
 def _draw(
