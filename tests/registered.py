@@ -108,15 +108,15 @@ def search_table(trials):
     return table
 
 
-def coarse_and_fine(root, suffix="", **tags):
+def coarse_and_fine(root, suffix="", labels=LABELS, **tags):
     """A coarse and a fine model; birds-a looks like its sibling, fish-a like a tree."""
     tags = {"comparison": "coarse-vs-fine", "dataset": "tiny", "test.digest": "t1", **tags}
-    coarse = guesses(SUPERCLASS_OF[LABELS], 4, 2.0)
-    fine = guesses(LABELS, 12, 5.0, planted={0: 1, 6: 9})
+    coarse = guesses(SUPERCLASS_OF[labels], 4, 2.0)
+    fine = guesses(labels, 12, 5.0, planted={0: 1, 6: 9})
     of = [SUPERCLASSES[index] for index in SUPERCLASS_OF]
     return [
-        register(root, f"coarse{suffix}", tags | {"labels": "coarse"}, SUPERCLASS_OF[LABELS], coarse, SUPERCLASSES),
-        register(root, f"fine{suffix}", tags | {"labels": "fine"}, LABELS, fine, FINE, of),
+        register(root, f"coarse{suffix}", tags | {"labels": "coarse"}, SUPERCLASS_OF[labels], coarse, SUPERCLASSES),
+        register(root, f"fine{suffix}", tags | {"labels": "fine"}, labels, fine, FINE, of),
     ]
 
 

@@ -121,6 +121,17 @@ def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
     assert len(set(shades)) == 3 and shades[0] != shades[59]
 
 
+def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():
+    # As many layers in each block as ResNet101 has: columns that end early for its shortcuts leave much to the last ones.
+    names = [f"l{row}" for row in range(347)]
+    inputs = ["", *names[:-1]]
+    for row in range(18, 347, 10):
+        inputs[row] += f" {names[row - 10]}"
+    table = layer_table(347).assign(layer=names, inputs=inputs)
+    figure = networks.draw(table)
+    assert sum(isinstance(patch, FancyBboxPatch) for patch in figure.axes[0].patches) == 347
+
+
 def test_layers_that_depend_on_nothing_are_said_to():
     assert "nothing on the number of colours; nothing on the number of classes" in networks.sentence(layer_table(2))
 

@@ -16,6 +16,7 @@ from registered import (
     FINE,
     FLAT,
     FLAT_LABELS,
+    LABELS,
     SUPERCLASS_OF,
     coarse_and_fine,
     guesses,
@@ -243,7 +244,8 @@ def test_searches_and_provenance_are_told(report):
     assert table(report, "fine.winner").values.tolist() == [["width", "64", "48"], ["activation", "relu", "silu"]]
     rows = pd.read_csv(report / "tables/provenance.csv", dtype=str).set_index("run")
     assert rows.loc["run-of-fine", "repeat it"] == (
-        "mlflow run . -e tune -P experiment=fine -P tuner=bayesian -P budget_minutes=5.0 -P values=width=64 -P seed=7"
+        "mlflow run . -e tune --env-manager local "
+        "-P experiment=fine -P tuner=bayesian -P budget_minutes=5.0 -P values=width=64 -P seed=7"
     )
     assert "-P data=synthetic" in rows.loc["run-of-fine-synthetic", "repeat it"]
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
@@ -309,6 +311,30 @@ def test_models_tested_on_other_images_are_not_paired(models, tmp_path):
     page = build([models[4], elsewhere], tmp_path).read_text()
     assert "small and middle were not tested on the same images: no paired comparison" in page
     assert not list(tmp_path.glob("tables/*.pairs.csv"))
+
+
+def test_a_class_without_test_images_is_said_nothing_of(tmp_path):
+    build(coarse_and_fine(tmp_path / "runs", labels=LABELS[LABELS != 0]), tmp_path / "out")  # without birds-a
+    classes = table(tmp_path / "out", "coarse-vs-fine.classes")
+    assert len(classes) == 11 and (classes["support"] == 100).all()
+    np.testing.assert_allclose(classes["p_adjusted"], stats.false_discovery_control(classes["p"]))
+    assert "worst birds-a" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_model_clearly_below_chance_is_said_to_be(tmp_path):
+    labels = np.repeat([0, 1], [800, 200])
+    tags = {"comparison": "two", "labels": "flat", "test.digest": "t3"}
+    build([register(tmp_path, "lost", tags, labels, guesses(1 - labels, 2, 1.0), ("no", "yes"))], tmp_path / "out")
+    assert "it is below chance" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_an_experiment_may_be_called_as_its_comparison_is(tmp_path):
+    tags = {"comparison": "leaves", "labels": "flat", "test.digest": "t2"}
+    build([register(tmp_path, "leaves", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), FLAT)], tmp_path / "out")
+    run_s_own, comparison_s = (
+        (tmp_path / "out" / "figures" / f"leaves.{name}.png").read_bytes() for name in ("learning-curves", "training")
+    )
+    assert run_s_own == (tmp_path / "leaves" / "plots" / "learning_curves.png").read_bytes() != comparison_s
 
 
 def test_hostile_names_are_shown_as_text(tmp_path):

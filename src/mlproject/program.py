@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from mlproject import arguments, datasets, evaluation, explain, export, plots, process
 from mlproject.datasets import Dataset, Spec
-from mlproject.errors import UserError
+from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, select
 from mlproject.recipe import Length, lengths
 from mlproject.tasks import CACHE, Task, hyperparameters, prepare
@@ -250,9 +250,16 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
     Before `output_shape` comes `input_shape`, with a shape for each layer before; what is true of a layer is marked "yes".
     """
     best = hyperparameters(experiment.best)
-    table = explain.layer_table(lambda spec: experiment.build(best, spec), spec)
+    try:
+        table = explain.layer_table(lambda spec: experiment.build(best, spec), spec)
+    except Exception as error:  # whatever `build` raises
+        raise UserError(
+            f"experiment={experiment.name!r}: its layers are not explained: {first_line(error)}; accepted: a build for grey and "
+            "coloured images and for any number of classes"
+        ) from error
     shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
-    before = [", ".join(shape_of[name] for name in names.split()) for names in table["inputs"]]
+    # A model within the model is no layer of the table.
+    before = [", ".join(shape_of[name] for name in names.split() if name in shape_of) for names in table["inputs"]]
     table.insert(table.columns.get_loc("output_shape"), "input_shape", before)
     marks = {column: table[column].map({True: "yes", False: ""}) for column in table if table[column].dtype == bool}
     return table.assign(**marks)

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from mlproject.tracking import FinalModel
 
 
-def build(models: Sequence["FinalModel"], folder: Path, again: str = "mlflow run . -e report") -> Path:
+def build(
+    models: Sequence["FinalModel"], folder: Path, again: str = "mlflow run . -e report --env-manager local"
+) -> Path:
     """Write the report of these models into `folder` (made if need be) and give back the path of its HTML page.
 
     Written: index.html (self-contained), report.md, figures/*.png and tables/*.csv; files of the same name are replaced,

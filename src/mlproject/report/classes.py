@@ -26,6 +26,7 @@ def sections(key: str, name: str, mark: str, members: Sequence[Member]) -> list[
 def _class_section(key: str, name: str, mark: str, members: list[Member]) -> Section:
     scores = pd.DataFrame({member.title: member.per_class["f1"].to_numpy() for member in members})
     scores.index = pd.Index(members[0].class_names, name="class")
+    scores = scores[members[0].per_class["support"].to_numpy() > 0]  # without test images nothing is known of a class
     order = (scores.max(axis=1) - scores.min(axis=1)).sort_values(ascending=False, kind="stable").index
     scores = scores.loc[order]
     shown = scores.head(MOST_CLASSES)

@@ -21,7 +21,8 @@ from mlproject.report.content import (
 )
 from mlproject.report.members import Member, data_mark, slugs
 
-SETTINGS = ("budget_minutes", "max_trials", "tuner", "values")  # of a search; seeds are set against the same ones
+# Of a search; seeds are set against the same ones.
+SETTINGS = ("budget_minutes", "max_trials", "tuner", "values", "deterministic", "weights", "weights_digest")
 
 
 def compare(members: Sequence[Member]) -> list[Comparison]:
@@ -64,9 +65,9 @@ def _comparable(members: list[Member], gaps: list[str]) -> list[list[Member]]:
                 group.append(member)
                 break
             if same_labels:
-                gaps.append(
-                    f"{group[0].title} and {member.title} were not tested on the same images: no paired comparison"
-                )
+                alike = pairs.same_images(member, group[0])
+                told = "have other labels for the same images" if alike else "were not tested on the same images"
+                gaps.append(f"{group[0].title} and {member.title} {told}: no paired comparison")
         else:
             groups.append([member])
     return [group for group in groups if len(group) > 1 or group[0].stages]
@@ -87,7 +88,13 @@ def _accuracy_section(key: str, name: str, mark: str, members: list[Member]) -> 
         figure = plots.accuracy_bars(bars, f"{name}{mark}")
         charts.append(Chart(f"{key}.accuracy", figure, f"Test accuracy{mark}: {alt}", caption))
     tables = [
-        Table(f"{key}.accuracy", f"Accuracy{mark}", frame.drop(columns=_COST), _ACCURACY_COLUMNS, _ACCURACY_NOTE),
+        Table(
+            f"{key}.accuracy",
+            f"Accuracy{mark}",
+            frame.drop(columns=[*_COST, "digest"]),
+            _ACCURACY_COLUMNS,
+            _ACCURACY_NOTE,
+        ),
         Table(
             f"{key}.averages", f"Averages over the classes{mark}", _averages(members), _AVERAGE_COLUMNS, _AVERAGE_NOTE
         ),
@@ -99,14 +106,19 @@ def _accuracy_section(key: str, name: str, mark: str, members: list[Member]) -> 
 
 
 def _leaders(measured: pd.DataFrame) -> list[str]:
-    """Which model is ahead, for each kind of labels that more than one was tested on."""
-    several = measured["labels"].nunique() > 1
-    rivals = measured.groupby("labels").filter(lambda rows: len(rows) > 1)
-    best = rivals.loc[rivals.groupby("labels")["accuracy"].idxmax()]
-    return [
-        f"{row.model} has the highest accuracy{f' on {row.labels} labels' if several else ''}, {percent(row.accuracy)}."
-        for row in best.itertuples()
-    ]
+    """Which model is ahead, for each kind of labels of the same images that more than one was tested on."""
+    said = []
+    for (labels, _), rivals in measured.groupby(["labels", "digest"]):
+        if len(rivals) > 1:
+            best = rivals[rivals["accuracy"] == rivals["accuracy"].max()]
+            verb = "has" if len(best) == 1 else "share"
+            where = f" on {labels} labels" if measured["labels"].nunique() > 1 else ""
+            if measured.loc[measured["labels"] == labels, "digest"].nunique() > 1:
+                where += " of those tested on the same images"
+            said.append(
+                f"{listed(best['model'])} {verb} the highest accuracy{where}, {percent(best['accuracy'].max())}."
+            )
+    return said
 
 
 def _labelled(frame: pd.DataFrame) -> pd.Series:
@@ -118,6 +130,7 @@ def _rows(member: Member) -> list[dict]:
     """A row for the member, before it one for each earlier stage of its fit."""
     metrics = member.model.metrics
     row = {"model": member.title, "version": member.model.version, "labels": member.tag("labels")}
+    row["digest"] = member.tag("test.digest")
     row |= dict.fromkeys(("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance"), np.nan)
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *_COST)}
     row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
@@ -223,7 +236,8 @@ def _findings(frame: pd.DataFrame) -> list[str]:
     for row in frame.dropna(subset=["low"]).itertuples():
         says = f"{row.model} classifies {percent(row.accuracy)} of {row.images:,.0f} test images correctly "
         says += f"(95% interval {interval(row.low, row.high)}); chance is {percent(row.chance)}"
-        findings.append(says + (": it cannot be told from chance." if row.low <= row.chance else "."))
+        told = ": it cannot be told from chance" if row.low <= row.chance else ""
+        findings.append(says + (": it is below chance" if row.high < row.chance else told) + ".")
     whole = frame.dropna(subset=["parameters", "train_seconds", "val_accuracy"]).sort_values("parameters")
     if len(whole) > 1 and whole["parameters"].nunique() > 1:
         small, large = whole.iloc[0], whole.iloc[-1]
@@ -257,7 +271,8 @@ def _seeds_section(key: str, mark: str, members: list[Member]) -> Section | None
         accuracies = pd.Series([member.model.metrics["test_accuracy"] for member in seeds.values()])
         spread = accuracies.agg(["mean", "std", "min", "max"]).to_dict()
         names = ", ".join(sorted(seeds, key=lambda seed: (len(seed), seed)))
-        rows.append({"experiment": experiment, "budget": budget, "seeds": names, **spread})
+        commits = len({member.tag("git.commit") for member in seeds.values()})
+        rows.append({"experiment": experiment, "budget": budget, "seeds": names, "commits": commits, **spread})
     if not rows:
         return None
     findings = [
@@ -269,12 +284,14 @@ def _seeds_section(key: str, mark: str, members: list[Member]) -> Section | None
         Column("experiment", lambda r: r["experiment"], number=False),
         Column("budget, minutes", lambda r: r["budget"]),
         Column("seeds", lambda r: r["seeds"], number=False),
+        Column("commits", lambda r: count(r["commits"])),
         Column("mean accuracy", lambda r: percent(r["mean"])),
         Column("standard deviation, points", lambda r: decimals(100 * r["std"], 2)),
         Column("least", lambda r: percent(r["min"])),
         Column("most", lambda r: percent(r["max"])),
     )
-    note = "The seed decides the split, the trials and the initial weights, so the spread is that of search and fit together."
+    note = "The seed decides the split, the trials and the initial weights, so the spread is that of search and fit together; "
+    note += "of versions of more than one commit it is that of the changes between these, too."
     table = Table(f"{key}.seeds", f"Seeds{mark}", pd.DataFrame(rows), columns, note)
     return Section(f"How much the seed matters{mark}", findings, [], [table])
 
@@ -328,7 +345,7 @@ def _training_section(key: str, name: str, mark: str, members: list[Member]) -> 
     caption = f"Training accuracy at the end{mark}: {says}. Measured while training, with augmentation and dropout on."
     caption += " A ring marks the end of a stage." if rings else ""
     figure = figures.learning_curves(histories, f"{name}{mark}")
-    chart = Chart(f"{key}.learning-curves", figure, f"Training accuracy by minutes{mark}: {says}", caption)
+    chart = Chart(f"{key}.training", figure, f"Training accuracy by minutes{mark}: {says}", caption)
     return Section(f"Learning curves of the final fits{mark}", _generalisation_gaps(members, ends), [chart], [])
 
 

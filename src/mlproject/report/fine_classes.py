@@ -53,6 +53,8 @@ def _frame(question: Question) -> pd.DataFrame:
         fine.labels, fine.probabilities.argmax(axis=1), coarse.probabilities.argmax(axis=1), question.superclass_of
     )
     frame = pd.concat([frame, differences, _errors(question), _neighbours(question)], axis=1)
+    frame = frame[frame["support"] > 0]  # of a class without test images nothing is known
+    frame["p_adjusted"] = evaluation.benjamini_hochberg(frame["p"])
     return frame.sort_values("f1_difference", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -127,7 +129,8 @@ def _difference_section(key: str, name: str, mark: str, frame: pd.DataFrame, sta
         "F1 of a fine class and of its superclass",
         f"{name}{mark}",
     )
-    lowest = frame.iloc[-1]
+    lowest = below.iloc[-1] if len(below) else None
+    furthest = "" if lowest is None else f": {lowest['class']} in {lowest['superclass']}"
     charts = [
         Chart(
             f"{key}.classes",
@@ -139,8 +142,8 @@ def _difference_section(key: str, name: str, mark: str, frame: pd.DataFrame, sta
             f"{key}.superclasses",
             figures.superclass_panels(frame, f"{name}{mark}"),
             f"F1 of the classes of each superclass against its own{mark}: {overall}",
-            f"A superclass in each panel, first the one with the class furthest below it{mark}: {lowest['class']} in "
-            f"{lowest['superclass']}. A bar that does not touch the line is a difference beyond its 95% interval.",
+            f"A superclass in each panel, first the one with the class furthest below it{mark}{furthest}. "
+            "A bar that does not touch the line is a difference beyond its 95% interval.",
         ),
     ]
     title = f"Fine classes and their superclasses, by difference in F1{mark}"
@@ -309,10 +312,11 @@ def _recall_section(key: str, name: str, mark: str, question: Question) -> Secti
         f"right superclass more often than {question.coarse.title}, on those of {len(losses)} less often; beyond chance "
         f"(Benjamini-Hochberg) are {(sure & (frame['difference'] > 0)).sum()} and {(sure & (frame['difference'] < 0)).sum()}."
     )
-    first, last = frame.iloc[0], frame.iloc[-1]
-    extremes = (
-        f"Most is gained on {first['class']} ({percent(first['coarse_recall'])} to {percent(first['fine_recall'])}), "
-        f"most lost, or least gained, on {last['class']} ({percent(last['coarse_recall'])} to {percent(last['fine_recall'])})."
+    ends = [("gained", row) for _, row in gains.head(1).iterrows()]
+    ends += [("lost", row) for _, row in losses.tail(1).iterrows()]
+    extremes = " ".join(
+        f"Most is {what} on {row['class']} ({percent(row['coarse_recall'])} to {percent(row['fine_recall'])})."
+        for what, row in ends
     )
     figure = figures.dumbbells(
         frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
@@ -325,7 +329,7 @@ def _recall_section(key: str, name: str, mark: str, question: Question) -> Secti
     title = f"Recall of the superclass on each fine class's images{mark}"
     return Section(
         f"Which images gain from fine labels?{mark}",
-        [overall, extremes],
+        [text for text in (overall, extremes) if text],
         [Chart(f"{key}.recall", figure, alt, f"Recall of the superclass{mark}. {overall} {extremes}")],
         [Table(f"{key}.recall", title, frame, _RECALL_COLUMNS, _RECALL_NOTE)],
         [overall],

@@ -98,7 +98,9 @@ def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
     starts = [0]
     while layers - starts[-1] > LONGEST:
         even = starts[-1] + -(-(layers - starts[-1]) // max(count - len(starts) + 1, 2))
-        rows = range(max(even - 6, starts[-1] + 1), starts[-1] + LONGEST + 1)
+        longest = starts[-1] + LONGEST
+        # Columns that ended early leave more than an equal share to the last ones: `even` can be out of reach.
+        rows = range(min(max(even - 6, starts[-1] + 1), longest), longest + 1)
         cut = {row: sum(a < row <= b for a, b in edges) for row in rows}
         starts.append(min(rows, key=lambda row: (cut[row], abs(row - even))))
     return starts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
+from mlproject import evaluation, pretrained
 from mlproject.report import networks, searches
 from mlproject.report.content import Chart, Column, Section, Table, count, decimals, percent, text_table
 from mlproject.report.members import PLOTS, Member
@@ -55,7 +55,7 @@ def _found(member: Member) -> dict[str, str]:
             else f"Training accuracy in the last of {len(history)} epochs: {percent(accuracy.iloc[-1])}."
         )
     if member.per_class is not None and len(member.per_class):
-        f1 = member.per_class.set_index("class")["f1"]
+        f1 = member.per_class[member.per_class["support"] > 0].set_index("class")["f1"]
         found["per_class"] = (
             f"Best is {f1.idxmax()} (F1 {decimals(f1.max(), 2)}), worst {f1.idxmin()} ({decimals(f1.min(), 2)})."
         )
@@ -178,5 +178,8 @@ def _command(member: Member) -> str:
     wanted |= {"values": params["values"]} if params.get("values") else {}
     wanted |= {"seed": member.seed} if member.seed else {}
     wanted |= {"deterministic": "true"} if params.get("deterministic") == "True" else {}
-    wanted |= {"weights": "none"} if params.get("weights") == "none" and member.data == "real" else {}
-    return "mlflow run . -e tune " + " ".join(f"-P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
+    weights = params.get("weights")
+    usual = weights in ((None, *pretrained.NAMES) if member.data == "real" else (None, "none"))
+    wanted |= {} if usual else {"weights": weights}
+    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
+    return f"mlflow run . -e tune --env-manager local{given}"
