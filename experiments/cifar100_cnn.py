@@ -185,7 +185,7 @@ def recipe(hp):
 #
 # `best_in_an_hour` has what takes the place of some of them where there is an hour. The width is NAVIER-STOKED's: it costs
 # four times as much, and 54 minutes still pass all images 22 times. Batches of 512 at 1.4 times the rate were .6 points
-# ahead after two and a half minutes (validation, one seed); .12 is that, less the square root of having 1.6 times the steps
+# ahead after two and a half minutes (validation, one seed); .12 is a little less than that, as there are 1.6 times the steps
 # (`mlproject.recipe.shortened`). Not compared with anything over an hour.
 
 # %%

@@ -264,9 +264,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What it knows of shifts
 #
-# The same test images, moved to the right. It was trained with shifts of one pixel; that two cost a point and four no more
-# than some six is the work of sliding templates, pooling and the head. In `fashion_mnist_mlp.py` the same table falls far
-# more steeply.
+# The first 2,000 test images, moved to the right. It was trained with shifts of one pixel; that two cost one and a half points
+# and four no more than six is the work of sliding templates, pooling and the head. In `fashion_mnist_mlp.py` the same table
+# falls far more steeply.
 
 # %%
 if __name__ == "__main__":

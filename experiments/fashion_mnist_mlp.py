@@ -220,7 +220,7 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What it does not know
 #
-# The same test images, moved to the right. To us nothing changed. To this network every pixel did, and the templates
+# The first 2,000 test images, moved to the right. To us nothing changed. To this network every pixel did, and the templates
 # no longer fit. Compare the same table in `fashion_mnist_cnn.py`.
 
 # %%

@@ -80,7 +80,8 @@ if __name__ == "__main__":
 def build(hp, spec):
     """Uint8 images (n, 28, 28, 1 or 3), or up to 32 pixels, to probabilities (n, spec.classes)."""
     images = raw_images(spec)
-    x = layers.ZeroPadding2D((SIZE - spec.shape[0]) // 2, name="pad")(images)
+    borders = [SIZE - side for side in spec.shape[:2]]
+    x = layers.ZeroPadding2D([(border // 2, border - border // 2) for border in borders], name="pad")(images)
     if spec.shape[-1] == 1:
         x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
     x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEANS], name="subtract_means")(x)
@@ -294,8 +295,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What it knows of shifts
 #
-# The same test images, moved to the right. VGG16's templates slide, but `features` keeps 4 × 4 places apart, and the
-# head was never shown a shifted garment, unless all blocks were tuned. Compare the same table in the other two notebooks.
+# The first 500 test images (2,000 in the other two notebooks), moved to the right. VGG16's templates slide, but
+# `features` keeps 4 × 4 places apart, and the head was never shown a shifted garment, unless all blocks were tuned.
+# Compare the table there.
 
 # %%
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The batches of a fit: shuffled, mirrored every other time, moved, shrunk; the same from wherever the fit begins."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from mlproject import batches
+from mlproject.errors import UserError
 from mlproject.recipe import Recipe, Stage
 
 RECIPE = Recipe((Stage("training", 0.1),), batch_size=50)
@@ -90,6 +93,17 @@ def test_batches_do_not_depend_on_where_the_fit_began(fashion):
     for (images, labels), (again, same) in zip(whole[5:], later, strict=True):
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(labels, same)
+
+
+def test_squares_as_large_as_the_images_are_refused(fashion):
+    with pytest.raises(UserError, match="erase=28.*less than 28 pixels"):
+        taken(fashion, Recipe(RECIPE.stages, 50, erase=28), 1)
+
+
+def test_images_that_are_no_squares_shrink_in_proportion(fashion):
+    wide = replace(fashion, train_images=np.concatenate([fashion.train_images] * 2, axis=2))
+    (images, _), *_, (full, _) = taken(wide, Recipe(RECIPE.stages, 50, sizes=((0.5, 14),)), 20)
+    assert (images.shape, full.shape) == ((50, 14, 28, 1), (50, 28, 56, 1))
 
 
 def test_erased_images_lack_one_square(fashion):

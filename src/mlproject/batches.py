@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from mlproject.datasets import Dataset
+from mlproject.errors import UserError
 from mlproject.recipe import Recipe
 
 
@@ -16,7 +17,12 @@ def training(
     Images are changed as the recipe says where `augment` asks for it; frozen features cannot be.
     What a batch holds depends on the seed and its number alone, not on threads or on where the fit began: it can begin after
     `skip` batches. `steps` batches make the fit, which is what the shares of `recipe.sizes` refer to.
+    Raises UserError where erased squares would be as large as the images.
     """
+    if augment and recipe.erase >= min(inputs.shape[1:3]):
+        raise UserError(
+            f"erase={recipe.erase} of a recipe is not accepted; less than {min(inputs.shape[1:3])} pixels is"
+        )
     gathered, targets = _gatherer(inputs), tf.one_hot(data.train_labels, len(data.class_names))
     size = min(recipe.batch_size, len(rows))
     grey = tf.constant(np.round(data.spec().mean), tf.uint8)
@@ -101,14 +107,14 @@ def _erased(images, side: int, chances, grey):
 
 
 def _shrink(images, sizes, number, steps: int):
-    """Images (n, h, w, c) as float32 of the size that batch `number` of `steps` is trained at, (n, h', w', c)."""
-    full, channels = images.shape[1], images.shape[3]
+    """Images (n, h, w, c) as float32 of the height that batch `number` of `steps` is trained at, (n, h', w', c)."""
+    full, wide, channels = images.shape[1:]
     size = tf.constant(full)
     for until, pixels in reversed(sizes):
         size = tf.where(number < round(until * steps), pixels, size)
     shrunk = tf.cond(
         size < full,
-        lambda: tf.image.resize(images, (size, size), antialias=True),
+        lambda: tf.image.resize(images, (size, (size * wide + full // 2) // full), antialias=True),
         lambda: tf.cast(images, tf.float32),
     )
     return tf.ensure_shape(shrunk, (images.shape[0], None, None, channels))

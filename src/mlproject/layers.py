@@ -78,7 +78,7 @@ def conv_unit(x, filters: int, activation: str, name: str, size: int = 3, pool: 
     airbench, arXiv 2404.00498).
     """
     # Of an odd number of rows pooling leaves the last one out, the only one where a kernel of two looks beyond the border.
-    padding = "valid" if pool and size == 2 and x.shape[1] % 2 else "same"
+    padding = "valid" if pool and size == 2 and x.shape[1] % 2 and x.shape[2] % 2 else "same"
     x = convolution(x, filters, size, f"{name}_conv", padding)
     if pool:
         x = layers.MaxPooling2D(name=f"{name}_pool")(x)

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mlproject.errors import UserError
+
+OPTIMIZERS = ("sgd", "adamw", "muon")
 SHORT_BATCH = 1 / 2  # of the recipe's; see `shortened`
 
 
@@ -35,7 +38,9 @@ class Recipe:
     arXiv 2404.00498), `crop` moves it by up to so many pixels, reflected at the border, `erase` paints over a square of so many
     pixels a side, somewhere within it, with the mean colour (Cutout, DeVries & Taylor, arXiv 1708.04552), and `sizes` shrinks
     the images of the first steps, which are then cheaper (progressive resizing, Howard, fast.ai's DAWNBench entry of 2018):
-    pairs (share, pixels), so that ((0.5, 24),) means 24 pixels for the first half of the steps and the full size after it.
+    pairs (share, pixels), so that ((0.5, 24),) means 24 pixels of height for the first half of the steps, the full size after it.
+
+    Raises UserError for an unknown optimizer, and for two stages of one name.
     """
 
     stages: tuple[Stage, ...]
@@ -50,13 +55,20 @@ class Recipe:
     sizes: tuple[tuple[float, int], ...] = ()
     steps_per_execution: int = 1
 
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"optimizer={self.optimizer!r} of a recipe is not accepted; {', '.join(OPTIMIZERS)} are")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise UserError(f"stages named {', '.join(names)} are not accepted; each needs a name of its own")
+
     @property
     def cuts(self) -> list[str]:
         """The layers after which some stage is cut, each once."""
         return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
 
     def mean_area(self, pixels: int) -> float:
-        """The mean area of a training image, as a share of the full area at `pixels` a side."""
+        """The mean area of a training image, as a share of the full area at a height of `pixels`."""
         area, before = 0.0, 0.0
         for until, size in (*self.sizes, (1.0, pixels)):
             area += (until - before) * (size / pixels) ** 2
