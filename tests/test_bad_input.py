@@ -16,23 +16,30 @@ def folder(tmp_path_factory):
     return folder
 
 
-def refused(done, folder):
+def refused(done):
     """The one line that a refused command prints."""
     assert done.returncode == 2, done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "Traceback" not in done.stderr
-    assert not (folder / "mlruns").exists() and "trial-01" not in done.stdout
+    assert "trial-01" not in done.stdout
     return lines[0]
 
 
 @pytest.fixture
 def refusal(run_here):
-    """Runs a command that is refused; gives its one line."""
-    return lambda folder, *arguments, **environment: refused(run_here(*arguments, cwd=folder, **environment), folder)
+    """Runs a command that is refused; gives its one line. It leaves nothing behind, no store either."""
+
+    def refuse(folder, *arguments, **environment):
+        before = sorted(folder.iterdir())
+        line = refused(run_here(*arguments, cwd=folder, **environment))
+        assert sorted(folder.iterdir()) == before
+        return line
+
+    return refuse
 
 
 def test_the_process_ends_with_exit_code_2_and_one_line(folder):
-    line = refused(command("tune", "--experiment", "fashion-mnist-rnn", cwd=folder), folder)
+    line = refused(command("tune", "--experiment", "fashion-mnist-rnn", cwd=folder))
     assert "fashion-mnist-rnn" in line
 
 
@@ -85,16 +92,33 @@ def test_a_patience_that_is_no_number_is_refused(refusal, folder):
 
 def test_a_server_that_does_not_answer_is_refused(refusal, folder):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        uri = f"http://me:secret@{address}"
         line = refusal(folder, "report", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="1")
-    assert uri in line
+    assert f"http://***@{address}" in line and "secret" not in line
 
 
-def test_a_file_that_does_not_import_is_named_and_the_others_still_work(refusal, run_here, folder, tmp_path):
+def test_an_output_that_is_no_folder_is_refused(refusal, folder):
+    line = refusal(
+        folder,
+        "notebook",
+        "--experiment",
+        "fashion-mnist-mlp",
+        "--output",
+        folder / "experiments" / "fashion_mnist_mlp.py",
+    )
+    assert "output=" in line and "writable folder" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("import no_such_module\n", "no_such_module"), ("EXPERIMENTS = [3]\n", "TypeError: EXPERIMENTS")],
+)
+def test_a_file_that_is_broken_is_named_and_the_others_still_work(refusal, run_here, folder, tmp_path, content, said):
     shutil.copytree(folder / "experiments", tmp_path / "experiments")
-    (tmp_path / "experiments" / "broken.py").write_text("import no_such_module\n")
+    (tmp_path / "experiments" / "broken.py").write_text(content)
     line = refusal(tmp_path, "explain", "--experiment", "*")
-    assert "broken.py" in line and "no_such_module" in line
+    assert "broken.py" in line and said in line
     done = run_here("explain", "--experiment", "fashion-mnist-mlp", cwd=tmp_path)
     assert done.returncode == 0 and "probabilities" in done.stdout and "broken.py" in done.stderr
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import TINY, tiny_build
 
-from mlproject import journal
+from mlproject import disk, journal
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.journal import Journal, Trial, opened
@@ -46,6 +46,14 @@ def test_a_killed_writer_leaves_a_whole_journal(tmp_path, rng):
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         assert len(Journal.read(path).trials) >= 1
+
+
+def test_two_writers_of_one_file_never_share_a_part(tmp_path):
+    path = tmp_path / "file"
+    with disk.whole(path) as one, disk.whole(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert one != other and path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_was_kept_is_read_again(tmp_path):

@@ -9,6 +9,8 @@ import keras
 import mlflow
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from mlflow.cli import gc
 
 from mlproject import tracking
 from mlproject.errors import UserError
@@ -56,6 +58,17 @@ def test_with_other_max_trials_the_longer_fit_takes_the_champion_alias(store):
     assert register(val_accuracy=0.5, max_trials=1, train_seconds=790) == (4, "champion")
 
 
+def test_a_champion_whose_run_is_deleted_for_good_gives_way(store):
+    register(val_accuracy=0.9)
+    (champion,) = tracking.final_models()
+    mlflow.delete_run(champion.run_id)
+    done = CliRunner().invoke(gc, ["--backend-store-uri", store])
+    assert done.exit_code == 0, done.output
+    with pytest.warns(UserWarning, match="m/1 is left out: its run is deleted"):
+        assert tracking.final_models() == []
+    assert register(val_accuracy=0.1) == (2, "champion")
+
+
 def test_final_models_are_ours_and_only_ours(store):
     register("ours")
     mlflow.MlflowClient().create_registered_model("somebody else's")
@@ -70,6 +83,27 @@ def test_an_exception_fails_the_run_and_an_interruption_kills_it(store):
     runs = [mlflow.get_run(run_id) for run_id in (failed, killed)]
     assert [run.info.status for run in runs] == ["FAILED", "KILLED"]
     assert runs[0].data.tags["failure"] == "ValueError: what happened"
+
+
+def test_a_deleted_experiment_is_refused(store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
+    project = tracking.connect()
+    mlflow.delete_experiment(mlflow.create_experiment("gone"))
+    with pytest.raises(UserError, match="'gone' cannot be logged into: .*deleted"):
+        tracking.choose_experiment(project, "gone")
+
+
+def test_the_commit_is_that_of_the_start_whatever_is_changed_later(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tracking.commit() == "unknown"
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *words], check=True)
+    first = tracking.commit()
+    Path("new.txt").write_text("new")
+    assert re.fullmatch("[0-9a-f]{40}", first) and tracking.commit() == first
 
 
 def test_artifacts_come_back_or_are_none(store):

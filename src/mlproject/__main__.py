@@ -55,6 +55,7 @@ def tune(options: argparse.Namespace) -> int:
     tasks = prepare(experiments, options.data, options.data_dir, options.weights, options.seed)
     tasks = [with_values(task, arguments.names(options.values)) for task in tasks]
     project = tracking.connect()
+    tracking.choose_experiment(project, REPORTS.name)  # what cannot be logged into is refused now, not after hours
     gc.freeze()  # what is there by now stays: looking through it took a third of a second before every trial
     done, failed = [], {}
     try:
@@ -75,8 +76,9 @@ def tune(options: argparse.Namespace) -> int:
             tracking.end_own_runs()
         raise
     if page:
-        name = done[0].name
-        print(f"\nreport: {page}\nruns:   mlflow ui\nload:   mlflow.keras.load_model('models:/{name}@{done[0].alias}')")
+        first = done[0]
+        model = f"{first.name}@{first.alias}" if first.alias else f"{first.name}/{first.version}"
+        print(f"\nreport: {page}\nruns:   mlflow ui\nload:   mlflow.keras.load_model('models:/{model}')")
     return 1 if failed else 0
 
 
@@ -107,7 +109,7 @@ def _tune_one(task, options, project):
     with journal.opened(SEARCHES, name, search.made_of(task, settings), options.fresh) as kept:
         parent = tracking.find_run(kept.search, "search")
         if kept.result and tracking.version_of(name, kept.result["run_id"]) == kept.result["version"]:
-            result = final.Final(**kept.result)
+            result = final.Final(**kept.result | {"alias": tracking.alias_of(name, kept.result["version"])})
             print(f"  already complete: {_line(result)}; -P fresh=true starts anew", flush=True)
             return result
         if kept.pace and (kept.result or parent is None):
@@ -151,8 +153,9 @@ def _search_and_refit(task, options, project, kept, parent, settings):
 
 
 def _line(result) -> str:
+    alias = f" ({result.alias})" if result.alias else ""
     return (
-        f"{result.name} v{result.version} ({result.alias}): test accuracy {result.test_accuracy:.4f} "
+        f"{result.name} v{result.version}{alias}: test accuracy {result.test_accuracy:.4f} "
         f"[{result.low:.4f}, {result.high:.4f}], its trial's validation accuracy {result.val_accuracy:.4f}"
     )
 
@@ -178,8 +181,8 @@ def _report(project, models: Sequence[str] = (), comparisons: Sequence[str] = ()
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "report")  # reports/ itself holds the published study too, which is not this run's
-        build(tracking.final_models(models, comparisons), folder, f"mlflow run . -e report{given}")
-        tracking.choose_experiment(project, "reports")
+        build(tracking.final_models(models, comparisons), folder, f"mlflow run . -e report --env-manager local{given}")
+        tracking.choose_experiment(project, REPORTS.name)
         with tracking.run("report", {"role": "report"}):
             tracking.log_params(chosen)
             tracking.log_folder(folder, "report")
@@ -226,7 +229,10 @@ def export(options: argparse.Namespace) -> int:
 
     check(options.format, options.output)
     tracking.connect()
-    (final,) = tracking.final_models([options.model])
+    found = tracking.final_models([options.model])
+    if not found:
+        raise UserError(f"model={options.model!r} cannot be exported: its run is deleted")
+    (final,) = found
     model, class_names = tracking.load(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *model.input_shape[1:]), dtype=np.uint8)
@@ -245,6 +251,8 @@ def notebook(options: argparse.Namespace) -> int:
     from mlproject.experiment import find_files
 
     scripts = find_files(options.experiment)
+    if options.output:
+        disk.demand_writable("output", options.output)
     project = tracking.connect()
     tracking.choose_experiment(project, "notebooks")
     failed = {}

@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from mlproject.errors import UserError
 
 ABANDONED_SECONDS = 3600  # a living process writes to its part far more often
 
@@ -22,7 +26,8 @@ def whole(path: Path) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):  # a living process may give its part its name just now
             if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
                 part.unlink()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Not by the process' number alone: two containers on one folder can have the same.
+    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield part
         with part.open("rb+") as stream:
@@ -30,6 +35,18 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def demand_writable(setting: str, folder: Path) -> None:
+    """Make the folder where it is missing; UserError, which names the `setting`, when no file can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{setting}={folder} cannot be written ({error.strerror}); accepted: a writable folder"
+        ) from error
 
 
 def copy(source: str, target: str) -> None:

@@ -116,7 +116,9 @@ def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str], dic
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
     for path in files:
         try:
-            experiments = _import(path).EXPERIMENTS
+            experiments = list(_import(path).EXPERIMENTS)
+            if not all(isinstance(one, Experiment) for one in experiments):
+                raise TypeError("EXPERIMENTS holds something else than an Experiment")
         except Exception as error:  # whatever a user's file raises, the other files still work
             broken[path] = first_line(error)
             continue

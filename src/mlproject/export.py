@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mlproject import disk
 from mlproject.errors import UserError
 
 TOLERANCE = 1e-4  # between probabilities: runtimes add up in another order
@@ -94,12 +96,7 @@ def check(format: str, folder: Path) -> None:
             f"format={format!r} needs {' and '.join(missing)}; accepted: after `pip install -e .[onnx]`, or one of "
             + ", ".join(name for name in FORMATS if not FORMATS[name].needs)
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"output={folder} cannot be written ({error.strerror}); accepted: a writable folder") from error
+    disk.demand_writable("output", folder)
 
 
 def write(
@@ -113,7 +110,7 @@ def write(
     """
     check(format, folder)
     path = folder / f"{name}{FORMATS[format].suffix}"
-    part = folder / f".{name}.{os.getpid()}.part{FORMATS[format].suffix}"
+    part = folder / f".{name}.{secrets.token_hex(4)}.part{FORMATS[format].suffix}"
     names = part.with_suffix(".json")
     try:
         FORMATS[format].write(model, part)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,11 +19,21 @@ IMPATIENT_AFTER = 10  # seconds after which a further signal no longer waits for
 
 
 def host() -> str:
-    """This machine by name; inside a container also by its process namespace, outside of which its processes are not seen."""
+    """This machine by name and number; inside a container also by its process namespace, outside of which its processes are not
+    seen.
+    """
     try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {_machine()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # no Linux
-        return socket.gethostname()
+        return f"{socket.gethostname()} {_machine()}"
+
+
+def _machine() -> str:
+    """A number of its own, as many machines are called "ubuntu"; empty where none is known."""
+    with contextlib.suppress(OSError):
+        return Path("/etc/machine-id").read_text().strip()
+    node = uuid.getnode()
+    return "" if node >> 40 & 1 else f"{node:012x}"  # with that bit set it is random, another in each process
 
 
 def identity() -> str:

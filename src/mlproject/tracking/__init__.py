@@ -1,6 +1,15 @@
 """Everything that is kept: the store, its runs, the registry. Nothing outside this package imports mlflow."""
 
-from mlproject.tracking.registry import CHAMPION, FinalModel, final_models, load, promote, register, version_of
+from mlproject.tracking.registry import (
+    CHAMPION,
+    FinalModel,
+    alias_of,
+    final_models,
+    load,
+    promote,
+    register,
+    version_of,
+)
 from mlproject.tracking.runs import (
     Project,
     choose_experiment,
@@ -29,6 +38,7 @@ __all__ = [
     "FinalModel",
     "Project",
     "address",
+    "alias_of",
     "choose_experiment",
     "commit",
     "connect",

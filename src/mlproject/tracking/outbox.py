@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import sys
 import time
 import warnings
@@ -43,7 +44,7 @@ class Outbox:
     ):
         self.store, self.deliver, self.passing, self.patience = store, deliver, passing, patience
         self._prefix = hashlib.sha256(store.encode()).hexdigest()[:12]
-        self.path = (FOLDER / f"{self._prefix}-{os.getpid()}.jsonl").absolute()
+        self.path = (FOLDER / f"{self._prefix}-{os.getpid()}-{secrets.token_hex(4)}.jsonl").absolute()
         self.waiting: deque[dict] = deque()
         self.reason = ""  # why the store did not answer the last time; empty when it did
         self._gone, self._late = False, 0

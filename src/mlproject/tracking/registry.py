@@ -3,15 +3,15 @@
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import mlflow
-import mlflow.keras
 import numpy as np
 from mlflow.entities import ViewType
 from mlflow.entities.model_registry import ModelVersion
@@ -22,11 +22,14 @@ from mlproject.errors import UserError
 from mlproject.tracking import store
 from mlproject.tracking.runs import log_metrics
 
+if TYPE_CHECKING:  # a report does without Keras, whose import takes seconds
+    import keras
+
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 def register(
-    model: keras.Model, name: str, class_names: Sequence[str], example: np.ndarray, tags: Mapping[str, str]
+    model: "keras.Model", name: str, class_names: Sequence[str], example: np.ndarray, tags: Mapping[str, str]
 ) -> int:
     """Log the model into the active run and register it under `name`; gives the new version.
 
@@ -77,7 +80,13 @@ def _version_of(name: str, run_id: str) -> int | None:
     return int(found[0].version) if found else None
 
 
-def load(final: "FinalModel") -> tuple[keras.Model, list[str]]:
+def alias_of(name: str, version: int) -> str:
+    """What the version is by now: champion, challenger or, "", neither."""
+    found = store.outbox.insist(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
+    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in found.aliases), "")
+
+
+def load(final: "FinalModel") -> tuple["keras.Model", list[str]]:
     """A registered model and its classes' names."""
     uri = f"models:/{final.name}/{final.version}"
     metadata = store.outbox.insist(lambda: mlflow.models.get_model_info(uri).metadata)
@@ -107,6 +116,8 @@ def _promote(name: str, version: int) -> str:
 
 
 def _beats(challenger, champion) -> bool:
+    if champion.run_id and not _has_run(champion):  # deleted for good: no report shows it any more
+        return True
     if challenger.tags.get("dataset.digest") != champion.tags.get("dataset.digest"):
         return False
     new, old = (mlflow.get_run(version.run_id).data for version in (challenger, champion))
@@ -116,6 +127,15 @@ def _beats(challenger, champion) -> bool:
     alike = new.params.get("max_trials") == old.params.get("max_trials")
     measure = "val_accuracy" if alike else "train_seconds"
     return new.metrics[measure] > old.metrics[measure]
+
+
+def _has_run(version: ModelVersion) -> bool:
+    try:
+        return bool(mlflow.get_run(version.run_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _holder(name: str, alias: str):
@@ -245,6 +265,9 @@ def _with_runs(client: mlflow.MlflowClient, found: list[tuple]) -> list[FinalMod
             listed = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + 500])
             for run in client.search_runs(ids, f"attributes.run_id IN ({listed})", ViewType.ALL, max_results=500):
                 runs[run.info.run_id] = run
+    for version, _ in found:
+        if version.run_id not in runs:
+            warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
     server = store.without_password(mlflow.get_tracking_uri())
     return [
         FinalModel(

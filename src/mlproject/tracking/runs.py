@@ -8,14 +8,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import RunStatus
+from mlflow.entities import RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PROJECT_ENTRY_POINT,
     MLFLOW_PROJECT_ENV,
@@ -25,7 +26,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from mlproject import process
-from mlproject.errors import StoreGoneError, first_line
+from mlproject.errors import StoreGoneError, UserError, first_line
 from mlproject.tracking import store
 
 FAILURE, INTERRUPTED = "failure", "interrupted"  # the tag of a run that ended badly, and its value when it was told to
@@ -71,6 +72,7 @@ def connect() -> Project:
     Raises UserError when the store cannot be reached or written.
     """
     store.connect()
+    commit()  # now: the code is imported, and another commit may be made while it runs
     project = Project()
     project.claim()
     _end_stale_runs(project)
@@ -78,13 +80,18 @@ def connect() -> Project:
 
 
 def choose_experiment(project: Project, name: str) -> None:
-    """Log what follows into the MLflow experiment `name`, or into the one that `mlflow run --experiment-name` named."""
-    if project.experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID):
-        store.outbox.insist(lambda: mlflow.set_experiment(experiment_id=project.experiment_id))
-    else:
-        found = store.outbox.insist(lambda: mlflow.set_experiment(name))
-        # MLflow 3.17 gives one that another process made at the same moment, but leaves "Default" the active one.
-        store.outbox.insist(lambda: mlflow.set_experiment(experiment_id=found.experiment_id))
+    """Log what follows into the MLflow experiment `name`, or into the one that `mlflow run --experiment-name` named.
+
+    Raises UserError when it is deleted.
+    """
+    named = project.experiment_id
+    try:
+        if named in (None, store.DEFAULT_EXPERIMENT_ID):
+            # Not yet the active one in MLflow 3.17, where another process made it at the same moment.
+            named = store.outbox.insist(lambda: mlflow.set_experiment(name)).experiment_id
+        store.outbox.insist(lambda: mlflow.set_experiment(experiment_id=named))
+    except MlflowException as error:
+        raise UserError(f"MLflow's experiment {name!r} cannot be logged into: {error.message}") from error
 
 
 @contextmanager
@@ -139,11 +146,11 @@ def _owner() -> dict[str, str]:
 def _start(name: str, labels: Mapping[str, str], nested: bool, resume: str | None) -> mlflow.ActiveRun:
     if resume is None:
         return mlflow.start_run(run_name=name, nested=nested, tags=labels)
-    mlflow.set_experiment(experiment_id=mlflow.get_run(resume).info.experiment_id)
-    active = mlflow.start_run(resume, run_name=name, nested=nested, tags=labels)
-    if FAILURE in active.data.tags:
-        mlflow.delete_tag(FAILURE)
-    return active
+    found = mlflow.get_run(resume)
+    mlflow.set_experiment(experiment_id=found.info.experiment_id)
+    if FAILURE in found.data.tags:
+        mlflow.MlflowClient().delete_tag(resume, FAILURE)
+    return mlflow.start_run(resume, run_name=name, nested=nested, tags=labels)
 
 
 def find_run(search: str, role: str) -> str | None:
@@ -208,8 +215,8 @@ def _close(found: mlflow.entities.Run, status: str) -> None:
     client = mlflow.MlflowClient()
     if found.info.status != status:
         client.set_terminated(found.info.run_id, status)
-    if status == "KILLED":
-        client.set_tag(found.info.run_id, FAILURE, INTERRUPTED)
+    if status == "KILLED":  # as a batch, which two processes may set at the same moment
+        client.log_batch(found.info.run_id, tags=[RunTag(FAILURE, INTERRUPTED)])
     elif found.data.tags.get(FAILURE) == INTERRUPTED:
         client.delete_tag(found.info.run_id, FAILURE)
 
@@ -302,10 +309,19 @@ def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels:
 
 
 def commit() -> str:
-    """The git commit of the working folder, with "+changes" when files differ from it; "unknown" outside a repository."""
+    """The git commit of the working folder when first asked for, with "+changes" when files differed from it; "unknown" outside
+    a repository.
+    """
+    return _commit(Path.cwd())
+
+
+@cache
+def _commit(folder: Path) -> str:
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        head, changed = (
+            subprocess.run(["git", *asked], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+            for asked in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + ("+changes" if changed.strip() else "")
+    return head + ("+changes" if changed else "")

@@ -50,7 +50,7 @@ def connect() -> None:
         outbox = Outbox(named, _deliver, passing, patience)
         outbox.recover()
     except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
-        reason = " ".join(str(error).split())[:200]
+        reason = without_password(" ".join(str(error).split()))[:200]
         raise UserError(
             f"MLFLOW_TRACKING_URI={named!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
             "or the http address of a running MLflow server"
