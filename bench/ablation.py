@@ -153,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
     # The commit at the start: what is edited while the bench runs is not what it runs.
-    made_by = {"minutes": options.minutes, "commit": tracking.commit()}
+    made_by = {"minutes": options.minutes, "commit": tracking.commit(), "data": options.data}
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)

@@ -50,11 +50,11 @@ def compared(task: Task, tuner: str, minutes: float) -> dict[str, object]:
 
 
 def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
-    """Validation accuracies of a random search's points: as its trials, after two other kinds of short fits, and after long ones.
+    """Validation accuracies of a random search's points: after three kinds of short fits, and after long ones.
 
-    A trial passes a share of the images of `long`, the final fit, drawn from the square root of that share of them: half-way
-    between `miniature`, which passes as many of the same share of the images, and `fewer passes`, of all. All three have the
-    batches and the rate of a trial.
+    The short ones pass a share of the images of `long`, the final fit: `half-way`, as trials do, drawn from the square root of
+    that share of them; `miniature` from the same share; `fewer passes` from all. All have a trial's batches and rate, and one
+    plan, by the network's own measured speed.
     """
     found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials)
     long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
@@ -64,9 +64,14 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
         model, recipe = task.network(trial.values)
         speeds = measure(model, recipe, task.data, task.train, task.features, long)
         plan = lengths(recipe, speeds, long, len(task.train))
-        fits = {"miniature": (share, share), "fewer passes": (share, 1.0), "long": (1.0, 1.0)}
+        fits = {
+            "miniature": (share, share),
+            "half-way": (share, share**0.5),
+            "fewer passes": (share, 1.0),
+            "long": (1.0, 1.0),
+        }
         others = {way: logged(kept.search, way, task, trial, plan, *shares) for way, shares in fits.items()}
-        rows.append({"seed": task.seed, "trial": trial.trial, "half-way": trial.val_accuracy, **others})
+        rows.append({"seed": task.seed, "trial": trial.trial, **others})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 

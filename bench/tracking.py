@@ -12,7 +12,7 @@ import time
 
 from mlproject import search
 from mlproject.experiment import find
-from mlproject.recipe import Length
+from mlproject.recipe import Length, shortened
 from mlproject.tasks import Task, prepare
 from mlproject.training import fit
 
@@ -38,6 +38,7 @@ def alone(task: Task, plan: dict[str, Length], rows: np.ndarray) -> float:
     """The seconds of the same fit with nothing around it."""
     began = time.monotonic()
     model, recipe = task.network(task.experiment.best)
+    recipe, _ = shortened(recipe, plan, 1.0, 1)  # a trial's batches
     fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
     return time.monotonic() - began
 
