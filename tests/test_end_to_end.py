@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PROJECT
+from mlflow.projects._project_spec import load_project
 
+from mlproject import __main__ as commands
 from mlproject import datasets, tracking
 
 MODELS = [
@@ -169,42 +172,36 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
     assert model.metrics["model_bytes"] > 4 * model.metrics["parameters"]
 
 
+def words(project, entry, **parameters):
+    """The arguments of `python -m mlproject` that `mlflow run -e entry` makes of these parameters by the file MLproject."""
+    command = load_project(str(project)).get_entry_point(entry).compute_command(parameters, None)
+    assert command.startswith("python -m mlproject ")
+    return shlex.split(command)[3:]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "made", "said"),
+    ("entry", "parameters", "made", "said"),
     [
-        (["report", "-P", "comparison=coarse-vs-fine"], "reports/index.html", "report: "),
-        (["data", "-P", "data=synthetic"], None, "cifar100: "),
-        (["explain", "-P", "experiment=fashion-mnist-mlp"], None, "probabilities"),
+        ("report", {"comparison": "coarse-vs-fine"}, "reports/index.html", "report: "),
+        ("data", {"data": "synthetic"}, None, "cifar100: "),
+        ("explain", {"experiment": "fashion-mnist-mlp"}, None, "probabilities"),
         (
-            ["export", "-P", "model=fashion-mnist-mlp-synthetic"],
+            "export",
+            {"model": "fashion-mnist-mlp-synthetic"},
             "exports/fashion-mnist-mlp-synthetic.keras",
             "load it with",
         ),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_other_entry_points_do_their_work(tuned, arguments, made, said):
+def test_the_other_entry_points_do_their_work(tuned, run_here, entry, parameters, made, said):
     project, _ = tuned
-    done = mlflow_run(project, "-e", *arguments)
+    uri = mlflow.get_tracking_uri()
+    done = run_here(*words(project, entry, **parameters), cwd=project, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0 and said in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
     assert made is None or (project / made).exists()
 
 
-def test_a_second_search_makes_a_second_version_and_only_a_winner_takes_the_alias(tuned, run_here):
-    project, _ = tuned
-    name = "fashion-mnist-mlp-synthetic"
-    done = run_here(
-        "tune", "--data", "synthetic", "--budget-minutes", 0.05, "--max-trials", 2,
-        "--experiment", "fashion-mnist-mlp", "--seed", 1,
-        cwd=project, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    registered = mlflow.MlflowClient().get_registered_model(name)
-    versions = {alias: int(version) for alias, version in registered.aliases.items()}
-    accuracies = {
-        int(version.version): mlflow.get_run(version.run_id).data.metrics["val_accuracy"]
-        for version in mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
-    }
-    assert sorted(accuracies) == [1, 2]
-    assert versions["champion"] == (2 if accuracies[2] > accuracies[1] else 1)
-    assert versions["champion"] == 2 or versions["challenger"] == 2
+def test_the_entry_point_of_notebooks_leaves_to_the_file_what_is_not_given(project):
+    options = commands._parser().parse_args(words(project, "notebook", experiment="*"))
+    assert options.minutes is options.output is options.data_dir is None and options.experiment == "*"

@@ -35,7 +35,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
             break
     assert process.poll() is None, "".join(lines)
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and "interrupted" in rest, (process.returncode, rest)
     assert _runs(uri)["trial-01"] == ["FINISHED"] and _runs(uri)["fashion-mnist-mlp-synthetic"] == ["KILLED"]
     assert set(sum(_runs(uri).values(), [])) <= {"FINISHED", "KILLED"}
@@ -46,12 +46,6 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
     assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
     runs = _runs(uri)
     assert runs["fashion-mnist-mlp-synthetic"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]
-
-    passed = command("tune", *SMALL, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
-    assert passed.returncode == 0 and "already complete: fashion-mnist-mlp-synthetic v1" in passed.stdout
-    assert {name: states for name, states in _runs(uri).items() if name != "report"} == {
-        name: states for name, states in runs.items() if name != "report"
-    }
 
 
 def _runs(uri):

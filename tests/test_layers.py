@@ -1,8 +1,5 @@
 """The building blocks: what they do to images before anything is learnt, and that models load without this package."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -53,17 +50,3 @@ def test_pooling_sees_what_a_padded_convolution_gives(pixels, size):
     padded = keras.ops.max_pool(keras.ops.conv(images, kernel, padding="same"), 2, padding="valid")
     fresh_norm = np.sqrt(1 + unit.get_layer("unit_norm").epsilon)
     np.testing.assert_allclose(unit.predict(images, verbose=0), padded / fresh_norm, atol=1e-5)
-
-
-def test_a_model_of_these_blocks_loads_and_predicts_where_the_package_is_unknown(cifar, tmp_path):
-    spec = cifar.spec()
-    images = raw_images(spec)
-    model = keras.Model(images, conv_unit(whitened(standardised(images, spec), spec), 8, "silu", "unit", pool=True))
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", cifar.test_images[:5])
-    code = (
-        "import sys, keras, numpy as np; model = keras.models.load_model('model.keras');"
-        "np.save('answers.npy', model.predict(np.load('images.npy'), verbose=0)); assert 'mlproject' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "answers.npy"), model.predict(cifar.test_images[:5], verbose=0))

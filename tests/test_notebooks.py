@@ -94,15 +94,16 @@ def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
     }  # fmt: skip
 
 
-def test_a_notebook_that_raises_fails_its_run_and_is_kept_as_far_as_it_came(tmp_path, empty_database):
+def test_a_notebook_that_raises_fails_its_run_and_is_kept_as_far_as_it_came(run_here, tmp_path, empty_database):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "broken.py").write_text(
         "# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    raise ValueError('no further')\n"
     )
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    done = command("notebook", "--experiment", "broken", cwd=tmp_path, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    done = run_here("notebook", "--experiment", "broken", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 1 and "broken: failed: ValueError: no further" in done.stderr
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = mlflow.MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
     assert run.info.status == "FAILED"
     kept = nbformat.read(client.download_artifacts(run.info.run_id, "notebook/broken.ipynb"), as_version=4)

@@ -254,9 +254,12 @@ def test_a_trial_passes_a_share_of_the_fits_images_drawn_from_the_square_root_of
     def recipe(hp):
         return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 16, "adamw")
 
-    monkeypatch.setattr(search_module, "fit", lambda *_, **__: came_out(0.5))
+    seen = []
+    monkeypatch.setattr(search_module, "fit", lambda *given, **_: seen.append(given) or came_out(0.5))
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
     _, runs = run_search(task, seconds=20, max_trials=1, deterministic=True)
+    *_, rows, validation = seen[0]
+    assert np.isin(rows, task.train).all() and validation is task.validation
     trial = runs.iloc[0]
     logged = ("training_images", "training_epochs", "training_steps")
     images, epochs, steps = (int(trial[f"params.{name}"]) for name in logged)

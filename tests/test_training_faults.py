@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import mlflow
-from conftest import PROJECT, command
+from conftest import PROJECT
 
 HANG = """
 import sys, time
@@ -52,8 +52,8 @@ def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_da
     assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 8 seconds"
 
 
-def test_when_all_trials_fail_the_command_fails_with_the_commonest_reason_and_registers_nothing(
-    tmp_path, empty_database
+def test_an_experiment_whose_trials_all_fail_is_told_with_the_reason_and_the_next_one_is_registered(
+    run_here, tmp_path, empty_database
 ):
     uri = store_of(tmp_path, empty_database)
     (tmp_path / "experiments").mkdir()
@@ -70,16 +70,18 @@ def build(hp, spec):
         raise ValueError("no such network")
     return tiny_build(hp, spec)
 
-EXPERIMENTS = [dataclasses.replace(TINY, build=build)]
+EXPERIMENTS = [dataclasses.replace(TINY, build=build), dataclasses.replace(TINY, name="well")]
 """
     )
-    done = command(
-        "tune", "--data=synthetic", "--budget-minutes=5", "--max-trials=2", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
+    done = run_here(
+        "tune", "--data=synthetic", "--budget-minutes=0.1", "--max-trials=2", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "ValueError: no such network" in done.stderr and "tiny FAILED" in done.stdout
     client = mlflow.MlflowClient(uri)
-    assert client.search_registered_models() == []
+    assert [model.name for model in client.search_registered_models()] == ["well-synthetic"]
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    assert sorted(run.data.tags["role"] for run in runs) == ["search", "trial", "trial"]
-    assert {run.info.status for run in runs} == {"FAILED"}
+    failed = [run for run in runs if run.data.tags.get("experiment") == "tiny"]
+    assert sorted(run.data.tags["role"] for run in failed) == ["search", "trial", "trial"]
+    assert {run.info.status for run in failed} == {"FAILED"}
+    assert {run.info.status for run in runs if run not in failed} == {"FINISHED"}
