@@ -3,7 +3,8 @@
     python bench/peers.py --minutes 15          (real data, 2 cores: 6 times the minutes, and installing once)
 
 All see the same images in the same split and are asked for the test images once, when their minutes are over; they run one
-after the other. Ours begins with best-known values of earlier searches, the peers with none. A peer is a program in bench/peers/ and runs in an environment of its own, kept under .cache/peers.
+after the other. Ours begins with best-known values of earlier searches, the peers with none. A peer is a program in
+bench/peers/ and runs in an environment of its own, kept under .cache/peers.
 `low` and `high` are the 95 % interval of the accuracy (Wilson), which says nothing of the luck of the one seed.
 """
 
