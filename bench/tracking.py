@@ -1,14 +1,15 @@
 """What does tracking cost? The same trial through Keras Tuner and MLflow, and by `fit` alone.
 
-    python bench/tracking.py --seconds 60 --rounds 3          (synthetic images; 8 minutes on 2 cores)
+    python bench/tracking.py --seconds 60 --rounds 3          (real data; 8 minutes on 2 cores)
 
-A trial is planned to take so many seconds, or up to thrice as many; its plan is then repeated without a tuner, a run, a
-callback or a journal. Both make the network anew. A row for each round: seconds from the question for hyperparameters to the
+A trial is planned to take so many seconds, or up to thrice as many (fewer where `max_epochs` end the final fit early, as with
+synthetic data); its plan is then repeated without a tuner, a run, a callback or a journal. Both make the network anew. A row for each round: seconds from the question for hyperparameters to the
 trial's end, those of the bare fit, and how many percent the first take longer.
 """
 
 import argparse
 import time
+from pathlib import Path
 
 from mlproject import search
 from mlproject.experiment import find
@@ -49,10 +50,13 @@ def main() -> None:
     parser.add_argument("--experiment", default="fashion-mnist-cnn")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", default="real")
+    parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
     (experiment,) = find(options.experiment)
+    data_dir = options.data_dir and Path(options.data_dir).resolve()  # the store is in another folder
     with store():
-        (task,) = prepare([experiment], "synthetic")
+        (task,) = prepare([experiment], options.data, data_dir)
         rows = []
         for number in range(options.rounds):
             through, plan, images = tracked(task, options.seconds, number)
