@@ -2,9 +2,10 @@
 
     python bench/tracking.py --seconds 60 --rounds 3          (real data; 8 minutes on 2 cores)
 
-A trial is planned to take so many seconds, or up to thrice as many (fewer where `max_epochs` end the final fit early, as with
-synthetic data); its plan is then repeated without a tuner, a run, a callback or a journal. Both make the network anew. A row for each round: seconds from the question for hyperparameters to the
-trial's end, those of the bare fit, and how many percent the first take longer.
+A trial is planned to take so many seconds, or up to thrice as many, but fewer where `max_epochs` end the final fit early, as
+with synthetic data. Its plan is then repeated without a tuner, a run, a callback or a journal. Both make the network anew. A
+row for each round: seconds from the question for hyperparameters to the trial's end, those of the bare fit, and how many
+percent the first take longer.
 """
 
 import argparse
