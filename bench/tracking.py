@@ -1,6 +1,6 @@
 """What does tracking cost? The same trial through Keras Tuner and MLflow, and by `fit` alone.
 
-    python bench/tracking.py --seconds 60 --rounds 3          (real data; 8 minutes on 2 cores)
+    python bench/tracking.py --seconds 60 --rounds 3          (real data; 18 minutes on 2 slow cores)
 
 A trial is planned to take so many seconds, or up to thrice as many, but fewer where `max_epochs` end the final fit early, as
 with synthetic data. Its plan is then repeated without a tuner, a run, a callback or a journal. Both make the network anew. A

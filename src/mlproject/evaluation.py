@@ -273,7 +273,8 @@ def class_differences(
     Gives for precision, recall and f1 `<score>_difference` with `<score>_low` and `<score>_high`, its 95 % interval by a
     bootstrap over the images (percentiles of 2,000 resamples, seed 0; both models are scored on the same resample, so that
     what an image does to both is accounted for); for f1 also `p`, two-sided, of the difference over its bootstrap
-    standard error as a normal variable, and `p_adjusted` by Benjamini and Hochberg over the classes.
+    standard error as a normal variable, and `p_adjusted` by Benjamini and Hochberg over the classes that have images; NaN for
+    those that have none.
     Raises UserError if lengths don't match or an index is outside its range.
     """
     superclass_of = np.asarray(superclass_of, dtype=np.int64)
@@ -310,7 +311,10 @@ def class_differences(
     # Where no resample differs from the others nothing can be said of chance.
     z = np.divide(np.abs(found[2]), spread, out=np.zeros(classes), where=spread > 0)
     p = 2 * stats.norm.sf(z)
-    return pd.DataFrame(table | {"p": p, "p_adjusted": benjamini_hochberg(p)})
+    seen = np.bincount(fine_labels, minlength=classes) > 0
+    p_adjusted = np.full(classes, np.nan)
+    p_adjusted[seen] = benjamini_hochberg(p[seen])
+    return pd.DataFrame(table | {"p": p, "p_adjusted": p_adjusted})
 
 
 def _outcomes(labels: np.ndarray, predictions: np.ndarray, classes: int) -> list[sparse.csr_array]:

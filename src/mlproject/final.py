@@ -23,7 +23,7 @@ from mlproject.tasks import Task, hyperparameters
 from mlproject.training import Checkpoint, fit
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
-PREDICTED_BATCH = 250
+TEST_BATCH = 250
 RIGHT_IMAGES = 3  # of each class, kept beside all the wrong ones
 SAFETY = 0.95  # speeds are measured within some 5 %
 
@@ -132,9 +132,9 @@ def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.nda
     """Probabilities float16 (n, classes), the features (n, ...) that the last weights make them of, images per second."""
     last = [layer for layer in model.layers if layer.weights][-1]
     both = keras.Model(model.input, [model.output, last.input])
-    both.predict(images[:PREDICTED_BATCH], batch_size=PREDICTED_BATCH, verbose=0)  # the first batch traces the graph
+    both.predict(images[:TEST_BATCH], batch_size=TEST_BATCH, verbose=0)  # the first batch traces the graph
     began = time.monotonic()
-    probabilities, features = both.predict(images, batch_size=PREDICTED_BATCH, verbose=0)
+    probabilities, features = both.predict(images, batch_size=TEST_BATCH, verbose=0)
     speed = len(images) / (time.monotonic() - began)
     # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
     return probabilities.astype(np.float16), features, speed

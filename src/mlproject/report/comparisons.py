@@ -236,8 +236,11 @@ def _findings(frame: pd.DataFrame) -> list[str]:
     for row in frame.dropna(subset=["low"]).itertuples():
         says = f"{row.model} classifies {percent(row.accuracy)} of {row.images:,.0f} test images correctly "
         says += f"(95% interval {interval(row.low, row.high)}); chance is {percent(row.chance)}"
-        told = ": it cannot be told from chance" if row.low <= row.chance else ""
-        findings.append(says + (": it is below chance" if row.high < row.chance else told) + ".")
+        if row.high < row.chance:
+            says += ": it is below chance"
+        elif row.low <= row.chance:
+            says += ": it cannot be told from chance"
+        findings.append(f"{says}.")
     whole = frame.dropna(subset=["parameters", "train_seconds", "val_accuracy"]).sort_values("parameters")
     if len(whole) > 1 and whole["parameters"].nunique() > 1:
         small, large = whole.iloc[0], whole.iloc[-1]

@@ -54,7 +54,6 @@ def _frame(question: Question) -> pd.DataFrame:
     )
     frame = pd.concat([frame, differences, _errors(question), _neighbours(question)], axis=1)
     frame = frame[frame["support"] > 0]  # of a class without test images nothing is known
-    frame["p_adjusted"] = evaluation.benjamini_hochberg(frame["p"])
     return frame.sort_values("f1_difference", ascending=False, kind="stable", ignore_index=True)
 
 
