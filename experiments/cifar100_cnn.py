@@ -206,7 +206,7 @@ COARSE = Experiment(
         "batch_size": 256,
         "erase": 0,
     },
-    best_in_an_hour={"width": 64, "batch_size": 512, "learning_rate": 0.12},
+    best_in_an_hour={"width": 64, "batch_size": 512, "learning_rate": 0.2},
 )
 FINE = replace(
     COARSE,

@@ -44,9 +44,10 @@ def test_a_name_that_is_no_name_everywhere_is_refused(field, name):
     assert "\n" not in str(error.value)
 
 
-def test_a_best_value_of_what_is_not_declared_is_refused():
-    with pytest.raises(UserError, match="best_in_an_hour of tiny: widht not accepted; width, learning_rate are"):
-        dataclasses.replace(TINY, best_in_an_hour={"widht": 12})
+@pytest.mark.parametrize(("field", "value"), [("best_in_an_hour", {"widht": 12}), ("fixed", ("widht",))])
+def test_a_hyperparameter_that_has_no_best_value_is_refused(field, value):
+    with pytest.raises(UserError, match=f"{field} of tiny: widht not accepted; width, learning_rate are"):
+        dataclasses.replace(TINY, **{field: value})
 
 
 def test_the_file_with_a_bad_name_is_named(tmp_path):

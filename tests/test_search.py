@@ -154,6 +154,13 @@ def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_ta
     assert found.trials["width"].iloc[1] != 5
 
 
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
+def test_what_is_fixed_keeps_its_best_known_value(make_task, store, tuner):
+    found, _ = run_search(make_task(dataclasses.replace(TINY, fixed=("width",))), tuner, max_trials=3)
+    assert set(found.trials["width"]) == {TINY.best["width"]}
+    assert found.trials["learning_rate"].nunique() > 1
+
+
 def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(

@@ -30,7 +30,8 @@ class Experiment:
     `build(hp, spec)` gives an uncompiled functional model, uint8 images (n, h, w, c) to float32 probabilities (n, classes),
     and declares the network's hyperparameters on `hp`; `recipe(hp)` declares how it is trained. Together they are the
     search space; `best` holds the best-known value of each hyperparameter, the first trial of every search, and
-    `best_in_an_hour` those that take the place of some where there is an hour or more.
+    `best_in_an_hour` those that take the place of some where there is an hour or more. `fixed` names what a search leaves at
+    its best-known value, because the minutes decide on it and no short trial can.
     `pretrained` says that `build` starts from VGG16's ImageNet weights, found in `spec.weights`.
     `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
     `name` and `comparison` become folders, web addresses and names in MLflow, so UserError refuses what cannot be all of these.
@@ -46,6 +47,7 @@ class Experiment:
     best: Mapping[str, int | float | str | bool]
     pretrained: bool = False
     best_in_an_hour: Mapping[str, int | float | str | bool] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self):
         for what, value in (("name", self.name), ("comparison", self.comparison)):
@@ -54,10 +56,11 @@ class Experiment:
                     f"{what}='{shown(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
                     "100 at most, the first a letter or digit"
                 )
-        if unknown := self.best_in_an_hour.keys() - self.best.keys():
-            raise UserError(
-                f"best_in_an_hour of {self.name}: {', '.join(sorted(unknown))} not accepted; {', '.join(self.best)} are"
-            )
+        for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
+            if unknown := set(given) - self.best.keys():
+                raise UserError(
+                    f"{what} of {self.name}: {', '.join(sorted(unknown))} not accepted; {', '.join(self.best)} are"
+                )
 
     def within(self, minutes: float) -> "Experiment":
         """The same experiment, its `best` that for so many minutes."""

@@ -1,10 +1,9 @@
 """Keras Tuner's Oracles, which say what to try next, made to begin with the best-known values and to repeat a journal."""
 
-from collections.abc import Mapping
-
 import keras_tuner
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
+from mlproject.experiment import Experiment
 from mlproject.journal import Journal
 from mlproject.tasks import hyperparameters
 
@@ -65,16 +64,21 @@ TUNERS = {
 }
 
 
-def oracle(tuner: str, best: Mapping, seed: int, max_trials: int | None, journal: Journal) -> keras_tuner.Oracle:
-    """The Oracle named `tuner`, a key of TUNERS, for a search that starts with the values `best`."""
+def oracle(
+    tuner: str, experiment: Experiment, seed: int, max_trials: int | None, journal: Journal
+) -> keras_tuner.Oracle:
+    """The Oracle named `tuner`, a key of TUNERS, for a search that starts with the experiment's best-known values."""
+    # The space is read off a network built with these values: the declared defaults may not even fit together.
+    space = hyperparameters(experiment.best)
+    for name in experiment.fixed:
+        space.Fixed(name, experiment.best[name])  # Keras Tuner's way to take one out of the search
     # The failure limit would end the search with the last trial left running; failures are counted at its end instead.
     made = TUNERS[tuner](
         objective=keras_tuner.Objective(OBJECTIVE, "max"),
-        # The space is read off a network built with these values: the declared defaults may not even fit together.
-        hyperparameters=hyperparameters(best),
+        hyperparameters=space,
         max_trials=max_trials,
         seed=seed + 1,  # Keras Tuner takes a seed of 0 for none
         max_consecutive_failed_trials=10**9,
     )
-    made.best, made.journal, made.verbose = dict(best), journal, 0
+    made.best, made.journal, made.verbose = dict(experiment.best), journal, 0
     return made

@@ -209,7 +209,7 @@ class _Tuner(keras_tuner.Tuner):
         self.trial_seconds = self.seconds / max(trials, usual)
         self.fit_seconds = seconds - trials * self.trial_seconds
         super().__init__(
-            oracle=oracle(tuner, task.experiment.best, task.seed, max_trials, journal),
+            oracle=oracle(tuner, task.experiment, task.seed, max_trials, journal),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
