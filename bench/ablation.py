@@ -1,25 +1,27 @@
 """What does each part of the convolutional networks' recipe bring in a few minutes? Change one, and train as long again.
 
     python bench/ablation.py --experiment cifar100-fine-cnn --minutes 2.5 --seeds 2          (2 hours on 2 cores)
+    python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values label_smoothing=0.3
 
 Every fit is a run in the MLflow experiment `ablation-NAME` of the store; those finished at this commit are not repeated, so an
 interrupted bench goes on. A row for each change: validation accuracy less that of the shipped best-known values with the same
 seed, which decides the split and the initial weights too, in points: the mean and each seed's. All fits are planned for the
-same minutes by the speed measured before them, so a change that makes a step cheaper sees more images. The test images are not
-touched.
+same minutes by the speed measured before them, so a change that makes a step cheaper sees more images. With `--passes` all see
+as many, on any machine. The test images are not touched.
 """
 
 import argparse
 import fnmatch
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
-from mlproject import layers, tracking
+from mlproject import arguments, layers, tracking
 from mlproject.experiment import find
 from mlproject.recipe import Recipe, lengths
-from mlproject.tasks import Task, hyperparameters, prepare
+from mlproject.tasks import Task, hyperparameters, prepare, with_values
 from mlproject.training import fit, measure
 
 import keras
@@ -114,10 +116,10 @@ def changes(task: Task) -> dict[str, Change]:
     }
 
 
-def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:
-    """What comes of training for so many minutes at these speeds."""
+def fitted(task: Task, change: Change, speeds: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """What comes of training for so many seconds at these speeds, in images per second."""
     model, recipe = change.network(task)
-    plan = lengths(recipe, speeds, 60 * minutes, len(task.train))
+    plan = lengths(recipe, speeds, seconds, len(task.train))
     result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
     last = result.history.iloc[-1]
     return {
@@ -146,32 +148,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn", choices=EXPERIMENTS)
     parser.add_argument("--minutes", type=float, default=2.5, help="of each fit")
+    parser.add_argument("--passes", type=float, help="over the training images, in place of minutes")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--changes", default="*", help="only those whose names match this glob, as 'SGD*'")
+    parser.add_argument(
+        "--values", action="append", default=[], help="one more change: NAME=VALUE, or several with commas"
+    )
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
     tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
     # The commit at the start: what is edited while the bench runs is not what it runs.
-    made_by = {"minutes": options.minutes, "commit": tracking.commit(), "data": options.data}
+    length = {"passes": options.passes} if options.passes else {"minutes": options.minutes}
+    made_by = length | {"commit": tracking.commit(), "data": options.data}
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
         done, known = finished(made_by), changes(task)
-        chosen = fnmatch.filter(known, options.changes)
+        given = {one: Change(with_values(task, arguments.names(one)).experiment.best) for one in options.values}
+        chosen = {name: known[name] for name in fnmatch.filter(known, options.changes)} | given
         if not chosen:
             parser.error(f"argument --changes: {options.changes!r}; accepted: a glob that matches {', '.join(known)}")
-        for name in tqdm([BEST_KNOWN, *chosen], desc=f"seed {seed}", unit="fit"):
-            change = known.get(name, Change())
+        for name, change in tqdm({BEST_KNOWN: Change(), **chosen}.items(), desc=f"seed {seed}", unit="fit"):
             if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
                 continue
-            if name not in speeds:
-                speeds[name] = measure(
-                    *change.network(task), task.data, task.train, task.features, 60 * options.minutes
-                )
+            seconds = 60 * options.minutes
+            if options.passes:
+                # At one image per second the seconds are images.
+                speeds[name], seconds = defaultdict(lambda: 1.0), options.passes * len(task.train)
+            elif name not in speeds:
+                speeds[name] = measure(*change.network(task), task.data, task.train, task.features, seconds)
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
                 tracking.log_params({"change": name, "seed": seed} | made_by)
-                tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))
+                tracking.log_metrics(fitted(task, change, speeds[name], seconds))
     print(table(finished(made_by)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
 
 
