@@ -341,8 +341,9 @@ if __name__ == "__main__":
 #   *Why two depths*).
 # - Fine-tuning for the minutes that are left is an epoch or two on two cores, which brings no more than luck does. In an
 #   hour twelve epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71]); six
-#   epochs of all blocks, by Muon on mirrored and shifted images, .9 points, from .935 to .944 ([.6, 1.3]; one seed each, the
-#   commands are in bench/README.md).
+#   epochs of all blocks, by Muon on mirrored and shifted images, .9 points, from .935 to .944 ([.6, 1.3]). Without the border,
+#   on a CPU of half the speed, four epochs brought 1.4, from .931 to .945 ([1.0, 1.8]; one seed each, the commands are in
+#   bench/README.md).
 # - In the end the small network of `fashion_mnist_cnn.py` does better with a fraction of the weights and of the time
 #   for each image. On sixty thousand images and two cores, pretraining is a shortcut, not an advantage.
 
