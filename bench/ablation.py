@@ -12,7 +12,6 @@ as many, on any machine. The test images are not touched.
 
 import argparse
 import fnmatch
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -116,10 +115,18 @@ def changes(task: Task) -> dict[str, Change]:
     }
 
 
-def fitted(task: Task, change: Change, speeds: Mapping[str, float], seconds: float) -> dict[str, float]:
-    """What comes of training for so many seconds at these speeds, in images per second."""
+def pace(task: Task, change: Change, minutes: float, passes: float | None) -> dict[str, float]:
+    """Images per second: as measured, or as many as make so many passes of the minutes."""
     model, recipe = change.network(task)
-    plan = lengths(recipe, speeds, seconds, len(task.train))
+    if passes is None:
+        return measure(model, recipe, task.data, task.train, task.features, 60 * minutes)
+    return {stage.name: passes * len(task.train) / (60 * minutes) for stage in recipe.stages}
+
+
+def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:
+    """What comes of training for so many minutes at these speeds."""
+    model, recipe = change.network(task)
+    plan = lengths(recipe, speeds, 60 * minutes, len(task.train))
     result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
     last = result.history.iloc[-1]
     return {
@@ -147,8 +154,9 @@ def main() -> None:
     """Make the runs that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn", choices=EXPERIMENTS)
-    parser.add_argument("--minutes", type=float, default=2.5, help="of each fit")
-    parser.add_argument("--passes", type=float, help="over the training images, in place of minutes")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=2.5, help="of each fit")
+    length.add_argument("--passes", type=float, help="over the training images, in place of minutes")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--changes", default="*", help="only those whose names match this glob, as 'SGD*'")
     parser.add_argument(
@@ -159,8 +167,8 @@ def main() -> None:
     options = parser.parse_args()
     tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
     # The commit at the start: what is edited while the bench runs is not what it runs.
-    length = {"passes": options.passes} if options.passes else {"minutes": options.minutes}
-    made_by = length | {"commit": tracking.commit(), "data": options.data}
+    made_by = {"passes": options.passes} if options.passes else {"minutes": options.minutes}
+    made_by |= {"commit": tracking.commit(), "data": options.data}
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
@@ -172,15 +180,11 @@ def main() -> None:
         for name, change in tqdm({BEST_KNOWN: Change(), **chosen}.items(), desc=f"seed {seed}", unit="fit"):
             if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
                 continue
-            seconds = 60 * options.minutes
-            if options.passes:
-                # At one image per second the seconds are images.
-                speeds[name], seconds = defaultdict(lambda: 1.0), options.passes * len(task.train)
-            elif name not in speeds:
-                speeds[name] = measure(*change.network(task), task.data, task.train, task.features, seconds)
+            if name not in speeds:
+                speeds[name] = pace(task, change, options.minutes, options.passes)
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
                 tracking.log_params({"change": name, "seed": seed} | made_by)
-                tracking.log_metrics(fitted(task, change, speeds[name], seconds))
+                tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))
     print(table(finished(made_by)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
 
 
