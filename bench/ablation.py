@@ -12,12 +12,13 @@ as many, on any machine. The test images are not touched.
 
 import argparse
 import fnmatch
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
-from mlproject import arguments, layers, tracking
+from mlproject import arguments, layers, process, tracking
 from mlproject.experiment import find
 from mlproject.recipe import Recipe, lengths
 from mlproject.tasks import Task, hyperparameters, prepare, with_values
@@ -189,4 +190,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

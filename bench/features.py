@@ -9,11 +9,13 @@ trial's standard deviation.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from mlproject import process
 from mlproject.experiment import find
 from mlproject.features import FeatureCache
 from mlproject.recipe import Length, Recipe
@@ -90,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

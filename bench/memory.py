@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from mlproject import process
 from mlproject.experiment import find
 
 import pandas as pd
@@ -59,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

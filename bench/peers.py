@@ -17,7 +17,7 @@ import time
 import venv
 from pathlib import Path
 
-from mlproject import evaluation
+from mlproject import evaluation, process
 from mlproject.datasets import Dataset
 from mlproject.experiment import find
 from mlproject.tasks import prepare
@@ -117,4 +117,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

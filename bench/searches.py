@@ -16,11 +16,12 @@ bench goes on.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlproject import search, tracking
+from mlproject import process, search, tracking
 from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
@@ -144,4 +145,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

@@ -9,12 +9,14 @@ own, because threads can be set but once. Batch sizes change what is learnt, too
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from mlproject import process
 from mlproject.experiment import find
 from mlproject.tasks import prepare
 
@@ -76,4 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

@@ -10,12 +10,13 @@ counted as three forward passes.
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from mlproject import optimizers
+from mlproject import optimizers, process
 from mlproject.experiment import find
 from mlproject.recipe import Length
 from mlproject.tasks import Task, hyperparameters, prepare
@@ -112,4 +113,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

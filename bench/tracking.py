@@ -9,10 +9,11 @@ percent the first take longer.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
-from mlproject import search
+from mlproject import process, search
 from mlproject.experiment import find
 from mlproject.recipe import Length, shortened
 from mlproject.tasks import Task, prepare
@@ -67,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

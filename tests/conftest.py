@@ -118,7 +118,7 @@ def rng():
 @pytest.fixture
 def process_kept(monkeypatch):
     """This process is afterwards what it was, whatever a command of ours sets in it: handlers, hooks, MLflow's address."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     uri = mlflow.get_tracking_uri()
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)

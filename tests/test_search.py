@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, tiny_build
+from conftest import TINY, tiny_build, tiny_staged_recipe
 
 from mlproject import search as search_module
 from mlproject import tracking
@@ -250,6 +250,11 @@ def test_the_budget_ends_the_search(make_task, store):
     found, _ = run_search(make_task(), seconds=15, max_trials=None)
     assert len(found.trials) >= 1
     assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
+
+
+def test_a_budget_that_is_gone_before_the_first_trial_is_told(make_task, store):
+    with pytest.warns(UserWarning, match=r"'tiny'.* of budget_minutes=0\.01, so it is hardly trained"):
+        run_search(make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)), seconds=0.6, max_trials=1)
 
 
 def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store):

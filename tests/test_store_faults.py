@@ -8,18 +8,23 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import mlflow
 import pytest
 from conftest import PROJECT
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mlproject import tracking
 from mlproject.errors import StoreGoneError
+from mlproject.tracking import outbox as store_outbox
+from mlproject.tracking.outbox import Outbox
 
 # Processes that have imported everything and then make, or find, at the same moment: the store, the tag that they try it by,
 # and in each round an experiment of MLflow's.
@@ -160,6 +165,49 @@ def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
     assert mlflow.get_run(run_id).info.status == "KILLED"
 
 
+@pytest.mark.parametrize("status, waits", [(403, False), (413, False), (429, True), (503, True)])
+def test_a_server_that_refuses_a_file_is_not_waited_for(status, waits, tmp_path, monkeypatch):
+    class Refusal(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(status)
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "file").write_text("content")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        artifacts = HttpArtifactRepository(f"http://127.0.0.1:{proxy.server_port}/artifacts")
+        with pytest.raises(Exception) as refused:
+            artifacts.log_artifact(str(tmp_path / "file"))
+        proxy.shutdown()
+    assert tracking.store.passing(refused.value) is waits
+
+
+def test_what_another_process_delivered_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    away, delivered = [OSError("away")] * 2, []
+
+    def deliver(item):
+        if away:
+            raise away.pop()
+        delivered.append(item["value"])
+        for other in store_outbox.FOLDER.iterdir():  # whichever comes first, the second is gone when its turn comes
+            other.unlink()
+
+    def passing(error):
+        return isinstance(error, OSError)
+
+    for value in (1, 2):
+        Outbox("store", deliver, passing).send({"value": value})
+    assert len(list(store_outbox.FOLDER.iterdir())) == 2
+    Outbox("store", deliver, passing).recover()
+    assert len(delivered) == 1
+
+
 class Server:
     """A real MLflow server on a SQLite store in a folder, which can be killed and started again at the same address."""
 
@@ -240,6 +288,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     )
     # Beside it a process that has less patience.
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
+    mlflow.MlflowClient(server.address).delete_experiment(tracking.store.DEFAULT_EXPERIMENT_ID)  # as some teams do
     tracking.choose_experiment(tracking.connect(), "impatient")
     with pytest.raises(StoreGoneError) as gone, tracking.run("impatient", {}) as impatient:
         tracking.log_metrics({"value": 0}, step=0)

@@ -150,6 +150,13 @@ def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp
     assert "is damaged" in capsys.readouterr().err and len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_no_fit(make_task, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "missing" / "checkpoint.npz")
+    with pytest.warns(UserWarning, match="checkpoint.npz cannot be written"):
+        _, _, result = run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+    assert list(result.history["epoch"]) == [1, 2]
+
+
 def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     first, second = (nominal(*task.network(TINY.best)) for _ in range(2))

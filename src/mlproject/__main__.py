@@ -71,9 +71,9 @@ def tune(options: argparse.Namespace) -> int:
         print("\n" + _summary(done, failed, "\n"), flush=True)
         page = _report(project) if done else None
     except (KeyboardInterrupt, StoreGoneError) as error:
-        print(f"to go on: {_again(options, project)}", file=sys.stderr, flush=True)
         if isinstance(error, KeyboardInterrupt):
             tracking.end_own_runs()
+        print(f"to go on: {_again(options, project)}", file=sys.stderr, flush=True)
         raise
     if page:
         first = done[0]

@@ -131,7 +131,8 @@ def _refit(
 def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Probabilities float16 (n, classes), the features (n, ...) that the last weights make them of, images per second."""
     last = [layer for layer in model.layers if layer.weights][-1]
-    both = keras.Model(model.input, [model.output, last.input])
+    # A model within the model has an `input` of its own; this is what it is given here.
+    both = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
     both.predict(images[:TEST_BATCH], batch_size=TEST_BATCH, verbose=0)  # the first batch traces the graph
     began = time.monotonic()
     probabilities, features = both.predict(images, batch_size=TEST_BATCH, verbose=0)

@@ -56,7 +56,7 @@ class _Hyperband(_BestKnownFirst, HyperbandOracle):
 
 TUNERS = {
     "random": lambda **common: _Random(**common),
-    # Four points before the model is asked: budgets of minutes allow a dozen trials, not Keras Tuner's 3 per dimension.
+    # Four points before the model is asked: budgets of minutes allow eight trials at most, not Keras Tuner's 3 per dimension.
     "bayesian": lambda **common: _Bayesian(num_initial_points=4, **common),
     "hyperband": lambda max_trials, **common: _Hyperband(
         max_epochs=HYPERBAND_EPOCHS, factor=HYPERBAND_FACTOR, hyperband_iterations=10_000, **common

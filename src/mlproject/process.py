@@ -1,4 +1,4 @@
-"""This process: how others recognise it, whether another one still lives, and how it is told to stop."""
+"""This process: how others recognise it, whether another one still lives, how it is told to stop, and what it says at its end."""
 
 import _thread
 import contextlib
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+
+from mlproject.errors import UserError
 
 SAME_START = 60  # seconds by which a process' start time may seem to move, when the machine's clock is set
 IMPATIENT_AFTER = 10  # seconds after which a further signal no longer waits for the first one's clean end
@@ -49,7 +51,20 @@ def alive(identity: str) -> bool:
         other = psutil.Process(int(pid))
         return abs(other.create_time() - float(started)) < SAME_START and other.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
+        return _hidden(int(pid))
+
+
+def _hidden(pid: int) -> bool:
+    """Whether it is another user's process, where these are not seen (Linux: /proc mounted with hidepid)."""
+    if os.name != "posix":
         return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 _told_at: float | None = None  # when the first signal to stop came
@@ -57,12 +72,19 @@ _interrupting = False  # while `interrupt_main_thread` has its signal on the way
 
 
 def stop_on_signals() -> None:
-    """Make SIGINT and SIGTERM raise KeyboardInterrupt, once: what ends the runs is not to be interrupted itself.
+    """Make SIGINT, SIGTERM and a closed terminal's SIGHUP raise KeyboardInterrupt, once: what ends the runs is not to be
+    interrupted itself.
 
     `mlflow run` on Ctrl-C sends a SIGTERM after the terminal's SIGINT. A signal later than IMPATIENT_AFTER ends at once.
     """
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in _stopping():
+        signal.signal(number, _stop)
+
+
+def _stopping() -> list[signal.Signals]:
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    heard = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN  # which nohup makes it
+    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard else [])]
 
 
 def _stop(signum, frame):
@@ -90,14 +112,28 @@ def stop_if_told() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process with this exit code. What is to be kept is kept by now, so that a further signal ends it at once."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in _stopping():
+        signal.signal(number, signal.SIG_DFL)
     if told_to_stop():
         # A thread that was being made just when the signal came is waited for in vain (seen with MLflow's uploads).
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def say_in_one_line(kind, error, traceback) -> None:
+    """Python's hook for what nobody caught: what the user can mend takes one line and exit code 2, an interruption 130.
+
+    An interruption inside a library can come out as an exception of the library's.
+    """
+    if issubclass(kind, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if issubclass(kind, KeyboardInterrupt) or told_to_stop():
+        print("interrupted: what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+    sys.__excepthook__(kind, error, traceback)
 
 
 def interrupt_main_thread() -> None:

@@ -124,7 +124,7 @@ class Program:
             self.name, given = "notebook", shlex.split(os.environ.get(ARGUMENTS, ""))
         else:
             self.name, given = Path(sys.argv[0]).stem, sys.argv[1:]
-            sys.excepthook = _say_in_one_line
+            sys.excepthook = process.say_in_one_line
             process.stop_on_signals()
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         # tqdm's warning, of a library that draws its bars in notebooks.
@@ -336,17 +336,3 @@ def _display(content: Figure | pd.DataFrame, name: str) -> None:
     else:
         both = {"text/html": content.to_html(index=False, border=0), "text/plain": content.to_string(index=False)}
         display(both, raw=True)
-
-
-def _say_in_one_line(kind, error, traceback) -> None:
-    """Python's hook for what nobody caught: what the user can mend takes one line and exit code 2, an interruption 130.
-
-    An interruption inside a library can come out as an exception of the library's.
-    """
-    if issubclass(kind, UserError):
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if issubclass(kind, KeyboardInterrupt) or process.told_to_stop():
-        print("interrupted: models exported before are kept", file=sys.stderr)
-        sys.exit(130)
-    sys.__excepthook__(kind, error, traceback)

@@ -9,6 +9,7 @@ import math
 import statistics
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,12 +135,23 @@ def search(
     if journal.pace is None:
         journal.pace = vars(pace)
         journal.save()
+        _warn_of_little_time(task, pace.seconds, seconds)
     # Frozen features are computed for the pace. They serve search and final fit alike, so only the time after is shared out.
     left = max(seconds - pace.seconds, 1.0)
     with tempfile.TemporaryDirectory() as folder:
         running = _Tuner(task, journal, tuner, pace, left, max_trials, folder)
         running.search()
         return running.found()
+
+
+def _warn_of_little_time(task: Task, taken: float, budget: float) -> None:
+    if taken > budget / 2:
+        warnings.warn(
+            f"experiment={task.experiment.name!r}: measuring its speed, with the activations of frozen layers, took "
+            f"{taken / 60:.1f} of budget_minutes={budget / 60:g}, so it is hardly trained; activations are kept: the same with "
+            "-P fresh=true has more time, as has a larger budget",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)

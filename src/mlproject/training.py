@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ class _Progress:
 class Checkpoint:
     """The state of a fit after an epoch, in one file: weights, the optimizer's variables, the history.
 
-    Written after every epoch, or after as many as keep the time for it under `CHECKPOINT_SHARE` of the training.
+    Written after every epoch, or after as many as keep the time for it under `CHECKPOINT_SHARE` of the training. Where it cannot
+    be written the fit goes on.
     """
 
     def __init__(self, path: Path):
@@ -70,8 +72,14 @@ class Checkpoint:
             return
         state = {f"model{index}": variable.numpy() for index, variable in enumerate(model.variables)}
         state |= {f"optimizer{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
-        with disk.whole(self.path) as part, part.open("wb") as stream:
-            np.savez(stream, progress=np.array(json.dumps(vars(progress))), **state)
+        try:
+            with disk.whole(self.path) as part, part.open("wb") as stream:
+                np.savez(stream, progress=np.array(json.dumps(vars(progress))), **state)
+        except OSError as error:  # a full disk, most likely
+            warnings.warn(
+                f"{self.path} cannot be written ({error.strerror}): an interruption costs what was trained since the last one",
+                stacklevel=2,
+            )
         self._next = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_SHARE
 
     def load(self) -> tuple[_Progress, dict[str, np.ndarray]]:

@@ -87,7 +87,11 @@ class Outbox:
         """Deliver what earlier processes could not, and remove their files."""
         for path in sorted(FOLDER.glob(f"{self._prefix}-*.jsonl")):
             count = 0
-            for line in path.read_text(errors="replace").splitlines():
+            try:
+                lines = path.read_text(errors="replace").splitlines()
+            except FileNotFoundError:  # another process delivered it meanwhile
+                continue
+            for line in lines:
                 try:
                     item = json.loads(line)
                     self.deliver(item)

@@ -65,8 +65,8 @@ def register(
             client.set_model_version_tag(name, str(version), key, str(value))
         log_metrics({"model_bytes": mlflow.models.Model.load(f"models:/{name}/{version}").model_size_bytes})
 
-    version = store.outbox.insist(log_once)
-    store.outbox.insist(describe)
+    version = store.transfer(log_once)
+    store.transfer(describe)
     return version
 
 
@@ -89,8 +89,8 @@ def alias_of(name: str, version: int) -> str:
 def load(final: "FinalModel") -> tuple["keras.Model", list[str]]:
     """A registered model and its classes' names."""
     uri = f"models:/{final.name}/{final.version}"
-    metadata = store.outbox.insist(lambda: mlflow.models.get_model_info(uri).metadata)
-    return store.outbox.insist(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+    metadata = store.transfer(lambda: mlflow.models.get_model_info(uri).metadata)
+    return store.transfer(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
 
 
 def promote(name: str, version: int) -> str:
@@ -169,7 +169,7 @@ class FinalModel:
 
     def artifact(self, path: str) -> Path | None:
         """A local copy of the run's artifact `path`; None when the run has none of that name."""
-        return store.outbox.insist(lambda: self._download(path))
+        return store.transfer(lambda: self._download(path))
 
     def _download(self, path: str) -> Path | None:
         if path not in self._listed(os.path.dirname(path)):
@@ -204,11 +204,12 @@ def final_models(selectors: Sequence[str] = (), comparisons: Sequence[str] = ())
 
 def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[FinalModel]:
     client = mlflow.MlflowClient()
-    registered = {model.name: model for model in store.pages(client.search_registered_models, max_results=1000)}
     versions: dict[str, dict[int, ModelVersion]] = {}
     for version in store.pages(client.search_model_versions, max_results=1000):
         if "experiment" in version.tags:
             versions.setdefault(version.name, {})[int(version.version)] = version
+    # Asked for last: another machine may register a first version meanwhile.
+    registered = {model.name: model for model in store.pages(client.search_registered_models, max_results=1000)}
     aliases = {
         name: {
             alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]

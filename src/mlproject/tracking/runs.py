@@ -269,17 +269,17 @@ def _log(
 
 def log_table(table: pd.DataFrame, path: str) -> None:
     """Log a table as the CSV artifact `path`."""
-    store.outbox.insist(lambda: mlflow.log_text(table.to_csv(index=False), path))
+    store.transfer(lambda: mlflow.log_text(table.to_csv(index=False), path))
 
 
 def log_json(path: str, content: Mapping[str, object]) -> None:
     """Log a mapping as the JSON artifact `path`."""
-    store.outbox.insist(lambda: mlflow.log_dict(dict(content), path))
+    store.transfer(lambda: mlflow.log_dict(dict(content), path))
 
 
 def log_figure(figure, path: str) -> None:
     """Log a matplotlib figure as the PNG artifact `path`."""
-    store.outbox.insist(lambda: mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"}))
+    store.transfer(lambda: mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"}))
 
 
 def log_arrays(path: str, **arrays: np.ndarray) -> None:
@@ -288,12 +288,12 @@ def log_arrays(path: str, **arrays: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, name)
         np.savez_compressed(file, **arrays)
-        store.outbox.insist(lambda: mlflow.log_artifact(file, folder))
+        store.transfer(lambda: mlflow.log_artifact(file, folder))
 
 
 def log_folder(folder: Path, path: str) -> None:
     """Log all files below `folder` as artifacts below `path`."""
-    store.outbox.insist(lambda: mlflow.log_artifacts(str(folder), path))
+    store.transfer(lambda: mlflow.log_artifacts(str(folder), path))
 
 
 def log_dataset(name: str, digest: str, source: str, images: np.ndarray, labels: np.ndarray, context: str) -> None:

@@ -4,35 +4,39 @@ import logging
 import math
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import mlflow
+import requests
 from filelock import FileLock
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlproject.errors import StoreGoneError, UserError, shown
-from mlproject.tracking.outbox import PATIENCE, Outbox
+from mlproject.tracking.outbox import PATIENCE, Answer, Outbox
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
-SERVER_TIMEOUT = "10"  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
+SERVER_TIMEOUT = 10  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
+FILE_TIMEOUT = 120  # the same where a file goes through it, which it may have to pass on to other storage first
 INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
-TAG = "mlproject"  # its tag, which we set to see whether the store can be written
+TAG = "mlproject"  # its tag, which we set to see whether a database can be written
 
 
 def connect() -> None:
-    """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it by a write.
+    """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it: a database by a write.
 
     Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written, or when
     MLPROJECT_PATIENCE is no number of seconds.
     """
     global outbox
     patience = _patience()
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", SERVER_TIMEOUT)
+    os.environ.setdefault(MLFLOW_HTTP_REQUEST_TIMEOUT.name, str(SERVER_TIMEOUT))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -46,7 +50,7 @@ def connect() -> None:
         if database:
             _initialise(database)
         mlflow.set_tracking_uri(uri)
-        _try_write()
+        _try(uri)
         outbox = Outbox(named, _deliver, passing, patience)
         outbox.recover()
     except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
@@ -95,8 +99,14 @@ def _initialise(database: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _try_write() -> None:
-    """Set a tag that is always the same; again where another process made its row at the same moment."""
+def _try(uri: str) -> None:
+    """Ask a server; in a database set a tag that is always the same, again where another process made its row at the same moment.
+
+    On a server with users MLflow's experiment 0 may be read alone, or be deleted.
+    """
+    if uri.startswith("http"):
+        mlflow.MlflowClient().search_experiments(max_results=1)
+        return
     write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, TAG, "true")
     try:
         write()
@@ -119,6 +129,8 @@ def _deliver(item: dict) -> None:
 
 def passing(error: BaseException | None) -> bool:
     """Whether a failure of the store may be over soon: no connection, an overloaded server, a locked database, a full disk."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:  # the answer to a file
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
     permanent = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
     if isinstance(error, MlflowException) and error.get_http_status_code() in (429, 502, 503, 504):
         return True
@@ -128,6 +140,20 @@ def passing(error: BaseException | None) -> bool:
 
 
 outbox = Outbox(DEFAULT_STORE, _deliver, passing)
+
+
+def transfer(call: Callable[[], Answer]) -> Answer:
+    """What `call` gives, which sends or fetches files: as `outbox.insist`, with the time that these may take."""
+
+    def unhurried() -> Answer:
+        usual = MLFLOW_HTTP_REQUEST_TIMEOUT.get()
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(max(usual, FILE_TIMEOUT))
+        try:
+            return call()
+        finally:
+            MLFLOW_HTTP_REQUEST_TIMEOUT.set(usual)
+
+    return outbox.insist(unhurried)
 
 
 def _demand_writable(database: Path) -> None:
