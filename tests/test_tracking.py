@@ -134,6 +134,14 @@ def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
         tracking.connect()
 
 
+def test_another_password_is_no_other_store(process_kept):
+    addresses = set()
+    for password in ("old", "new"):
+        mlflow.set_tracking_uri(f"https://me:{password}@example.org")
+        addresses.add(tracking.address())
+    assert addresses == {"https://***@example.org"}
+
+
 def test_a_store_may_be_named_with_options_of_its_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
     tracking.connect()

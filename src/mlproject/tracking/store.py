@@ -80,8 +80,8 @@ def without_password(uri: str) -> str:
 
 
 def address() -> str:
-    """The address of the store in use."""
-    return mlflow.get_tracking_uri()
+    """The address of the store in use, without a password: another one does not make it another store."""
+    return without_password(mlflow.get_tracking_uri())
 
 
 def _initialise(database: Path) -> None:
