@@ -269,7 +269,7 @@ def _with_runs(client: mlflow.MlflowClient, found: list[tuple]) -> list[FinalMod
     for version, _ in found:
         if version.run_id not in runs:
             warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
-    server = store.without_password(mlflow.get_tracking_uri())
+    server = store.address()
     return [
         FinalModel(
             version.name,
