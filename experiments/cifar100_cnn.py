@@ -192,7 +192,7 @@ def recipe(hp):
 # four times as much, and 54 minutes still pass all images 22 times. So many passes, on the same GPU, in batches of 512 with the
 # fine labels, gave validation accuracy .7655 at a rate of .2 (two seeds), .758 at .12 and .761 at .28; with squares of 8
 # pixels erased .757 at .2, .759 at .12, .749 at .28 and .731 at .4 (one seed each). With the coarse labels no rate was compared
-# over an hour. On a CPU of half the speed an hour's budget came to eight passes at .2, and test accuracy .740 with the fine
+# over an hour. On a CPU with AVX2 alone an hour's budget came to eight passes at .2, and test accuracy .740 with the fine
 # labels, .8235 with the coarse ones (bench/README.md).
 
 # %%
