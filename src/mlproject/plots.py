@@ -55,9 +55,9 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
         axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(True)
-        axes.legend(loc="lower right" if measure == "accuracy" else "upper right")
         if "stage" in history:
             _stage_borders(axes, history)
+        axes.legend(loc="best")  # where neither a curve nor a border runs through it
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
@@ -96,8 +96,8 @@ def confusion_matrix(
     """Of the images of each class (row), the share predicted to be of each class (column).
 
     labels, predictions: int (n,). class_names: k names. superclasses: for each class its superclass's name, or None.
-    With superclasses the classes stand in their order, with lines between and, where the classes are too many to be
-    named, the superclasses' names on the axes. Up to 20 classes the percentages are written into the cells.
+    With superclasses the classes stand in their order, with lines between and, where the classes are many, small names at
+    the rows and the superclasses' names at the other sides. Up to 20 classes the percentages are written into the cells.
     """
     classes = len(class_names)
     order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
@@ -297,10 +297,15 @@ def _label_blocks(axes: Axes, names: np.ndarray, superclasses: np.ndarray) -> No
     for border in starts[1:] - 0.5:
         axes.axhline(border, color=GREY, lw=0.6)
         axes.axvline(border, color=GREY, lw=0.6)
+    _label_cells(axes, names, np.arange(len(names)))
     if len(names) > MANY_CLASSES:
-        _label_cells(axes, superclasses[starts], (starts + ends - 1) / 2)
-    else:
-        _label_cells(axes, names, np.arange(len(names)))
+        centres = (starts + ends - 1) / 2
+        axes.set_xticks(centres, superclasses[starts])
+        axes.tick_params(axis="y", labelsize=5)
+        blocks = axes.secondary_yaxis("right")
+        blocks.set_yticks(centres, superclasses[starts])
+        blocks.tick_params(length=0)
+        blocks.spines[:].set_visible(False)
 
 
 def _write_percentages(axes: Axes, shares: np.ndarray) -> None:
