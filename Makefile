@@ -6,6 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUN = mlflow run . --env-manager local
 READY = .venv/ready
 HOST = 127.0.0.1
+PORT = 5000
 
 .PHONY: help setup demo tune report notebooks ui test torture bench lint lock clean
 
@@ -20,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-demo: $(READY) ## the whole main job on small synthetic data, in minutes, with no network
+demo: $(READY) ## the whole main job on small synthetic data, which needs no download (ten minutes with the setup)
 	$(RUN) -P data=synthetic -P budget_minutes=1
 
 tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one
@@ -32,8 +33,8 @@ report: $(READY) ## compare the registered models: reports/index.html
 notebooks: $(READY) ## run all experiments as notebooks, 8 to 10 minutes a model, into experiments/notebooks/
 	$(RUN) -e notebook -P "experiment=*" -P output=experiments/notebooks $(ARGS)
 
-ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; HOST=0.0.0.0 opens it to the network
-	mlflow ui --host $(HOST) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; PORT=5001 if that is taken, HOST=0.0.0.0 for the network
+	mlflow ui --host $(HOST) --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 # Reordered by their number of tests, the files with few and long ones would come last, and one core would wait for them.
 test: $(READY) ## run the tests

@@ -74,6 +74,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
         shutil.copy(root / "plots/learning_curves.png", root / f"plots/{plot}.png")
     search_table(trials).to_csv(root / "search/trials.csv", index=False)
     values = {"hyperparameter": ["width", "activation"], "best_known": [64, "relu"], "winner": [48, "silu"]}
+    values |= {"searched": ["0..128 by 16", "relu|silu"], "sampling": ["linear", "choice"]}
     pd.DataFrame(values).to_csv(root / "search/values.csv", index=False)
     layers = {"layer": ["input", "dense"], "type": ["InputLayer", "Dense"], "output_shape": ["4 × 4 × 1", "3"]}
     layers |= {"parameters": [0, 51], "depends_on_colours": [True, False], "depends_on_classes": [False, True]}

@@ -169,6 +169,7 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
     first = pd.read_csv(model.artifact("search/trials.csv"), dtype=str).iloc[0]
     assert all(first[name] == row["best_known"] for name, row in values.iterrows())
     assert all(model.params[name] == row["winner"] for name, row in values.iterrows())
+    assert values.loc["learning_rate", "sampling"] == "log" and ".." in values.loc["learning_rate", "searched"]
     assert model.metrics["model_bytes"] > 4 * model.metrics["parameters"]
 
 

@@ -83,7 +83,8 @@ def test_a_gallery_writes_below_each_image_what_it_is(across):
 def test_a_search_is_drawn_with_words_numbers_and_gaps():
     trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
     trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
-    figure = figures.search(trials.assign(same="7"), ["rate", "activation", "width", "same"])
+    tried = dict.fromkeys(["rate", "activation", "width", "same"], ())  # what was searched is not known
+    figure = figures.search(trials.assign(same="7"), tried)
     left, right = figure.axes
     assert left.lines[0].get_ydata().tolist() == [0.5, 0.5, 0.8]
     assert [label.get_text() for label in right.get_xticklabels()][:2] == ["rate", "activation"]
@@ -93,6 +94,16 @@ def test_a_search_is_drawn_with_words_numbers_and_gaps():
     assert np.isnan(heights[1][2]) and heights[2][4] == 1
     assert np.argmax([line.get_linewidth() for line in right.lines[:3]]) == 0  # refitted, though not the most accurate
     assert {"relu", "silu", "0.001", "32", "64", "7"} <= {text.get_text() for text in right.texts}
+
+
+def test_a_search_is_drawn_across_what_was_searched_and_luck_drawn_small():
+    trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.60, 0.61], "standard_error": 0.01, "refitted": False})
+    trials = trials.assign(rate=["0.01", "0.1"], width=["32", "48"], batch=["512", "128"])
+    searched = {"rate": (0.001, 1.0, "log"), "width": (16.0, 64.0, "linear"), "batch": ["128", "256", "512"]}
+    axes = figures.search(trials, searched).axes[1]
+    one, other = (line.get_ydata() for line in axes.lines[:2])
+    assert one == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3]) and other == pytest.approx([2 / 3, 2 / 3, 0, 2 / 3])
+    assert {"0.001", "1", "16", "64", "128", "256", "512"} <= {text.get_text() for text in axes.texts}
 
 
 def layer_table(count, shortcuts=()):

@@ -241,7 +241,10 @@ def test_searches_and_provenance_are_told(report):
     said = "The search completed 2 of 3 trials; 1 failed. The commonest reason: loss is nan. The best, trial-03, reached 75.00%"
     assert said in page and "Bars: one standard error" in page
     assert "2.0 minutes, the final fit 1.5 minutes of training: 3.5 of a budget of 5 minutes (tuner: bayesian)" in page
-    assert table(report, "fine.winner").values.tolist() == [["width", "64", "48"], ["activation", "relu", "silu"]]
+    assert table(report, "fine.winner").values.tolist() == [
+        ["width", "64", "48", "0..128 by 16", "linear"],
+        ["activation", "relu", "silu", "relu|silu", "choice"],
+    ]
     rows = pd.read_csv(report / "tables/provenance.csv", dtype=str).set_index("run")
     assert rows.loc["run-of-fine", "repeat it"] == (
         "mlflow run . -e tune --env-manager local "

@@ -19,7 +19,7 @@ from mlproject.errors import first_line
 from mlproject.journal import Journal
 from mlproject.recipe import Length, Recipe, lengths
 from mlproject.search import Found, log_epoch, plan_params
-from mlproject.tasks import Task, hyperparameters
+from mlproject.tasks import Task, hyperparameters, searched
 from mlproject.training import Checkpoint, fit
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
@@ -190,8 +190,10 @@ def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: 
     per_class = evaluation.per_class(
         data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses
     )
+    ranges = searched(task)
     values = [
         {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
+        | ranges.get(name, {"searched": "", "sampling": ""})
         for name, value in found.values.items()
     ]
     _log_predictions("evaluation/predictions.npz", data, probabilities)

@@ -122,6 +122,15 @@ def with_values(task: Task, given: Sequence[str]) -> Task:
     return replace(task, experiment=replace(task.experiment, best=best))
 
 
+def searched(task: Task) -> dict[str, dict[str, str]]:
+    """Each hyperparameter's range `searched` ("16..64 by 16", "relu|silu") and its `sampling` (linear, log, choice, fixed)."""
+    found = {}
+    for one in task.space():
+        sampling = "fixed" if one.name in task.experiment.fixed else getattr(one, "sampling", "choice")
+        found[one.name] = {"searched": _range(one), "sampling": sampling}
+    return found
+
+
 def _in_range(declared, text: str) -> int | float | str | bool:
     """The value that `text` says, of a hyperparameter of Keras Tuner; KeyError or ValueError when it is not one of its values."""
     if not hasattr(declared, "min_value"):

@@ -173,11 +173,13 @@ def gallery(rows: Sequence[tuple[str, Sequence[tuple[np.ndarray, str]]]], what: 
 
 
 @matplotlib.rc_context(STYLE)
-def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = "") -> Figure:
+def search(trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | tuple], title: str = "") -> Figure:
     """Left the best validation accuracy so far against minutes, right the trials as lines across their hyperparameters.
 
     trials: those that did not fail, in their order: minutes (since the search's start, at the trial's end), accuracy, refitted
     (bool), a column for each of `hyperparameters`, numbers or words, and perhaps the accuracy's standard_error.
+    hyperparameters: for each name what was searched: a list of words, or (least, most, "linear" or "log"); an empty one where
+    that is not known, and the axis has the room that the trials take.
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
@@ -195,11 +197,17 @@ def search(trials: pd.DataFrame, hyperparameters: Sequence[str], title: str = ""
     return figure
 
 
-def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Sequence[str]) -> None:
+def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | tuple]) -> None:
     """Parallel coordinates: an axis for each hyperparameter and, last, one for the accuracy; what was refitted is drawn thick."""
-    columns = [*hyperparameters, "accuracy"]
-    heights = np.column_stack([_heights(axes, place, trials[name]) for place, name in enumerate(columns)])
-    colours = colormaps["cividis"](0.05 + 0.9 * heights[:, -1])
+    luck = trials.get("standard_error", pd.Series(0.0, trials.index)).fillna(
+        0
+    )  # trials that luck parts are drawn close
+    columns = hyperparameters | {
+        "accuracy": ((trials["accuracy"] - luck).min(), (trials["accuracy"] + luck).max(), "linear")
+    }
+    heights = [_heights(axes, place, trials[name], columns[name]) for place, name in enumerate(columns)]
+    heights = np.column_stack(heights)
+    colours = colormaps["cividis_r"](0.1 + 0.9 * heights[:, -1])
     for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
         axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
     for place in range(len(columns)):
@@ -213,19 +221,19 @@ def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Sequence[str]) 
     axes.set_title("Every trial across its hyperparameters; thick: what was refitted", pad=16)
 
 
-def _heights(axes: Axes, place: int, column: pd.Series) -> np.ndarray:
+def _heights(axes: Axes, place: int, column: pd.Series, searched: Sequence[str] | tuple) -> np.ndarray:
     """Where each trial crosses this axis, 0..1, with what the ends stand for written there; a missing value is left out."""
     numbers = pd.to_numeric(column, errors="coerce")
     given = column.astype(str) != ""
-    if numbers[given].notna().all() and given.any():
-        low, high = numbers.min(), numbers.max()
-        spread = low > 0 and high / low > 20  # searched on a log scale, or as good as
-        scaled = np.log(numbers) if spread else numbers
+    if isinstance(searched, tuple) if searched else numbers[given].notna().all() and given.any():
+        # Without a known range a wide one was searched on a log scale, or as good as.
+        low, high, scale = searched or (numbers.min(), numbers.max(), "linear")
+        log = scale == "log" or (not searched and low > 0 and high / low > 20)
+        bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
         ends = {0.0: _short(low), 1.0: _short(high)} if high > low else {0.5: _short(low)}
-        width = scaled.max() - scaled.min()
-        heights = (scaled - scaled.min()) / width if width > 0 else scaled * 0 + 0.5
+        heights = (scaled - bottom) / (top - bottom) if high > low else scaled * 0 + 0.5
     else:
-        words = sorted(column[given].astype(str).unique())
+        words = searched or sorted(column[given].astype(str).unique())
         places = {word: (index / (len(words) - 1) if len(words) > 1 else 0.5) for index, word in enumerate(words)}
         ends, heights = {height: word for word, height in places.items()}, column.astype(str).map(places)
     for height, text in ends.items():

@@ -27,13 +27,18 @@ def section(member: Member) -> Section | None:
         best = f"{ranked['trial'].iloc[0]} with {percent(trials['accuracy'].max())}"
         caption = (
             f"The best of {len(trials)} trials was {best} after {decimals(_best_minutes(trials), 1)} of "
-            f"{decimals(trials['minutes'].max(), 1)} minutes{member.mark}. Right: a line for each trial, the lighter the more "
-            "accurate; numbers at the ends of an axis are the least and most that were tried."
+            f"{decimals(trials['minutes'].max(), 1)} minutes{member.mark}. Right: a line for each trial, the darker the more "
+            "accurate, across what was searched (of older searches: what was tried)."
         )
         if "standard_error" in trials:
-            caption += " Bars: one standard error up and down, the luck of the validation images."
+            caption += (
+                " Bars: one standard error up and down, the luck of the validation images; between their ends runs the axis "
+                "of the accuracy."
+            )
         drawn = trials.assign(refitted=trials["trial"] == member.refitted_trial["trial"])
-        figure = figures.search(drawn, names, f"{member.title}{member.mark}")
+        figure = figures.search(
+            drawn, {name: _searched(member, name) for name in names}, f"{member.title}{member.mark}"
+        )
         alt = f"Search of {member.title}{member.mark}: best validation accuracy by minutes, and the trials: {best}"
         charts.append(Chart(f"{member.key}.search", figure, alt, caption))
     if len(ranked):
@@ -59,6 +64,20 @@ def _numbers(member: Member) -> pd.DataFrame:
     if "standard_error" in done:
         done = done.assign(standard_error=pd.to_numeric(done["standard_error"], errors="coerce"))
     return done.dropna(subset=["accuracy", "minutes"]).reset_index(drop=True)
+
+
+def _searched(member: Member, name: str) -> list[str] | tuple:
+    """What was searched of this hyperparameter, as `figures.search` takes it."""
+    values = member.values
+    if values is None or not {"searched", "sampling"} <= set(values):
+        return ()
+    for row in values[values["hyperparameter"] == name].itertuples():
+        if row.sampling == "choice":
+            return row.searched.split("|")
+        if row.sampling in ("linear", "log"):
+            least, most = row.searched.partition(" by ")[0].split("..")
+            return float(least), float(most), row.sampling
+    return ()
 
 
 def _best_minutes(trials: pd.DataFrame) -> float:
