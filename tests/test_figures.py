@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.colors import to_hex
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_plots import LONG_NAMES, assert_legible, texts
 
 from mlproject import evaluation
+from mlproject.plots import BLUE
 from mlproject.report import figures, networks
 
 
@@ -47,8 +49,15 @@ def test_learning_curves_run_over_minutes_and_mark_stages():
     figure = figures.learning_curves({"one": short, "two": staged})
     assert_legible(figure)
     one, no_ring, two, ring = figure.axes[0].lines
+    assert one.get_markevery() == 1
     assert one.get_xdata().tolist() == [1, 2] and two.get_xdata().tolist() == [0.5, 1, 2]
     assert len(no_ring.get_xdata()) == 0 and ring.get_xydata().tolist() == [[1, 0.6]]
+
+
+def test_learning_curves_of_a_hundred_epochs_do_not_bury_others_under_their_marks():
+    long = pd.DataFrame({"accuracy": np.linspace(0.5, 0.9, 128), "seconds": 4.0, "stage": "training"})
+    figure = figures.learning_curves({"long": long})
+    assert len(figure.axes[0].lines[0].get_xdata()) / figure.axes[0].lines[0].get_markevery() <= 20
 
 
 def test_reliability_has_a_panel_for_each_model(rng):
@@ -123,13 +132,25 @@ def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
     figure.draw_without_rendering()
     (axes,) = figure.axes
     boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
-    assert len(boxes) == 60 and {text.get_text() for text in axes.texts} >= set(table["layer"])
+    told = [text.get_text() for text in axes.texts]
+    assert len(boxes) == 60 and set(told) >= set(table["layer"])
+    assert told.count("Dense") == told.count("1,024") == told.count("28 × 28 × 64") == 60
     spots = {name: box.get_x() for name, box in zip(table["layer"], boxes, strict=True)}
     for row in table.itertuples():
         for source in row.inputs.split()[1:]:
             assert spots[source] == spots[row.layer]
     shades = [box.get_facecolor() for box in boxes]
     assert len(set(shades)) == 3 and shades[0] != shades[59]
+
+
+def test_shortcuts_beside_the_same_layers_keep_apart():
+    figure = networks.draw(layer_table(14, [(1, 6), (2, 4), (3, 5), (8, 12)]))
+    figure.draw_without_rendering()
+    arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    arcs = [arrow for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
+    reach = [round(arc.get_path().get_extents().x1, 1) for arc in arcs]  # in the layers' order
+    outermost, inner, middle, alone = reach
+    assert inner < middle < outermost and alone == inner
 
 
 def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():

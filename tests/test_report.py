@@ -18,6 +18,7 @@ from registered import (
     FLAT_LABELS,
     LABELS,
     SUPERCLASS_OF,
+    SUPERCLASSES,
     coarse_and_fine,
     guesses,
     register,
@@ -443,6 +444,23 @@ def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(mod
     assert rows.loc["fish-a", "fine_recall"] == pytest.approx(np.mean(sums.argmax(axis=1) == 2))
     assert rows.loc["fish-a", "coarse_recall"] == pytest.approx(np.mean(coarse[mine].argmax(axis=1) == 2))
     assert rows["difference"].idxmin() == "fish-a" and rows.loc["fish-a", "p_adjusted"] < 0.05
+
+
+def test_classes_that_lose_as_much_are_named_together(tmp_path):
+    of = [SUPERCLASSES[index] for index in SUPERCLASS_OF]
+    tags = {"comparison": "coarse-vs-fine", "dataset": "tiny", "test.digest": "t1"}
+    fine = guesses(
+        LABELS, 12, 50.0, planted={FINE.index("birds-a"): 9, FINE.index("fish-a"): 9}
+    )  # half of each: a tree
+    models = [
+        register(
+            tmp_path, "coarse", tags | {"labels": "coarse"}, SUPERCLASS_OF[LABELS],
+            guesses(SUPERCLASS_OF[LABELS], 4, 50.0), SUPERCLASSES,
+        ),
+        register(tmp_path, "fine", tags | {"labels": "fine"}, LABELS, fine, FINE, of),
+    ]  # fmt: skip
+    build(models, tmp_path / "out")
+    assert "Most is lost on birds-a and fish-a, 50.00 points each." in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_the_most_confused_pairs_are_the_planted_ones(report):

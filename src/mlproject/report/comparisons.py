@@ -360,8 +360,9 @@ def _generalisation_gaps(members: list[Member], ends: dict[str, float]) -> list[
     said = []
     if behind:
         said.append(
-            f"The training accuracy of {listed(behind)} ends more than 2 points above the test accuracy: perhaps more "
-            "regularisation or data would serve better than more epochs."
+            f"The training accuracy of {listed(behind)} ends more than 2 points above the test accuracy: that much of what was "
+            "learnt does not carry over to new images. Whether more epochs, more regularisation or more images would help most, "
+            "these curves do not tell."
         )
     if ahead:
         said.append(

@@ -30,7 +30,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
-        axes.plot(minutes, history["accuracy"], ms=4, lw=1.8, label=name, **_look(index))
+        every = -(-len(history) // 20)  # a mark at each of a hundred epochs would bury the other curves
+        axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **_look(index))
         last = history["stage"] != history["stage"].shift(-1)
         ends = minutes[last][:-1], history["accuracy"][last][:-1]
         axes.plot(*ends, ls="", marker="o", ms=12, mfc="none", mec=INK, zorder=3)
@@ -47,7 +48,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
 def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """For each model a panel: how often it is right when it says it is so sure. On the diagonal, as often as it says.
 
-    curves: for each name the table of `evaluation.calibration`; the area of a mark is the bin's share of the images.
+    curves: for each name the table of `evaluation.calibration`; the area of a mark grows with the bin's number of images.
     """
     columns = min(len(curves), 4)
     rows = -(-len(curves) // columns)
@@ -56,7 +57,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     for axes, (name, curve) in zip(panels, curves.items(), strict=False):
         axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1)
         axes.plot(curve["confidence"], curve["accuracy"], color=BLUE, lw=1.5)
-        sizes = 10 + 260 * curve["images"] / curve["images"].sum()
+        sizes = 5 + 150 * curve["images"] / curve["images"].max()
         axes.scatter(curve["confidence"], curve["accuracy"], s=sizes, color=BLUE, alpha=0.7, lw=0)
         axes.set_title(_wrapped(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")

@@ -16,6 +16,7 @@ from mlproject.report.content import (
     Table,
     count,
     decimals,
+    listed,
     p_value,
     percent,
     points,
@@ -142,7 +143,8 @@ def _difference_section(key: str, name: str, mark: str, frame: pd.DataFrame, sta
             figures.superclass_panels(frame, f"{name}{mark}"),
             f"F1 of the classes of each superclass against its own{mark}: {overall}",
             f"A superclass in each panel, first the one with the class furthest below it{mark}{furthest}. "
-            "A bar that does not touch the line is a difference beyond its 95% interval.",
+            "The bars are 95% intervals of the differences, each class by itself: where one does not reach the line, the class "
+            "differs from its superclass.",
         ),
     ]
     title = f"Fine classes and their superclasses, by difference in F1{mark}"
@@ -311,12 +313,8 @@ def _recall_section(key: str, name: str, mark: str, question: Question) -> Secti
         f"right superclass more often than {question.coarse.title}, on those of {len(losses)} less often; beyond chance "
         f"(Benjamini-Hochberg) are {(sure & (frame['difference'] > 0)).sum()} and {(sure & (frame['difference'] < 0)).sum()}."
     )
-    ends = [("gained", row) for _, row in gains.head(1).iterrows()]
-    ends += [("lost", row) for _, row in losses.tail(1).iterrows()]
-    extremes = " ".join(
-        f"Most is {what} on {row['class']} ({percent(row['coarse_recall'])} to {percent(row['fine_recall'])})."
-        for what, row in ends
-    )
+    ends = (("gained", gains), ("lost", losses))
+    extremes = " ".join(f"Most is {what} on {_furthest(rows)}." for what, rows in ends if len(rows))
     figure = figures.dumbbells(
         frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
         ("model trained on fine labels, probabilities summed", "model trained on coarse labels"),
@@ -333,6 +331,16 @@ def _recall_section(key: str, name: str, mark: str, question: Question) -> Secti
         [Table(f"{key}.recall", title, frame, _RECALL_COLUMNS, _RECALL_NOTE)],
         [overall],
     )
+
+
+def _furthest(frame: pd.DataFrame) -> str:
+    """The class with the largest difference and its recalls, or all classes that share it."""
+    sizes = frame["difference"].abs()
+    rows = frame[np.isclose(sizes, sizes.max())]
+    if len(rows) > 1:
+        return f"{listed(rows['class'])}, {decimals(100 * sizes.max(), 2)} points each"
+    (row,) = rows.to_dict("records")
+    return f"{row['class']} ({percent(row['coarse_recall'])} to {percent(row['fine_recall'])})"
 
 
 _RECALL_COLUMNS = (

@@ -32,7 +32,8 @@ ROLES = {
 }
 DRAWN_FROM = {"layer", "type", "output_shape", "parameters", "depends_on_colours", "depends_on_classes", "inputs"}
 LONGEST = 24  # layers in one column of the drawing
-WIDTH, STEP = 3.6, 0.42  # of a box and between two, in inches
+WIDTH, STEP = 4.7, 0.42  # of a box and between two, in inches
+TYPE, WEIGHTS = 1.75, 3.75  # where in a box its type begins and the number of its weights ends
 NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"
 CLASSES_OUT = "gives a probability to each class"
 
@@ -67,6 +68,8 @@ def sentence(layers: pd.DataFrame) -> str:
 def draw(layers: pd.DataFrame, title: str = "") -> Figure:
     """The network from top to bottom, in as many columns as it needs: boxes for layers, lines for what feeds what.
 
+    A box tells the layer's name, type, number of weights and output's shape.
+
     layers: text columns layer, type, output_shape, parameters, depends_on_colours, depends_on_classes ("True" or not) and
     inputs (names separated by a space). A box's colour says what it depends on.
     """
@@ -84,8 +87,11 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
     axes.set_axis_off()
     for (x, y), layer in zip(spots, layers.itertuples(), strict=True):
         _box(axes, x, y, layer)
+    for start in starts:
+        _heading(axes, *spots[start])
+    lanes = _lanes([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
     for source, target in edges:
-        _wire(axes, spots, source, target, column_of)
+        _wire(axes, spots, source, target, column_of, lanes)
     shades = [(COLOURS_ONLY, "colours"), (CLASSES_ONLY, "classes"), (BOTH, "both"), (NEITHER, "neither")]
     patches = [Patch(fc=shade, ec=GREY, label=label) for shade, label in shades]
     figure.legend(handles=patches, title="depends on the number of", loc="outside lower center", ncols=4)
@@ -113,15 +119,35 @@ def _box(axes: Axes, x: float, y: float, layer) -> None:
         (x, y - 0.13), WIDTH, 0.26, boxstyle="round,pad=0.02,rounding_size=0.06", fc=shade, ec=GREY, lw=0.8
     )
     axes.add_patch(box)
-    kind = "" if layer.type.lower() in layer.layer.lower() else f"  {layer.type}"
-    weights = f"{int(float(layer.parameters)):,} weights" if float(layer.parameters) else ""
+    weights = f"{int(float(layer.parameters)):,}" if float(layer.parameters) else ""
     axes.text(x + 0.05, y, layer.layer[:22], va="center", fontsize=8, fontweight="bold")
-    axes.text(x + WIDTH - 0.05, y, f"{weights}  {layer.output_shape}".strip(), va="center", ha="right", fontsize=7.5)
-    if len(layer.layer) + len(kind) + len(weights) + len(layer.output_shape) < 46:
-        axes.text(x + 0.1 + 0.078 * len(layer.layer[:22]), y, kind, va="center", fontsize=7.5, color="#555555")
+    axes.text(x + TYPE, y, layer.type[:24], va="center", fontsize=7.5, color="#555555")
+    axes.text(x + WEIGHTS, y, weights, va="center", ha="right", fontsize=7.5)
+    axes.text(x + WIDTH - 0.05, y, layer.output_shape, va="center", ha="right", fontsize=7.5)
 
 
-def _wire(axes: Axes, spots: list[tuple[float, float]], source: int, target: int, column_of: list[int]) -> None:
+def _heading(axes: Axes, x: float, y: float) -> None:
+    for place, text, side in (
+        (0.05, "layer", "left"),
+        (TYPE, "type", "left"),
+        (WEIGHTS, "weights", "right"),
+        (WIDTH - 0.05, "output", "right"),
+    ):
+        axes.text(x + place, y + 0.25, text, ha=side, va="center", fontsize=7.5, color="#555555", fontstyle="italic")
+
+
+def _lanes(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    """For each shortcut how far out it runs, so that those beside the same layers stay apart; long ones outside."""
+    lanes = {}
+    for source, target in sorted(shortcuts, key=lambda edge: edge[1] - edge[0]):
+        beside = {lane for (a, b), lane in lanes.items() if a < target and source < b}
+        lanes[source, target] = next(lane for lane in range(len(lanes) + 1) if lane not in beside)
+    return lanes
+
+
+def _wire(
+    axes: Axes, spots: list[tuple[float, float]], source: int, target: int, column_of: list[int], lanes: dict
+) -> None:
     (x0, y0), (x1, y1) = spots[source], spots[target]
     style = dict(arrowstyle="-|>", mutation_scale=8, lw=1.1, shrinkA=0, shrinkB=0, color=INK)
     if column_of[source] != column_of[target]:  # to the next column's top: down, aside, up, in
@@ -131,7 +157,7 @@ def _wire(axes: Axes, spots: list[tuple[float, float]], source: int, target: int
         axes.add_patch(FancyArrowPatch(points[2], points[3], **style))
     elif target == source + 1:
         axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **style))
-    else:  # a shortcut: an arc on the right, the wider the longer it is
+    else:  # a shortcut: an arc on the right, as wide as its lane asks for
         start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
-        bend = -min(0.14 + 0.012 * (target - source), 0.3)
+        bend = -2 * min(0.15 + 0.15 * lanes[source, target], 0.65) / (y0 - y1)
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style | {"color": BLUE}))
