@@ -193,7 +193,7 @@ def search(trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | t
     left.set_xlim(left=0)
     left.yaxis.set_major_formatter(PercentFormatter(1))
     left.grid(True)
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: trials may lie anywhere
     _parallel(right, trials, hyperparameters)
     return figure
 
