@@ -206,10 +206,10 @@ if __name__ == "__main__":
     run.show(run.layers(EXPERIMENTS[0], data.spec()), "layers")
 
 # %% [markdown]
-# What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial was the
-# final fit in miniature: about a minute, on a tenth of the images, passed over as often (today's have a third of
-# them: `bench/README.md`). So the accuracies lie below the fit's, and only their order counts. A row is one trial:
-# look for what the upper rows share and the lower rows lack.
+# What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
+# final fit made short: two minutes, on four in ten of the images, passed over less often (`bench/README.md` has why).
+# So the accuracies lie below the fit's, and only their order counts. On a CPU as slow as this one (an AMD EPYC with
+# AVX2 alone) three fit into the minutes, which is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":

@@ -255,9 +255,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where
-# the optimizer was still AdamW, whose rates are lower and whose decays are higher, and the last two blocks alone were
-# tuned. Each trial was the final fit in miniature, on a tenth of the images or less. Fine-tuning costs so much on two
-# cores that few trials fit: this is a check of the best-known values rather than a search.
+# the last two blocks alone were tuned. Each trial is the final fit made short, on four in ten of the images. On a CPU
+# as slow as this one (an AMD EPYC with AVX2 alone) six minutes went into the activations, and fine-tuning costs much, so
+# two trials fitted: this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
@@ -339,7 +339,7 @@ if __name__ == "__main__":
 #   network has to learn from nothing.
 # - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
 #   *Why two depths*).
-# - Fine-tuning for the minutes that are left is an epoch or two on two cores, which brings no more than luck does. In an
+# - Fine-tuning for the minutes that are left is an epoch or less on two cores, which brings no more than luck does. In an
 #   hour twelve epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71]); six
 #   epochs of all blocks, by Muon on mirrored and shifted images, .9 points, from .935 to .944 ([.6, 1.3]). Without the border,
 #   on a CPU of half the speed, four epochs brought 1.4, from .931 to .945 ([1.0, 1.8]; one seed each, the commands are in
