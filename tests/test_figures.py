@@ -148,8 +148,8 @@ def test_shortcuts_beside_the_same_layers_keep_apart():
     figure.draw_without_rendering()
     arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
     arcs = [arrow for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
-    reach = [round(arc.get_path().get_extents().x1, 1) for arc in arcs]  # in the layers' order
-    outermost, inner, middle, alone = reach
+    # In the order of the layers they lead to.
+    inner, middle, outermost, alone = [round(arc.get_path().get_extents().x1, 2) for arc in arcs]
     assert inner < middle < outermost and alone == inner
 
 

@@ -215,7 +215,7 @@ def test_accuracies_are_written_out_and_synthetic_ones_marked():
     (axes,) = figure.axes
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["fashion-mnist-mlp\n(synthetic data)", "fashion-mnist-cnn"]
-    assert [text.get_text() for text in axes.texts] == ["89.7%  [89.1%, 90.3%]", "93.3%  [92.8%, 93.8%]"]
+    assert [text.get_text() for text in axes.texts] == ["89.70%  [89.10%, 90.30%]", "93.30%  [92.80%, 93.80%]"]
     unmarked = plots.accuracy_bars(table.drop(columns="synthetic")).axes[0]
     assert [label.get_text() for label in unmarked.get_yticklabels()] == table["name"].tolist()
 

@@ -198,7 +198,7 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     for row, (model, made_up) in enumerate(zip(table.itertuples(), synthetic, strict=True)):
         axes.plot([model.low, model.high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
         axes.plot(model.accuracy, row, "o", color=BLUE, ms=8, mfc="white" if made_up else BLUE)
-        text = f"{model.accuracy:.1%}  [{model.low:.1%}, {model.high:.1%}]"
+        text = f"{model.accuracy:.2%}  [{model.low:.2%}, {model.high:.2%}]"
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     axes.set_yticks(range(len(table)), table["name"] + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
