@@ -109,3 +109,9 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     monkeypatch.setattr("mlproject.export._try", lambda *_: None)  # it takes a process, and was looked at just now
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
+
+
+@pytest.mark.parametrize("reference", ["nobody", "small/9", "small@best"])
+def test_a_model_that_is_not_registered_is_refused_by_the_name_of_the_option(registered, run_here, tmp_path, reference):
+    done = run_here("export", "--model", reference, cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+    assert done.returncode != 0 and f"model='{reference}': no " in done.stderr and "accepted: small" in done.stderr

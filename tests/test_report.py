@@ -285,6 +285,8 @@ def test_what_repeats_a_run_has_all_that_made_it(models, tmp_path):
     build([exact], tmp_path)
     (repeat,) = pd.read_csv(tmp_path / "tables/provenance.csv", dtype=str)["repeat it"]
     assert {"-P max_trials=1", "-P deterministic=true", "-P weights=none"} <= set(re.findall("-P [^ ]+", repeat))
+    build([replace(models[1], params=models[1].params | {"weights": "own.h5"})], tmp_path / "own")
+    assert "-P weights=FOLDER/own.h5" in table(tmp_path / "own", "provenance")["repeat it"].iloc[0]
 
 
 def test_a_missing_member_is_said_and_the_rest_made(models, tmp_path):

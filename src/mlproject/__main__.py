@@ -229,7 +229,7 @@ def export(options: argparse.Namespace) -> int:
 
     check(options.format, options.output)
     tracking.connect()
-    found = tracking.final_models([options.model])
+    found = tracking.final_models([options.model], parameter="model")
     if not found:
         raise UserError(f"model={options.model!r} cannot be exported: its run is deleted")
     (final,) = found

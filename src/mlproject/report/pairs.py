@@ -14,8 +14,8 @@ from mlproject.report.members import Member
 MANY = 6  # pairs beyond which only the leader's are put into words
 
 COLUMNS = (
-    Column("more accurate", lambda r: r["a"], number=False),
-    Column("than", lambda r: r["b"], number=False),
+    Column("model", lambda r: r["a"], number=False),
+    Column("set against", lambda r: r["b"], number=False),
     Column("test images", lambda r: count(r["images"])),
     Column("difference, points", lambda r: points(r["difference"])),
     Column("95% interval, bootstrap", lambda r: between(r["low"], r["high"])),

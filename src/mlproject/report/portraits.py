@@ -180,6 +180,7 @@ def _command(member: Member) -> str:
     wanted |= {"deterministic": "true"} if params.get("deterministic") == "True" else {}
     weights = params.get("weights")
     usual = weights in ((None, *pretrained.NAMES) if member.data == "real" else (None, "none"))
-    wanted |= {} if usual else {"weights": weights}
+    # Of a file only the name is logged.
+    wanted |= {} if usual else {"weights": weights if weights == "none" else f"FOLDER/{weights}"}
     given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
     return f"mlflow run . -e tune --env-manager local{given}"

@@ -192,17 +192,19 @@ class FinalModel:
         return {}
 
 
-def final_models(selectors: Sequence[str] = (), comparisons: Sequence[str] = ()) -> list[FinalModel]:
+def final_models(
+    selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models"
+) -> list[FinalModel]:
     """Registered versions that carry our tag `experiment`, by name: every champion, or those selected.
 
     A selector is `name` (its champion), `name@alias` or `name/version`. `comparisons`: only versions of these. The same few
     queries are made however many models there are.
-    Raises UserError for a selector or a comparison that matches nothing.
+    Raises UserError for a selector or a comparison that matches nothing; a selector is there called by the `parameter`'s name.
     """
-    return store.outbox.insist(lambda: _final_models(selectors, comparisons))
+    return store.outbox.insist(lambda: _final_models(selectors, comparisons, parameter))
 
 
-def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[FinalModel]:
+def _final_models(selectors: Sequence[str], comparisons: Sequence[str], parameter: str) -> list[FinalModel]:
     client = mlflow.MlflowClient()
     versions: dict[str, dict[int, ModelVersion]] = {}
     for version in store.pages(client.search_model_versions, max_results=1000):
@@ -217,7 +219,7 @@ def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[
         for name in sorted(versions)
     }
     if selectors:
-        chosen = [_select(selector, versions, aliases) for selector in selectors]
+        chosen = [_select(parameter, selector, versions, aliases) for selector in selectors]
     else:
         chosen = [(name, known[CHAMPION], CHAMPION) for name, known in aliases.items() if CHAMPION in known]
     once: dict[tuple[str, int], str] = {}  # each version under the first of its aliases that was asked for
@@ -227,22 +229,24 @@ def _final_models(selectors: Sequence[str], comparisons: Sequence[str]) -> list[
     return _with_runs(client, _of_comparisons(found, comparisons))
 
 
-def _select(selector: str, versions: dict[str, dict], aliases: dict[str, dict[str, int]]) -> tuple[str, int, str]:
+def _select(
+    parameter: str, selector: str, versions: dict[str, dict], aliases: dict[str, dict[str, int]]
+) -> tuple[str, int, str]:
     """Name, version and alias ("" when chosen by number) of one selector."""
     name, at, alias = selector.partition("@")
     name, slash, number = (name, "", "") if at else selector.partition("/")
     if name not in versions:
-        raise UserError(f"models={selector!r}: no such model; accepted: {', '.join(sorted(versions)) or 'none'}")
+        raise UserError(f"{parameter}={selector!r}: no such model; accepted: {', '.join(sorted(versions)) or 'none'}")
     known = aliases[name]
     if slash:
         if not number.isdecimal() or int(number) not in versions[name]:
             listed = ", ".join(f"{name}/{one}" for one in sorted(versions[name]))
-            raise UserError(f"models={selector!r}: no such version; accepted: {listed}")
+            raise UserError(f"{parameter}={selector!r}: no such version; accepted: {listed}")
         return name, int(number), next((alias for alias, one in known.items() if one == int(number)), "")
     alias = alias or CHAMPION
     if alias not in known:
         listed = ", ".join([f"{name}@{one}" for one in known] + [f"{name}/{one}" for one in sorted(versions[name])])
-        raise UserError(f"models={selector!r}: no version has the alias {alias!r}; accepted: {listed}")
+        raise UserError(f"{parameter}={selector!r}: no version has the alias {alias!r}; accepted: {listed}")
     return name, known[alias], alias
 
 
