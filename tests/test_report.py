@@ -278,6 +278,12 @@ def test_one_trial_is_no_search_to_draw(models, tmp_path):
     assert not (tmp_path / "out/figures/fine.search.png").exists()
 
 
+def test_minutes_of_a_search_that_no_trial_had_are_told(models, report, tmp_path):
+    slow = replace(models[1], metrics=models[1].metrics | {"search_seconds": 300.0})  # three trials of a minute each
+    assert "Of the search 2.0 minutes were no trial" in build([slow], tmp_path).read_text()
+    assert "minutes were no trial" not in (report / "index.html").read_text()
+
+
 def test_what_repeats_a_run_has_all_that_made_it(models, tmp_path):
     exact = replace(
         models[1], params=models[1].params | {"deterministic": "True", "weights": "none", "max_trials": "1"}

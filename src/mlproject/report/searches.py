@@ -112,7 +112,14 @@ def _spent(member: Member) -> str:
     if pd.notna(budget):
         says += f": {decimals(search + training, 1)} of a budget of {budget:g} minutes"
     how = params.get("tuner", "")
-    return f"{says}{f' (tuner: {how})' if how else ''}."
+    says += f"{f' (tuner: {how})' if how else ''}."
+    before = search - pd.to_numeric(member.trials["seconds"], errors="coerce").sum() / 60
+    if before > search / 5:
+        says += (
+            f" Of the search {decimals(before, 1)} minutes were no trial's: they went into measuring speeds and, where layers "
+            "are frozen, into their activations."
+        )
+    return says
 
 
 def _winner(member: Member) -> Table:
