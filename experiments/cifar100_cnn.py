@@ -259,9 +259,9 @@ if __name__ == "__main__":
 # What the searches tried in the published study, best first (`reports/published/`; 2 cores, seed 0), first on the
 # fine labels, then on the coarse ones. Each trial is the final fit made short: two minutes, on four in ten of the
 # images, passed over less often (`bench/README.md` has why). So the accuracies lie far below the fit's, and only their
-# order counts. A row is one trial. On a CPU as slow as this one (an AMD EPYC with AVX2 alone) three fit into the
-# minutes, which is a check of the best-known values rather than a search. The wide network in batches of 512 comes last
-# because it has hardly had a step: in an hour it is ahead.
+# order counts. A row is one trial. On the study's CPU, a slow one (an AMD EPYC with AVX2 alone), three fitted into the
+# minutes, the third cut short: a check of the best-known values rather than a search. The wide network in batches of 512
+# has hardly had a step when its trial ends; what it does in an hour is told by longer fits alone.
 
 # %%
 if __name__ == "__main__":
@@ -417,11 +417,11 @@ if __name__ == "__main__" and len(trained) == 2:
 # the Wide ResNet's gain on a fifth of the images, and says nothing against its tie with all images and time. With an hour
 # for each the network twice as wide and taught fine was ahead, too: summed by 1.5 points [.8, 2.1] (bench/README.md).
 #
-# To sum the probabilities is no worse than to take the likeliest class: in the study and in the hour it leads by half a
-# point, in the fit above it does not. The skunk is furthest above its superclass; girl, woman, boy and man, whose errors
-# are mostly other people, furthest below, as the hypothesis has it. But it is one cause among others: the otter is far
-# below with a quarter of its errors inside, the bear with hardly any: they look like animals of other superclasses. The
-# rank correlation above is far from −1.
+# To sum the probabilities is no worse, beyond luck, than to take the likeliest class: in the study and in the hour it
+# leads by half a point, in the fit above it is a tenth of a point behind. The skunk is furthest above its superclass;
+# girl, woman, boy and man, whose errors are mostly other people, furthest below, as the hypothesis has it. But it is
+# one cause among others: the otter is far below with a quarter of its errors inside (a third in the fit above), the
+# bear with hardly any: they look like animals of other superclasses. The rank correlation above is far from −1.
 
 # %%
 if __name__ == "__main__":

@@ -208,8 +208,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
 # final fit made short: two minutes, on four in ten of the images, passed over less often (`bench/README.md` has why).
-# So the accuracies lie below the fit's, and only their order counts. On a CPU as slow as this one (an AMD EPYC with
-# AVX2 alone) three fit into the minutes, which is a check of the best-known values rather than a search.
+# So the accuracies lie below the fit's, and only their order counts. On the study's CPU, a slow one (an AMD EPYC with
+# AVX2 alone), three fitted into the minutes, the third cut short before its rate had fallen: a check of the best-known
+# values rather than a search.
 
 # %%
 if __name__ == "__main__":

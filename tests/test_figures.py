@@ -115,6 +115,14 @@ def test_a_search_is_drawn_across_what_was_searched_and_luck_drawn_small():
     assert {"0.001", "1", "16", "64", "128", "256", "512"} <= {text.get_text() for text in axes.texts}
 
 
+def test_a_choice_that_not_every_trial_has_and_a_value_beyond_the_range_are_drawn():
+    trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.6, 0.7], "refitted": False})
+    trials = trials.assign(batch=["128.0", ""], width=["32", "96"])
+    searched = {"batch": ["128", "256"], "width": (32.0, 64.0, "linear")}
+    one, other = (line.get_ydata() for line in figures.search(trials, searched).axes[1].lines[:2])
+    assert one.tolist() == [0, 0, 0] and np.isnan(other[0]) and other[1:].tolist() == [1, 1]
+
+
 def layer_table(count, shortcuts=()):
     """A chain of `count` layers with shortcuts (from, to) in it."""
     names = [f"layer{i}" for i in range(count)]
@@ -151,6 +159,15 @@ def test_shortcuts_beside_the_same_layers_keep_apart():
     # In the order of the layers they lead to.
     inner, middle, outermost, alone = [round(arc.get_path().get_extents().x1, 2) for arc in arcs]
     assert inner < middle < outermost and alone == inner
+
+
+def test_many_nested_shortcuts_stay_apart_and_within_the_drawing():
+    figure = networks.draw(layer_table(20, [(row, 19 - row) for row in range(9)]))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    reach = [arrow.get_path().get_extents().x1 for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
+    assert len({round(x, 3) for x in reach}) == 9 and max(reach) < axes.get_xlim()[1]
 
 
 def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():

@@ -268,6 +268,16 @@ def test_a_trial_refitted_in_place_of_the_best_is_told(models, tmp_path):
     assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
 
 
+def test_a_trial_cut_short_is_told(models, report, tmp_path):
+    one = replace(models[1], root=tmp_path / "one")
+    shutil.copytree(models[1].root, one.root)
+    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials.loc[trials.index[-1], "status"] = "truncated"
+    trials.to_csv(one.root / "search/trials.csv", index=False)
+    said = "The minutes were over before 1 of them had come to its end."
+    assert said in build([one], tmp_path / "out").read_text() and said not in (report / "index.html").read_text()
+
+
 def test_one_trial_is_no_search_to_draw(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)

@@ -190,7 +190,10 @@ def _log_tables(task: Task, found: Found, history: pd.DataFrame, probabilities: 
     per_class = evaluation.per_class(
         data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses
     )
-    ranges = searched(task)
+    try:
+        ranges = searched(task)
+    except Exception:  # the best-known network, built once more, is no reason to lose a fit
+        ranges = {}
     values = [
         {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
         | ranges.get(name, {"searched": "", "sampling": ""})

@@ -124,10 +124,11 @@ def with_values(task: Task, given: Sequence[str]) -> Task:
 
 def searched(task: Task) -> dict[str, dict[str, str]]:
     """Each hyperparameter's range `searched` ("16..64 by 16", "relu|silu") and its `sampling` (linear, log, choice, fixed)."""
-    found = {}
-    for one in task.space():
-        sampling = "fixed" if one.name in task.experiment.fixed else getattr(one, "sampling", "choice")
-        found[one.name] = {"searched": _range(one), "sampling": sampling}
+    found = {
+        one.name: {"searched": _range(one), "sampling": getattr(one, "sampling", "choice")} for one in task.space()
+    }
+    for name in task.experiment.fixed:
+        found[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}
     return found
 
 

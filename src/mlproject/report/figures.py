@@ -1,5 +1,6 @@
 """The report's own figures: tables in, matplotlib figures out, in the style of `mlproject.plots`. Pure."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -228,7 +229,8 @@ def _heights(axes: Axes, place: int, column: pd.Series, searched: Sequence[str] 
     given = column.astype(str) != ""
     if isinstance(searched, tuple) if searched else numbers[given].notna().all() and given.any():
         # Without a known range a wide one was searched on a log scale, or as good as.
-        low, high, scale = searched or (numbers.min(), numbers.max(), "linear")
+        low, high, scale = searched or (math.inf, -math.inf, "linear")
+        low, high = min(low, numbers.min()), max(high, numbers.max())
         log = scale == "log" or (not searched and low > 0 and high / low > 20)
         bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
         ends = {0.0: _short(low), 1.0: _short(high)} if high > low else {0.5: _short(low)}
@@ -236,7 +238,11 @@ def _heights(axes: Axes, place: int, column: pd.Series, searched: Sequence[str] 
     else:
         words = searched or sorted(column[given].astype(str).unique())
         places = {word: (index / (len(words) - 1) if len(words) > 1 else 0.5) for index, word in enumerate(words)}
-        ends, heights = {height: word for word, height in places.items()}, column.astype(str).map(places)
+        ends = {height: word for word, height in places.items()}
+        # Beside an empty cell a table has 128 as 128.0.
+        heights = (
+            column.astype(str).str.removesuffix(".0").map({word.removesuffix(".0"): places[word] for word in places})
+        )
     for height, text in ends.items():
         below = height == 0
         offset = (0, -3) if below else (0, 3) if height == 1 else (3, 0)

@@ -159,5 +159,6 @@ def _wire(
         axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **style))
     else:  # a shortcut: an arc on the right, as wide as its lane asks for
         start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
-        bend = -2 * min(0.15 + 0.15 * lanes[source, target], 0.65) / (y0 - y1)
+        apart = min(0.15, 0.45 / max(1, *lanes.values()))  # the room beside a column is limited
+        bend = -2 * (0.12 + apart * lanes[source, target]) / (y0 - y1)
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style | {"color": BLUE}))
