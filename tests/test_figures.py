@@ -151,23 +151,23 @@ def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
     assert len(set(shades)) == 3 and shades[0] != shades[59]
 
 
-def test_shortcuts_beside_the_same_layers_keep_apart():
-    figure = networks.draw(layer_table(14, [(1, 6), (2, 4), (3, 5), (8, 12)]))
+def reach_of_shortcuts(figure):
+    """How far to the right each shortcut runs, in the order of the layers they lead to."""
     figure.draw_without_rendering()
     arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
-    arcs = [arrow for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
-    # In the order of the layers they lead to.
-    inner, middle, outermost, alone = [round(arc.get_path().get_extents().x1, 2) for arc in arcs]
+    return [arrow.get_path().get_extents().x1 for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
+
+
+def test_shortcuts_beside_the_same_layers_keep_apart():
+    figure = networks.draw(layer_table(14, [(1, 6), (2, 4), (3, 5), (8, 12)]))
+    inner, middle, outermost, alone = (round(x, 2) for x in reach_of_shortcuts(figure))
     assert inner < middle < outermost and alone == inner
 
 
 def test_many_nested_shortcuts_stay_apart_and_within_the_drawing():
     figure = networks.draw(layer_table(20, [(row, 19 - row) for row in range(9)]))
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
-    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
-    reach = [arrow.get_path().get_extents().x1 for arrow in arrows if to_hex(arrow.get_edgecolor()) == BLUE.lower()]
-    assert len({round(x, 3) for x in reach}) == 9 and max(reach) < axes.get_xlim()[1]
+    reach = reach_of_shortcuts(figure)
+    assert len({round(x, 3) for x in reach}) == 9 and max(reach) < figure.axes[0].get_xlim()[1]
 
 
 def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():

@@ -201,14 +201,13 @@ def search(trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | t
 
 def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | tuple]) -> None:
     """Parallel coordinates: an axis for each hyperparameter and, last, one for the accuracy; what was refitted is drawn thick."""
-    luck = trials.get("standard_error", pd.Series(0.0, trials.index)).fillna(
-        0
-    )  # trials that luck parts are drawn close
-    columns = hyperparameters | {
-        "accuracy": ((trials["accuracy"] - luck).min(), (trials["accuracy"] + luck).max(), "linear")
-    }
-    heights = [_heights(axes, place, trials[name], columns[name]) for place, name in enumerate(columns)]
-    heights = np.column_stack(heights)
+    accuracy = trials["accuracy"]
+    # With room for luck: trials that only luck parts are drawn close.
+    luck = trials.get("standard_error", 0 * accuracy).fillna(0)
+    columns = hyperparameters | {"accuracy": ((accuracy - luck).min(), (accuracy + luck).max(), "linear")}
+    heights = np.column_stack(
+        [_heights(axes, place, trials[name], searched) for place, (name, searched) in enumerate(columns.items())]
+    )
     colours = colormaps["cividis_r"](0.1 + 0.9 * heights[:, -1])
     for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
         axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)

@@ -89,9 +89,9 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
         _box(axes, x, y, layer)
     for start in starts:
         _heading(axes, *spots[start])
-    lanes = _lanes([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
+    reach = _reach([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
     for source, target in edges:
-        _wire(axes, spots, source, target, column_of, lanes)
+        _wire(axes, spots, source, target, column_of, reach)
     shades = [(COLOURS_ONLY, "colours"), (CLASSES_ONLY, "classes"), (BOTH, "both"), (NEITHER, "neither")]
     patches = [Patch(fc=shade, ec=GREY, label=label) for shade, label in shades]
     figure.legend(handles=patches, title="depends on the number of", loc="outside lower center", ncols=4)
@@ -136,17 +136,18 @@ def _heading(axes: Axes, x: float, y: float) -> None:
         axes.text(x + place, y + 0.25, text, ha=side, va="center", fontsize=7.5, color="#555555", fontstyle="italic")
 
 
-def _lanes(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """For each shortcut how far out it runs, so that those beside the same layers stay apart; long ones outside."""
+def _reach(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """For each shortcut how many inches out it runs, so that those beside the same layers stay apart; long ones outside."""
     lanes = {}
     for source, target in sorted(shortcuts, key=lambda edge: edge[1] - edge[0]):
         beside = {lane for (a, b), lane in lanes.items() if a < target and source < b}
         lanes[source, target] = next(lane for lane in range(len(lanes) + 1) if lane not in beside)
-    return lanes
+    apart = min(0.15, 0.45 / max([1, *lanes.values()]))  # the room beside a column is limited
+    return {edge: 0.12 + apart * lane for edge, lane in lanes.items()}
 
 
 def _wire(
-    axes: Axes, spots: list[tuple[float, float]], source: int, target: int, column_of: list[int], lanes: dict
+    axes: Axes, spots: list[tuple[float, float]], source: int, target: int, column_of: list[int], reach: dict
 ) -> None:
     (x0, y0), (x1, y1) = spots[source], spots[target]
     style = dict(arrowstyle="-|>", mutation_scale=8, lw=1.1, shrinkA=0, shrinkB=0, color=INK)
@@ -157,8 +158,7 @@ def _wire(
         axes.add_patch(FancyArrowPatch(points[2], points[3], **style))
     elif target == source + 1:
         axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **style))
-    else:  # a shortcut: an arc on the right, as wide as its lane asks for
+    else:  # a shortcut: an arc on the right
         start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
-        apart = min(0.15, 0.45 / max(1, *lanes.values()))  # the room beside a column is limited
-        bend = -2 * (0.12 + apart * lanes[source, target]) / (y0 - y1)
+        bend = -2 * reach[source, target] / (y0 - y1)
         axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style | {"color": BLUE}))

@@ -86,9 +86,10 @@ def _best_minutes(trials: pd.DataFrame) -> float:
 
 def _outcome(member: Member) -> str:
     ranked, tried = member.ranked_trials, len(member.trials)
-    failed = member.trials[member.trials["status"].str.lower() == "failed"]
+    status = member.trials["status"].str.lower()
+    failed = member.trials[status == "failed"]
     says = f"The search completed {len(ranked)} of {tried} trials; {len(failed)} failed."
-    cut = (member.trials["status"].str.lower() == "truncated").sum()
+    cut = (status == "truncated").sum()
     if cut:
         says += f" The minutes were over before {cut} of them had come to {'its' if cut == 1 else 'their'} end."
     reasons = failed["reason"][failed["reason"] != ""] if "reason" in failed else pd.Series(dtype=object)
