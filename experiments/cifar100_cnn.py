@@ -7,8 +7,8 @@
 # is told more about each of them.
 #
 # Two experiments put the same network to both: `cifar100-coarse-cnn` and `cifar100-fine-cnn`. Network, training,
-# search space and best-known values are the same objects for both, and so are the images set aside: a fair pair, the
-# comparison `coarse-vs-fine`.
+# search space and best-known values are the same objects for both, and so are the images set aside and the measurement
+# of the speed by which the epochs are planned: a fair pair, the comparison `coarse-vs-fine`.
 #
 # What to expect: with all images and its full schedule a Wide ResNet sees no difference, 85.04 % taught coarse and
 # 85.05 % fine; with a fifth of the images fine labels win, 71.51 % against 68.99 %
@@ -271,9 +271,9 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## Training
 #
-# A few batches tell how fast this machine is; from that the number of epochs is planned so that the rate's fall ends
-# with the minutes. A tenth of the training images, the *validation* images, are kept aside, the same for both. When a
-# training ends, its model is exported and loaded again in a fresh process.
+# A few batches tell how fast this machine is; from that the number of epochs, the same for both, is planned so that the
+# rate's fall ends with the minutes. A tenth of the training images, the *validation* images, are kept aside, also the same
+# for both. When a training ends, its model is exported and loaded again in a fresh process.
 
 # %%
 if __name__ == "__main__":
@@ -413,7 +413,7 @@ if __name__ == "__main__" and len(trained) == 2:
 # a fit without a search, on nine tenths of the images, on a faster CPU. In both the network taught fine names the
 # superclass rightly more often than the one taught coarse, given the same budget and the same images; how much more often,
 # and how surely, the tables say. In the study it had even a sixth fewer steps, as the machine was slow while its speed was
-# measured. With few epochs, more said about each image is worth more than fewer classes to tell apart. That agrees with
+# measured, which then was done for each. With few epochs, more said about each image is worth more than fewer classes to tell apart. That agrees with
 # the Wide ResNet's gain on a fifth of the images, and says nothing against its tie with all images and time. With an hour
 # for each the network twice as wide and taught fine was ahead, too: summed by 1.5 points [.8, 2.1] (bench/README.md).
 #

@@ -142,6 +142,18 @@ def test_an_hour_has_the_values_best_known_for_it(given, fashion, monkeypatch):
     assert trained.model.get_layer("low").filters == 12
 
 
+def test_a_pair_that_differs_in_labels_alone_has_one_plan(given, monkeypatch, capsys):
+    speeds = iter((3000.0, 9000.0))
+    monkeypatch.setattr("mlproject.program.measure", lambda *_: {"training": next(speeds)})
+    monkeypatch.setattr("mlproject.export._try", lambda *_: None)  # another test looks at the export
+    run = given("--data", "synthetic", "--minutes", "0.02", "--output", "pair")
+    fine = replace(TINY, dataset="cifar100", labels="fine")
+    for experiment in (fine, replace(fine, labels="coarse")):
+        run.train(experiment)
+    first, second = re.findall(r"training \d+ epochs of \d+ batches", capsys.readouterr().out)
+    assert first == second
+
+
 def test_what_the_user_can_mend_takes_one_line_and_exit_code_2(given, capsys):
     with pytest.raises(UserError, match="fashion-mnist-mlp.*accepted: tiny") as refused:
         given("--experiment", "fashion-mnist-mlp").chosen([TINY])

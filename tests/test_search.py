@@ -1,6 +1,7 @@
 """The search, on the real Keras Tuner and a real store: trials become runs, failures don't end it, budgets do."""
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 
@@ -250,6 +251,50 @@ def test_the_budget_ends_the_search(make_task, store):
     found, _ = run_search(make_task(), seconds=15, max_trials=None)
     assert len(found.trials) >= 1
     assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
+
+
+PAIR = """
+from dataclasses import replace
+from conftest import TINY
+FINE = replace(TINY, name="tiny-fine", dataset="cifar100", labels="fine")
+EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
+"""
+
+
+def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
+    run_here, tmp_path, empty_database, monkeypatch
+):
+    measured, measure = [], search_module.measure
+    monkeypatch.setattr(search_module, "measure", lambda *given: measured.append(given) or measure(*given))
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "pair.py").write_text(PAIR)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    done = run_here(
+        "tune", "--data", "synthetic", "--budget-minutes", 0.02, "--max-trials", 1,
+        cwd=tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "models:/tiny-" in done.stdout and len(measured) == 1
+
+
+def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):
+    left = []
+    monkeypatch.setattr(
+        search_module, "fit", lambda *_, deadline, **__: left.append(deadline - time.monotonic()) or came_out(0.5)
+    )
+    task = make_task()
+    run_search(task, seconds=6000, max_trials=3)
+    with opened(Path("searches"), "tiny", made_of(task, {})) as journal:
+        planned = journal.trials[0].planned_seconds
+        all_trials = 0.4 * (6000 - journal.pace["seconds"])
+        for trial, seconds in zip(journal.trials, (all_trials - 2.85 * planned, planned, planned), strict=True):
+            trial.seconds = seconds
+    run_search(task, seconds=6000, max_trials=4)
+    assert planned < left[-1] < 1.1 * planned
+    with opened(Path("searches"), "tiny", made_of(task, {})) as journal:
+        journal.trials[0].seconds += 0.3 * planned
+    found, _ = run_search(task, seconds=6000, max_trials=5)
+    assert len(found.trials) == 4  # for half of one there is no time
 
 
 def test_a_budget_that_is_gone_before_the_first_trial_is_told(make_task, store):

@@ -57,12 +57,12 @@ def tune(options: argparse.Namespace) -> int:
     project = tracking.connect()
     tracking.choose_experiment(project, REPORTS.name)  # what cannot be logged into is refused now, not after hours
     gc.freeze()  # what is there by now stays: looking through it took a third of a second before every trial
-    done, failed = [], {}
+    done, failed, paces = [], {}, {}
     try:
         for position, task in enumerate(tasks, 1):
             print(f"[{position}/{len(tasks)}] {task.experiment.name}: {task.experiment.question}", flush=True)
             try:
-                done.append(_tune_one(task, options, project))
+                done.append(_tune_one(task, options, project, paces))
             except Exception as error:  # one experiment's failure must not take the others' hours with it
                 process.stop_if_told()
                 failed[task.experiment.name] = first_line(error)
@@ -100,8 +100,12 @@ def _again(options, project) -> str:
     return " ".join(words)
 
 
-def _tune_one(task, options, project):
-    """One experiment within its budget, or what is left of it after an interruption."""
+def _tune_one(task, options, project, paces: dict[tuple, dict]):
+    """One experiment within its budget, or what is left of it after an interruption.
+
+    `paces` has the measured speeds of the experiments before, by `Task.network_key`; what measuring cost is charged to all that
+    are planned by them.
+    """
     from mlproject import final, journal, search, tracking
 
     name = task.model_name
@@ -111,12 +115,15 @@ def _tune_one(task, options, project):
         if kept.result and tracking.version_of(name, kept.result["run_id"]) == kept.result["version"]:
             result = final.Final(**kept.result | {"alias": tracking.alias_of(name, kept.result["version"])})
             print(f"  already complete: {_line(result)}; -P fresh=true starts anew", flush=True)
+            paces[task.network_key] = kept.pace
             return result
         if kept.pace and (kept.result or parent is None):
             print("  its runs or its model are no longer in the store: starts anew", flush=True)
             kept.restart()
             parent = None
+        kept.pace = kept.pace or paces.get(task.network_key)
         result = _search_and_refit(task, options, project, kept, parent, settings)
+        paces[task.network_key] = kept.pace
         kept.result = dataclasses.asdict(result)
         kept.save()
         kept.checkpoint.unlink(missing_ok=True)

@@ -132,6 +132,7 @@ class Program:
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
         self.options = _parser(minutes).parse_args(given)
         self.output = self.root / self.options.output
+        self.speeds: dict[tuple, dict[str, float]] = {}  # by `Task.network_key`
         export.check(self.options.format, self.output)
 
     def load(self, dataset: str, labels: str) -> Dataset:
@@ -204,12 +205,14 @@ class Program:
     def _fit(self, task: Task) -> tuple[keras.Model, pd.DataFrame]:
         """The best-known network, trained in a plan that fills the minutes; its history."""
         best = task.experiment.best
-        model, recipe = task.network(best)
         seconds = 60 * self.options.minutes
-        speeds = measure(model, recipe, task.data, task.train, task.features, seconds)
-        plan = lengths(recipe, speeds, TRAINING_SHARE * seconds, len(task.train))
-        print(f"  {', '.join(_planned(stage, length) for stage, length in plan.items())}", flush=True)
+        if task.network_key not in self.speeds:
+            model, recipe = task.network(best)
+            measured = measure(model, recipe, task.data, task.train, task.features, seconds)
+            self.speeds[task.network_key] = measured
         model, recipe = task.network(best)
+        plan = lengths(recipe, self.speeds[task.network_key], TRAINING_SHARE * seconds, len(task.train))
+        print(f"  {', '.join(_planned(stage, length) for stage, length in plan.items())}", flush=True)
         epochs = sum(length.epochs for length in plan.values())
 
         def say(epoch: int, row: dict) -> None:

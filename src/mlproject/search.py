@@ -45,6 +45,9 @@ SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 # least and at most so many. Trials of fewer steps rank hyperparameters badly, fewer than three are no search.
 FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
+OVERRUN = (
+    0.2  # of a trial's seconds: the last one may end so much after the search, or its rate would not come down to 0
+)
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
 MOST_STARTS = 3  # of a trial that the process does not survive, as one that needs more memory than there is
@@ -123,7 +126,8 @@ def search(
 ) -> Found:
     """Run trials for SEARCH_SHARE of the experiment's `seconds`, or `max_trials` of them; those in the journal count as run.
 
-    Fewer trials than the seconds would be cut into are not longer for it: what they leave is for the final fit.
+    Fewer trials than the seconds would be cut into are not longer for it: what they leave is for the final fit, which also
+    gives what the last one needs beyond the search's end.
 
     `tuner` is a key of `oracles.TUNERS`; the first trial has the best-known hyperparameters. Trials of full length are planned to
     take the same time, or less where `max_epochs` ends the final fit early, from the speed measured on the best-known network and
@@ -263,7 +267,7 @@ class _Tuner(keras_tuner.Tuner):
         usual = statistics.median(map(self.cost, trials)) if trials else 0.0
         last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
         hopeless = last == ["failed"] * FAILURES_IN_A_ROW
-        if 0.8 * usual > self.left or hopeless or (self.max_trials and len(trials) >= self.max_trials):
+        if (1 - OVERRUN) * usual > self.left or hopeless or (self.max_trials and len(trials) >= self.max_trials):
             raise _OutOfBudgetError
 
     def run_trial(self, trial):
@@ -324,7 +328,7 @@ class _Tuner(keras_tuner.Tuner):
             features=task.features,
             seed=task.seed,
             on_epoch=log_epoch,
-            deadline=math.inf if self.pace.nominal else self.asked + self.left,
+            deadline=math.inf if self.pace.nominal else self.asked + self.left + OVERRUN * self.trial_seconds,
             on_hang=self._hung(record),
         )
         tracking.log_metrics(_trial_metrics(model, result))

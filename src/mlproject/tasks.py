@@ -50,6 +50,14 @@ class Task:
         """The experiment's name over a plot."""
         return f"{self.experiment.name} (synthetic data)" if self.data.synthetic else self.experiment.name
 
+    @property
+    def network_key(self) -> tuple:
+        """The same for tasks that differ in labels alone, whose networks are therefore as fast; planned by one measurement they
+        pass as many images, though a machine's speed swings.
+        """
+        one = self.experiment
+        return one.dataset, one.build, one.recipe, tuple(sorted(one.best.items()))
+
     def network(self, values: dict) -> tuple[keras.Model, Recipe]:
         """A freshly initialised network and its recipe for these hyperparameter values; the same values give the same weights."""
         keras.backend.clear_session()
