@@ -339,7 +339,7 @@ if __name__ == "__main__":
 #   in all its time, and most of what the small convolutional network learns from nothing.
 # - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
 #   *Why two depths*).
-# - Fine-tuning for the minutes that are left is a third of a pass in the study, two passes in the fit above, and
+# - Fine-tuning for the minutes that are left is a third of a pass in the study, two thirds of one in the fit above, and
 #   brought no more than luck does. In an hour twelve epochs of the last two blocks, by AdamW, brought half a point,
 #   from .9335 to .938 (.46 points [.22, .71]); six epochs of all blocks, by Muon on mirrored and shifted images, .9
 #   points, from .935 to .944 ([.6, 1.3]). Without the border, on a CPU of half the speed, four epochs brought 1.4,

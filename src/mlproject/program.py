@@ -207,8 +207,7 @@ class Program:
         best = task.experiment.best
         seconds = 60 * self.options.minutes
         if task.network_key not in self.speeds:
-            model, recipe = task.network(best)
-            measured = measure(model, recipe, task.data, task.train, task.features, seconds)
+            measured = measure(*task.network(best), task.data, task.train, task.features, seconds)
             self.speeds[task.network_key] = measured
         model, recipe = task.network(best)
         plan = lengths(recipe, self.speeds[task.network_key], TRAINING_SHARE * seconds, len(task.train))
