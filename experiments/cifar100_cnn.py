@@ -410,19 +410,19 @@ if __name__ == "__main__" and len(trained) == 2:
 # ## What was found
 #
 # Below is the published study, 15 minutes for search and final fit of each on 2 cores, one seed; the tables above are
-# of a fit without a search, on nine tenths of the images, on a faster CPU. In both the network taught fine names the
+# of a fit without a search, on nine tenths of the images, in fewer minutes. In both the network taught fine names the
 # superclass rightly more often than the one taught coarse, given the same budget and the same images; how much more
-# often, and how surely, the tables say. In the study it had even a sixth fewer steps, as the machine was slow while its
-# speed was measured, which then was done for each. With few epochs, more said about each image is worth more than fewer
-# classes to tell apart. That agrees with the Wide ResNet's gain on a fifth of the images, and says nothing against its
-# tie with all images and time. With an hour for each the network twice as wide and taught fine was ahead, too: summed
-# by 1.5 points [.8, 2.1] (bench/README.md).
+# often, and how surely, the tables say. Above they had as many steps; in the study the network taught fine had a
+# sixth fewer, as the machine was slow while its speed was measured, which then was done for each. With few epochs,
+# more said about each image is worth more than fewer classes to tell apart. That agrees with the Wide ResNet's gain
+# on a fifth of the images, and says nothing against its tie with all images and time. With an hour for each the
+# network twice as wide and taught fine was ahead, too: summed by 1.5 points [.8, 2.1] (bench/README.md).
 #
-# To sum the probabilities is no worse, beyond luck, than to take the likeliest class: in the study and in the hour it
-# leads by half a point, in the fit above it is a tenth of a point behind. The skunk is furthest above its superclass;
-# girl, woman, boy and man, whose errors are mostly other people, furthest below, as the hypothesis has it. But it is
-# one cause among others: the otter is far below with a quarter of its errors inside (a third in the fit above), the
-# bear with hardly any: they look like animals of other superclasses. The rank correlation above is far from −1.
+# To sum the probabilities is no worse, beyond luck, than to take the likeliest class: in the study, in the hour and
+# in the fit above it leads by half a point. The skunk is furthest above its superclass; girl, woman, boy and man,
+# half to four fifths of whose errors are other people, furthest below, as the hypothesis has it. But it is one cause
+# among others: the otter is far below with a quarter of its errors inside (three in ten in the fit above), the bear
+# with hardly any: they look like animals of other superclasses. The rank correlation above is far from −1.
 
 # %%
 if __name__ == "__main__":
