@@ -45,9 +45,8 @@ SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
 # least and at most so many. Trials of fewer steps rank hyperparameters badly, fewer than three are no search.
 FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
-OVERRUN = (
-    0.2  # of a trial's seconds: the last one may end so much after the search, or its rate would not come down to 0
-)
+# Of a trial's seconds: the last one may end so much after the search, or its rate would not come down to 0.
+OVERRUN = 0.2
 MIN_EPOCHS = 2  # so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
 MOST_STARTS = 3  # of a trial that the process does not survive, as one that needs more memory than there is
