@@ -43,9 +43,9 @@ def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():
 
 
 def test_lengths_give_an_epoch_shorter_than_a_pass_when_seconds_are_few():
-    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000, min_epochs=2)
-    assert plan["first"] == Length(2, 5)
-    assert plan["second"] == Length(2, 15)
+    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000)
+    assert plan["first"] == Length(1, 10)
+    assert plan["second"] == Length(1, 30)
 
 
 def test_lengths_without_any_time_still_train_a_step():
@@ -57,7 +57,8 @@ def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_si
     plan = {"first": Length(1, 50), "second": Length(10, 100)}
     recipe, small = shortened(TWO_STAGES, plan, 0.2, 2)
     assert recipe.batch_size == 5 and TWO_STAGES.batch_size == 10
-    assert small == {"first": Length(2, 10), "second": Length(2, 200)}
+    assert small == {"first": Length(1, 20), "second": Length(2, 200)}
+    assert shortened(TWO_STAGES, plan, 0.2, 4)[1]["first"] == Length(2, 10)  # four epochs in all are two of each stage
 
 
 def test_with_a_quarter_of_the_steps_the_first_stage_has_twice_the_rate():

@@ -1,5 +1,6 @@
 """How a network is trained, declared: what an experiment's `recipe` gives back, and the plan that minutes make of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -93,9 +94,7 @@ class Length:
         return self.epochs * self.steps
 
 
-def lengths(
-    recipe: Recipe, speeds: Mapping[str, float], seconds: float, images: int, min_epochs: int = 1
-) -> dict[str, Length]:
+def lengths(recipe: Recipe, speeds: Mapping[str, float], seconds: float, images: int) -> dict[str, Length]:
     """Plan how long each stage lasts so that all together take `seconds`, at `speeds` (images per second).
 
     What a stage leaves over, because its `max_epochs` is reached, goes to the stages after it.
@@ -105,8 +104,8 @@ def lengths(
     for index, stage in enumerate(recipe.stages):
         mine = max(seconds, 0.0) * stage.share / sum(shares[index:])
         seen = min(mine * speeds[stage.name], stage.max_epochs * images)
-        steps = max(round(seen / recipe.batch_size), min_epochs)
-        epochs = max(min_epochs, round(seen / images))
+        steps = max(round(seen / recipe.batch_size), 1)
+        epochs = max(round(seen / images), 1)
         plan[stage.name] = Length(epochs, _whole_executions(steps // epochs, recipe))
         seconds -= plan[stage.name].total * recipe.batch_size / speeds[stage.name]
     return plan
@@ -115,7 +114,7 @@ def lengths(
 def shortened(
     recipe: Recipe, plan: Mapping[str, Length], share: float, min_epochs: int
 ) -> tuple[Recipe, dict[str, Length]]:
-    """`share` of the images that a recipe's plan passes, in at least `min_epochs`, in smaller batches; and the recipe for it.
+    """`share` of the images that a recipe's plan passes, in smaller batches, `min_epochs` or more in all; and the recipe for it.
 
     The plan in miniature would have as small a share of each batch, too, at the same rate. Larger batches are faster, and want a
     rate higher by the square root of the number of times that their steps are fewer (Krizhevsky, arXiv 1404.5997; for Adam:
@@ -128,7 +127,7 @@ def shortened(
     steps = share * recipe.batch_size / smaller.batch_size
     small = {}
     for stage, whole in plan.items():
-        epochs = max(min_epochs, round(share * whole.epochs))
+        epochs = max(math.ceil(min_epochs / len(plan)), round(share * whole.epochs))
         small[stage] = Length(epochs, _whole_executions(steps * whole.total / epochs, recipe))
     first, *later = recipe.stages
     fewer = plan[first.name].total / small[first.name].total

@@ -47,7 +47,7 @@ FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 # Of a trial's seconds: the last one may end so much after the search, or its rate would not come down to 0.
 OVERRUN = 0.2
-MIN_EPOCHS = 2  # so that a trial's curve is a curve
+MIN_EPOCHS = 2  # of all stages together, so that a trial's curve is a curve
 FAILURES_IN_A_ROW = 10  # that end a search: what fails at once would otherwise fill the budget with failed runs
 MOST_STARTS = 3  # of a trial that the process does not survive, as one that needs more memory than there is
 
