@@ -17,7 +17,7 @@ setup: $(READY) ## make the environment in .venv from the locked versions
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
