@@ -1,4 +1,4 @@
-"""Convolutions with fewer multiplications than oneDNN's: for training, while what is saved stays a Conv2D."""
+"""Convolutions with fewer multiplications than oneDNN's: for training and activations, while what is saved stays a Conv2D."""
 
 import functools
 import math
@@ -92,7 +92,12 @@ def _products(size: int) -> tuple[int, np.ndarray, np.ndarray]:
     return tile, answers.T, taps
 
 
-def faster(layer: keras.Layer) -> keras.Layer:
+def faster(model: keras.Model, images=None) -> keras.Model:
+    """The model with the same weights, some of its layers computed faster; with `images`, for this input in place of its own."""
+    return keras.models.clone_model(model, input_tensors=images, clone_function=faster_layer)
+
+
+def faster_layer(layer: keras.Layer) -> keras.Layer:
     """The layer, or the same with fewer multiplications where that is faster."""
     winograd = _is_plain(layer) and _is_deep(layer) and not tf.config.list_physical_devices("GPU")
     return Winograd(layer) if winograd else layer

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mlproject import disk
+from mlproject import convolutions, disk
 from mlproject.datasets import Dataset
 from mlproject.errors import shown
 
@@ -64,7 +64,7 @@ class FeatureCache:
         images = self.data.train_images
         self.folder.mkdir(parents=True, exist_ok=True)
         outputs = {cut: model.get_layer(cut).output for cut in paths}
-        frozen = keras.Model(model.input, outputs)
+        frozen = convolutions.faster(keras.Model(model.input, outputs))
         with contextlib.ExitStack() as stack:
             parts = {cut: stack.enter_context(disk.whole(path)) for cut, path in paths.items()}
             files = {

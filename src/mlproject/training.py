@@ -243,7 +243,7 @@ def _trained_part(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Mod
     grow = recipe.sizes and not stage.frozen_through
     # One compiled step serves all sizes of a fit.
     images = keras.Input((None, None, model.input.shape[-1]), dtype="float32") if grow else None
-    return keras.models.clone_model(_tail(model, stage), input_tensors=images, clone_function=convolutions.faster)
+    return convolutions.faster(_tail(model, stage), images)
 
 
 def _tail(model: keras.Model, stage: Stage) -> keras.Model:
