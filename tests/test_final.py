@@ -25,7 +25,7 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     monkeypatch.setattr(final, "fit", fit)
     long = Recipe((Stage("training", 2e-3, max_epochs=1000),), 64, "adamw")
     task = make_task(dataclasses.replace(TINY, recipe=lambda hp: long))
-    found = Found(dict(TINY.best), 0.5, {"training": 100.0, "prediction": 500.0}, pd.DataFrame(), 0.0, 0.0)
+    found = Found(dict(TINY.best), 0.5, {"training": 100.0, "prediction": 500.0}, pd.DataFrame(), 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
         final.make(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
     np.testing.assert_array_equal(seen["rows"], np.arange(1500))

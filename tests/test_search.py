@@ -87,6 +87,14 @@ def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, m
     assert found.speeds == nominal(*task.network(found.values)) != nominal(*task.network(TINY.best))
 
 
+def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_task, store, monkeypatch):
+    monkeypatch.setattr(search_module, "fit", lambda *_, **__: came_out(0.5))
+    found, _ = run_search(make_task(), seconds=100, max_trials=search_module.MOST_TRIALS)
+    measuring = found.cost - found.trials["seconds"].sum()
+    planned = (1 - search_module.SEARCH_SHARE) * (100 - measuring)
+    assert found.fit_seconds == pytest.approx(planned, abs=1) and found.fit_seconds < 100 - found.cost - 10
+
+
 @pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
 def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
     """Training is left out: what is tried next depends on the values and the outcomes alone."""

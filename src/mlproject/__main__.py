@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,11 +59,12 @@ def tune(options: argparse.Namespace) -> int:
     tracking.choose_experiment(project, REPORTS.name)  # what cannot be logged into is refused now, not after hours
     gc.freeze()  # what is there by now stays: looking through it took a third of a second before every trial
     done, failed, paces = [], {}, {}
+    alike = Counter(task.network_key for task in tasks)
     try:
         for position, task in enumerate(tasks, 1):
             print(f"[{position}/{len(tasks)}] {task.experiment.name}: {task.experiment.question}", flush=True)
             try:
-                done.append(_tune_one(task, options, project, paces))
+                done.append(_tune_one(task, options, project, paces, alike[task.network_key] > 1))
             except Exception as error:  # one experiment's failure must not take the others' hours with it
                 process.stop_if_told()
                 failed[task.experiment.name] = first_line(error)
@@ -100,11 +102,11 @@ def _again(options, project) -> str:
     return " ".join(words)
 
 
-def _tune_one(task, options, project, paces: dict[tuple, dict]):
+def _tune_one(task, options, project, paces: dict[tuple, dict], paired: bool):
     """One experiment within its budget, or what is left of it after an interruption.
 
     `paces` has the measured speeds of the experiments before, by `Task.network_key`; what measuring cost is charged to all that
-    are planned by them.
+    are planned by them. The final fits of experiments `paired` by that key are planned alike, too.
     """
     from mlproject import final, journal, search, tracking
 
@@ -122,7 +124,7 @@ def _tune_one(task, options, project, paces: dict[tuple, dict]):
             kept.restart()
             parent = None
         kept.pace = kept.pace or paces.get(task.network_key)
-        result = _search_and_refit(task, options, project, kept, parent, settings)
+        result = _search_and_refit(task, options, project, kept, parent, settings, paired)
         paces[task.network_key] = kept.pace
         kept.result = dataclasses.asdict(result)
         kept.save()
@@ -131,7 +133,7 @@ def _tune_one(task, options, project, paces: dict[tuple, dict]):
     return result
 
 
-def _search_and_refit(task, options, project, kept, parent, settings):
+def _search_and_refit(task, options, project, kept, parent, settings, paired):
     """A parent run with a child for each trial and one for the final model; it goes on when there is one already."""
     from mlproject import final, tracking
     from mlproject.search import search
@@ -151,7 +153,9 @@ def _search_and_refit(task, options, project, kept, parent, settings):
         tracking.log_params(settings | final.weights_params(task))
         final.log_inputs(task.data)
         found = search(task, kept, options.tuner, seconds, options.max_trials, options.deterministic)
-        result = final.make(task, found, kept, seconds - found.cost, settings)
+        # Otherwise the one whose trials happened to end early would learn for longer, and be ahead for that.
+        left = found.fit_seconds if paired else seconds - found.cost
+        result = final.make(task, found, kept, left, settings)
         tracking.log_metrics({name: getattr(result, name) for name in ("val_accuracy", "test_accuracy")})
         tracking.note(
             f"**Asked:** {experiment.question}\n\n**Came out:** {_line(result)}, after {len(found.trials)} trials."

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -30,15 +31,15 @@ class Winograd(keras.layers.Layer):
     def call(self, maps):
         """(n, h, w, c) to (n, h, w, filters)."""
         layer, (n, height, width, channels) = self.convolution, ops.shape(maps)
-        rows, columns = (_matrices(*sizes) for sizes in zip((height, width), layer.input.shape[1:3], strict=True))
-        seen = _both_ways(rows[0], columns[0], ops.transpose(maps, (1, 2, 0, 3)))
-        kernel = _both_ways(rows[1], columns[1], layer.kernel)
+        rows, columns = (_algorithm(*sizes) for sizes in zip((height, width), layer.input.shape[1:3], strict=True))
+        seen = _both_ways(rows.pixels, columns.pixels, ops.transpose(maps, (1, 2, 0, 3)))
+        kernel = _both_ways(rows.taps, columns.taps, layer.kernel)
         # Each of a tile's products is one of matrices, with the tiles of a row of them below each other.
-        down, right = ops.shape(kernel)[:2]
-        seen = ops.reshape(seen, (down, ops.shape(rows[0])[0] // down, right, -1, channels))
+        (down, right), (below, beside) = ops.shape(kernel)[:2], ops.shape(seen)[:2]
+        seen = ops.reshape(seen, (down, below // down, right, -1, channels))
         products = seen @ ops.reshape(kernel, (down, 1, right, channels, layer.filters))
-        products = ops.reshape(products, (ops.shape(rows[0])[0], ops.shape(columns[0])[0], n, layer.filters))
-        answers = ops.transpose(_both_ways(rows[2], columns[2], products), (2, 0, 1, 3))
+        products = ops.reshape(products, (below, beside, n, layer.filters))
+        answers = ops.transpose(_both_ways(rows.answers, columns.answers, products), (2, 0, 1, 3))
         return layer.activation(answers + layer.bias if layer.use_bias else answers)
 
 
@@ -50,33 +51,40 @@ def _both_ways(down, right, x):
     return ops.reshape(x, (ops.shape(down)[0], ops.shape(right)[0], *rest))
 
 
-def _matrices(size, largest: int):
-    """`_algorithm` of a size up to `largest`, which may be known only when the network runs."""
-    if isinstance(size, int):
-        return _algorithm(size)
-    return tf.switch_case(size - 1, [functools.partial(_algorithm, known) for known in range(1, largest + 1)])
+class _Algorithm(NamedTuple):
+    """How rows (or columns) of so many pixels, with a border of zeros, are convolved in t tiles with p products each.
 
-
-def _algorithm(size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Matrices for a row (or column) of so many pixels, in t tiles of p products: (p·t, size), (p, 3), (size, p·t), float32.
-
-    The first makes factors of the pixels, the second of the kernel's three taps, for each tile the same; of their products the
-    third makes the convolution with a border of zeros.
+    What `pixels` (p·t, size) makes of the pixels, times what `taps` (p, 3) makes of the kernel, in all tiles the same: of these
+    products `answers` (size, p·t) makes the convolution. All float32.
     """
-    tile, out, kernel = _products(size)
-    tiles, count = math.ceil(size / tile), len(kernel)
+
+    pixels: tf.Tensor
+    taps: tf.Tensor
+    answers: tf.Tensor
+
+
+def _algorithm(size, largest: int) -> _Algorithm:
+    """That of a size up to `largest`, which may be known only when the network runs."""
+    if isinstance(size, int):
+        return _algorithm_of(size)
+    return tf.switch_case(size - 1, [functools.partial(_algorithm_of, known) for known in range(1, largest + 1)])
+
+
+def _algorithm_of(size: int) -> _Algorithm:
+    tile, answers, taps = _products(size)
+    tiles, count = math.ceil(size / tile), len(taps)
     # Answer i of a tile is to be the sum over r of tap r times pixel i + r.
-    made = np.einsum("ip,pr->irp", out, kernel).reshape(-1, count)
+    made = np.einsum("ip,pr->irp", answers, taps).reshape(-1, count)
     wanted = [np.eye(tile + KERNEL - 1)[i + r] for i in range(tile) for r in range(KERNEL)]
     pixels = np.linalg.lstsq(made, np.array(wanted), rcond=None)[0]
     inwards = np.zeros((count, tiles, tiles * tile + KERNEL - 1))
     outwards = np.zeros((tiles, tile, count, tiles))
     for index in range(tiles):
         inwards[:, index, index * tile : (index + 1) * tile + KERNEL - 1] = pixels
-        outwards[index, :, :, index] = out
+        outwards[index, :, :, index] = answers
     inwards = inwards.reshape(count * tiles, -1)[:, 1 : size + 1]  # the border is zeros
     outwards = outwards.reshape(-1, count * tiles)[:size]
-    return tuple(tf.constant(matrix, tf.float32) for matrix in (inwards, kernel, outwards))
+    return _Algorithm(*(tf.constant(matrix, tf.float32) for matrix in (inwards, taps, outwards)))
 
 
 def _products(size: int) -> tuple[int, np.ndarray, np.ndarray]:

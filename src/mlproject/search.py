@@ -86,7 +86,8 @@ def _digest(content: bytes) -> str:
 class Found:
     """What a search came out with: the winner's hyperparameters, validation accuracy, speeds, and a row for each trial.
 
-    `seconds` is what the search took, `cost` what of the budget it used: the same but in a deterministic search.
+    `seconds` is what the search took, `cost` what of the budget it used: the same but in a deterministic search. `fit_seconds`
+    are those of the final fit as they were planned, whatever the trials took.
     """
 
     values: dict
@@ -95,6 +96,7 @@ class Found:
     trials: pd.DataFrame
     seconds: float
     cost: float
+    fit_seconds: float
 
 
 def standard_error(accuracy: float, images: int) -> float:
@@ -405,6 +407,7 @@ class _Tuner(keras_tuner.Tuner):
             self._table(kept),
             measuring + sum(trial.seconds for trial in trials),
             measuring + sum(map(self.cost, trials)),
+            self.fit_seconds - sum(pace.seconds for pace in paces[1:]),
         )
 
     def _table(self, kept: Trial) -> pd.DataFrame:
