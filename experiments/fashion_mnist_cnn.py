@@ -209,8 +209,7 @@ if __name__ == "__main__":
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
 # final fit made short: two minutes, on four in ten of the images, passed over less often (`bench/README.md` has why).
 # So the accuracies lie below the fit's, and only their order counts. On the study's CPU, a slow one (an AMD EPYC with
-# AVX2 alone), three fitted into the minutes, the third cut short before its rate had fallen: a check of the best-known
-# values rather than a search.
+# AVX2 alone), three fitted into the minutes: a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
@@ -279,7 +278,7 @@ if __name__ == "__main__":
 #
 # The published study's three networks, each with 15 minutes on 2 cores for search and final fit, and their
 # differences image by image (`p`: exact McNemar test). The small network comes out points ahead of the perceptron, and
-# ahead of VGG16 with many times its weights: what photographs taught VGG16, minutes with sixty thousand clothes can
+# not behind VGG16 with many times its weights: what photographs taught VGG16, minutes with sixty thousand clothes can
 # teach too. One seed each: half a point between two networks can be the luck of the random start.
 
 # %%
