@@ -27,7 +27,8 @@ MEASURED_EXECUTIONS = (2, 8)
 SECONDS_FOR_EACH = 30
 PREDICTED_BATCH = 64
 STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shipped experiments takes two
-# A nominal machine of 2 CPU cores. With these the five final fits of README's Xeon take within 15 % of the time measured.
+# A nominal machine of 2 CPU cores. With these the five final fits of README's Xeon took within 15 % of the time measured, before
+# small maps were computed with fewer multiplications.
 TRAINING_RATE = 31e9  # multiply-adds of the forward pass per second of training
 IMAGE_SECONDS = 20e-6  # for each image, whatever the network
 
