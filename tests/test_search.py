@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from conftest import TINY, tiny_build, tiny_staged_recipe
 
+from mlproject import final, tracking
 from mlproject import search as search_module
-from mlproject import tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.journal import Trial, opened
@@ -274,6 +274,8 @@ def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
 ):
     measured, measure = [], search_module.measure
     monkeypatch.setattr(search_module, "measure", lambda *given: measured.append(given) or measure(*given))
+    fitted, make = [], final.make
+    monkeypatch.setattr(final, "make", lambda *given: fitted.append(given[3]) or make(*given))
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "pair.py").write_text(PAIR)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
@@ -283,6 +285,8 @@ def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "models:/tiny-" in done.stdout and len(measured) == 1
+    first, second = fitted  # the seconds that the final fits had
+    assert first == second
 
 
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):
