@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlproject import process, search, tracking
+from mlproject import pace, process, search, tracking
 from mlproject.experiment import find
 from mlproject.journal import Trial
 from mlproject.oracles import TUNERS
@@ -109,13 +109,13 @@ def main() -> None:
     parser.add_argument("--search-minutes", type=float, default=6, help="the default budget gives a search 6")
     parser.add_argument("--seeds", default="0,1,2", help="with commas between")
     parser.add_argument(
-        "--ranked", type=int, default=0, help=f"random points to rank, {search.MOST_TRIALS} or more; 0 for none"
+        "--ranked", type=int, default=0, help=f"random points to rank, {pace.MOST_TRIALS} or more; 0 for none"
     )
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
-    if 0 < options.ranked < search.MOST_TRIALS:
-        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {search.MOST_TRIALS} and more")
+    if 0 < options.ranked < pace.MOST_TRIALS:
+        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {pace.MOST_TRIALS} and more")
     (experiment,) = find(options.experiment)
     (prepared,) = prepare([experiment], options.data, options.data_dir, cache=Path(".cache").resolve())
     tasks = [replace(prepared, seed=int(seed)) for seed in options.seeds.split(",")]

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from mlproject import process, search
+from mlproject import pace, process
 from mlproject.experiment import find
 from mlproject.recipe import Length, shortened
 from mlproject.tasks import Task, prepare
@@ -27,7 +27,7 @@ from searching import searched, store
 
 def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length], np.ndarray]:
     """The seconds that one trial takes in a search, the plan it had, and its training images' rows."""
-    found, kept = searched(task, f"round{number}", "random", search.MOST_TRIALS * seconds, max_trials=1)
+    found, kept = searched(task, f"round{number}", "random", pace.MOST_TRIALS * seconds, max_trials=1)
     params = mlflow.get_run(kept.trials[0].run_id).data.params
     stages = task.network(task.experiment.best)[1].stages
     plan = {

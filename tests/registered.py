@@ -80,7 +80,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     layers |= {"parameters": [0, 51], "depends_on_colours": [True, False], "depends_on_classes": [False, True]}
     pd.DataFrame(layers | {"inputs": ["", "input"]}).to_csv(root / "explain/layers.csv", index=False)
     packages = {"keras": "3.15.1", "tensorflow": "2.21.0"}
-    environment = {"python": "3.11.2", "platform": "Linux", "cpus": 2, "packages": packages}
+    environment = {"python": "3.11.2", "platform": "Linux", "cpu": "Ryzen", "cpus": 2, "packages": packages}
     (root / "environment.json").write_text(json.dumps(environment))
     metrics = {"val_accuracy": 0.75, "search_seconds": 122.0, "train_seconds": 90.0, "parameters": 1234.0}
     metrics |= {"prediction_images_per_second": 500.0, "images_per_second": 100.0, "model_bytes": 2.5e6}

@@ -148,6 +148,7 @@ def test_the_report_is_written_and_kept(tuned):
     project, done = tuned
     page = (project / "reports" / "index.html").read_text()
     assert "synthetic" in page and "coarse-vs-fine" in page and "fashion-mnist-vgg16" in page
+    assert "vector instructions" in page  # of the machine
     runs = mlflow.search_runs(experiment_names=["reports"])
     artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
     assert "report/index.html" in artifacts

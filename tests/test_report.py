@@ -578,7 +578,8 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
 
 def test_machines_and_layers_are_told(report):
     machines = table(report, "environments").set_index("what")
-    assert machines.loc["keras"].iloc[0] == "3.15.1" and len(machines.columns) == 1
+    assert len(machines.columns) == 1  # all were made on one
+    assert machines.iloc[:, 0].loc[["cpu", "keras"]].tolist() == ["Ryzen", "3.15.1"]
     layers = table(report, "fine.layers").set_index("layer")
     assert layers.loc["dense", "role"] == "gives a probability to each class"
     text = (report / "report.md").read_text()

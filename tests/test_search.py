@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from conftest import TINY, tiny_build, tiny_staged_recipe
 
-from mlproject import final, tracking
+from mlproject import final, pace, tracking
 from mlproject import search as search_module
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.journal import Trial, opened
 from mlproject.oracles import TUNERS
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import SearchFailedError, made_of, search
+from mlproject.search import made_of, search
 from mlproject.tasks import with_values
 from mlproject.training import Fit, nominal
 
@@ -89,7 +89,7 @@ def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, m
 
 def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_task, store, monkeypatch):
     monkeypatch.setattr(search_module, "fit", lambda *_, **__: came_out(0.5))
-    found, _ = run_search(make_task(), seconds=100, max_trials=search_module.MOST_TRIALS)
+    found, _ = run_search(make_task(), seconds=100, max_trials=pace.MOST_TRIALS)
     measuring = found.cost - found.trials["seconds"].sum()
     planned = (1 - search_module.SEARCH_SHARE) * (100 - measuring)
     assert found.fit_seconds == pytest.approx(planned, abs=1) and found.fit_seconds < 100 - found.cost - 10
@@ -250,7 +250,7 @@ def test_a_search_without_a_completed_trial_is_an_error_that_names_the_reason(ma
     def build(hp, spec):
         raise ValueError("no such network")
 
-    with pytest.raises(SearchFailedError, match="tiny.*no such network"):
+    with pytest.raises(UserError, match="tiny.*no such network"):
         run_search(make_task(dataclasses.replace(TINY, build=build)))
 
 
@@ -272,8 +272,8 @@ EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
 def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
     run_here, tmp_path, empty_database, monkeypatch
 ):
-    measured, measure = [], search_module.measure
-    monkeypatch.setattr(search_module, "measure", lambda *given: measured.append(given) or measure(*given))
+    measured, measure = [], pace.measure
+    monkeypatch.setattr(pace, "measure", lambda *given: measured.append(given) or measure(*given))
     fitted, make = [], final.make
     monkeypatch.setattr(final, "make", lambda *given: fitted.append(given[3]) or make(*given))
     (tmp_path / "experiments").mkdir()

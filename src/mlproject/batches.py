@@ -8,6 +8,8 @@ from mlproject.datasets import Dataset
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
 
+PREDICTED_AT_ONCE = 250  # images; no smaller batch is left of 10,000 test images, which would be traced apart
+
 
 def training(
     inputs, data: Dataset, rows: np.ndarray, recipe: Recipe, seed: int, *, augment: bool, steps: int, skip: int = 0

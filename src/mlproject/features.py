@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mlproject import convolutions, disk
+from mlproject.batches import PREDICTED_AT_ONCE
 from mlproject.datasets import Dataset
 from mlproject.errors import shown
 
@@ -75,7 +76,7 @@ class FeatureCache:
                 range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
             ):
                 rows = slice(start, start + CHUNK)
-                for cut, values in frozen.predict(images[rows], batch_size=250, verbose=0).items():
+                for cut, values in frozen.predict(images[rows], batch_size=PREDICTED_AT_ONCE, verbose=0).items():
                     files[cut][rows] = values
             for file in files.values():
                 file.flush()

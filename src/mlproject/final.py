@@ -1,5 +1,6 @@
 """The final model: the winner refitted on all training images, evaluated once on the test set, registered."""
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -8,12 +9,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
 from mlproject import evaluation, explain, plots, pretrained, tracking
+from mlproject.batches import PREDICTED_AT_ONCE
 from mlproject.datasets import Dataset
 from mlproject.errors import first_line
 from mlproject.journal import Journal
@@ -23,7 +26,6 @@ from mlproject.tasks import Task, hyperparameters, searched
 from mlproject.training import Checkpoint, fit
 
 LOGGING_SECONDS = 12  # plots, tables and the model itself
-TEST_BATCH = 250
 RIGHT_IMAGES = 3  # of each class, kept beside all the wrong ones
 SAFETY = 0.95  # speeds are measured within some 5 %
 
@@ -133,9 +135,10 @@ def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.nda
     last = [layer for layer in model.layers if layer.weights][-1]
     # A model within the model has an `input` of its own; this is what it is given here.
     both = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
-    both.predict(images[:TEST_BATCH], batch_size=TEST_BATCH, verbose=0)  # the first batch traces the graph
+    # The first batch traces the graph.
+    both.predict(images[:PREDICTED_AT_ONCE], batch_size=PREDICTED_AT_ONCE, verbose=0)
     began = time.monotonic()
-    probabilities, features = both.predict(images, batch_size=TEST_BATCH, verbose=0)
+    probabilities, features = both.predict(images, batch_size=PREDICTED_AT_ONCE, verbose=0)
     speed = len(images) / (time.monotonic() - began)
     # Rounded as they are stored, so that every figure drawn from the artifact later is the same to the last image.
     return probabilities.astype(np.float16), features, speed
@@ -166,9 +169,20 @@ def _environment() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "cpu": _cpu(),
         "cpus": os.cpu_count(),
+        # Two processors of one name can differ in speed by what they have of these.
+        "vector instructions": ", ".join(np.show_config("dicts")["SIMD Extensions"]["found"]),
         "packages": {package: installed(package) for package in packages},
     }
+
+
+def _cpu() -> str:
+    """What the processor calls itself, which Python does not tell on Linux."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return platform.processor()
 
 
 def _generalised(task: Task, probabilities: np.ndarray) -> dict[str, float]:

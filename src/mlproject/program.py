@@ -24,6 +24,7 @@ from keras_tuner import HyperParameters
 from matplotlib.figure import Figure
 
 from mlproject import arguments, datasets, evaluation, explain, export, plots, process
+from mlproject.batches import PREDICTED_AT_ONCE
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, select
@@ -88,7 +89,7 @@ class Trained:
         rows = []
         for pixels in (0, 2, 4):
             moved = np.pad(some, ((0, 0), (0, 0), (pixels, 0), (0, 0)))[:, :, : some.shape[2]]
-            predictions = self.model.predict(moved, batch_size=250, verbose=0).argmax(axis=1)
+            predictions = self.model.predict(moved, batch_size=PREDICTED_AT_ONCE, verbose=0).argmax(axis=1)
             rows.append({"model": self.title, "shift in pixels": pixels, "accuracy": np.mean(predictions == labels)})
         return pd.DataFrame(rows)
 
@@ -190,7 +191,7 @@ class Program:
         )
         print(f"{experiment.name}: {experiment.question}", flush=True)
         model, history = self._fit(task)
-        probabilities = model.predict(task.data.test_images, batch_size=250, verbose=0)
+        probabilities = model.predict(task.data.test_images, batch_size=PREDICTED_AT_ONCE, verbose=0)
         path = export.write(
             model, task.data.class_names, task.data.test_images, self.output, task.model_name, options.format
         )

@@ -36,14 +36,12 @@ from mlproject import (
 from mlproject.errors import UserError, first_line
 from mlproject.journal import Journal, Trial
 from mlproject.oracles import HYPERBAND_EPOCHS, OBJECTIVE, oracle
+from mlproject.pace import Pace
 from mlproject.recipe import Length, Recipe, lengths, shortened
 from mlproject.tasks import Task
-from mlproject.training import Fit, fit, measure, multiply_adds
+from mlproject.training import Fit, fit
 
 SEARCH_SHARE = 0.4  # of an experiment's budget; the final fit gets what is left
-# The search's time is cut into equal trials: as many as have time for the steps of one pass over all training images, but at
-# least and at most so many. Trials of fewer steps rank hyperparameters badly, fewer than three are no search.
-FEWEST_TRIALS, MOST_TRIALS = 3, 8
 TRAINING_SHARE = 0.8  # of a trial's seconds; the rest goes to building, tracing and validation
 # Of a trial's seconds: the last one may end so much after the search, or its rate would not come down to 0.
 OVERRUN = 0.2
@@ -55,7 +53,7 @@ MOST_STARTS = 3  # of a trial that the process does not survive, as one that nee
 def made_of(task: Task, settings: Mapping[str, object]) -> dict[str, dict]:
     """What makes two searches the same: settings, space, code, data and libraries, each with a digest where it is long."""
     modules = (layers, batches, convolutions, optimizers, training, features, oracles)
-    declared = map(inspect.getsourcefile, (task.experiment.build, task.experiment.recipe, Recipe))
+    declared = map(inspect.getsourcefile, (task.experiment.build, task.experiment.recipe, Recipe, Pace))
     files = [*declared, *(module.__file__ for module in modules), __file__]
     weights = task.spec.weights
     return {
@@ -118,10 +116,6 @@ def winner(done: Sequence[Trial], known: Mapping[str, object], images: int) -> T
     return max(near, key=lambda trial: trial.val_accuracy, default=best)
 
 
-class SearchFailedError(UserError):
-    """No trial was completed."""
-
-
 def search(
     task: Task, journal: Journal, tuner: str, seconds: float, max_trials: int | None, deterministic: bool = False
 ) -> Found:
@@ -133,10 +127,10 @@ def search(
     `tuner` is a key of `oracles.TUNERS`; the first trial has the best-known hyperparameters. Trials of full length are planned to
     take the same time, or less where `max_epochs` ends the final fit early, from the speed measured on the best-known network and
     the multiply-adds of each; a `deterministic` search plans by the speed of a nominal machine instead, and no clock ends
-    anything. Time lost to an interruption is not counted. Raises SearchFailedError, with the commonest reason, when no trial is
+    anything. Time lost to an interruption is not counted. Raises UserError, with the commonest reason, when no trial is
     completed.
     """
-    pace = _Pace(**journal.pace) if journal.pace else _Pace.found(task, task.experiment.best, deterministic, seconds)
+    pace = Pace(**journal.pace) if journal.pace else Pace.found(task, task.experiment.best, deterministic, seconds)
     if journal.pace is None:
         journal.pace = vars(pace)
         journal.save()
@@ -159,49 +153,6 @@ def _warn_of_little_time(task: Task, taken: float, budget: float) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """How fast a network trains in each stage (images per second), and the multiply-adds behind that.
-
-    `seconds` went into finding out. A `nominal` pace is not measured: the same in every run.
-    """
-
-    speeds: dict[str, float]
-    work: dict[str, int]
-    nominal: bool
-    seconds: float
-
-    @classmethod
-    def found(cls, task: Task, values: Mapping[str, object], nominal: bool, budget: float):
-        """That of the network with these values; the shorter the `budget` in seconds, the shorter it is measured."""
-        began = time.monotonic()
-        try:
-            model, recipe = task.network(values)
-            work = multiply_adds(model, recipe)
-            if nominal:
-                return cls(training.nominal(model, recipe), work, True, 0.0)
-            speeds = measure(model, recipe, task.data, task.train, task.features, budget)
-            return cls(speeds, work, False, time.monotonic() - began)
-        except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
-            raise SearchFailedError(
-                f"experiment={task.experiment.name!r}: its hyperparameters {values} fail: {first_line(error)}"
-            ) from error
-
-    def trials(self, seconds: float, images: int) -> int:
-        """How many trials to cut the seconds into."""
-        passes = seconds * min(self.speeds[stage] for stage in self.work) / images
-        return min(max(int(passes), FEWEST_TRIALS), MOST_TRIALS)
-
-    def of(self, model: keras.Model, recipe: Recipe) -> dict[str, float]:
-        """The speed another network should have: the final fit has minutes, so a bigger one must do with fewer steps."""
-        if self.nominal:
-            return training.nominal(model, recipe)
-        return {
-            stage: self.speeds[stage] * max(self.work[stage], 1) / max(work, 1)
-            for stage, work in multiply_adds(model, recipe).items()
-        }
-
-
 class _OutOfBudgetError(Exception):
     """Raised between two trials, where Keras Tuner loses nothing by it."""
 
@@ -214,7 +165,7 @@ class _Tuner(keras_tuner.Tuner):
         task: Task,
         journal: Journal,
         tuner: str,
-        pace: _Pace,
+        pace: Pace,
         seconds: float,
         max_trials: int | None,
         folder: str,
@@ -387,7 +338,7 @@ class _Tuner(keras_tuner.Tuner):
         if not done:
             reasons = Counter(trial.reason for trial in trials).most_common(1)
             self.journal.restart()  # there is nothing to go on from
-            raise SearchFailedError(
+            raise UserError(
                 f"experiment={self.task.experiment.name!r}: none of {len(trials)} trials was completed"
                 + (f"; the commonest reason: {reasons[0][0]}" if reasons else "; the budget ended before the first one")
             )
@@ -398,7 +349,7 @@ class _Tuner(keras_tuner.Tuner):
         paces = [self.pace]
         if kept.values != trials[0].values:
             # Not the trial's own speed: its batches are smaller than the fit's.
-            paces.append(_Pace.found(self.task, kept.values, self.pace.nominal, self.fit_seconds))
+            paces.append(Pace.found(self.task, kept.values, self.pace.nominal, self.fit_seconds))
         measuring = sum(pace.seconds for pace in paces)
         return Found(
             kept.values,

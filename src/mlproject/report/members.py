@@ -25,6 +25,8 @@ PLOTS = {
     "confusion": "Confusion matrix on the test images",
     "examples": "The surest hits and the surest mistakes among the test images",
 }
+# Of what a final model was made on; older runs lack some.
+MACHINE = ("python", "platform", "cpu", "cpus", "vector instructions")
 VALUES = ("hyperparameter", "best_known", "winner")
 
 
@@ -53,7 +55,7 @@ class Member:
     trials: pd.DataFrame | None
     values: pd.DataFrame | None
     layers: pd.DataFrame | None
-    environment: dict[str, Any] | None
+    environment: dict[str, object] | None
     plots: dict[str, Path]
     gaps: tuple[str, ...]
 
@@ -219,9 +221,9 @@ def _images(file: Path) -> dict[int, np.ndarray]:
         return dict(zip(stored["rows"].tolist(), stored["images"], strict=True))
 
 
-def _environment(file: Path) -> dict[str, Any]:
+def _environment(file: Path) -> dict[str, object]:
     found = json.loads(file.read_text(encoding="utf-8"))
-    return {name: found[name] for name in ("python", "platform", "cpus", "packages")}
+    return {name: found[name] for name in MACHINE if name in found} | found["packages"]
 
 
 def _trials(file: Path) -> pd.DataFrame:

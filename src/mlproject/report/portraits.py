@@ -138,8 +138,7 @@ def _environments(members: Sequence[Member]) -> list[Table]:
     described: dict[tuple, list[str]] = {}
     for member in members:
         if member.environment is not None:
-            one = member.environment
-            facts = {name: str(one[name]) for name in ("python", "platform", "cpus")} | dict(one["packages"])
+            facts = {name: str(fact) for name, fact in member.environment.items()}
             described.setdefault(tuple(facts.items()), []).append(member.title)
     if not described:
         return []
