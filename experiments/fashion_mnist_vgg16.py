@@ -345,13 +345,14 @@ if __name__ == "__main__":
 # - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
 #   *Why two depths*).
 # - Fine-tuning for the minutes that are left is eleven batches in the study, two thirds of a pass in the fit above, and
-#   brought no more than luck does. In an hour twelve epochs of the last two blocks, by AdamW, brought half a point,
-#   from .9335 to .938 (.46 points [.22, .71]); six epochs of all blocks, by Muon on mirrored and shifted images, .9
-#   points, from .935 to .944 ([.6, 1.3]). Without the border, on a CPU of half the speed, four epochs brought 1.4,
-#   from .931 to .945 ([1.0, 1.8]; one seed each, the commands are in bench/README.md).
-# - In the end the small network of `fashion_mnist_cnn.py` does as well in a quarter of an hour, and better in an hour,
-#   with a fraction of the weights and of the time for each image. On sixty thousand images and two cores, pretraining is
-#   a shortcut, not an advantage.
+#   brought no more than luck does. In an hour it pays, the more the more passes fit: six of all blocks, by Muon on mirrored
+#   and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]); without the border four on a CPU of half the
+#   speed 1.4, from .931 to .945 ([1.0, 1.8]), and twelve on one with AVX-512 2.0, from .931 to .951 ([1.6, 2.4]). Twelve
+#   epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71]; one seed each,
+#   the commands are in bench/README.md).
+# - In the end the small network of `fashion_mnist_cnn.py` does as well, in a quarter of an hour and in an hour, with a
+#   fraction of the weights and of the time for each image. On sixty thousand images and two cores, pretraining is a
+#   shortcut, not an advantage.
 
 # %%
 if __name__ == "__main__":
