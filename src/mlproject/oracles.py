@@ -1,7 +1,10 @@
 """Keras Tuner's Oracles, which say what to try next, made to begin with the best-known values and to repeat a journal."""
 
+import warnings
+
 import keras_tuner
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+from sklearn.exceptions import ConvergenceWarning
 
 from mlproject.experiment import Experiment
 from mlproject.journal import Journal
@@ -47,7 +50,11 @@ class _Random(_BestKnownFirst, RandomSearchOracle):
 
 
 class _Bayesian(_BestKnownFirst, BayesianOptimizationOracle):
-    pass
+    def populate_space(self, trial_id):
+        with warnings.catch_warnings():
+            # Its Gaussian process has a handful of points, and says that they do not settle its length scales.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return super().populate_space(trial_id)
 
 
 class _Hyperband(_BestKnownFirst, HyperbandOracle):
