@@ -207,9 +207,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
-# final fit made short: two minutes, on four in ten of the images, passed over less often (`bench/README.md` has why).
-# So the accuracies lie below the fit's, and only their order counts. On the study's CPU, a slow one (an AMD EPYC with
-# AVX2 alone), three fitted into the minutes: a check of the best-known values rather than a search.
+# final fit made short: a minute, on three in ten of the images, passed over less often (`bench/README.md` has why). So
+# the accuracies lie below the fit's, and only their order counts. Half the width, in four times as many steps, leads by
+# .2 points, where luck alone can make one: the best-known values were refitted.
 
 # %%
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ if __name__ == "__main__":
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, seed 0). Each trial is the
 # final fit made short: less than a minute, on a quarter of the images, passed over less often (`bench/README.md` has
 # why). So the accuracies lie below the fit's, and only their order counts. One trial a row is thin evidence for any
-# single hyperparameter: look for what the upper rows share and the lower rows lack. Two of one layer lead by .1 and
-# .35 points, where luck alone can make 1.1.
+# single hyperparameter: look for what the upper rows share and the lower rows lack. The best-known values
+# lead, by less than luck alone can make, 1.1 points.
 
 # %%
 if __name__ == "__main__":
