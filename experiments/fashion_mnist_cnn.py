@@ -278,8 +278,8 @@ if __name__ == "__main__":
 #
 # The published study's three networks, each with 15 minutes on 2 cores for search and final fit, and their
 # differences image by image (`p`: exact McNemar test). The small network comes out points ahead of the perceptron, and
-# not behind VGG16 with many times its weights: what photographs taught VGG16, minutes with sixty thousand clothes can
-# teach too. One seed each: half a point between two networks can be the luck of the random start.
+# a point ahead of VGG16 with many times its weights: what photographs taught VGG16, minutes with sixty thousand clothes
+# can teach too. One seed each: half a point between two networks can be the luck of the random start.
 
 # %%
 if __name__ == "__main__":

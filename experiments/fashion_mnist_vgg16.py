@@ -260,9 +260,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 # What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where
-# the last two blocks alone were tuned. Each trial is the final fit made short, on four in ten of the images. On the
-# study's CPU, a slow one (an AMD EPYC with AVX2 alone), more than four minutes went into the activations, so two trials
-# fitted, the second cut short: this is a check of the best-known values rather than a search.
+# the last two blocks alone were tuned. Each trial is the final fit made short, on four in ten of the images. Two fitted
+# into the minutes that the activations left, the second cut short: this is a check of the best-known values rather than a
+# search.
 
 # %%
 if __name__ == "__main__":
@@ -344,15 +344,15 @@ if __name__ == "__main__":
 #   in all its time, and most of what the small convolutional network learns from nothing.
 # - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
 #   *Why two depths*).
-# - Fine-tuning for the minutes that are left is eleven batches in the study, two thirds of a pass in the fit above, and
+# - Fine-tuning for the minutes that are left is two passes in the study, two thirds of a pass in the fit above, and
 #   brought no more than luck does. In an hour it pays, the more the more passes fit: six of all blocks, by Muon on mirrored
 #   and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]); without the border four on a CPU of half the
 #   speed 1.4, from .931 to .945 ([1.0, 1.8]), and twelve on one with AVX-512 2.0, from .931 to .951 ([1.6, 2.4]). Twelve
 #   epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71]; one seed each,
 #   the commands are in bench/README.md).
-# - In the end the small network of `fashion_mnist_cnn.py` does as well, in a quarter of an hour and in an hour, with a
-#   fraction of the weights and of the time for each image. On sixty thousand images and two cores, pretraining is a
-#   shortcut, not an advantage.
+# - In the end the small network of `fashion_mnist_cnn.py` is a point ahead in a quarter of an hour and level in an hour,
+#   with a fraction of the weights and of the time for each image. On sixty thousand images and two cores, pretraining is
+#   a shortcut, not an advantage.
 
 # %%
 if __name__ == "__main__":
