@@ -416,11 +416,12 @@ if __name__ == "__main__" and len(trained) == 2:
 # images and time. With an hour for each the network twice as wide and taught fine was ahead, too: summed by 1.5 points
 # [.8, 2.1] (bench/README.md).
 #
-# To sum the probabilities is better than to take the likeliest class, if anything: in the hour and in the fit above it
-# leads by half a point, in the study by .7 ([.4, 1.1]). The skunk is furthest above its superclass; girl, boy, man and woman, six
-# to nine tenths of whose errors are other people, are four of the five furthest below, as the hypothesis has it. But it
-# is one cause among others: the otter is the fifth, with a third of its errors inside, and the bear is far below
-# with hardly any: they look like animals of other superclasses. The rank correlation above is far from −1.
+# To sum the probabilities is better than to take the likeliest class, if anything: in the hour and in the fit above
+# it leads by half a point, in the study by .7 ([.4, 1.1]). In the fit above the skunk is furthest above its
+# superclass, in the study second to the chimpanzee; girl, boy, man and woman, most of whose errors are
+# other people, are four of the five furthest below in both, as the hypothesis has it. But it is one cause among
+# others: the otter is far below, with a third of its errors inside, and so is the bear, with hardly any: they look
+# like animals of other superclasses. The rank correlation above is far from −1.
 
 # %%
 if __name__ == "__main__":
