@@ -25,8 +25,6 @@ PLOTS = {
     "confusion": "Confusion matrix on the test images",
     "examples": "The surest hits and the surest mistakes among the test images",
 }
-# Of what a final model was made on; older runs lack some.
-MACHINE = ("python", "platform", "cpu", "cpus", "vector instructions")
 VALUES = ("hyperparameter", "best_known", "winner")
 
 
@@ -223,7 +221,9 @@ def _images(file: Path) -> dict[int, np.ndarray]:
 
 def _environment(file: Path) -> dict[str, object]:
     found = json.loads(file.read_text(encoding="utf-8"))
-    return {name: found[name] for name in MACHINE if name in found} | found["packages"]
+    facts = {name: found[name] for name in ("python", "platform", "cpus")}
+    newer = {name: found[name] for name in ("cpu", "vector instructions") if name in found}
+    return facts | newer | found["packages"]
 
 
 def _trials(file: Path) -> pd.DataFrame:
