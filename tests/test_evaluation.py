@@ -40,22 +40,22 @@ def test_summary_agrees_with_scikit_learn_and_with_sorting():
     assert metrics["test_top5_accuracy"] == pytest.approx((five_likeliest == labels[:, None]).any(axis=1).mean())
 
 
-def test_half_precision_costs_next_to_nothing():
+def test_half_precision_hardly_changes_the_loss():
     labels, probabilities = softmax_of_noise(2000, 100)
     exact = evaluation.summary(labels, probabilities)
     stored = evaluation.summary(labels, probabilities.astype(np.float16))
     assert stored["test_loss"] == pytest.approx(exact["test_loss"], rel=1e-4)
-    # A common factor, here one that float16 can't hold without rounding, is divided out again.
+    # A common factor of a row, here one that float16 rounds, is divided out.
     scaled = evaluation.summary(labels, (0.9 * probabilities).astype(np.float16))
     assert scaled["test_loss"] == pytest.approx(exact["test_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize(("hits", "images"), [(750, 1000), (0, 40), (40, 40), (1, 1)])
-def test_interval_is_wilsons(hits, images):
+def test_accuracy_interval_agrees_with_wilsons_formula(hits, images):
     z, share = 1.959964, hits / images
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    low, high = evaluation.interval(np.arange(images) < hits)
+    low, high = evaluation.accuracy_interval(np.arange(images) < hits)
     assert (low, high) == pytest.approx((centre - half, centre + half), abs=1e-6)
     assert 0 <= low <= share <= high <= 1
 
@@ -84,22 +84,22 @@ def test_per_class_lists_classes_that_never_occur():
     assert table["superclass"].tolist() == ["", "", ""]
 
 
-def test_many_unlikely_classes_can_outweigh_the_likeliest():
+def test_by_sum_many_improbable_classes_can_outweigh_the_most_probable_one():
     probabilities = np.array([[0.4, 0.3, 0.3], [0.2, 0.7, 0.1]], dtype=np.float16)
     superclass_of = np.array([0, 1, 1])
-    assert evaluation.generalise_argmax(probabilities, superclass_of).tolist() == [0, 1]
-    sums = evaluation.generalise_sum(probabilities, superclass_of)
+    assert evaluation.aggregate_by_argmax(probabilities, superclass_of).tolist() == [0, 1]
+    sums = evaluation.aggregate_by_sum(probabilities, superclass_of)
     assert sums.argmax(axis=1).tolist() == [1, 1]
     np.testing.assert_allclose(sums, [[0.4, 0.6], [0.2, 0.8]], atol=1e-3)
 
 
-def test_generalising_a_hundred_classes():
+def test_aggregating_a_hundred_classes_into_twenty_superclasses():
     _, probabilities = softmax_of_noise(50, 100)
     superclass_of = np.random.default_rng(1).permutation(np.repeat(np.arange(20), 5))
-    sums = evaluation.generalise_sum(probabilities, superclass_of)
+    sums = evaluation.aggregate_by_sum(probabilities, superclass_of)
     by_pandas = pd.DataFrame(probabilities.T).groupby(superclass_of).sum().to_numpy().T
     np.testing.assert_allclose(sums, by_pandas)
-    predicted = evaluation.generalise_argmax(probabilities, superclass_of)
+    predicted = evaluation.aggregate_by_argmax(probabilities, superclass_of)
     assert predicted.tolist() == [superclass_of[row.argmax()] for row in probabilities]
     assert predicted.dtype == np.int64
 
@@ -113,18 +113,19 @@ def test_mcnemars_p_is_the_sum_of_both_tails():
 
 def test_swapping_the_models_flips_the_signs():
     correct_a, correct_b = correctness(both=60, only_a=15, only_b=6, neither=19)
-    one, other = evaluation.paired_difference(correct_a, correct_b), evaluation.paired_difference(correct_b, correct_a)
-    assert one["p"] == pytest.approx(other["p"])
-    flipped = (-other["difference"], -other["score_high"], -other["score_low"])
-    assert (one["difference"], one["score_low"], one["score_high"]) == pytest.approx(flipped)
-    assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=0.011)
+    result = evaluation.paired_difference(correct_a, correct_b)
+    swapped = evaluation.paired_difference(correct_b, correct_a)
+    assert result["p"] == pytest.approx(swapped["p"])
+    flipped = (-swapped["difference"], -swapped["score_high"], -swapped["score_low"])
+    assert (result["difference"], result["score_low"], result["score_high"]) == pytest.approx(flipped)
+    assert (result["low"], result["high"]) == pytest.approx((-swapped["high"], -swapped["low"]), abs=0.011)
 
 
 def test_models_that_never_differ():
     result = evaluation.paired_difference(*correctness(both=80, only_a=0, only_b=0, neither=20))
     assert result["difference"] == 0
     assert result["p"] == 1
-    # Half an observation in each discordant cell, of two more in all: a variance of 1 / 102 squared.
+    # Half an observation is added to each of the four cells, so the standard error is 1 / 102.
     assert (result["score_low"], result["score_high"]) == pytest.approx((-1.959964 / 102, 1.959964 / 102))
     assert (result["low"], result["high"]) == (0, 0)
 
@@ -137,12 +138,12 @@ def test_the_paired_interval_agrees_with_a_bootstrap():
     assert (result["score_low"], result["score_high"]) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.002)
 
 
-def test_the_paired_interval_holds_the_truth_19_times_in_20():
+def test_the_paired_interval_covers_the_true_difference_19_times_in_20():
     random, shares = np.random.default_rng(0), (0.6, 0.12, 0.06, 0.22)
     tables = random.multinomial(60, shares, size=500)
     results = [evaluation.paired_difference(*correctness(*table)) for table in tables]
-    held = np.mean([result["score_low"] <= shares[1] - shares[2] <= result["score_high"] for result in results])
-    assert 0.925 <= held <= 0.98
+    covered = np.mean([result["score_low"] <= shares[1] - shares[2] <= result["score_high"] for result in results])
+    assert 0.925 <= covered <= 0.98
 
 
 GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
@@ -154,17 +155,24 @@ GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
         (lambda: evaluation.summary(np.array([0, 2]), GOOD), "labels: 2"),
         (lambda: evaluation.summary(np.array([0, -1]), GOOD), "labels: -1"),
         (lambda: evaluation.summary(np.array([0.0, 1.0]), GOOD), "labels: float64"),
-        (lambda: evaluation.summary(np.array([0]), GOOD), "1 of them for 2 probabilities"),
-        (lambda: evaluation.summary(np.array([0, 1]), GOOD * [[1], [np.nan]]), "not a number"),
-        (lambda: evaluation.summary(np.array([0, 1]), GOOD - 0.2), "negative"),
+        (lambda: evaluation.summary(np.array([0]), GOOD), "labels: 1 entries, but probabilities has 2"),
+        (lambda: evaluation.summary(np.array([0, 1]), GOOD * [[1], [np.nan]]), "row 1 holds a negative value, NaN"),
+        (lambda: evaluation.summary(np.array([0, 1]), GOOD - 0.2), "row 1 holds a negative value"),
+        (lambda: evaluation.summary(np.array([0, 1]), GOOD * [[0], [1]]), "row 0 .* is all zero"),
         (lambda: evaluation.summary(np.array([], dtype=int), np.empty((0, 2))), r"shape \(0, 2\)"),
-        (lambda: evaluation.interval(np.array([], dtype=bool)), "correct"),
-        (lambda: evaluation.interval(np.array([0.5])), "correct: float64"),
+        (lambda: evaluation.accuracy_interval(np.array([], dtype=bool)), "correct"),
+        (lambda: evaluation.accuracy_interval(np.array([0.5])), "correct: float64"),
         (lambda: evaluation.per_class(np.array([0]), np.array([3]), ["a", "b"]), "predictions: 3"),
-        (lambda: evaluation.per_class(np.array([0]), np.array([1]), ["a", "b"], ["s"]), "superclasses"),
-        (lambda: evaluation.generalise_argmax(GOOD, np.array([0, 0, 1])), "superclass_of"),
-        (lambda: evaluation.generalise_sum(GOOD, np.array([0])), "superclass_of"),
+        (
+            lambda: evaluation.per_class(np.array([0]), np.array([1]), ["a", "b"], ["s"]),
+            "superclasses: 1 entries, but class_names has 2",
+        ),
+        (lambda: evaluation.aggregate_by_argmax(GOOD, np.array([0, 0, 1])), "superclass_of"),
+        (lambda: evaluation.aggregate_by_sum(GOOD, np.array([0])), "superclass_of"),
         (lambda: evaluation.paired_difference(np.array([True]), np.array([True, False])), "correct_a: 1"),
+        (lambda: evaluation.holm_adjusted_mcnemar(np.array([0.5]), []), "correct_reference: float64"),
+        (lambda: evaluation.holm_adjusted_mcnemar(np.array([True]), [np.array([0])]), r"correct_others\[0\]: int64"),
+        (lambda: evaluation.holm_adjusted_mcnemar(np.array([True]), [np.array([True] * 2)]), r"correct_others\[0\]"),
     ],
 )
 def test_bad_input_is_named_in_one_line(call, named):
@@ -178,19 +186,19 @@ def test_centroids_of_points_worked_out_by_hand():
     features = np.array([[[0.0, 0.0]], [[2.0, 0.0]], [[5.0, 5.0]]])
     means = evaluation.centroids(features, np.array([0, 0, 2]), classes=3)
     np.testing.assert_array_equal(means, [[1, 0], [np.nan, np.nan], [5, 5]])
-    with pytest.raises(UserError, match="accepted are class indices 0 to 1"):
+    with pytest.raises(UserError, match="accepted: class indices 0 to 1"):
         evaluation.centroids(features, np.array([0, 0, 2]), classes=2)
 
 
 def test_averages_over_the_classes_by_hand():
     labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-    found = evaluation.averages(labels, predictions, 2)
+    averages = evaluation.averages(labels, predictions, 2)
     f1 = 2 * 2 / 5, 2 * 1 / 3
-    assert found["macro_precision"] == pytest.approx((1 + 1 / 2) / 2)
-    assert found["macro_recall"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["macro_f1"] == pytest.approx(sum(f1) / 2)
-    assert found["weighted_f1"] == pytest.approx((3 * f1[0] + f1[1]) / 4)
-    assert found["weighted_recall"] == pytest.approx(np.mean(labels == predictions))
+    assert averages["macro_precision"] == pytest.approx((1 + 1 / 2) / 2)
+    assert averages["macro_recall"] == pytest.approx((2 / 3 + 1) / 2)
+    assert averages["macro_f1"] == pytest.approx(sum(f1) / 2)
+    assert averages["weighted_f1"] == pytest.approx((3 * f1[0] + f1[1]) / 4)
+    assert averages["weighted_recall"] == pytest.approx(np.mean(labels == predictions))
 
 
 def test_calibration_of_four_images_by_hand():
@@ -206,7 +214,7 @@ def test_calibration_of_four_images_by_hand():
     assert scores["nll"] == pytest.approx(log_loss(labels, probabilities))
 
 
-def test_a_model_that_means_what_it_says_has_next_to_no_calibration_error():
+def test_a_calibrated_model_has_almost_no_calibration_error():
     _, probabilities = softmax_of_noise(20_000, 5)
     random = np.random.default_rng(2).random((20_000, 1))
     labels = (random > probabilities.cumsum(axis=1)).sum(axis=1)
@@ -224,7 +232,7 @@ def test_confused_pairs_are_counted_by_direction():
     assert evaluation.confused_pairs(labels, labels, ["a", "b", "c"]).empty
 
 
-def test_the_bootstrap_of_a_paired_difference_is_scipys():
+def test_the_bootstrap_of_a_paired_difference_agrees_with_scipy():
     correct_a, correct_b = correctness(both=1300, only_a=260, only_b=180, neither=260)
     result = evaluation.paired_difference(correct_a, correct_b)
 
@@ -232,11 +240,45 @@ def test_the_bootstrap_of_a_paired_difference_is_scipys():
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)
 
     theirs = stats.bootstrap(
-        (correct_a.astype(float), correct_b.astype(float)), difference, paired=True, vectorized=True, method="percentile",
-        n_resamples=3000, batch=200, rng=0,
-    ).confidence_interval  # fmt: skip
+        (correct_a.astype(float), correct_b.astype(float)),
+        difference,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=3000,
+        batch=200,
+        rng=0,
+    ).confidence_interval
     assert (result["low"], result["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.002)
     assert evaluation.paired_difference(correct_a, correct_b) == result
+
+
+def test_mcnemar_against_no_other_models_gives_no_p_values():
+    p = evaluation.holm_adjusted_mcnemar(np.array([True, False]), [])
+    assert p.shape == (0,) and p.dtype == np.float64
+
+
+def test_mcnemar_of_a_model_against_itself_is_one():
+    correct = np.array([True, False, True])
+    assert evaluation.holm_adjusted_mcnemar(correct, [correct, correct]).tolist() == [1, 1]
+
+
+def test_a_clear_lead_stays_significant_beside_others():
+    reference, ahead = correctness(both=300, only_a=10, only_b=40, neither=50)
+    behind = reference & (np.arange(len(reference)) >= 2)
+    p = evaluation.holm_adjusted_mcnemar(reference, [reference, ahead, behind])
+    assert p[1] < 0.05 < min(p[0], p[2])
+
+
+def test_mcnemars_p_values_are_adjusted_over_all_others():
+    reference = np.repeat([True, False], 20)
+    others = [np.arange(40) < 20 + ahead for ahead in (6, 9, 0, 7)]  # 6, 9, 0 and 7 images more, none fewer
+    # With n discordant images, all in favour of one model, the p-value is 2 / 2^n. Holm multiplies the smallest by 4.
+    smallest, second, third = 4 * 2 / 2**9, 3 * 2 / 2**7, 2 * 2 / 2**6
+    expected = [max(second, third), smallest, 1, second]
+    assert evaluation.holm_adjusted_mcnemar(reference, others).tolist() == pytest.approx(expected)
+    alone = evaluation.paired_difference(others[1], reference)["p"]
+    assert evaluation.holm_adjusted_mcnemar(reference, others[1:2]).tolist() == [alone]
 
 
 def test_holm_and_benjamini_hochberg_by_hand():
@@ -246,8 +288,8 @@ def test_holm_and_benjamini_hochberg_by_hand():
     assert evaluation.holm([0.6, 0.9]).tolist() == [1, 1]
 
 
-def planted_granularity(images_per_class: int = 50):
-    """Labels and predictions over 6 fine classes in 2 superclasses: fine class 0 is taken for its sibling half the time."""
+def fine_and_coarse_predictions(images_per_class: int = 50):
+    """Make predictions of 6 fine classes in 2 superclasses; half of class 0 is predicted as its sibling, class 1."""
     random = np.random.default_rng(0)
     superclass_of = np.repeat([0, 1], 3)
     labels = np.repeat(np.arange(6), images_per_class)
@@ -257,8 +299,8 @@ def planted_granularity(images_per_class: int = 50):
     return labels, fine, coarse, superclass_of
 
 
-def test_differences_of_scores_are_those_of_scikit_learn():
-    labels, fine, coarse, superclass_of = planted_granularity()
+def test_differences_of_scores_agree_with_scikit_learn():
+    labels, fine, coarse, superclass_of = fine_and_coarse_predictions()
     table = evaluation.class_differences(labels, fine, coarse, superclass_of)
     ours = evaluation.per_class(labels, fine, list("abcdef"))
     theirs = evaluation.per_class(superclass_of[labels], coarse, ["x", "y"]).iloc[superclass_of].reset_index()
@@ -269,8 +311,8 @@ def test_differences_of_scores_are_those_of_scikit_learn():
     assert table["p_adjusted"].idxmin() == 0 and table["p_adjusted"][0] < 0.001 and table["f1_high"][0] < 0
 
 
-def test_the_interval_of_a_difference_in_f1_is_scipys_bootstrap():
-    labels, fine, coarse, superclass_of = planted_granularity()
+def test_the_interval_of_a_difference_in_f1_agrees_with_scipys_bootstrap():
+    labels, fine, coarse, superclass_of = fine_and_coarse_predictions()
     truth = superclass_of[labels]
 
     def f1_difference(rows):
@@ -288,7 +330,7 @@ def test_the_interval_of_a_difference_in_f1_is_scipys_bootstrap():
     assert ours["p"] == pytest.approx(p, abs=0.05)
 
 
-def test_classes_that_never_differ_are_not_called_different():
+def test_scores_that_never_differ_are_not_significantly_different():
     labels, superclass_of = np.repeat(np.arange(4), 5), np.array([0, 0, 1, 1])
     table = evaluation.class_differences(labels, labels, superclass_of[labels], superclass_of)
     assert (table["f1_difference"] == 0).all() and (table["p_adjusted"] == 1).all()

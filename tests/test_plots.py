@@ -16,7 +16,7 @@ LONG_NAMES = ["large man-made outdoor things", "household electrical devices", "
 def predictions_of(
     classes: int, images: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
-    """Labels, predictions (three in four right), names of the classes and of their superclasses, five classes each."""
+    """Make labels, predictions (three in four correct), class names and superclass names (five classes for each)."""
     random = np.random.default_rng(seed)
     labels = random.integers(classes, size=images)
     predictions = np.where(random.random(images) < 0.75, labels, random.integers(classes, size=images))
@@ -38,7 +38,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def assert_legible(figure: Figure) -> None:
-    """No two names on an axis overlap, and none is cut off at the figure's edge."""
+    """Check that no two names on an axis overlap, and that none is cut off at the figure's edge."""
     figure.draw_without_rendering()
     for axes in figure.axes:
         for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
@@ -86,7 +86,7 @@ def test_every_title_names_the_subject_and_what_is_shown_and_pyplot_stays_clean(
     assert plots.learning_curves(history()).get_suptitle() == "Learning curves"
 
 
-def test_learning_curves_show_validation_only_where_there_is_some():
+def test_learning_curves_show_validation_only_if_it_is_known():
     accuracy, loss = plots.learning_curves(history()).axes
     assert list(lines(accuracy)) == ["training"]
     np.testing.assert_allclose(lines(loss)["training"], history()[["epoch", "loss"]])
@@ -100,7 +100,7 @@ def test_learning_curves_show_validation_only_where_there_is_some():
     assert set(lines(loss)["validation"][:, 1]) == {3.0}
 
 
-def test_learning_curves_mark_where_a_stage_begins():
+def test_learning_curves_mark_the_start_of_a_stage():
     figure = plots.learning_curves(history().assign(stage=["frozen"] * 4 + ["tuning"] * 2))
     assert_legible(figure)
     for axes in figure.axes:
@@ -125,7 +125,7 @@ def test_per_class_bars_name_every_class(classes, with_superclasses):
     assert {name for name in table["superclass"] if name} <= set(shown)
 
 
-def test_bars_stand_beside_their_names():
+def test_bars_are_drawn_beside_their_names():
     table = table_of(100, True)
     found = {}
     for axes in plots.per_class_bars(table).axes:
@@ -157,7 +157,7 @@ def test_confusion_matrix_names_all_classes_and_writes_percentages(classes):
     assert cells == {(j, i): f"{100 * shares[i, j]:.0f}" for i, j in np.ndindex(shares.shape) if shares[i, j] > 0.005}
 
 
-def test_a_hundred_classes_stand_in_the_order_of_their_superclasses():
+def test_a_hundred_classes_are_ordered_by_superclass():
     labels, predictions, names, superclasses = predictions_of(100)
     figure = plots.confusion_matrix(labels, predictions, names, superclasses)
     assert_legible(figure)
@@ -176,7 +176,7 @@ def test_a_class_without_test_images_leaves_an_empty_row():
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
-def test_examples_are_the_surest_hits_and_the_surest_mistakes(shape):
+def test_examples_are_the_correct_predictions_and_mistakes_of_the_highest_confidence(shape):
     names = LONG_NAMES[:3]
     labels = np.array([0, 1, 2, 0, 1, 2])
     sureness = np.array([0.9, 0.8, 0.7, 0.95, 0.6, 0.99], dtype=np.float16)
@@ -200,7 +200,7 @@ def test_examples_of_a_model_without_mistakes():
     assert figure.subfigs[1].get_suptitle().endswith("none")
 
 
-def test_accuracies_are_written_out_and_synthetic_ones_marked():
+def test_accuracies_are_written_out_and_synthetic_data_is_named():
     table = pd.DataFrame(
         {
             "name": ["fashion-mnist-mlp", "fashion-mnist-cnn"],

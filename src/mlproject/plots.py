@@ -1,12 +1,13 @@
-"""Tables in, matplotlib figures out. Pure: nothing is computed anew but shares and orders, nothing is read or written.
+"""Figures of a model's history and predictions, drawn with matplotlib from tables and arrays.
 
-Figures are made without pyplot, so that none lingers in its global list and no display is needed; save one with
-`figure.savefig(path)`. Every function takes `title`, the subject's name ("fashion-mnist-cnn, synthetic data"), and puts
-it before the words that say what is shown.
+The functions are pure: they read and write no files. They do without pyplot, so figures need no display and none stays
+in pyplot's global list; save one with `figure.savefig(path)`. Every function takes `title`, the name of the model or data
+set, for instance "fashion-mnist-cnn, synthetic data", and heads the figure with it and with the kind of the figure.
 """
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,16 +15,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 from sklearn import metrics
 
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
 INK, GREY = "#222222", "#8C8C8C"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
-    "text.parse_math": False,  # names are text: a class called "$x$" is no formula
+    "text.parse_math": False,  # a class called "$x$" is written as it is, not as a formula
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -34,16 +37,17 @@ STYLE = {
     "text.color": INK,
     "legend.frameon": False,
 }
-MANY_CLASSES = 40  # from here on classes are shown in columns, or by their superclass
+MANY_CLASSES = 40  # with more than this, bars stand in two columns and a confusion matrix names superclasses
 SCORES = {"precision": (BLUE, "Precision"), "recall": (ORANGE, "Recall"), "f1": (INK, "F1")}
 
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
-    """Accuracy and loss by epoch, in two panels, on training and (where present) validation data.
+    """Draw accuracy and loss by epoch, in two panels, on the training data and, if known, on the validation data.
 
-    history: a row for each epoch, with `epoch` (running on through all stages), `loss`, `accuracy` and, if known,
-    `val_loss`, `val_accuracy` and `stage` (name; where it changes, a border is drawn).
+    Args:
+        history: one row for each epoch, with the columns epoch (counted through all stages), loss, accuracy and, if
+            known, val_loss, val_accuracy and stage (its name; a line is drawn where it changes).
     """
     figure = new_figure((11, 4.4), "learning curves", title)
     for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -57,16 +61,17 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
         axes.grid(True)
         if "stage" in history:
             _stage_borders(axes, history)
-        axes.legend(loc="best")  # where neither a curve nor a border runs through it
+        axes.legend(loc="best")
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """Precision and recall of every class as bars, with F1 as a mark across them.
+    """Draw precision and recall of every class as bars, and F1 as a vertical line across them.
 
-    table: as from `evaluation.per_class`. Classes with a superclass stand together under its name.
+    Args:
+        table: as from `evaluation.per_class`. Classes of the same superclass are grouped under its name.
     """
     blocks = _by_superclass(table)
     columns = 2 if len(table) > MANY_CLASSES and len(blocks) > 1 else 1
@@ -78,26 +83,30 @@ def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
     for axes, part in zip(np.atleast_1d(figure.subplots(1, columns)), columns_of_blocks, strict=True):
         _score_bars(axes, [blocks[i] for i in part])
         axes.set_ylim(rows - 0.4, -0.7)
-    bars_then_mark = sorted(
-        zip(*figure.axes[0].get_legend_handles_labels(), strict=True), key=lambda pair: pair[1] == "F1"
-    )
-    figure.legend(*zip(*bars_then_mark, strict=True), loc="outside lower center", ncols=3)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    bars_first = sorted(zip(handles, names, strict=True), key=lambda entry: entry[1] == "F1")
+    figure.legend(*zip(*bars_first, strict=True), loc="outside lower center", ncols=3)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def confusion_matrix(
-    labels: np.ndarray,
-    predictions: np.ndarray,
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
     class_names: Sequence[str],
     superclasses: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Of the images of each class (row), the share predicted to be of each class (column).
+    """Draw the confusion matrix: of the images of each true class (row), the share predicted as each class (column).
 
-    labels, predictions: int (n,). class_names: k names. superclasses: for each class its superclass's name, or None.
-    With superclasses the classes stand in their order, with lines between and, where the classes are many, small names at
-    the rows and the superclasses' names at the other sides. Up to 20 classes the percentages are written into the cells.
+    With superclasses the classes are ordered by superclass, with lines between the superclasses; if there are more than
+    40 classes, the columns are labelled with superclasses only. Up to 20 classes each cell shows its percentage.
+
+    Args:
+        labels: int, (images,), the true classes.
+        predictions: int, (images,), the predicted classes.
+        class_names: one name for each class.
+        superclasses: for each class the name of its superclass, or None if the classes have none.
     """
     classes = len(class_names)
     order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
@@ -105,7 +114,7 @@ def confusion_matrix(
     side = float(np.clip(3 + 0.42 * classes, 6.5, 11.5))
     figure = new_figure((side + 0.9, side), "confusion matrix, in % of the true class", title)
     axes = figure.subplots()
-    # The root brings out rare confusions, which a linear scale would leave white beside the diagonal.
+    # The square root makes rare confusions visible, which a linear scale would draw in white beside the diagonal.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PercentFormatter(1))
     bar.set_label("Share of the true class")
@@ -125,21 +134,26 @@ def confusion_matrix(
 
 @matplotlib.rc_context(STYLE)
 def examples(
-    images: np.ndarray,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
     class_names: Sequence[str],
     title: str = "",
     count: int = 8,
 ) -> Figure:
-    """The `count` surest correct predictions, above the `count` surest mistakes.
+    """Show the correct predictions of the highest confidence and, below, the mistakes of the highest confidence.
 
-    images: uint8 (n, h, w, 1) or (n, h, w, 3). labels: int (n,). probabilities: float (n, k). class_names: k names.
+    Args:
+        images: uint8, (images, height, width, 1 or 3).
+        labels: int, (images,), the true classes.
+        probabilities: float, (images, classes); the confidence is the highest of an image's probabilities.
+        class_names: one name for each class.
+        count: how many correct predictions and how many mistakes to show.
     """
-    predictions, sureness = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    hits, mistakes = _surest(labels, predictions, sureness)
+    predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    hits, mistakes = _most_confident(labels, predictions, confidence)
     figure = new_figure((1.5 * count, 5.2), "the surest predictions", title)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
     rows = (upper, hits, "Surest correct predictions"), (lower, mistakes, "Surest mistakes: true → predicted")
     for part, chosen, heading in rows:
         part.suptitle(heading if len(chosen) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
@@ -147,7 +161,7 @@ def examples(
             axes.imshow(images[index].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             names = dict.fromkeys((class_names[labels[index]], class_names[predictions[index]]))
             axes.set_anchor("N")
-            axes.set_title(_prediction_text(list(names), sureness[index]), fontsize=8.5)
+            axes.set_title(_prediction_text(list(names), confidence[index]), fontsize=8.5)
         for axes in part.axes:
             axes.set_axis_off()
     return figure
@@ -155,21 +169,24 @@ def examples(
 
 @matplotlib.rc_context(STYLE)
 def samples(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
     class_names: Sequence[str],
     superclasses: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """What the classes look like: with superclasses the first image of each class, without the first ten of each class.
+    """Show what the classes look like: the first image of each class, or the first ten if there are no superclasses.
 
-    images: uint8 (n, h, w, 1) or (n, h, w, 3). labels: int (n,). class_names: k names. superclasses: for each class its
-    superclass's name, or None.
+    Args:
+        images: uint8, (images, height, width, 1 or 3).
+        labels: int, (images,), the true classes.
+        class_names: one name for each class.
+        superclasses: for each class the name of its superclass, which gets a row of its own, or None.
     """
     rows = _sample_rows(labels, class_names, superclasses)
-    columns = 1 if superclasses is None else 2  # of rows: a hundred classes in one would be a tower
+    columns = 1 if superclasses is None else 2  # of rows, because a hundred classes in one column would be too high
     height = -(-len(rows) // columns)
-    width = max(len(chosen) for _, chosen in rows) + 3  # three places for the row's name
+    width = max(len(chosen) for _, chosen in rows) + 3  # the row's name takes as much room as three images
     size = (0.72 * width * columns, (1.0 if superclasses else 0.74) * height + 0.8)
     figure = new_figure(size, "samples", title)
     grid = figure.add_gridspec(height, width * columns, wspace=0.05, hspace=0.05)
@@ -188,17 +205,20 @@ def samples(
 
 @matplotlib.rc_context(STYLE)
 def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """The accuracy of each of a comparison's models, with its interval, on an axis that ends where the intervals do.
+    """Draw the accuracy of each model of a comparison, with its interval.
 
-    table: columns name, accuracy, low, high (0..1) and, if some may be, `synthetic` (bool; their marks are hollow).
+    Args:
+        table: one row for each model, with the columns name, accuracy, low, high (0..1) and, optionally, synthetic
+            (bool); a model trained on synthetic data is drawn as a hollow circle.
     """
     figure = new_figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
     axes = figure.subplots()
     synthetic = table["synthetic"].astype(bool) if "synthetic" in table else pd.Series(False, index=table.index)
-    for row, (model, made_up) in enumerate(zip(table.itertuples(), synthetic, strict=True)):
-        axes.plot([model.low, model.high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
-        axes.plot(model.accuracy, row, "o", color=BLUE, ms=8, mfc="white" if made_up else BLUE)
-        text = f"{model.accuracy:.2%}  [{model.low:.2%}, {model.high:.2%}]"
+    models = zip(table["accuracy"], table["low"], table["high"], synthetic, strict=True)
+    for row, (accuracy, low, high, on_synthetic) in enumerate(models):
+        axes.plot([low, high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
+        axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
+        text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     axes.set_yticks(range(len(table)), table["name"] + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -210,33 +230,42 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
-    """An empty figure of this size, in inches, under the heading "title: what"."""
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    """Make an empty figure with the heading "title: what".
+
+    Args:
+        size: width and height in inches.
+        what: the kind of the figure.
+        title: the name of the model or data set, or "" for a heading without it.
+    """
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
     figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
     return figure
 
 
-def _shares(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+def _shares(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """Compute the confusion matrix, (classes, classes), as shares of the true class."""
     counts = metrics.confusion_matrix(labels, predictions, labels=range(classes))
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
 
-def _surest(labels: np.ndarray, predictions: np.ndarray, sureness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    surest = np.argsort(-sureness, kind="stable")
-    right = predictions[surest] == np.asarray(labels)[surest]
-    return surest[right], surest[~right]
+def _most_confident(
+    labels: NDArray[np.integer], predictions: NDArray[np.integer], confidence: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """List the indices of the correct predictions and of the mistakes, each by falling confidence."""
+    order = np.argsort(-confidence, kind="stable")
+    correct = predictions[order] == np.asarray(labels)[order]
+    return order[correct], order[~correct]
 
 
 def _sample_rows(
-    labels: np.ndarray, class_names: Sequence[str], superclasses: Sequence[str] | None
+    labels: NDArray[np.integer], class_names: Sequence[str], superclasses: Sequence[str] | None
 ) -> list[tuple[str, list[tuple[int, str]]]]:
-    """For each row of pictures its name, and (image, what to write over it)."""
+    """List for each row of images its name, and for each of its images the index and the text above it."""
     indices = [np.flatnonzero(labels == label) for label in range(len(class_names))]
     if superclasses is None:
         return [(name, [(i, "") for i in indices[label][:10]]) for label, name in enumerate(class_names)]
-    rows = {name: [] for name in sorted(set(superclasses))}
+    rows: dict[str, list[tuple[int, str]]] = {name: [] for name in sorted(set(superclasses))}
     for label, (name, superclass) in enumerate(zip(class_names, superclasses, strict=True)):
         rows[superclass] += [(i, name.replace("_", " ")) for i in indices[label][:1]]
     return list(rows.items())
@@ -257,41 +286,41 @@ def _stage_borders(axes: Axes, history: pd.DataFrame) -> None:
 
 
 def _by_superclass(table: pd.DataFrame) -> list[pd.DataFrame]:
-    # A table read back from CSV has NaN for the empty superclass.
+    # In a table read back from CSV the empty superclass is NaN.
     table = table.assign(superclass=table["superclass"].astype(object).fillna(""))
     return [block for _, block in table.groupby("superclass", sort=True)]
 
 
 def _score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
-    names, rows, row = [], [], 0
+    rows_of_classes: list[int] = []
+    row = 0
     for block in blocks:
         superclass = block["superclass"].iloc[0]
         if superclass:
             axes.annotate(superclass, (0, row), xycoords="data", fontweight="bold", fontsize=9.5, va="center")
             row += 1
-        names.extend(block["class"])
-        rows.extend(range(row, row + len(block)))
+        rows_of_classes.extend(range(row, row + len(block)))
         row += len(block)
-    table, rows = pd.concat(blocks), np.array(rows)
+    table, rows = pd.concat(blocks), np.array(rows_of_classes)
     for offset, score in ((-0.2, "precision"), (0.2, "recall")):
         colour, label = SCORES[score]
         axes.barh(rows + offset, table[score], height=0.36, color=colour, label=label)
     colour, label = SCORES["f1"]
     axes.plot(table["f1"], rows, ls="", marker="|", ms=13, mew=2.2, color=colour, label=label)
-    axes.set_yticks(rows, names)
+    axes.set_yticks(rows, list(table["class"]))
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(True, axis="x")
 
 
-def _label_cells(axes: Axes, names: Sequence[str], positions: np.ndarray) -> None:
+def _label_cells(axes: Axes, names: NDArray[np.str_], positions: NDArray[np.integer]) -> None:
     axes.set_xticks(positions, names, rotation=90)
     axes.set_yticks(positions, names)
     axes.tick_params(length=0)
 
 
-def _label_blocks(axes: Axes, names: np.ndarray, superclasses: np.ndarray) -> None:
+def _label_blocks(axes: Axes, names: NDArray[np.str_], superclasses: NDArray[np.str_]) -> None:
     starts = np.flatnonzero(np.r_[True, superclasses[1:] != superclasses[:-1]])
     ends = np.r_[starts[1:], len(superclasses)]
     for border in starts[1:] - 0.5:
@@ -308,7 +337,7 @@ def _label_blocks(axes: Axes, names: np.ndarray, superclasses: np.ndarray) -> No
         blocks.spines[:].set_visible(False)
 
 
-def _write_percentages(axes: Axes, shares: np.ndarray) -> None:
+def _write_percentages(axes: Axes, shares: NDArray[np.float64]) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if round(100 * share):
             colour = "white" if share > 0.35 else INK

@@ -1,0 +1,60 @@
+"""Tables and statistics from true labels and predictions.
+
+Every function here is pure: arrays go in, numbers, arrays or tables come out; nothing is read, written or drawn.
+Callers write `evaluation.summary(...)`; which file holds which function:
+
+- `scores`: accuracy, loss, and precision, recall and F1 by class
+- `superclasses`: predictions of fine classes become predictions of superclasses
+- `calibration_error`: whether the predicted probabilities are as high as the accuracy
+- `paired`: two models compared on the same images
+- `multiple_testing`: p-values adjusted for the number of tests
+- `fine_coarse_differences`: the scores of each fine class less the scores of its superclass
+- `feature_space`: the mean feature vector of each class
+- `checks`: checks of arguments
+
+The docstrings give shapes by these names: images, classes, superclasses and, for resampling, resamples. Labels and
+predictions are class indices from 0. Probabilities may be of any float type; they are widened to float64 and divided by
+the sum of their row before use, because a run's artifacts hold them as float16.
+"""
+
+from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
+from mlproject.evaluation.feature_space import centroids
+from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
+from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
+from mlproject.evaluation.paired import RESAMPLES, holm_adjusted_mcnemar, paired_difference
+from mlproject.evaluation.scores import (
+    CONFIDENCE,
+    SCORES,
+    SMALLEST_PROBABILITY,
+    accuracy_interval,
+    averages,
+    confused_pairs,
+    in_top_k,
+    per_class,
+    summary,
+)
+from mlproject.evaluation.superclasses import aggregate_by_argmax, aggregate_by_sum
+
+__all__ = [
+    "CALIBRATION_BINS",
+    "CLASS_RESAMPLES",
+    "CONFIDENCE",
+    "RESAMPLES",
+    "SCORES",
+    "SMALLEST_PROBABILITY",
+    "accuracy_interval",
+    "aggregate_by_argmax",
+    "aggregate_by_sum",
+    "averages",
+    "benjamini_hochberg",
+    "calibration",
+    "centroids",
+    "class_differences",
+    "confused_pairs",
+    "holm",
+    "holm_adjusted_mcnemar",
+    "in_top_k",
+    "paired_difference",
+    "per_class",
+    "summary",
+]
