@@ -22,7 +22,7 @@ from conftest import PROJECT
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from mlproject import datasets
-from mlproject.datasets import cifar100, fashion_mnist, files, synthetic
+from mlproject.datasets import catalogue, cifar100, fashion_mnist, files, synthetic
 from mlproject.errors import UserError
 
 NEEDS_REAL_DATA = pytest.mark.skipif(
@@ -31,8 +31,8 @@ NEEDS_REAL_DATA = pytest.mark.skipif(
 
 
 @pytest.fixture
-def nowhere(tmp_path, monkeypatch):
-    """No data folder is named, and Keras' cache and Debian's folder are empty. Gives back the cache."""
+def no_data_anywhere(tmp_path, monkeypatch):
+    """No data folder is named, and Keras' cache and Debian's folder are empty. Returns the cache."""
     monkeypatch.delenv("MLPROJECT_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
@@ -44,7 +44,7 @@ def nowhere(tmp_path, monkeypatch):
 
 def _cifar_records(count):
     """Records with the official labels; the red plane holds the record's number (modulo 256), the green one the row."""
-    records = np.zeros((count, cifar100.RECORD), np.uint8)
+    records = np.zeros((count, cifar100.RECORD_BYTES), np.uint8)
     records[:, 1] = np.arange(count) % 100
     records[:, 0] = cifar100.SUPERCLASS_OF[records[:, 1]]
     records[:, 2 : 2 + 1024] = (np.arange(count) % 256)[:, None]
@@ -57,7 +57,7 @@ def cifar_folder(tmp_path_factory):
     """An unpacked archive with all the official counts; returns the folder around cifar-100-binary."""
     folder = tmp_path_factory.mktemp("cifar") / cifar100.FOLDER
     folder.mkdir()
-    for name, count in cifar100.RECORDS.items():
+    for name, count in cifar100.RECORD_COUNTS.items():
         _cifar_records(count).tofile(folder / name)
     (folder / "fine_label_names.txt").write_text("\n".join(cifar100.CLASSES) + "\n")
     (folder / "coarse_label_names.txt").write_text("\n".join(cifar100.SUPERCLASSES) + "\n")
@@ -73,11 +73,11 @@ def cifar_archive(cifar_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def spoil(cifar_folder, tmp_path):
-    """A function that makes a copy of the unpacked folder in which one file has other bytes."""
+def with_content(cifar_folder, tmp_path):
+    """A function that copies the unpacked folder with other content in one file, or without it where that is None."""
 
     def make(name, content):
-        folder = tmp_path / "spoilt" / cifar100.FOLDER
+        folder = tmp_path / "damaged" / cifar100.FOLDER
         folder.mkdir(parents=True)
         for path in (cifar_folder / cifar100.FOLDER).iterdir():
             if path.name != name:
@@ -146,35 +146,35 @@ def test_an_archive_that_lacks_a_file_is_refused(tmp_path):
         datasets.load("cifar100", "fine", data_dir=tmp_path)
 
 
-def test_wrong_record_counts_are_refused(spoil):
+def test_wrong_record_counts_are_refused(with_content):
     with pytest.raises(UserError, match=r"test.bin holds 9999 records; accepted: 10000 records"):
-        datasets.load("cifar100", "fine", data_dir=spoil("test.bin", bytes(9999 * cifar100.RECORD)))
+        datasets.load("cifar100", "fine", data_dir=with_content("test.bin", bytes(9999 * cifar100.RECORD_BYTES)))
 
 
-def test_a_missing_file_of_the_folder_is_refused(spoil):
+def test_a_missing_file_of_the_folder_is_refused(with_content):
     with pytest.raises(UserError, match=r"cannot read .*test.bin \(No such file"):
-        datasets.load("cifar100", "fine", data_dir=spoil("test.bin", None))
+        datasets.load("cifar100", "fine", data_dir=with_content("test.bin", None))
 
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
         (1, 100, "holds label 100; accepted: 0 to 99"),
-        (1, 7, r"holds 99 records of class 5 \(bed\); accepted: 100 of each class"),
+        (1, 7, r"holds 99 records of class 5 \(bed\); accepted: 100 records of each class"),
         (0, 3, r"gives bed \(record 5\) the superclass 3; accepted: 6 \(household_furniture\)"),
     ],
 )
-def test_labels_that_are_not_the_published_ones_are_refused(spoil, column, value, message):
+def test_labels_that_are_not_the_published_ones_are_refused(with_content, column, value, message):
     records = _cifar_records(10_000)
     records[5, column] = value
     with pytest.raises(UserError, match=message):
-        datasets.load("cifar100", "coarse", data_dir=spoil("test.bin", records.tobytes()))
+        datasets.load("cifar100", "coarse", data_dir=with_content("test.bin", records.tobytes()))
 
 
-def test_other_class_names_are_refused(spoil):
+def test_other_class_names_are_refused(with_content):
     names = "\n".join(cifar100.CLASSES).replace("apple", "banana")
     with pytest.raises(UserError, match="fine_label_names.txt is not the published list: found 'banana'"):
-        datasets.load("cifar100", "fine", data_dir=spoil("fine_label_names.txt", names.encode()))
+        datasets.load("cifar100", "fine", data_dir=with_content("fine_label_names.txt", names.encode()))
 
 
 # Fashion-MNIST
@@ -214,16 +214,18 @@ def test_the_spec_holds_mean_and_deviation_of_the_training_pixels(fashion_folder
     np.testing.assert_allclose((spec.mean[0], spec.std[0]), (values.mean(), values.std()), rtol=1e-12)
 
 
-def test_data_are_found_in_the_named_folder_then_in_keras_cache_then_in_debians(fashion_folder, nowhere, monkeypatch):
+def test_data_are_found_in_the_named_folder_then_in_keras_cache_then_in_debians(
+    fashion_folder, no_data_anywhere, monkeypatch
+):
     def source(data_dir=None):
         with pytest.warns(UserWarning):
             return datasets.load("fashion-mnist", "flat", data_dir=data_dir).source
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
     assert source() == str(fashion_folder / "fashion-mnist")
-    (nowhere / "datasets").mkdir(parents=True)
-    (nowhere / "datasets" / "fashion-mnist").symlink_to(fashion_folder / "fashion-mnist")
-    assert source() == str(nowhere / "datasets" / "fashion-mnist")
+    (no_data_anywhere / "datasets").mkdir(parents=True)
+    (no_data_anywhere / "datasets" / "fashion-mnist").symlink_to(fashion_folder / "fashion-mnist")
+    assert source() == str(no_data_anywhere / "datasets" / "fashion-mnist")
     monkeypatch.setenv("MLPROJECT_DATA", str(fashion_folder))
     assert source() == str(fashion_folder / "fashion-mnist")
     assert source(fashion_folder / "fashion-mnist") == str(fashion_folder / "fashion-mnist")
@@ -273,7 +275,7 @@ def test_unknown_names_are_refused_with_the_list_of_accepted_ones(arguments, mes
 
 
 def test_a_named_folder_that_is_missing_or_lacks_the_data_is_refused_though_the_data_are_elsewhere(
-    fashion_folder, nowhere, tmp_path, monkeypatch
+    fashion_folder, no_data_anywhere, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
     with pytest.raises(UserError, match=f"data_dir={tmp_path}/none is not a folder"):
@@ -331,12 +333,12 @@ def test_a_failed_download_says_why_and_leaves_nothing(server, tmp_path, what, c
     assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
-def test_loading_without_files_and_without_network_is_refused_in_one_line(nowhere, monkeypatch):
+def test_loading_without_files_and_without_network_is_refused_in_one_line(no_data_anywhere, monkeypatch):
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setattr(fashion_mnist, "URL", f"http://127.0.0.1:{closed.getsockname()[1]}/")
-        folder = nowhere / "datasets" / "fashion-mnist"
+        folder = no_data_anywhere / "datasets" / "fashion-mnist"
         message = rf"cannot download .*/train-images-idx3-ubyte.gz \(.*refused\); accepted: .* by hand into {folder}"
         with pytest.raises(UserError, match=message):
             datasets.load("fashion-mnist", "flat")
@@ -367,7 +369,7 @@ def test_a_killed_download_leaves_nothing_that_looks_complete_and_the_next_one_c
 @pytest.mark.parametrize(
     ("name", "labels", "shape"), [("cifar100", "fine", (32, 32, 3)), ("fashion-mnist", "flat", (28, 28, 1))]
 )
-def test_synthetic_data_have_the_real_shapes_and_equal_classes_and_say_what_they_are(name, labels, shape):
+def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their_source(name, labels, shape):
     data = datasets.load(name, labels, kind="synthetic")
     assert data.synthetic and data.source == "synthetic, seed 0"
     assert data.train_images.shape[1:] == data.test_images.shape[1:] == shape
@@ -384,7 +386,7 @@ def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
 
 
 @pytest.mark.parametrize(("name", "labels"), [("cifar100", "fine"), ("cifar100", "coarse"), ("fashion-mnist", "flat")])
-def test_synthetic_classes_can_be_learnt_and_only_the_planted_ones_are_confused(name, labels):
+def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_pairs(name, labels):
     data = datasets.load(name, labels, kind="synthetic")
 
     def features(images):  # the means of blocks of 4 x 4 pixels
@@ -398,14 +400,14 @@ def test_synthetic_classes_can_be_learnt_and_only_the_planted_ones_are_confused(
         for a, b in zip(data.test_labels, predicted, strict=True)
         if a != b
     )
-    planted = {frozenset(pair) for pair in synthetic.PLANTED[name]}
+    confused = {frozenset(pair) for pair in synthetic.CONFUSED_PAIRS[name]}
     if labels == "coarse":
-        planted = {frozenset(("aquatic_mammals", "fish"))}
+        confused = {frozenset(("aquatic_mammals", "fish"))}
     assert np.mean(predicted == data.test_labels) > 0.6
-    assert {pair for pair, _ in wrong.most_common(len(planted))} == planted
+    assert {pair for pair, _ in wrong.most_common(len(confused))} == confused
 
 
-# One's own
+# A user's own data set
 
 
 def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, monkeypatch, rng):
@@ -413,7 +415,7 @@ def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, mon
     (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def read(" in block]
     leaves = ModuleType("leaves")
     exec(example, vars(leaves))
-    monkeypatch.setitem(datasets._SETS, "leaves", (leaves, ("flat",)))
+    monkeypatch.setitem(catalogue.DATA_SETS, "leaves", (leaves, ("flat",)))
     monkeypatch.setitem(datasets.LABELS, "leaves", ("flat",))
     with pytest.raises(UserError, match="leaves.npz"):
         datasets.load("leaves", "flat", data_dir=tmp_path)
@@ -444,7 +446,7 @@ def test_a_split_is_stratified_sorted_and_depends_on_the_seed_alone():
     assert (validation == again).all() and (validation != other).any()
 
 
-def test_a_sample_of_a_split_has_the_classes_in_their_shares():
+def test_a_sample_of_a_split_keeps_the_proportions_of_the_classes():
     data = datasets.load("fashion-mnist", "flat", kind="synthetic")
     train, _ = data.split(0)
     rows = data.sample(train, 0.25, seed=0)
@@ -456,10 +458,12 @@ def test_a_sample_of_a_split_has_the_classes_in_their_shares():
     np.testing.assert_array_equal(data.sample(train, 1.0, seed=0), train)
 
 
-@pytest.mark.parametrize(("seed", "share"), [(-1, 0.1), (0, 1.5), (0, 0.001)])
-def test_a_split_that_cannot_be_made_is_refused(seed, share):
-    with pytest.raises(UserError, match=f"cannot split fashion-mnist with seed {seed} and validation share {share}"):
-        datasets.load("fashion-mnist", "flat", kind="synthetic").split(seed, share)
+@pytest.mark.parametrize(("seed", "fraction"), [(-1, 0.1), (0, 1.5), (0, 0.001)])
+def test_a_split_that_cannot_be_made_is_refused(seed, fraction):
+    with pytest.raises(
+        UserError, match=f"cannot split fashion-mnist with seed {seed} and validation fraction {fraction}"
+    ):
+        datasets.load("fashion-mnist", "flat", kind="synthetic").split(seed, fraction)
 
 
 # The real data

@@ -1,11 +1,13 @@
+"""Which layers depend on the number of colours and of classes, on small networks where the answer is known."""
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 from mlproject.datasets import Spec
-from mlproject.explain import layer_table
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised, whitened
+from mlproject.networks.explain import layer_table
 
 COLOURED = Spec((8, 8, 3), 20, (120.0, 110.0, 101.3), (60.0, 61.0, 62.7), tuple(map(tuple, np.eye(12) + 0.5)))
 GREY = Spec((8, 8, 1), 10, (90.1,), (72.9,), tuple(map(tuple, np.eye(4) + 0.5)))

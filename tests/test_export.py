@@ -1,4 +1,4 @@
-"""Exported files: whole or not there at all, loadable by the printed line alone, refused before any training."""
+"""Exported files: complete or absent, loaded by the printed line alone, refused before any training."""
 
 import json
 
@@ -16,7 +16,7 @@ NAMES = [f"class {number}" for number in range(5)]
 
 
 def small_model(seed=0):
-    """A network with every kind of layer that the experiments have."""
+    """A network with every type of layer that the experiments use."""
     keras.utils.set_random_seed(seed)
     images = keras.Input((8, 8, 3), dtype="uint8", name="images")
     x = layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3600.0, 3700.0, 3800.0])(images)
@@ -31,9 +31,9 @@ def images(rng):
 
 
 def predictions(path, format, images):
-    """What somebody who has nothing but the file and the printed line makes of the images."""
+    """The predictions of somebody who has nothing but the file and the printed line."""
     names = {}
-    exec(export.loading(path, format), names)
+    exec(export.loading_code(path, format), names)
     return np.asarray(names["predict"](images))
 
 
@@ -61,7 +61,7 @@ def test_a_model_that_does_not_come_back_the_same_is_not_exported(images, tmp_pa
     model = small_model()
     twin = small_model(seed=3)
     model.save = twin.save  # another network reaches the disk
-    with pytest.raises(export.ExportError, match="predicts otherwise"):
+    with pytest.raises(export.ExportError, match="predicts differently"):
         export.write(model, NAMES, images, tmp_path, "small")
     assert [found.name for found in tmp_path.iterdir()] == ["small.keras"]
     assert (tmp_path / "small.keras").read_text() == "the older one"
@@ -98,7 +98,7 @@ def registered(store, images):
 def test_a_registered_model_is_exported_by_name_alias_or_version(registered, images, run_here, tmp_path, monkeypatch):
     for reference, model in (("small", registered[0]), ("small@challenger", registered[1]), ("small/2", registered[1])):
         (final,) = tracking.final_models([reference])
-        found, names = tracking.load(final)
+        found, names = tracking.load_model(final)
         assert names == NAMES
         np.testing.assert_allclose(found.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
     done = run_here("export", "--model", "small", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
@@ -106,7 +106,9 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     assert "keras.models.load_model('exports/small.keras')" in done.stdout
     loaded = keras.models.load_model(tmp_path / "exports" / "small.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), registered[0].predict(images, verbose=0), atol=1e-6)
-    monkeypatch.setattr("mlproject.export._try", lambda *_: None)  # it takes a process, and was looked at just now
+    monkeypatch.setattr(
+        "mlproject.export._compare", lambda *_: None
+    )  # it starts a process, and the first export has just tested it
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
 

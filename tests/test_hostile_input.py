@@ -1,4 +1,4 @@
-"""Input made to do harm: nothing of it is executed, and each is refused in a line. (Archives: test_properties.py.)"""
+"""Malicious input: nothing in it is executed, and each is refused in one line. (Archives: test_properties.py.)"""
 
 import dataclasses
 import os
@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import PROJECT, TINY
 
-from mlproject import pretrained
 from mlproject.errors import UserError
 from mlproject.experiment import find
+from mlproject.networks import pretrained
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from mlproject.experiment import find
     ],
 )
 @pytest.mark.parametrize("field", ["name", "comparison"])
-def test_a_name_that_is_no_name_everywhere_is_refused(field, name):
+def test_a_name_that_some_system_would_not_accept_is_refused(field, name):
     with pytest.raises(UserError, match=f"{field}='.*' of an experiment is not accepted; letters") as error:
         dataclasses.replace(TINY, **{field: name})
     assert "\n" not in str(error.value)
@@ -133,6 +133,6 @@ def test_weights_that_claim_terabytes_are_refused(tmp_path):
 
 @pytest.mark.parametrize("weights", ["~no-such-user/vgg.h5", "x" * 5000, "a\nb", "--weights"])
 def test_odd_paths_of_weights_are_refused_in_one_line(weights):
-    with pytest.raises(UserError, match="is no file; accepted") as error:
+    with pytest.raises(UserError, match="is not a file; accepted") as error:
         pretrained.find(weights)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from mlproject import pretrained
 from mlproject.errors import UserError
+from mlproject.networks import pretrained
 
 
 @pytest.fixture(scope="module")
 def fitting(tmp_path_factory):
-    """A folder with a file of (random) weights of the VGG16 base, under the name that is looked for."""
+    """A folder with a file of (random) weights of the VGG16 base, under the name that is searched for."""
     folder = tmp_path_factory.mktemp("weights")
     base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     base.save_weights(folder / "vgg16_imagenet_notop.weights.h5")
@@ -38,13 +38,13 @@ def test_imagenet_weights_are_found_in_the_named_folder_else_in_keras_cache(fitt
     assert pretrained.find("imagenet") == fitting
 
 
-def test_a_path_is_taken_as_it_is(fitting):
+def test_a_path_is_used_as_it_is(fitting):
     assert pretrained.find(str(fitting)) == fitting
 
 
 @pytest.mark.parametrize("weights", ["imagnet", "/nowhere/vgg.h5"])
-def test_what_is_neither_a_word_nor_a_file_is_refused(weights):
-    with pytest.raises(UserError, match=f"weights={weights} is no file; accepted: imagenet, none, or the path"):
+def test_weights_that_are_neither_a_known_word_nor_a_file_are_refused(weights):
+    with pytest.raises(UserError, match=f"weights={weights} is not a file; accepted: imagenet, none, or the path"):
         pretrained.find(weights)
 
 

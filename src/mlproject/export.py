@@ -1,4 +1,4 @@
-"""A trained model as a file: written under a temporary name, tried in a fresh process, then put in its place."""
+"""Export of a trained model: written under a temporary name, checked in a fresh process, then given its name."""
 
 import json
 import os
@@ -18,20 +18,24 @@ import numpy as np
 from mlproject import disk
 from mlproject.errors import UserError
 
-TOLERANCE = 1e-4  # between probabilities: runtimes add up in another order
-TRIED = 32  # images predicted before and after
+TOLERANCE = 1e-4  # between probabilities: other runtimes add up in another order
+COMPARED_IMAGES = 32  # predicted by the model and by the exported file
 
 
 class ExportError(RuntimeError):
-    """What was written does not load, or predicts something else; it has been removed."""
+    """The exported model does not load or predicts differently; the file has been removed."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a model.
+    """One format that a model can be written in.
 
-    `load` is Python that opens `{path}` and leaves a function `predict`, from uint8 images (n, h, w, c) to probabilities
-    (n, classes); it is what users are told, and what is tried. `needs` are packages that may not be installed.
+    Attributes:
+        suffix: what the file's name ends in.
+        write: writes the model to a path.
+        load: Python code that opens `{path}` and leaves a function `predict`, from uint8 images (n, h, w, c) to
+            probabilities (n, classes). It is shown to users, and executed to check the file.
+        needs: the packages that the format needs and that may not be installed.
     """
 
     suffix: str
@@ -40,18 +44,23 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
+def _write_keras(model: keras.Model, path: Path) -> None:
+    model.save(path)
+
+
 def _write_saved_model(model: keras.Model, path: Path) -> None:
     model.export(path, format="tf_saved_model", verbose=False)
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:
-    """By way of a SavedModel, because `model.export(format="onnx")` leaves Normalization's constants as inputs without values.
+    """Convert a SavedModel, as `model.export(format="onnx")` makes inputs without values of Normalization's constants.
 
-    (keras 3.15.1, tf2onnx 1.17.0: onnxruntime then asks for `standardise/Sub/y:0`.)
+    (In keras 3.15.1 with tf2onnx 1.17.0, onnxruntime then asks for `standardise/Sub/y:0`.)
     """
     with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, Path(folder, "saved_model"))
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", f"{folder}/saved_model", "--output", path]
+        saved_model = str(Path(folder, "saved_model"))
+        _write_saved_model(model, Path(saved_model))
+        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", saved_model, "--output", str(path)]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ExportError(f"tf2onnx cannot convert {model.name!r}: {_last_line(done.stderr)}")
@@ -60,7 +69,7 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
 FORMATS = {
     "keras": Format(
         ".keras",
-        lambda model, path: model.save(path),
+        _write_keras,
         "import keras; predict = keras.models.load_model({path!r}).predict",
     ),
     "saved_model": Format(
@@ -77,44 +86,74 @@ FORMATS = {
     ),
 }
 
-# Nothing but the printed command and NumPy: what a user has who has the file alone.
-_TRY = """
+# Only the printed command and NumPy: it must work for a user who has nothing but the file.
+_COMPARE = """
 import sys, numpy
-tried = numpy.load(sys.argv[1])
+expected = numpy.load(sys.argv[1])
 {load}
-print(abs(numpy.asarray(predict(tried["images"])) - tried["probabilities"]).max())
+print(abs(numpy.asarray(predict(expected["images"])) - expected["probabilities"]).max())
 """
 
 
-def check(format: str, folder: Path) -> None:
-    """Raise a UserError, before any training, if `format` cannot be written on this machine or not into `folder`."""
-    if format not in FORMATS:
-        raise UserError(f"format={format!r} is not accepted; {', '.join(FORMATS)} are")
-    missing = [package for package in FORMATS[format].needs if find_spec(package) is None]
+def check(format_name: str, folder: Path) -> None:
+    """Check, before any training, that a model can be exported in this format and into this folder.
+
+    Args:
+        format_name: one of `FORMATS`.
+        folder: the folder to export to; it is created if it is missing.
+
+    Raises:
+        UserError: the format is unknown, it needs packages that are not installed, or the folder is not writable.
+    """
+    if format_name not in FORMATS:
+        raise UserError(f"format={format_name!r} is not a format; accepted: {', '.join(FORMATS)}")
+    missing = [package for package in FORMATS[format_name].needs if find_spec(package) is None]
     if missing:
+        others = ", ".join(name for name in FORMATS if not FORMATS[name].needs)
         raise UserError(
-            f"format={format!r} needs {' and '.join(missing)}; accepted: after `pip install -e .[onnx]`, or one of "
-            + ", ".join(name for name in FORMATS if not FORMATS[name].needs)
+            f"format={format_name!r} needs {' and '.join(missing)}, not installed here;"
+            f" accepted: {others}, or this one after `pip install -e .[onnx]`"
         )
-    disk.demand_writable("output", folder)
+    disk.require_writable("output", folder)
 
 
 def write(
-    model: keras.Model, class_names: Sequence[str], images: np.ndarray, folder: Path, name: str, format: str = "keras"
+    model: keras.Model,
+    class_names: Sequence[str],
+    images: np.ndarray,
+    folder: Path,
+    name: str,
+    format_name: str = "keras",
 ) -> Path:
-    """Write `model` as `folder/name` with the format's suffix, the classes' names beside it; gives the model's path.
+    """Export a model, and check the file in a fresh process that imports nothing of this package.
 
-    images: uint8 (n, h, w, c); the first of them are predicted here and, from what was written, in a process of its own that
-    has nothing of ours. Whatever had this path is replaced only after that. Raises UserError as `check` does, ExportError when
-    the model does not come back the same.
+    The class names are written to `<name>.classes.json` beside it. Files of an earlier export are replaced only after
+    the check.
+
+    Args:
+        model: the trained network.
+        class_names: the names of its classes, in the order of its outputs.
+        images: uint8 (n, height, width, channels); the model and the exported file both predict the first of them.
+        folder: the folder to export to.
+        name: the name of the file, without suffix.
+        format_name: one of `FORMATS`.
+
+    Returns:
+        The path of the exported model: a file, or for "saved_model" a folder.
+
+    Raises:
+        UserError: as `check` does.
+        ExportError: the exported model does not load or predicts differently.
     """
-    check(format, folder)
-    path = folder / f"{name}{FORMATS[format].suffix}"
-    part = folder / f".{name}.{secrets.token_hex(4)}.part{FORMATS[format].suffix}"
+    check(format_name, folder)
+    suffix = FORMATS[format_name].suffix
+    path = folder / f"{name}{suffix}"
+    part = folder / f".{name}.{secrets.token_hex(4)}.part{suffix}"
     names = part.with_suffix(".json")
     try:
-        FORMATS[format].write(model, part)
-        _try(part, format, images[:TRIED], model.predict(images[:TRIED], verbose=0))
+        FORMATS[format_name].write(model, part)
+        compared = images[:COMPARED_IMAGES]
+        _compare(part, format_name, compared, model.predict(compared, verbose=0))
         names.write_text(json.dumps(list(class_names), ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(names, folder / f"{name}.classes.json")
         _replace(part, path)
@@ -124,31 +163,43 @@ def write(
     return path
 
 
-def loading(path: Path, format: str = "keras") -> str:
-    """The line of Python that opens `path` and leaves the function `predict`."""
-    return FORMATS[format].load.format(path=str(path))
+def loading_code(path: Path, format_name: str = "keras") -> str:
+    """Write the line of Python that loads an exported model.
+
+    Args:
+        path: the path of the exported model.
+        format_name: one of `FORMATS`.
+
+    Returns:
+        Code that opens `path` and leaves the function `predict`.
+    """
+    return FORMATS[format_name].load.format(path=str(path))
 
 
-def _try(path: Path, format: str, images: np.ndarray, probabilities: np.ndarray) -> None:
+def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np.ndarray) -> None:
+    """Load the exported model in a fresh process, and raise ExportError unless it predicts these probabilities."""
     with tempfile.TemporaryDirectory() as folder:
-        arrays = Path(folder, "tried.npz")
+        arrays = Path(folder, "expected.npz")
         np.savez(arrays, images=images, probabilities=probabilities)
-        program = _TRY.format(load=loading(path, format))
-        done = subprocess.run([sys.executable, "-c", program, arrays], capture_output=True, text=True)
+        program = _COMPARE.format(load=loading_code(path, format_name))
+        done = subprocess.run([sys.executable, "-c", program, str(arrays)], capture_output=True, text=True)
     if done.returncode:
         raise ExportError(f"the exported model {path.name!r} does not load: {_last_line(done.stderr)}")
     difference = float(done.stdout.split()[-1])
-    if not difference <= TOLERANCE:
+    if not difference <= TOLERANCE:  # so that NaN fails, too
         raise ExportError(
-            f"the exported model {path.name!r} predicts otherwise: probabilities differ by {difference:.2g}"
+            f"the exported model {path.name!r} predicts differently: its probabilities differ by {difference:.2g};"
+            f" accepted: up to {TOLERANCE:g}"
         )
 
 
 def _replace(part: Path, path: Path) -> None:
+    """Give the new file or folder its name, in place of an earlier one."""
     if not path.is_dir():
         os.replace(part, path)
         return
-    # A folder that is not empty cannot be replaced in one step: it steps aside, and comes back should the second step fail.
+    # A folder that is not empty cannot be replaced in one step: it is renamed first, and renamed back if the second
+    # step fails.
     old = part.with_suffix(".old")
     os.rename(path, old)
     try:
@@ -160,6 +211,7 @@ def _replace(part: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -167,4 +219,5 @@ def _remove(path: Path) -> None:
 
 
 def _last_line(text: str) -> str:
+    """The last line of an error output, which holds the exception's message."""
     return (text.strip().splitlines() or ["no reason given"])[-1]

@@ -1,7 +1,7 @@
-"""CIFAR-100 (Krizhevsky, 2009): 60,000 colour images of 32 x 32 pixels in 100 classes, five to a superclass.
+"""CIFAR-100 (Krizhevsky, 2009): 60,000 colour images of 32 x 32 pixels in 100 classes, five in each superclass.
 
-Read from the official binary archive, https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A record
-is 3,074 bytes: superclass, class, then the red, green and blue plane, each row by row.
+The reader takes the official binary archive from https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A
+record has 3,074 bytes: the superclass, the class, then the red, the green and the blue plane, each row by row.
 """
 
 import gzip
@@ -14,19 +14,20 @@ import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
-from mlproject.errors import UserError, shown
+from mlproject.errors import UserError, truncate
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 ARCHIVE_BYTES = 168_513_733
 ARCHIVE_SHA256 = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
 FOLDER = "cifar-100-binary"
 SHAPE = (32, 32, 3)
-RECORD = 2 + 32 * 32 * 3
-RECORDS = {"train.bin": 50_000, "test.bin": 10_000}
-TAR_OVERHEAD = 1 << 20  # bytes of headers, padding and small further files that an archive may hold beside the four
+RECORD_BYTES = 2 + 32 * 32 * 3
+RECORD_COUNTS = {"train.bin": 50_000, "test.bin": 10_000}
+NAME_LIST_BYTES = 4096  # more than either list of names has
+TAR_OVERHEAD_BYTES = 1 << 20  # for the archive's headers, padding and small other files
 
 # The published table (https://www.cs.toronto.edu/~kriz/cifar.html), in the archive's spelling.
-TABLE = {
+CLASSES_OF_SUPERCLASS = {
     "aquatic_mammals": ("beaver", "dolphin", "otter", "seal", "whale"),
     "fish": ("aquarium_fish", "flatfish", "ray", "shark", "trout"),
     "flowers": ("orchid", "poppy", "rose", "sunflower", "tulip"),
@@ -49,39 +50,54 @@ TABLE = {
     "vehicles_2": ("lawn_mower", "rocket", "streetcar", "tank", "tractor"),
 }
 # Label i is the i-th name in alphabetical order, for classes and for superclasses.
-SUPERCLASSES: tuple[str, ...] = tuple(sorted(TABLE))
-CLASSES: tuple[str, ...] = tuple(sorted(name for five in TABLE.values() for name in five))
-SUPERCLASS_OF = np.array([next(i for i, s in enumerate(SUPERCLASSES) if name in TABLE[s]) for name in CLASSES])
+SUPERCLASSES: tuple[str, ...] = tuple(sorted(CLASSES_OF_SUPERCLASS))
+CLASSES: tuple[str, ...] = tuple(sorted(name for names in CLASSES_OF_SUPERCLASS.values() for name in names))
+SUPERCLASS_OF = np.array(
+    [SUPERCLASSES.index(next(s for s, names in CLASSES_OF_SUPERCLASS.items() if name in names)) for name in CLASSES]
+)
 
-_NAMES = {"coarse_label_names.txt": SUPERCLASSES, "fine_label_names.txt": CLASSES}
+# The files that list the names, in the order of the labels.
+_NAME_LISTS = {"coarse_label_names.txt": SUPERCLASSES, "fine_label_names.txt": CLASSES}
 
 
-def _limits() -> dict[str, int]:
-    """The most that is read of each file: what it must hold (anything longer than 4096 bytes is no list of these names)."""
-    return {name: count * RECORD for name, count in RECORDS.items()} | dict.fromkeys(_NAMES, 4096)
+def _size_limits() -> dict[str, int]:
+    """The number of bytes to read at most from each file: the size of the official records, a bound for the lists."""
+    records = {name: count * RECORD_BYTES for name, count in RECORD_COUNTS.items()}
+    return records | dict.fromkeys(_NAME_LISTS, NAME_LIST_BYTES)
 
 
 def read(data_dir: Path | str | None) -> Arrays:
-    """All of CIFAR-100 with its fine labels.
+    """Read all of CIFAR-100 with its fine labels.
 
-    Images uint8 (50,000 and 10,000, 32, 32, 3); labels int64, indices into `CLASSES`. Raises UserError when the files
-    are missing, damaged or do not hold what the official ones hold: record counts, label ranges, class names, the
-    published table. Warns when all that is right but the archive is not the official one.
+    If the structure is as published but the archive is not the official one, the function warns and accepts it.
+
+    Args:
+        data_dir: the folder that holds the archive or its unpacked folder; None searches as `mlproject.datasets.files`
+            describes and downloads the archive if no copy is found.
+
+    Returns:
+        Images uint8 (50,000 and 10,000, 32, 32, 3) and labels int64, indices into `CLASSES`.
+
+    Raises:
+        UserError: the files are missing, damaged or not as published (record counts, label ranges, class names, the
+            superclass of each class), or the download failed.
     """
     path = files.locate(data_dir, (f"{FOLDER}.tar.gz", FOLDER), [files.keras_cache() / "datasets"])
     if path is None:
         path = files.download(URL, ARCHIVE_SHA256, files.keras_cache() / "datasets")
     contents = _read_folder(path) if path.is_dir() else _unpack(path)
-    for name, expected in _NAMES.items():
+    for name, expected in _NAME_LISTS.items():
         _check_names(f"{path}: {name}", contents[name], expected)
-    train_images, train_labels = _records(f"{path}: train.bin", contents.pop("train.bin"), RECORDS["train.bin"])
-    test_images, test_labels = _records(f"{path}: test.bin", contents.pop("test.bin"), RECORDS["test.bin"])
+    # Each content is dropped as soon as it is parsed: there is no need to hold 180 MB twice.
+    train_images, train_labels = _parse(f"{path}: train.bin", contents.pop("train.bin"), RECORD_COUNTS["train.bin"])
+    test_images, test_labels = _parse(f"{path}: test.bin", contents.pop("test.bin"), RECORD_COUNTS["test.bin"])
     if path.is_file() and not _is_official(path):
         warnings.warn(f"{path} is not the official archive; accepted because its structure is right", stacklevel=3)
     return Arrays(train_images, train_labels, test_images, test_labels, str(path))
 
 
 def _is_official(path: Path) -> bool:
+    """Whether the archive has the official size and checksum."""
     if path.stat().st_size != ARCHIVE_BYTES:
         return False
     with path.open("rb") as file:
@@ -89,8 +105,9 @@ def _is_official(path: Path) -> bool:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
+    """The contents of the four files of the unpacked folder, by name."""
     contents = {}
-    for name, limit in _limits().items():
+    for name, limit in _size_limits().items():
         try:
             with (folder / name).open("rb") as file:
                 contents[name] = file.read(limit + 1)
@@ -102,25 +119,26 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _unpack(path: Path) -> dict[str, bytes]:
-    """The archive's four files, read into memory; nothing is written. (tarfile's own gzip reader checks no CRC.)"""
-    limits, contents = _limits(), {}
+    """The contents of the archive's four files, by name; nothing is written to the disk."""
+    limits, contents = _size_limits(), {}
     try:
-        with gzip.open(path) as packed:
-            most = sum(limits.values()) + TAR_OVERHEAD
-            stream = files.Bounded(packed, str(path), most)
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:
+        with gzip.open(path) as unpacked:  # not tarfile's own gzip reader, which does not check the CRC
+            max_bytes = sum(limits.values()) + TAR_OVERHEAD_BYTES
+            stream = files.BoundedReader(unpacked, str(path), max_bytes)
+            # The mode "r|" calls nothing but `read`, though the type asks for a whole file object.
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:  # type: ignore[call-overload]
                 for member in archive:
-                    _refuse_unsafe(path, member, most)
+                    _check_member(path, member, max_bytes)
                     name = PurePosixPath(member.name).name
-                    if member.isfile() and name in limits:
-                        contents[name] = archive.extractfile(member).read(limits[name] + 1)
-            while stream.read(1 << 20):  # to the end, where the CRC is
+                    if name in limits and (content := archive.extractfile(member)):  # None for a folder
+                        contents[name] = content.read(limits[name] + 1)
+            while stream.read(1 << 20):  # The CRC is checked at the end of the file.
                 pass
     except UserError:
         raise
-    except Exception as error:  # gzip and tarfile raise many kinds on damaged headers, plain ValueErrors among them
+    except Exception as error:  # gzip and tarfile raise many kinds on damaged headers, even plain ValueErrors
         raise UserError(
-            f"{path} is truncated or damaged ({shown(error)}); accepted: a whole {FOLDER}.tar.gz"
+            f"{path} is truncated or damaged ({truncate(error)}); accepted: a whole {FOLDER}.tar.gz"
         ) from error
     missing = [name for name in limits if name not in contents]
     if missing:
@@ -128,33 +146,36 @@ def _unpack(path: Path) -> dict[str, bytes]:
     return contents
 
 
-def _refuse_unsafe(path: Path, member: tarfile.TarInfo, most: int) -> None:
+def _check_member(path: Path, member: tarfile.TarInfo, max_bytes: int) -> None:
+    """Refuse members outside the archive's folder, links and devices, and members that claim an impossible size."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
         raise UserError(
-            f"{path} holds the member '{shown(member.name)}'; accepted: plain files and folders inside the archive"
+            f"{path} holds the member '{truncate(member.name)}'; accepted: plain files and folders inside the archive"
         )
-    if not 0 <= member.size <= most:  # tarfile would pass over the claimed exabytes block by block
+    if not 0 <= member.size <= max_bytes:  # tarfile would skip exabytes block by block
         raise UserError(
-            f"{path} holds the member '{shown(member.name)}' of {member.size} bytes; accepted: at most {most} in all"
+            f"{path} holds the member '{truncate(member.name)}' of {member.size} bytes;"
+            f" accepted: at most {max_bytes} bytes in all"
         )
 
 
 def _check_names(where: str, content: bytes, expected: tuple[str, ...]) -> None:
+    """Refuse a list of names that is not the published one."""
     found = content.decode("utf-8", errors="replace").split()
     if tuple(found) != expected:
-        odd = next((name for name in found if name not in expected), f"{len(found)} names")
+        unexpected = next((name for name in found if name not in expected), f"{len(found)} names")
         raise UserError(
-            f"{where} is not the published list: found {odd!r}; accepted: the {len(expected)} names in order"
+            f"{where} is not the published list: found {unexpected!r}; accepted: the {len(expected)} names in order"
         )
 
 
-def _records(where: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (count, 32, 32, 3) and fine labels int64 (count,) of the records in `content`, checked."""
-    if len(content) != count * RECORD:
-        found = f"{len(content) / RECORD:g}" if len(content) < count * RECORD else f"more than {count}"
-        raise UserError(f"{where} holds {found} records; accepted: {count} records of {RECORD} bytes")
-    records = np.frombuffer(content, np.uint8).reshape(count, RECORD)
+def _parse(where: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Check `content` and parse it into images uint8 (count, 32, 32, 3) and fine labels int64 (count,)."""
+    if len(content) != count * RECORD_BYTES:
+        found = f"{len(content) / RECORD_BYTES:g}" if len(content) < count * RECORD_BYTES else f"more than {count}"
+        raise UserError(f"{where} holds {found} records; accepted: {count} records of {RECORD_BYTES} bytes")
+    records = np.frombuffer(content, np.uint8).reshape(count, RECORD_BYTES)
     coarse, fine = records[:, 0], records[:, 1].astype(np.int64)
     files.check_labels(where, fine, CLASSES)
     wrong = np.flatnonzero(coarse != SUPERCLASS_OF[fine])

@@ -1,28 +1,36 @@
-"""Where files come from (the folder the user names, known places on the machine, a download); reading with bounds.
+"""Where the files of data sets and weights are found, and how they are read without trusting their size.
 
-The order of search is: the `data_dir` parameter, else the environment variable MLPROJECT_DATA; Keras' own cache; where
-a Debian package puts them; a download into Keras' cache. A folder that the user named must hold the data: nothing else
-is tried then.
+A file is searched for in this order: the folder `data_dir`, or else the folder named by the environment variable
+MLPROJECT_DATA; Keras' cache; the folder of a Debian package; at last it is downloaded into Keras' cache. A folder that
+the user named must hold the data: no other place is tried then.
 """
 
 import gzip
+import io
 import os
 import socket
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mlproject import disk
-from mlproject.errors import UserError, shown
+from mlproject.errors import UserError, truncate
+
+DOWNLOAD_TIMEOUT_SECONDS = 30
 
 
 class Arrays(NamedTuple):
-    """A data set with its finest labels.
+    """A data set as a reader delivers it, with its finest labels.
 
-    Images: uint8 (n, height, width, channels). Labels: int64 (n,). source: where they were read from, for people.
+    Attributes:
+        train_images: uint8 (n, height, width, channels).
+        train_labels: int64 (n,), indices into the reader's `CLASSES`.
+        test_images: uint8 (m, height, width, channels).
+        test_labels: int64 (m,), indices into the reader's `CLASSES`.
+        source: where the data were read from, for people to read.
     """
 
     train_images: np.ndarray
@@ -33,55 +41,103 @@ class Arrays(NamedTuple):
 
 
 def keras_cache() -> Path:
-    """Keras' cache folder, found as Keras finds it: KERAS_HOME, else ~/.keras. (Importing it takes seconds.)"""
+    """Find Keras' cache folder by Keras' own rule, without importing Keras, which takes seconds.
+
+    Returns:
+        The folder named by the environment variable KERAS_HOME, or else ~/.keras.
+    """
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
 def named_folder(data_dir: Path | str | None) -> Path | None:
-    """The folder given as `data_dir` or by MLPROJECT_DATA; None when neither is. UserError when it is missing."""
+    """Find the data folder that the user named.
+
+    Args:
+        data_dir: the value of the option `data_dir`; None or empty if it was not given.
+
+    Returns:
+        The folder given by `data_dir`, or else by MLPROJECT_DATA; None if neither is set.
+
+    Raises:
+        UserError: the folder does not exist.
+    """
     for setting, value in (("data_dir", data_dir), ("MLPROJECT_DATA", os.environ.get("MLPROJECT_DATA"))):
         if value:
             folder = user_path(value)
             if folder is None or not os.path.isdir(folder):
-                raise UserError(f"{setting}={shown(value)} is not a folder; accepted: a folder that holds the data")
+                raise UserError(f"{setting}={truncate(value)} is not a folder; accepted: a folder that holds the data")
             return folder
     return None
 
 
 def user_path(text: Path | str) -> Path | None:
-    """A path as a user writes it, with ~ for the home folder; None for ~NAME without such a user."""
+    """Expand a path as users write it.
+
+    Args:
+        text: the path, in which a leading ~ stands for the home folder.
+
+    Returns:
+        The path; None if it begins with ~NAME and there is no such user.
+    """
     try:
         return Path(text).expanduser()
     except RuntimeError:
         return None
 
 
-def first(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
-    """The first of `names` (paths relative to a folder) that exists, folder by folder; None when there is none."""
+def first_existing(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """Find the first path that exists, folder by folder.
+
+    Args:
+        folders: the folders to look in.
+        names: paths relative to a folder.
+
+    Returns:
+        The path that was found; None if there is none.
+    """
     return next((folder / name for folder in folders for name in names if os.path.exists(folder / name)), None)
 
 
 def locate(data_dir: Path | str | None, names: Sequence[str], fallbacks: Sequence[Path]) -> Path | None:
-    """Where one of `names` is: in the named folder, else in one of `fallbacks`; None means it has to be downloaded.
+    """Find a file in the folder that the user named, or else in one of the fallback folders.
 
-    Raises UserError when a named folder is missing or holds none of the names.
+    Args:
+        data_dir: the value of the option `data_dir`; None if it was not given.
+        names: the names that the file may have, as paths relative to a folder.
+        fallbacks: the folders to look in if the user named none.
+
+    Returns:
+        The path that was found; None means that the file has to be downloaded.
+
+    Raises:
+        UserError: the folder that the user named does not exist or holds none of the names.
     """
     folder = named_folder(data_dir)
     if folder is None:
-        return first(fallbacks, names)
-    found = first([folder], names)
+        return first_existing(fallbacks, names)
+    found = first_existing([folder], names)
     if found is None:
         raise UserError(f"data folder {folder} lacks {names[0]}; accepted there: {' or '.join(names)}")
     return found
 
 
 def download(url: str, checksum: str, folder: Path) -> Path:
-    """Download `url` into `folder`, with Keras' progress bar, and give back the file's path.
+    """Download a file and show Keras' progress bar.
 
-    checksum: SHA-256 or MD5 of the whole file, in hexadecimal. The file gets its name only when it is whole and
-    verified: until then it is called `<name>.<number>.part`, so a killed download leaves nothing that looks complete.
-    Raises UserError when the folder cannot be written, the server cannot be reached or is silent for 30 seconds, or the
-    checksum is another.
+    The file gets its name only after its checksum has been verified. Until then it is called `<name>.<number>.part`, so
+    an interrupted download leaves nothing that looks complete.
+
+    Args:
+        url: the file's address; the last part of its path becomes the file's name.
+        checksum: SHA-256 or MD5 of the file, in hexadecimal.
+        folder: the folder to download into; it is created if it is missing.
+
+    Returns:
+        The path of the downloaded file.
+
+    Raises:
+        UserError: the folder is not writable, the server is not reachable or sends nothing for 30 seconds, or the
+            checksum differs.
     """
     import keras  # imported here because it takes seconds, and most loads download nothing
 
@@ -90,10 +146,10 @@ def download(url: str, checksum: str, folder: Path) -> Path:
     timeout = socket.getdefaulttimeout()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # get_file would quietly take a temporary folder instead
+        if not os.access(folder, os.W_OK):  # get_file would silently use a temporary folder instead
             raise PermissionError(f"{folder} is not writable")
-        socket.setdefaulttimeout(30)
-        with disk.whole(target) as part:
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
+        with disk.atomic_write(target) as part:
             keras.utils.get_file(
                 part.name, url, file_hash=checksum, cache_dir=str(folder), cache_subdir=".", force_download=True
             )
@@ -105,28 +161,52 @@ def download(url: str, checksum: str, folder: Path) -> Path:
     return target
 
 
-class Bounded:
-    """A binary stream that is never read beyond `limit` bytes: an archive of kilobytes can unpack to terabytes.
+class BoundedReader:
+    """A binary stream that delivers at most `limit` bytes: an archive of kilobytes can unpack to terabytes."""
 
-    Reading on raises UserError, which calls the stream by the name `where`.
-    """
+    def __init__(self, stream: io.BufferedIOBase, where: str, limit: int) -> None:
+        """Wrap a stream.
 
-    def __init__(self, stream: BinaryIO, where: str, limit: int):
-        self.stream, self.where, self.limit, self.left = stream, where, limit, limit
+        Args:
+            stream: the stream to read from.
+            where: the name of the stream in error messages.
+            limit: the number of bytes that may be read in all.
+        """
+        self.stream, self.where, self.limit, self.bytes_left = stream, where, limit, limit
 
     def read(self, size: int) -> bytes:
-        """The next bytes, `size` of them or fewer."""
-        content = self.stream.read(min(size, self.left + 1))
-        self.left -= len(content)
-        if self.left < 0:
-            raise UserError(f"{self.where} holds more than {self.limit} bytes unpacked; accepted: at most so many")
+        """Read the next bytes.
+
+        Args:
+            size: the number of bytes to read at most.
+
+        Returns:
+            `size` bytes, or fewer; none at the end of the stream.
+
+        Raises:
+            UserError: the stream holds more than `limit` bytes.
+        """
+        content = self.stream.read(min(size, self.bytes_left + 1))
+        self.bytes_left -= len(content)
+        if self.bytes_left < 0:
+            raise UserError(
+                f"{self.where} holds more than {self.limit} bytes unpacked; accepted: at most {self.limit} bytes"
+            )
         return content
 
 
 def read_gzip(path: Path, size: int) -> bytes:
-    """The content of a gzip file that must hold exactly `size` bytes; never unpacks more than one byte beyond.
+    """Read a gzip file whose unpacked size is known; never more than one byte beyond that is unpacked.
 
-    Raises UserError when the file is damaged or truncated, or holds fewer or more bytes.
+    Args:
+        path: the file.
+        size: the number of bytes that it must hold, unpacked.
+
+    Returns:
+        The unpacked bytes.
+
+    Raises:
+        UserError: the file is damaged or truncated, or holds fewer or more bytes.
     """
     try:
         with gzip.open(path) as stream:
@@ -140,14 +220,24 @@ def read_gzip(path: Path, size: int) -> bytes:
 
 
 def check_labels(where: str, labels: np.ndarray, names: Sequence[str]) -> None:
-    """Raise a UserError unless all labels are indices into `names` and every class has equally many records."""
-    worst = int(labels.max())
-    if worst >= len(names):
-        raise UserError(f"{where} holds label {worst}; accepted: 0 to {len(names) - 1}")
+    """Check that every label is an index into the class names and that all classes have equally many records.
+
+    Args:
+        where: the name of the labels' file in error messages.
+        labels: integers (n,), not negative.
+        names: the class names.
+
+    Raises:
+        UserError: a label is out of range, or the classes differ in their number of records.
+    """
+    largest = int(labels.max())
+    if largest >= len(names):
+        raise UserError(f"{where} holds label {largest}; accepted: 0 to {len(names) - 1}")
     counts = np.bincount(labels, minlength=len(names))
     expected = len(labels) // len(names)
     if (counts != expected).any():
-        odd = int(np.flatnonzero(counts != expected)[0])
+        index = int(np.flatnonzero(counts != expected)[0])
         raise UserError(
-            f"{where} holds {counts[odd]} records of class {odd} ({names[odd]}); accepted: {expected} of each class"
+            f"{where} holds {counts[index]} records of class {index} ({names[index]});"
+            f" accepted: {expected} records of each class"
         )

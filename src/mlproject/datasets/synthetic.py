@@ -1,9 +1,9 @@
-"""Small stand-ins for the real data sets: same shapes and class names, made from a seed, with planted confusions.
+"""Small synthetic stand-ins for the real data sets: same image shapes and class names, with known confusions.
 
-A class has a look: a smooth random pattern, most of it shared with the other classes of its superclass. An image is
-the look of its class, shifted, at some contrast and brightness, under noise. For each pair in `PLANTED`, a share
-`MIXED` of both classes' images is drawn with the look of the other: no network can tell these apart, so an analysis
-must find these confusions and none as strong elsewhere.
+Each class has a pattern: smooth and random, and mostly shared with the other classes of its superclass. An image is
+its class's pattern, shifted, at a random contrast and brightness, with noise added. For each pair of classes in
+`CONFUSED_PAIRS`, the fraction `MIXED` of both classes' images shows the pattern of the other class. No network can tell
+these images apart, so an analysis must find these confusions and no others as strong.
 """
 
 from types import ModuleType
@@ -14,56 +14,71 @@ from scipy.ndimage import zoom
 from mlproject.datasets.files import Arrays
 
 MIXED = 0.4
-"""Share of a planted class's images that look like the other class of its pair: the best recall is 1 - MIXED."""
+"""The fraction of a confused class's images that shows the other class of its pair: the best recall is 1 - MIXED."""
 
-PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
-    # All within one superclass, but the last: dolphin (aquatic_mammals) and shark (fish) confuse superclasses too.
+CONFUSED_PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
+    # All pairs but the last are within one superclass; dolphin (aquatic_mammals) and shark (fish) confuse superclasses.
     "cifar100": (("boy", "girl"), ("maple_tree", "oak_tree"), ("leopard", "tiger"), ("dolphin", "shark")),
     "fashion-mnist": (("T-shirt/top", "Shirt"),),
 }
-"""Pairs of class names that look alike, for each data set; none for others."""
+"""For each data set the pairs of class names that look alike; data sets that are not listed have none."""
 
-PER_CLASS = {"cifar100": (40, 10)}
-OTHERS_PER_CLASS = (150, 50)
-"""Training and test images of a class."""
+IMAGES_PER_CLASS = {"cifar100": (40, 10)}
+"""For each data set the number of training images and of test images of one class."""
+
+DEFAULT_IMAGES_PER_CLASS = (150, 50)
+"""The same for data sets that are not listed above."""
 
 
-def make(name: str, module: ModuleType, seed: int = 0) -> Arrays:
-    """A synthetic stand-in for the data set `name` of that module, with its `CLASSES`, its `SHAPE` and, where it has any, its
-    superclasses: "cifar100" (4,000 training and 1,000 test images), "fashion-mnist" (1,500 and 500) or any other.
+def make(name: str, reader: ModuleType, seed: int = 0) -> Arrays:
+    """Make a synthetic stand-in for a data set.
 
-    Images uint8 and labels int64, shuffled, with the same number of images for each class.
+    Args:
+        name: the data set's name. "cifar100" gets 4,000 training and 1,000 test images, "fashion-mnist" 1,500 and 500;
+            any other gets 150 and 50 for each class.
+        reader: the module of the data set, which defines `CLASSES`, `SHAPE` and, with superclasses, `SUPERCLASS_OF`.
+        seed: the seed of all random numbers.
+
+    Returns:
+        Images uint8 and labels int64, shuffled, with equally many images of each class.
     """
     rng = np.random.default_rng(seed)
-    classes, shape = module.CLASSES, module.SHAPE
-    groups = getattr(module, "SUPERCLASS_OF", np.arange(len(classes)))
-    looks = _patterns(rng, max(groups) + 1, shape)[groups] + 0.7 * _patterns(rng, len(classes), shape)
-    other = np.arange(len(classes))
-    for a, b in PLANTED.get(name, ()):
-        i, j = classes.index(a), classes.index(b)
-        other[i], other[j] = j, i
-    train, test = (_draw(rng, looks, other, count) for count in PER_CLASS.get(name, OTHERS_PER_CLASS))
-    return Arrays(*train, *test, source=f"synthetic, seed {seed}")
+    classes, shape = reader.CLASSES, reader.SHAPE
+    superclass_of = getattr(reader, "SUPERCLASS_OF", np.arange(len(classes)))
+    shared_patterns = _patterns(rng, int(max(superclass_of)) + 1, shape)[superclass_of]
+    patterns = shared_patterns + 0.7 * _patterns(rng, len(classes), shape)
+    partner = np.arange(len(classes))
+    for first, second in CONFUSED_PAIRS.get(name, ()):
+        i, j = classes.index(first), classes.index(second)
+        partner[i], partner[j] = j, i
+    train_count, test_count = IMAGES_PER_CLASS.get(name, DEFAULT_IMAGES_PER_CLASS)
+    train_images, train_labels = _draw(rng, patterns, partner, train_count)
+    test_images, test_labels = _draw(rng, patterns, partner, test_count)
+    return Arrays(train_images, train_labels, test_images, test_labels, source=f"synthetic, seed {seed}")
 
 
 def _patterns(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Smooth random patterns, float32 (count, height, width, channels), -1..1: 4 x 4 random colours, blended."""
+    """Smooth random patterns, float32 (count, height, width, channels), -1..1: 4 x 4 random colours, interpolated."""
     height, width, channels = shape
     colours = rng.uniform(-1, 1, (count, 4, 4, channels)).astype(np.float32)
     return zoom(colours, (1, height / 4, width / 4, 1), order=1)
 
 
 def _draw(
-    rng: np.random.Generator, looks: np.ndarray, other: np.ndarray, per_class: int
+    rng: np.random.Generator, patterns: np.ndarray, partner: np.ndarray, per_class: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, height, width, channels) and labels int64 (n,): `per_class` of each class, in random order."""
-    labels = rng.permutation(np.repeat(np.arange(len(looks)), per_class))
-    shown = np.where(rng.random(len(labels)) < MIXED, other[labels], labels)
-    height, width = looks.shape[1:3]
+    """Images uint8 (n, height, width, channels) and labels int64 (n,): `per_class` of each class, in random order.
+
+    `patterns` is float32 (classes, height, width, channels); `partner` holds for each class the one that it is
+    confused with, or the class itself.
+    """
+    labels = rng.permutation(np.repeat(np.arange(len(patterns)), per_class))
+    shown = np.where(rng.random(len(labels)) < MIXED, partner[labels], labels)
+    height, width = patterns.shape[1:3]
     rows = (np.arange(height) + rng.integers(-2, 3, (len(labels), 1))) % height
     columns = (np.arange(width) + rng.integers(-2, 3, (len(labels), 1))) % width
     per_image = (len(labels), 1, 1, 1)
-    images = looks[shown[:, None, None], rows[:, :, None], columns[:, None, :]]
+    images = patterns[shown[:, None, None], rows[:, :, None], columns[:, None, :]]
     images *= rng.uniform(15, 45, per_image).astype(np.float32)
     images += rng.uniform(100, 155, per_image).astype(np.float32)
     images += 35 * rng.standard_normal(images.shape, dtype=np.float32)

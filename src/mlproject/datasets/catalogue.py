@@ -1,0 +1,65 @@
+"""The table of data sets, and how one of them is loaded by its name."""
+
+from pathlib import Path
+from types import ModuleType
+
+from mlproject.datasets import cifar100, fashion_mnist, synthetic
+from mlproject.datasets.dataset import Dataset, from_arrays
+from mlproject.errors import UserError
+
+# To add a data set, write a reader (a module beside this one), import it above and add its line here: the name of the
+# data set, its reader, and the label granularities that it offers: ("coarse", "fine") if its classes form
+# superclasses, else ("flat",). A reader defines
+#   CLASSES                       the names of the finest classes
+#   SHAPE                         (height, width, channels) of an image
+#   read(data_dir) -> Arrays      the images, and labels as indices into CLASSES
+#   SUPERCLASSES, SUPERCLASS_OF   only with superclasses: their names, and the index of each class's superclass
+DATA_SETS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
+    "cifar100": (cifar100, ("coarse", "fine")),
+    "fashion-mnist": (fashion_mnist, ("flat",)),
+}
+NAMES: tuple[str, ...] = tuple(DATA_SETS)
+LABELS: dict[str, tuple[str, ...]] = {name: labels for name, (_, labels) in DATA_SETS.items()}
+KINDS = ("real", "synthetic")
+
+
+def check(name: str, labels: str, kind: str = "real") -> None:
+    """Check that a data set exists and has this label granularity, without loading it.
+
+    Args:
+        name: one of `NAMES`.
+        labels: one of `LABELS[name]`.
+        kind: one of `KINDS`.
+
+    Raises:
+        UserError: one of the three is unknown; the message lists what is accepted.
+    """
+    if name not in DATA_SETS:
+        raise UserError(f"unknown data set {name!r}; accepted: {', '.join(NAMES)}")
+    if labels not in LABELS[name]:
+        raise UserError(f"unknown labels {labels!r} of data set {name}; accepted: {', '.join(LABELS[name])}")
+    if kind not in KINDS:
+        raise UserError(f"unknown kind of data {kind!r}; accepted: {', '.join(KINDS)}")
+
+
+def load(name: str, labels: str, kind: str = "real", data_dir: Path | str | None = None) -> Dataset:
+    """Load a data set at one label granularity.
+
+    Args:
+        name: one of `NAMES`.
+        labels: one of `LABELS[name]`.
+        kind: "real" for the published files, which are searched for in the order that `mlproject.datasets.files`
+            describes and downloaded if no copy is found; or "synthetic" for a small set with the same image shape and
+            class names, made from seed 0 (see `mlproject.datasets.synthetic`).
+        data_dir: the folder that holds the real files. If given, the files must be there.
+
+    Returns:
+        The data set, all of it in memory.
+
+    Raises:
+        UserError: unknown name, labels or kind; files that are missing, damaged or not as published; a failed download.
+    """
+    check(name, labels, kind)
+    reader, _ = DATA_SETS[name]
+    arrays = synthetic.make(name, reader) if kind == "synthetic" else reader.read(data_dir)
+    return from_arrays(name, labels, reader, arrays, synthetic=kind == "synthetic")

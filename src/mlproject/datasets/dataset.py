@@ -1,0 +1,217 @@
+"""A data set in memory: its labels at one granularity, its split into training and validation, its statistics.
+
+Everything that computes numbers from the arrays is in this module. The readers only deliver arrays, and a data set's
+digest changes with those.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
+
+from mlproject.datasets.files import Arrays
+from mlproject.errors import UserError
+
+PATCH_IMAGES = 2000  # They give two million patches, which is plenty for a matrix of 12 x 12.
+SLICE_IMAGES = 500  # All pixels as float64 at once would need gigabytes.
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an experiment's `build` gets to know about the data.
+
+    Attributes:
+        shape: (height, width, channels) of one image.
+        classes: the number of classes that the network distinguishes.
+        mean: the mean of each channel over all training pixels, on the 0..255 scale.
+        std: the standard deviation of each channel over all training pixels, on the 0..255 scale.
+        patch_covariance: the covariance of the pixels in patches of 2x2 after standardisation (mean 0, standard
+            deviation 1), shape (4 channels, 4 channels), in the order row, column, channel; computed from the first
+            `PATCH_IMAGES` training images.
+        weights: the file with pretrained weights for a pretrained base; None means random initialisation.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    patch_covariance: tuple[tuple[float, ...], ...]
+    weights: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One data set at one label granularity, in memory.
+
+    Attributes:
+        name: the data set's name, as given to `load`.
+        labels: the label granularity, as given to `load`.
+        train_images: uint8 (n, height, width, channels), as stored and in stored order.
+        train_labels: int64 (n,), indices into `class_names`.
+        train_strata: int64 (n,), the finest labels known, whatever the granularity; `split` stratifies by them.
+        test_images: uint8 (m, height, width, channels), as stored and in stored order.
+        test_labels: int64 (m,), indices into `class_names`.
+        class_names: the names of the classes at this granularity.
+        superclass_of: int64 (classes,), indices into `superclass_names`; None unless `labels` is "fine".
+        superclass_names: the names of the superclasses; empty unless `labels` is "fine".
+        source: the path that the data were read from, or "synthetic, seed N".
+        synthetic: whether the images were generated.
+        digest: 32 hexadecimal digits over images, labels and class names, training and test.
+        test_digest: 32 hexadecimal digits over the test images alone, so the coarse and the fine view of a data set
+            share it.
+    """
+
+    name: str
+    labels: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    train_strata: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    superclass_of: np.ndarray | None
+    superclass_names: tuple[str, ...]
+    source: str
+    synthetic: bool
+    digest: str
+    test_digest: str
+
+    def spec(self, weights: Path | None = None) -> Spec:
+        """Describe this data set for a network's `build`.
+
+        Args:
+            weights: the file with pretrained weights; it is passed on unchanged.
+
+        Returns:
+            Image shape, number of classes and statistics of the training images.
+        """
+        height, width, channels = self.train_images.shape[1:]
+        mean, std = self._channel_moments
+        return Spec((height, width, channels), len(self.class_names), mean, std, self._patch_covariance, weights)
+
+    @property
+    def superclasses(self) -> list[str] | None:
+        """The name of each class's superclass; None unless `labels` is "fine"."""
+        return None if self.superclass_of is None else [self.superclass_names[index] for index in self.superclass_of]
+
+    def split(self, seed: int, validation_fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+        """Split the training images into those to train on and those to validate on.
+
+        The split is stratified by the finest labels. It therefore depends on the seed but not on the label granularity:
+        the coarse and the fine view of a data set are split alike.
+
+        Args:
+            seed: the seed of the random split.
+            validation_fraction: the fraction of the images that is set aside for validation, in (0, 1).
+
+        Returns:
+            The indices of the training images and those of the validation images, both int64 and sorted.
+
+        Raises:
+            UserError: the seed is negative, or the fraction leaves one of the two parts without an image of each class.
+        """
+        indices = np.arange(len(self.train_strata))
+        try:
+            train, validation = train_test_split(
+                indices, test_size=validation_fraction, random_state=seed, stratify=self.train_strata
+            )
+        except ValueError as error:
+            raise UserError(
+                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}: {error}"
+            ) from error
+        return np.sort(train), np.sort(validation)
+
+    def sample(self, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+        """Draw a fraction of the given training images, stratified by the finest labels, without replacement.
+
+        Args:
+            rows: int64 (n,), indices of training images.
+            fraction: the fraction of `rows` to draw, in (0, 1]; at least one image is drawn.
+            seed: the seed of the random draw.
+
+        Returns:
+            The indices that were drawn, int64 and sorted.
+        """
+        count = max(1, round(fraction * len(rows)))
+        return np.sort(
+            resample(rows, replace=False, n_samples=count, random_state=seed, stratify=self.train_strata[rows])
+        )
+
+    @cached_property
+    def _channel_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over all training pixels."""
+        images = self.train_images.reshape(len(self.train_images), -1)
+        total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
+        for start in range(0, len(images), SLICE_IMAGES):
+            values = images[start : start + SLICE_IMAGES].astype(np.float64)
+            total += values.sum(axis=0)
+            squares += np.einsum("ip,ip->p", values, values)
+        channels = self.train_images.shape[-1]
+        mean = total.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
+        mean_square = squares.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
+        return tuple(mean.tolist()), tuple(np.sqrt(mean_square - mean**2).tolist())
+
+    @cached_property
+    def _patch_covariance(self) -> tuple[tuple[float, ...], ...]:
+        """The covariance of standardised pixels in patches of 2x2, as described in `Spec`."""
+        mean, std = self._channel_moments
+        # A channel that is constant over all images, such as the opacity of photographs, has the deviation 0.
+        images = (self.train_images[:PATCH_IMAGES] - np.array(mean)) / np.where(std, std, 1)
+        corners = [images[:, row : row - 1 or None, column : column - 1 or None] for row in (0, 1) for column in (0, 1)]
+        patches = np.stack(corners, axis=3).reshape(-1, 4 * images.shape[-1])
+        return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
+
+
+def from_arrays(name: str, labels: str, reader: ModuleType, arrays: Arrays, synthetic: bool) -> Dataset:
+    """Make a `Dataset` of what a reader delivered, with labels at the granularity asked for.
+
+    Args:
+        name: the data set's name.
+        labels: "coarse" for the superclasses as classes, "fine" for the classes with their superclasses, anything else
+            for the classes alone.
+        reader: the module of the data set, which defines `CLASSES` and, with superclasses, `SUPERCLASSES` and
+            `SUPERCLASS_OF`.
+        arrays: images and finest labels.
+        synthetic: whether the images were generated.
+
+    Returns:
+        The data set with its digests.
+    """
+    train_labels, test_labels, class_names = arrays.train_labels, arrays.test_labels, reader.CLASSES
+    superclass_of, superclass_names = None, ()
+    if labels == "coarse":
+        train_labels, test_labels = reader.SUPERCLASS_OF[train_labels], reader.SUPERCLASS_OF[test_labels]
+        class_names = reader.SUPERCLASSES
+    elif labels == "fine":
+        superclass_of, superclass_names = reader.SUPERCLASS_OF, reader.SUPERCLASSES
+    return Dataset(
+        name=name,
+        labels=labels,
+        train_images=arrays.train_images,
+        train_labels=train_labels,
+        train_strata=arrays.train_labels,
+        test_images=arrays.test_images,
+        test_labels=test_labels,
+        class_names=class_names,
+        superclass_of=superclass_of,
+        superclass_names=superclass_names,
+        source=arrays.source,
+        synthetic=synthetic,
+        digest=_digest(arrays.train_images, train_labels, arrays.test_images, test_labels, class_names),
+        test_digest=_digest(arrays.test_images),
+    )
+
+
+def _digest(*parts: np.ndarray | tuple[str, ...]) -> str:
+    """32 hexadecimal digits of the SHA-256 over arrays (shape, type, values) and names; MLflow accepts at most 36."""
+    digest = hashlib.sha256()
+    for part in parts:
+        array = np.ascontiguousarray(part)
+        digest.update(f"{array.shape} {array.dtype} ".encode())
+        digest.update(array.view(np.uint8).data)
+    return digest.hexdigest()[:32]
