@@ -1,5 +1,6 @@
-"""Faults of the store: several processes make it at once, a lock, a full disk, a server that dies and one that stays dead."""
+"""Faults of the store: processes that create it at once, a lock, a full disk, a server that dies."""
 
+import logging
 import os
 import re
 import shutil
@@ -26,8 +27,8 @@ from mlproject.errors import StoreGoneError
 from mlproject.tracking import outbox as store_outbox
 from mlproject.tracking.outbox import Outbox
 
-# Processes that have imported everything and then make, or find, at the same moment: the store, the tag that they try it by,
-# and in each round an experiment of MLflow's.
+# Processes that have imported everything and then, at the same moment, create or find the store, the tag that tests
+# access to it, and in each round a comparison.
 LOG = """
 import multiprocessing, os, sys
 import mlflow
@@ -43,12 +44,12 @@ for number in range(processes):
             together.wait()
             store.connect()
             together.wait()
-            tracking.choose_experiment(project, f"tests {round}")
+            tracking.use_comparison(project, f"tests {round}")
             with tracking.run(str(number), {"role": "test"}):
                 for step in range(5):
                     tracking.log_metrics({"value": step}, step=step)
             if together.wait() == 0:
-                mlflow.MlflowClient().delete_experiment_tag(store.DEFAULT_EXPERIMENT_ID, store.TAG)
+                mlflow.MlflowClient().delete_experiment_tag(store.DEFAULT_EXPERIMENT_ID, store.WRITE_TEST_TAG)
         os._exit(0)
 codes = [os.waitpid(-1, 0)[1] for _ in range(processes)]
 sys.exit(any(codes))
@@ -90,7 +91,7 @@ def test_four_processes_make_one_store(tmp_path):
 
 @pytest.fixture
 def impatient_mlflow():
-    """MLflow waits for a locked database for 20 seconds by itself; here for a twentieth of one."""
+    """MLflow itself waits 20 seconds for a locked database; with this fixture it waits 0.05 seconds."""
 
     def sooner(connection, cursor, statement, parameters, context, many):
         return statement.replace("busy_timeout = 20000", "busy_timeout = 50"), parameters
@@ -100,16 +101,16 @@ def impatient_mlflow():
     event.remove(Engine, "before_cursor_execute", sooner)
 
 
-def test_a_locked_database_delays_and_loses_nothing(store, impatient_mlflow, capsys):
+def test_a_locked_database_delays_and_loses_nothing(store, impatient_mlflow, caplog):
     with tracking.run("search", {}) as run_id:
         tracking.log_metrics({"value": 0}, step=0)
         lock = sqlite3.connect(store.removeprefix("sqlite:///"), check_same_thread=False, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
         tracking.log_metrics({"value": 1}, step=1)
-    assert "database is locked" in capsys.readouterr().err
+    assert "database is locked" in caplog.text
     lock.execute("COMMIT")
     lock.close()
-    assert tracking.find_run("none", "none") is None  # whatever is asked next delivers what waits
+    assert tracking.find_run("none", "none") is None  # the next call delivers what waits
     assert history(run_id) == [0, 1] and mlflow.get_run(run_id).info.status == "FINISHED"
 
 
@@ -128,7 +129,7 @@ def small_disk(tmp_path):
 
 
 def fill(folder):
-    """Write until not another byte fits; gives the file."""
+    """Write a file until not one more byte fits, and return its path."""
     with (folder / "filler").open("wb", buffering=0) as file:
         for size in (65536, 1):
             try:
@@ -140,13 +141,13 @@ def fill(folder):
 
 
 def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
-    small_disk, empty_database, monkeypatch, capsys
+    small_disk, empty_database, monkeypatch, caplog
 ):
     shutil.copy(empty_database, small_disk / "mlflow.db")
     monkeypatch.chdir(small_disk)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small_disk}/mlflow.db")
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
-    tracking.choose_experiment(tracking.connect(), "tests")
+    tracking.use_comparison(tracking.connect(), "tests")
     with tracking.run("finished", {}) as finished:
         tracking.log_metrics({"value": 0}, step=0)
     message = "mlflow.db has not answered for 2 seconds .*(full|No space)"
@@ -155,8 +156,8 @@ def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
         for step in range(3):
             tracking.log_metrics({"value": step}, step=step)
         tracking.log_json("a.json", {})
-    said = capsys.readouterr().err
-    assert "training goes on" in said and "kept in memory only" in said and "\n" not in str(error.value)
+    assert "training goes on" in caplog.text and "kept in memory only" in caplog.text
+    assert "\n" not in str(error.value)
     filler.unlink()
     assert history(finished) == [0] and mlflow.get_run(finished).info.status == "FINISHED"
     with tracking.run("next", {}) as following:
@@ -184,10 +185,10 @@ def test_a_server_that_refuses_a_file_is_not_waited_for(status, waits, tmp_path,
         with pytest.raises(Exception) as refused:
             artifacts.log_artifact(str(tmp_path / "file"))
         proxy.shutdown()
-    assert tracking.store.passing(refused.value) is waits
+    assert tracking.store.is_transient(refused.value) is waits
 
 
-def test_what_another_process_delivered_meanwhile_is_passed_over(tmp_path, monkeypatch):
+def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     away, delivered = [OSError("away")] * 2, []
 
@@ -195,21 +196,21 @@ def test_what_another_process_delivered_meanwhile_is_passed_over(tmp_path, monke
         if away:
             raise away.pop()
         delivered.append(item["value"])
-        for other in store_outbox.FOLDER.iterdir():  # whichever comes first, the second is gone when its turn comes
+        for other in store_outbox.FOLDER.iterdir():  # so that the second file is gone when its turn comes
             other.unlink()
 
-    def passing(error):
+    def is_transient(error):
         return isinstance(error, OSError)
 
     for value in (1, 2):
-        Outbox("store", deliver, passing).send({"value": value})
+        Outbox("store", deliver, is_transient).send({"value": value})
     assert len(list(store_outbox.FOLDER.iterdir())) == 2
-    Outbox("store", deliver, passing).recover()
+    Outbox("store", deliver, is_transient).recover()
     assert len(delivered) == 1
 
 
 class Server:
-    """A real MLflow server on a SQLite store in a folder, which can be killed and started again at the same address."""
+    """A real MLflow server with a SQLite store in a folder. It can be killed and started again at the same address."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -274,7 +275,8 @@ EXPERIMENTS = [dataclasses.replace(TINY, recipe=recipe)]
 """
 
 
-def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, monkeypatch, capsys):
+def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="mlproject")
     (tmp_path / "experiments").mkdir()
     tests = repr(str(PROJECT / "tests"))
     (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT.replace("TESTS", tests))
@@ -286,13 +288,13 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
         stderr=subprocess.STDOUT,
         text=True,
     )
-    # Beside it a process that has less patience.
+    # This process has less patience than that one.
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
     mlflow.MlflowClient(server.address).delete_experiment(tracking.store.DEFAULT_EXPERIMENT_ID)  # as some teams do
-    tracking.choose_experiment(tracking.connect(), "impatient")
+    tracking.use_comparison(tracking.connect(), "impatient")
     with pytest.raises(StoreGoneError) as gone, tracking.run("impatient", {}) as impatient:
         tracking.log_metrics({"value": 0}, step=0)
-        wait_for_metrics("final", search)  # a trial could be over before the server is
+        wait_for_metrics("final", search)  # a trial might end before the server does
         server.kill()
         for step in range(1, 4):
             tracking.log_metrics({"value": step}, step=step)
@@ -304,7 +306,8 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     server.start()
     tracking.connect()
     assert history(impatient) == [0, 1, 2, 3] and mlflow.get_run(impatient).info.status == "KILLED"
-    assert not Path(kept[2]).exists() and "delivered what an earlier run could not log" in capsys.readouterr().out
+    assert not Path(kept[2]).exists()
+    assert re.search(r"delivered \d values that an earlier run could not log", caplog.text)
 
     said, _ = search.communicate(timeout=900)
     assert search.returncode == 0, said

@@ -90,20 +90,20 @@ def test_a_deleted_experiment_is_refused(store, monkeypatch):
     project = tracking.connect()
     mlflow.delete_experiment(mlflow.create_experiment("gone"))
     with pytest.raises(UserError, match="'gone' cannot be logged into: .*deleted"):
-        tracking.choose_experiment(project, "gone")
+        tracking.use_comparison(project, "gone")
 
 
 def test_the_commit_is_that_of_the_start_whatever_is_changed_later(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert tracking.commit() == "unknown"
+    assert tracking.git_commit() == "unknown"
     (tmp_path / "clone").mkdir()
     monkeypatch.chdir(tmp_path / "clone")
     author = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
     for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run(["git", *words], check=True)
-    first = tracking.commit()
+    first = tracking.git_commit()
     Path("new.txt").write_text("new")
-    assert re.fullmatch("[0-9a-f]{40}", first) and tracking.commit() == first
+    assert re.fullmatch("[0-9a-f]{40}", first) and tracking.git_commit() == first
 
 
 def test_artifacts_come_back_or_are_none(store):
@@ -120,7 +120,7 @@ def test_the_project_run_is_annotated_and_not_resumed(store, monkeypatch):
         pass
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
     project = tracking.connect()
-    project.annotate("what came out")
+    project.set_description("what came out")
     with tracking.run("search", {}) as inner:
         assert inner != outer.info.run_id
     assert mlflow.get_run(outer.info.run_id).data.tags["mlflow.note.content"] == "what came out"
@@ -165,7 +165,7 @@ def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
 
 @pytest.fixture
 def versions(store):
-    """Model "a" with a champion (2) and a challenger (3), model "b" with a champion (1) of another comparison; no weights."""
+    """Model "a" with champion 2 and challenger 3, model "b" with champion 1 and in another comparison; no weights."""
     client = mlflow.MlflowClient()
     for name, version, comparison in (("a", 1, "x"), ("a", 2, "x"), ("a", 3, "x"), ("b", 1, "y")):
         if version == 1:
@@ -228,9 +228,19 @@ def test_a_final_run_registers_one_version_however_often_it_is_done(store):
     } == {"champion": 1}
 
 
+def test_a_model_that_an_interrupted_attempt_left_unfinished_is_replaced(store):
+    images = keras.Input((4, 4, 1), dtype="uint8")
+    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(images)))
+    with tracking.run("final", {"role": "final"}) as run_id:
+        unfinished = mlflow.initialize_logged_model(name="model", source_run_id=run_id)
+        assert tracking.register(model, "m", ["left", "right"], np.zeros((2, 4, 4, 1), np.uint8), {}) == 1
+    (logged,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list")
+    assert logged.model_id != unfinished.model_id
+
+
 OPENS_A_RUN = """
 from mlproject import tracking
-tracking.choose_experiment(tracking.connect(), "tests")
+tracking.use_comparison(tracking.connect(), "tests")
 with tracking.run("open", {}) as run_id:
     print(run_id, flush=True)
     input()

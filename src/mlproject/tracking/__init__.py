@@ -1,23 +1,16 @@
-"""Everything that is kept: the store, its runs, the registry. Nothing outside this package imports mlflow."""
+"""Everything that is recorded: the store, its runs and the model registry. Only this package imports mlflow.
 
-from mlproject.tracking.registry import (
-    CHAMPION,
-    FinalModel,
-    alias_of,
-    final_models,
-    load,
-    promote,
-    register,
-    version_of,
-)
-from mlproject.tracking.runs import (
-    Project,
-    choose_experiment,
-    commit,
-    connect,
-    end_own_runs,
-    ender,
-    find_run,
+The modules in reading order:
+
+* `runs` begins, resumes and ends runs.
+* `log` logs into the active run.
+* `registry` registers models and chooses the champion.
+* `models` reads registered models, for reports and exports.
+* `store` opens the store and writes to it through the outbox.
+* `outbox` keeps what the store cannot take at the moment.
+"""
+
+from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
     log_figure,
@@ -26,27 +19,37 @@ from mlproject.tracking.runs import (
     log_metrics,
     log_params,
     log_table,
-    note,
-    run,
+    set_description,
     set_tags,
-    settle_trials,
+)
+from mlproject.tracking.models import FinalModel, final_models, load_model
+from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, version_of
+from mlproject.tracking.runs import (
+    ProjectRun,
+    connect,
+    end_own_runs,
+    failure_callback,
+    find_run,
+    git_commit,
+    reconcile_trials,
+    run,
+    use_comparison,
 )
 from mlproject.tracking.store import address
 
 __all__ = [
     "CHAMPION",
     "FinalModel",
-    "Project",
+    "ProjectRun",
     "address",
     "alias_of",
-    "choose_experiment",
-    "commit",
     "connect",
     "end_own_runs",
-    "ender",
+    "failure_callback",
     "final_models",
     "find_run",
-    "load",
+    "git_commit",
+    "load_model",
     "log_arrays",
     "log_dataset",
     "log_figure",
@@ -55,11 +58,12 @@ __all__ = [
     "log_metrics",
     "log_params",
     "log_table",
-    "note",
     "promote",
+    "reconcile_trials",
     "register",
     "run",
+    "set_description",
     "set_tags",
-    "settle_trials",
+    "use_comparison",
     "version_of",
 ]

@@ -1,138 +1,172 @@
-"""What is on its way to the store: delivered in order, kept while the store does not answer, on disk in between."""
+"""Delivers writes to the store in order, and keeps them in memory and on disk while the store does not answer."""
 
 import hashlib
 import json
+import logging
 import os
 import secrets
-import sys
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from mlproject.errors import StoreGoneError, shown
+from mlproject.errors import StoreGoneError, truncate
 
 FOLDER = Path(".mlproject", "outbox")
-PATIENCE = 300.0  # seconds
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two tries
+DEFAULT_PATIENCE = 300.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two attempts
 
-Answer = TypeVar("Answer")
+Item = dict[str, Any]  # one write to the store, as JSON can hold it
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 class Outbox:
-    """The way of every write to the store.
+    """Every write to the store goes through an outbox.
 
-    `send` is for what can wait (metrics, parameters, tags, the end of a run): it never fails for a store that does not
-    answer, so training goes on. `insist` is for what cannot (a new run, an artifact, the registry): it tries again, with
-    growing pauses, for `patience` seconds, and then raises StoreGoneError. What waits lies in a file of `FOLDER` too, one
-    JSON object a line, from which `recover` delivers it in a later process. Delivering an item twice must do no harm.
-
-    store: its address, for messages and to tell one store's file from another's.
-    deliver: delivers one item (a dict that JSON can hold).
-    passing: whether an exception may be over when the same is tried again.
-    patience: seconds.
+    `send` is for writes that can wait (metrics, parameters, tags, the end of a run). It does not fail when the store
+    does not answer, so training goes on. `retry` is for calls that cannot wait (a new run, an artifact, the registry):
+    it tries again, with growing pauses, for `patience` seconds, and then raises StoreGoneError. Items that wait are
+    also written to a file in `FOLDER`, one JSON object per line; `recover` delivers them in a later process. An item
+    may be delivered twice, so delivery must be idempotent.
     """
 
     def __init__(
         self,
         store: str,
-        deliver: Callable[[dict], None],
-        passing: Callable[[Exception], bool],
-        patience: float = PATIENCE,
-    ):
-        self.store, self.deliver, self.passing, self.patience = store, deliver, passing, patience
+        deliver: Callable[[Item], None],
+        is_transient: Callable[[Exception], bool],
+        patience: float = DEFAULT_PATIENCE,
+    ) -> None:
+        """Create an empty outbox; the file is created when the first item has to wait.
+
+        Args:
+            store: The store's address. It appears in messages and separates the files of different stores.
+            deliver: Delivers one item to the store.
+            is_transient: Tells whether the same call may succeed later although it raised this exception.
+            patience: How long `retry` keeps trying, in seconds.
+        """
+        self.store, self.deliver, self.is_transient, self.patience = store, deliver, is_transient, patience
         self._prefix = hashlib.sha256(store.encode()).hexdigest()[:12]
         self.path = (FOLDER / f"{self._prefix}-{os.getpid()}-{secrets.token_hex(4)}.jsonl").absolute()
-        self.waiting: deque[dict] = deque()
+        self.waiting: deque[Item] = deque()
         self.reason = ""  # why the store did not answer the last time; empty when it did
-        self._gone, self._late = False, 0
-        self._pause, self._next_try = FIRST_PAUSE, 0.0
+        self._gave_up = False  # `retry` ran out of patience: what follows fails at once, until the store answers again
+        self._delivered_values = 0  # since the store last answered
+        self._pause, self._next_attempt = FIRST_PAUSE, 0.0
 
-    def send(self, item: dict) -> None:
-        """Deliver the item, after all that waits; when the store does not answer, keep it for later."""
+    def send(self, item: Item) -> None:
+        """Deliver the item after everything that waits, or keep it for later when the store does not answer.
+
+        Args:
+            item: What `deliver` accepts; JSON must be able to hold it.
+
+        Raises:
+            Exception: Any failure of `deliver` that is not transient.
+        """
         self.waiting.append(item)
-        if not self._gone and time.monotonic() >= self._next_try:
+        if not self._gave_up and time.monotonic() >= self._next_attempt:
             try:
                 self._deliver_waiting()
-                self._recovered()
+                self._record_success()
                 return
             except Exception as error:
-                if not self.passing(error):
+                if not self.is_transient(error):
                     raise
-                self._failed(error)
-        self._keep(item)
+                self._record_failure(error)
+        self._save(item)
 
-    def insist(self, call: Callable[[], Answer]) -> Answer:
-        """What `call` gives, after all that waits is delivered; raises StoreGoneError when patience ends."""
-        deadline = time.monotonic() + (0.0 if self._gone else self.patience)
+    def retry(self, call: Callable[[], Result]) -> Result:
+        """Deliver everything that waits, then make the call; try again while the store does not answer.
+
+        Args:
+            call: The call to the store. It may be made several times.
+
+        Returns:
+            The result of `call`.
+
+        Raises:
+            StoreGoneError: The store has not answered for `patience` seconds.
+            Exception: Any other failure that is not transient.
+        """
+        deadline = time.monotonic() + (0.0 if self._gave_up else self.patience)
         while True:
             try:
                 self._deliver_waiting()
-                answer = call()
-                self._recovered()
-                return answer
+                result = call()
+                self._record_success()
+                return result
             except Exception as error:
-                if not self.passing(error):
+                if not self.is_transient(error):
                     raise
-                self._failed(error)
+                self._record_failure(error)
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    self._gone = True
-                    raise StoreGoneError(self._farewell()) from error
+                    self._gave_up = True
+                    raise StoreGoneError(self._gone_message()) from error
                 time.sleep(min(self._pause, left))
 
     def recover(self) -> None:
-        """Deliver what earlier processes could not, and remove their files."""
+        """Deliver the items that earlier processes left in files for this store, and remove the files.
+
+        Raises:
+            Exception: A transient failure of `deliver`. The files that are not delivered yet stay.
+        """
         for path in sorted(FOLDER.glob(f"{self._prefix}-*.jsonl")):
             count = 0
             try:
                 lines = path.read_text(errors="replace").splitlines()
-            except FileNotFoundError:  # another process delivered it meanwhile
+            except FileNotFoundError:  # another process has delivered it since `glob`
                 continue
             for line in lines:
                 try:
                     item = json.loads(line)
                     self.deliver(item)
-                    count += _values(item)
-                except Exception as error:  # a torn line, a run that was deleted: no reason to keep back the others
-                    if self.passing(error):
+                    count += _count_values(item)
+                except Exception as error:  # an incomplete line or a deleted run must not block the other lines
+                    if self.is_transient(error):
                         raise
-                    warnings.warn(f"{path}: a line cannot be delivered ({shown(error)})", stacklevel=2)
+                    warnings.warn(f"{path}: a line cannot be delivered ({truncate(error)})", stacklevel=2)
             path.unlink(missing_ok=True)
-            print(f"{self.store}: delivered what an earlier run could not log, {count} values", flush=True)
+            logger.info("%s: delivered %d values that an earlier run could not log", self.store, count)
 
     def _deliver_waiting(self) -> None:
         while self.waiting:
             try:
                 self.deliver(self.waiting[0])
             except Exception as error:
-                if not self.passing(error):
+                if not self.is_transient(error):
                     self.waiting.popleft()
                 raise
-            self._late += _values(self.waiting.popleft())
+            self._delivered_values += _count_values(self.waiting.popleft())
 
-    def _recovered(self) -> None:
+    def _record_success(self) -> None:
+        """Forget the failures, and report the store's return."""
         if self.reason:
-            self._say(f"{self.store} answers again; {self._late} values delivered")
+            logger.warning("%s answers again; %d values delivered", self.store, self._delivered_values)
             self.path.unlink(missing_ok=True)
-        self.reason, self._gone, self._late = "", False, 0
-        self._pause, self._next_try = FIRST_PAUSE, 0.0
+        self.reason, self._gave_up, self._delivered_values = "", False, 0
+        self._pause, self._next_attempt = FIRST_PAUSE, 0.0
 
-    def _failed(self, error: Exception) -> None:
-        """Note the failure, and when to try again; said once for each time the store goes away."""
-        first, self.reason = not self.reason, _innermost(error)
+    def _record_failure(self, error: Exception) -> None:
+        """Schedule the next attempt, and report the first failure of a series."""
+        first, self.reason = not self.reason, _root_cause(error)
         self._pause = FIRST_PAUSE if first else min(2 * self._pause, LONGEST_PAUSE)
-        self._next_try = time.monotonic() + self._pause
+        self._next_attempt = time.monotonic() + self._pause
         if first:
-            self._say(
-                f"{self.store} does not answer ({self.reason}): training goes on, and what is to be logged waits; "
-                f"a new run or a file can wait {self.patience:g} seconds"
+            logger.warning(
+                "%s does not answer (%s): training goes on, and values to log wait; "
+                "a new run or a file can wait %g seconds",
+                self.store,
+                self.reason,
+                self.patience,
             )
 
-    def _keep(self, item: dict) -> None:
-        """Write the item to the file, so that not even a kill loses it."""
+    def _save(self, item: Item) -> None:
+        """Append the item to the file, so that it survives even a kill of this process."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
@@ -140,28 +174,25 @@ class Outbox:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            self._say(f"{self.path} cannot be written ({error.strerror}); what waits is kept in memory only")
+            logger.warning(
+                "%s cannot be written (%s); waiting values are kept in memory only", self.path, error.strerror
+            )
 
-    def _farewell(self) -> str:
-        kept = (
-            f"{sum(map(_values, self.waiting))} values wait in {self.path}" if self.path.exists() else "nothing waits"
-        )
+    def _gone_message(self) -> str:
+        count = sum(map(_count_values, self.waiting))
+        waiting = f"{count} values wait in {self.path}" if self.path.exists() else "no values wait"
         return (
-            f"{self.store} has not answered for {self.patience:g} seconds ({self.reason}); {kept}; when it answers again, "
-            "the same command goes on and delivers them"
+            f"{self.store} has not answered for {self.patience:g} seconds ({self.reason}); {waiting}; when it answers "
+            "again, the same command goes on and delivers them"
         )
 
-    @staticmethod
-    def _say(line: str) -> None:
-        print(f"  {line}", file=sys.stderr, flush=True)
+
+def _root_cause(error: BaseException) -> str:
+    """The message of the innermost exception, such as "database is locked" or "[Errno 111] Connection refused"."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return truncate(" ".join(str(error).split()))
 
 
-def _innermost(error: BaseException) -> str:
-    """What went wrong at the bottom: "database is locked", "[Errno 111] Connection refused"."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    return shown(" ".join(str(error).split()))
-
-
-def _values(item: dict) -> int:
+def _count_values(item: Item) -> int:
     return sum(len(value) for value in item.values() if not isinstance(value, str | int))

@@ -1,162 +1,110 @@
-"""The store itself: made, opened, and written to through an outbox that outlives its absence."""
+"""The MLflow store: create it, open it, and write to it through an outbox that waits while it does not answer."""
 
 import logging
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import mlflow
 import requests
 from filelock import FileLock
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from mlproject.errors import StoreGoneError, UserError, shown
-from mlproject.tracking.outbox import PATIENCE, Answer, Outbox
+from mlproject.errors import StoreGoneError, UserError, truncate
+from mlproject.tracking.outbox import DEFAULT_PATIENCE, Item, Outbox, Result
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
-SERVER_TIMEOUT = 10  # seconds for a tracking server's answer; one retry at once, the outbox makes the others
-FILE_TIMEOUT = 120  # the same where a file goes through it, which it may have to pass on to other storage first
-INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that makes the store
-DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default", where `mlflow run` logs when it is not told otherwise
-TAG = "mlproject"  # its tag, which we set to see whether a database can be written
+# The environment variables that MLflow reads before each request to a server.
+REQUEST_TIMEOUT, REQUEST_RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+SERVER_TIMEOUT = 10  # seconds for a tracking server's answer; MLflow retries once, the outbox more often
+FILE_TIMEOUT = 120  # seconds for a request with a file, which the server may have to pass on to other storage first
+INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that creates the database
+DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default": `mlflow run` logs into it unless it is given another one
+WRITE_TEST_TAG = "mlproject"  # set on that experiment to test whether a database can be written
+
+Entity = TypeVar("Entity")
 
 
 def connect() -> None:
-    """Open the store named by MLFLOW_TRACKING_URI (default: mlflow.db in this folder) and try it: a database by a write.
+    """Open the store that MLFLOW_TRACKING_URI names, test it, and deliver what earlier processes could not log.
 
-    Delivers what earlier processes could not. Raises UserError when the store cannot be reached or written, or when
-    MLPROJECT_PATIENCE is no number of seconds.
+    The default is `mlflow.db` in the working folder. The test of a database is a write. `MLPROJECT_PATIENCE` sets how
+    many seconds `retry` keeps trying.
+
+    Raises:
+        UserError: The store cannot be reached or written, or MLPROJECT_PATIENCE is not a number of seconds.
     """
-    global outbox
-    patience = _patience()
-    os.environ.setdefault(MLFLOW_HTTP_REQUEST_TIMEOUT.name, str(SERVER_TIMEOUT))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # their tracebacks; the outbox says it in a line
+    global _outbox
+    patience = _read_patience()
+    os.environ.setdefault(REQUEST_TIMEOUT, str(SERVER_TIMEOUT))
+    os.environ.setdefault(REQUEST_RETRIES, "1")
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-    named = without_password(uri)
-    # Behind a question mark stand options of the driver, as in sqlite:///mlflow.db?timeout=60.
+    shown = without_password(uri)
+    # A question mark starts the options of the database driver, as in sqlite:///mlflow.db?timeout=60.
     database = Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
     if database:
-        _demand_writable(database)
+        _require_writable(database)
     try:
         if database:
-            _initialise(database)
+            _create_database(database)
         mlflow.set_tracking_uri(uri)
-        _try(uri)
-        outbox = Outbox(named, _deliver, passing, patience)
-        outbox.recover()
-    except Exception as error:  # a database driver, a socket or MLflow itself: whichever layer fails first
+        _test_access(uri)
+        _outbox = Outbox(shown, _deliver, is_transient, patience)
+        _outbox.recover()
+    except Exception as error:  # from a database driver, a socket or MLflow: whichever layer fails first
         reason = without_password(" ".join(str(error).split()))[:200]
         raise UserError(
-            f"MLFLOW_TRACKING_URI={named!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
+            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
             "or the http address of a running MLflow server"
         ) from error
 
 
-def _patience() -> float:
-    text = os.environ.get("MLPROJECT_PATIENCE") or str(PATIENCE)
+def _read_patience() -> float:
+    text = os.environ.get("MLPROJECT_PATIENCE") or str(DEFAULT_PATIENCE)
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise UserError(
-            f"MLPROJECT_PATIENCE={shown(text)!r} is not accepted; a number of seconds is, such as {PATIENCE:g}"
+            f"MLPROJECT_PATIENCE={truncate(text)!r} is not accepted; accepted: a number of seconds, "
+            f"such as {DEFAULT_PATIENCE:g}"
         )
     return seconds
 
 
 def without_password(uri: str) -> str:
-    """The address for messages and reports."""
+    """The address with user name and password replaced by stars, for messages and reports.
+
+    Args:
+        uri: The address of a store.
+
+    Returns:
+        The address that may be shown.
+    """
     return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def address() -> str:
-    """The address of the store in use, without a password: another one does not make it another store."""
+    """The address of the store in use.
+
+    Returns:
+        The address without user name and password: a store remains the same when its password changes.
+    """
     return without_password(mlflow.get_tracking_uri())
 
 
-def _initialise(database: Path) -> None:
-    """Make an empty store in one piece where there is none: MLflow's migrations, run by two processes at once, leave a ruin."""
-    if database.exists() and database.stat().st_size:
-        return
-    with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
-        if database.exists() and database.stat().st_size:  # another process was first
-            return
-        part = database.with_name(f"{database.name}.{os.getpid()}.part")
-        try:
-            SqlAlchemyStore(f"sqlite:///{part}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()
-            os.replace(part, database)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _try(uri: str) -> None:
-    """Ask a server; in a database set a tag that is always the same, again where another process made its row at the same moment.
-
-    On a server with users MLflow's experiment 0 may be read alone, or be deleted.
-    """
-    if uri.startswith("http"):
-        mlflow.MlflowClient().search_experiments(max_results=1)
-        return
-    write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, TAG, "true")
-    try:
-        write()
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":  # which is how a row that is there already comes back
-            raise
-        write()
-
-
-def _deliver(item: dict) -> None:
-    """Deliver an item of the outbox: metrics, parameters and tags of a run, or its end. Twice does no harm."""
-    client, run_id = mlflow.MlflowClient(), item["run_id"]
-    if "status" in item:
-        client.set_terminated(run_id, item["status"], item["end_time"])
-    else:
-        metrics = [Metric(*metric) for metric in item["metrics"]]
-        params, tags = ([make(*pair) for pair in item[key]] for make, key in ((Param, "params"), (RunTag, "tags")))
-        client.log_batch(run_id, metrics, params, tags)
-
-
-def passing(error: BaseException | None) -> bool:
-    """Whether a failure of the store may be over soon: no connection, an overloaded server, a locked database, a full disk."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:  # the answer to a file
-        return error.response.status_code in (408, 429) or error.response.status_code >= 500
-    permanent = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
-    if isinstance(error, MlflowException) and error.get_http_status_code() in (429, 502, 503, 504):
-        return True
-    if error is None or isinstance(error, permanent | StoreGoneError):
-        return False
-    return isinstance(error, OSError) or passing(error.__cause__ or error.__context__)
-
-
-outbox = Outbox(DEFAULT_STORE, _deliver, passing)
-
-
-def transfer(call: Callable[[], Answer]) -> Answer:
-    """What `call` gives, which sends or fetches files: as `outbox.insist`, with the time that these may take."""
-
-    def unhurried() -> Answer:
-        usual = MLFLOW_HTTP_REQUEST_TIMEOUT.get()
-        MLFLOW_HTTP_REQUEST_TIMEOUT.set(max(usual, FILE_TIMEOUT))
-        try:
-            return call()
-        finally:
-            MLFLOW_HTTP_REQUEST_TIMEOUT.set(usual)
-
-    return outbox.insist(unhurried)
-
-
-def _demand_writable(database: Path) -> None:
+def _require_writable(database: Path) -> None:
     target = database if database.exists() else database.absolute().parent
     if not target.exists() or not os.access(target, os.W_OK):
         raise UserError(
@@ -164,8 +112,139 @@ def _demand_writable(database: Path) -> None:
         )
 
 
-def pages(query, **arguments):
-    """All results of a paged query."""
+def _create_database(database: Path) -> None:
+    """Create an empty database where there is none.
+
+    MLflow's migrations corrupt a database when two processes run them at once. Therefore they run under a lock, on a
+    temporary file, which gets the database's name when it is complete.
+    """
+    if database.exists() and database.stat().st_size:
+        return
+    with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
+        if database.exists() and database.stat().st_size:  # another process was first
+            return
+        part = database.with_name(f"{database.name}.{os.getpid()}.part")
+        try:
+            uri, artifacts = f"sqlite:///{part}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+            SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+            os.replace(part, database)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _test_access(uri: str) -> None:
+    """Read from a server; write a tag into a database.
+
+    A server gets no write: where it has user accounts, MLflow's experiment 0 may be read-only or deleted.
+    """
+    if uri.startswith("http"):
+        mlflow.MlflowClient().search_experiments(max_results=1)
+        return
+    write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, WRITE_TEST_TAG, "true")
+    try:
+        write()
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":  # the error when another process inserted the same tag at the same moment
+            raise
+        write()
+
+
+def _deliver(item: Item) -> None:
+    """Deliver an item of the outbox: metrics, parameters and tags of a run, or the run's end. This is idempotent."""
+    client, run_id = mlflow.MlflowClient(), item["run_id"]
+    if "status" in item:
+        client.set_terminated(run_id, item["status"], item["end_time"])
+    else:
+        metrics = [Metric(*metric) for metric in item["metrics"]]
+        params = [Param(*param) for param in item["params"]]
+        tags = [RunTag(*tag) for tag in item["tags"]]
+        client.log_batch(run_id, metrics, params, tags)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same call may succeed later: no connection, an overloaded server, a locked database or a full disk.
+
+    Args:
+        error: The exception; its causes are looked at, too.
+
+    Returns:
+        False for errors that repeat, such as a missing file, and for None.
+    """
+    if isinstance(error, requests.HTTPError) and error.response is not None:  # the answer to a request with a file
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    permanent = FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError | PermissionError
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        if status in (429, 502, 503, 504):
+            return True
+    if error is None or isinstance(error, permanent | StoreGoneError):
+        return False
+    return isinstance(error, OSError) or is_transient(error.__cause__ or error.__context__)
+
+
+# The outbox of this process. The store is process-wide as MLflow's own state is; `connect` replaces the outbox when it
+# has opened a store. Other modules use it through `send`, `retry` and `retry_file_transfer`.
+_outbox = Outbox(DEFAULT_STORE, _deliver, is_transient)
+
+
+def send(item: Item) -> None:
+    """Write to the store now, or later when it does not answer; see `Outbox.send`.
+
+    Args:
+        item: Metrics, parameters and tags of a run, or the run's end, as `_deliver` reads them.
+    """
+    _outbox.send(item)
+
+
+def retry(call: Callable[[], Result]) -> Result:
+    """Make a call to the store, again while it does not answer; see `Outbox.retry`.
+
+    Args:
+        call: The call. It may be made several times.
+
+    Returns:
+        The result of `call`.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    return _outbox.retry(call)
+
+
+def retry_file_transfer(call: Callable[[], Result]) -> Result:
+    """Make a call that sends or fetches files: like `retry`, with the longer time limit `FILE_TIMEOUT` per request.
+
+    Args:
+        call: The call. It may be made several times.
+
+    Returns:
+        The result of `call`.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+
+    def call_with_longer_timeout() -> Result:
+        usual = os.environ.get(REQUEST_TIMEOUT, str(SERVER_TIMEOUT))
+        os.environ[REQUEST_TIMEOUT] = str(max(int(usual), FILE_TIMEOUT))
+        try:
+            return call()
+        finally:
+            os.environ[REQUEST_TIMEOUT] = usual
+
+    return _outbox.retry(call_with_longer_timeout)
+
+
+def iterate_pages(query: Callable[..., PagedList[Entity]], **arguments: Any) -> Iterator[Entity]:
+    """All results of one of MLflow's paged queries.
+
+    Args:
+        query: A search method of MlflowClient.
+        **arguments: The method's arguments, except `page_token`.
+
+    Yields:
+        The results of one page after another.
+    """
     page = query(**arguments)
     yield from page
     while page.token:

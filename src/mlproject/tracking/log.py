@@ -1,0 +1,177 @@
+"""Log into the active run: parameters, metrics and tags through the outbox, artifacts with retries."""
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.data.numpy_dataset import from_numpy
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from numpy.typing import NDArray
+
+from mlproject.tracking import store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def active_run_id() -> str:
+    """The id of the active run, which `tracking.run` began.
+
+    Returns:
+        MLflow's run id.
+
+    Raises:
+        RuntimeError: No run is active.
+    """
+    active = mlflow.active_run()
+    if active is None:
+        raise RuntimeError("no run is active: log inside `with tracking.run(...)`")
+    return str(active.info.run_id)
+
+
+def log_params(params: Mapping[str, object]) -> None:
+    """Log parameters of the active run.
+
+    Args:
+        params: Values by name; MLflow stores them as text.
+    """
+    log_values(active_run_id(), params=params)
+
+
+def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
+    """Log metrics of the active run.
+
+    Args:
+        metrics: Finite numbers by name.
+        step: The step of all of them, such as the epoch; 0 by default.
+    """
+    log_values(active_run_id(), metrics=metrics, step=step)
+
+
+def set_tags(tags: Mapping[str, object]) -> None:
+    """Set tags of the active run.
+
+    Args:
+        tags: Values by name; MLflow stores them as text.
+    """
+    log_values(active_run_id(), tags=tags)
+
+
+def set_description(text: str) -> None:
+    """Set the description of the active run, which MLflow's UI shows on the run's page.
+
+    Args:
+        text: Markdown.
+    """
+    log_values(active_run_id(), tags={MLFLOW_RUN_NOTE: text})
+
+
+def log_values(
+    run_id: str,
+    metrics: Mapping[str, float] = NOTHING,
+    params: Mapping[str, object] = NOTHING,
+    tags: Mapping[str, object] = NOTHING,
+    step: int | None = None,
+) -> None:
+    """Send values of any run to the store. Metrics carry the time of this call, even when they are delivered later.
+
+    Args:
+        run_id: The run.
+        metrics: Finite numbers by name.
+        params: Parameters by name.
+        tags: Tags by name.
+        step: The step of the metrics; 0 by default.
+    """
+    now = int(1000 * time.time())
+    store.send(
+        {
+            "run_id": run_id,
+            "metrics": [(name, float(value), now, step or 0) for name, value in metrics.items()],
+            "params": [(name, str(value)) for name, value in params.items()],
+            "tags": [(name, str(value)) for name, value in tags.items()],
+        }
+    )
+
+
+def log_table(table: pd.DataFrame, path: str) -> None:
+    """Log a table as a CSV artifact of the active run.
+
+    Args:
+        table: The table; its index is not written.
+        path: The artifact's path, such as "search/trials.csv".
+    """
+    store.retry_file_transfer(lambda: mlflow.log_text(table.to_csv(index=False), path))
+
+
+def log_json(path: str, content: Mapping[str, object]) -> None:
+    """Log a mapping as a JSON artifact of the active run.
+
+    Args:
+        path: The artifact's path, such as "environment.json".
+        content: What JSON can hold.
+    """
+    store.retry_file_transfer(lambda: mlflow.log_dict(dict(content), path))
+
+
+def log_figure(figure: "Figure", path: str) -> None:
+    """Log a matplotlib figure as a PNG artifact of the active run.
+
+    Args:
+        figure: The figure.
+        path: The artifact's path, such as "plots/confusion.png".
+    """
+    store.retry_file_transfer(lambda: mlflow.log_figure(figure, path, save_kwargs={"dpi": 110, "bbox_inches": "tight"}))
+
+
+def log_arrays(path: str, **arrays: NDArray[Any]) -> None:
+    """Log arrays as one compressed .npz artifact of the active run.
+
+    Args:
+        path: The artifact's path, such as "evaluation/predictions.npz".
+        **arrays: The arrays by the names that they have in the file.
+    """
+    folder, name = os.path.split(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, name)
+        content: dict[str, Any] = {**arrays}  # NumPy's stubs would take arrays for `allow_pickle`
+        np.savez_compressed(file, **content)
+        store.retry_file_transfer(lambda: mlflow.log_artifact(str(file), folder))
+
+
+def log_folder(folder: Path, path: str) -> None:
+    """Log all files of a folder and its subfolders as artifacts of the active run.
+
+    Args:
+        folder: The local folder.
+        path: The artifacts' folder in the run.
+    """
+    store.retry_file_transfer(lambda: mlflow.log_artifacts(str(folder), path))
+
+
+def log_dataset(name: str, digest: str, source: str, images: NDArray[Any], labels: NDArray[Any], context: str) -> None:
+    """Log a data set as an input of the active run: name, digest, shapes and source, but no pixels.
+
+    Args:
+        name: The data set's name, such as "cifar100-train".
+        digest: A hash of its content; MLflow keeps 36 characters.
+        source: The path or URL that the data came from. Any other text (the seed of synthetic data) is kept only as the
+            tag "source".
+        images: The images, of shape (n, height, width, channels).
+        labels: Their labels, of shape (n,).
+        context: What the data is used for, "training" or "testing".
+    """
+    location: Any = source if Path(source).exists() or "://" in source else None
+    # MLflow has two classes for a local path and warns that it chooses one.
+    with warnings.catch_warnings(action="ignore"):
+        dataset = from_numpy(images, source=location, targets=labels, name=name, digest=digest[:36])
+    store.retry(lambda: mlflow.log_input(dataset, context=context, tags={"source": source[:500]}))

@@ -1,0 +1,229 @@
+"""Read final models from MLflow's model registry: the values and artifacts of their runs, and the models themselves."""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+
+from mlproject.errors import UserError
+from mlproject.tracking import store
+from mlproject.tracking.registry import CHAMPION
+
+if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
+    import keras
+
+RUNS_PER_QUERY = 500
+
+Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """A registered version that this project made, with the values that its run logged.
+
+    Attributes:
+        name: The registered model's name.
+        version: The version's number.
+        alias: The alias it was selected by, or has; "" when it has none.
+        run_id: The run that made it.
+        tags: The version's tags.
+        params: The run's parameters.
+        metrics: The run's last metrics.
+        url: The run's page in MLflow's UI; "" when the store is not a server.
+    """
+
+    name: str
+    version: int
+    alias: str
+    run_id: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    url: str = ""
+
+    def artifact(self, path: str) -> Path | None:
+        """Download an artifact of the run.
+
+        Args:
+            path: The artifact's path in the run.
+
+        Returns:
+            The path of a local copy, which is deleted when the process ends; None when the run has no such artifact.
+
+        Raises:
+            StoreGoneError: The store has not answered for too long.
+        """
+        return store.retry_file_transfer(lambda: self._download(path))
+
+    def _download(self, path: str) -> Path | None:
+        if path not in self._list_folder(os.path.dirname(path)):
+            return None
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                run_id=self.run_id, artifact_path=path, dst_path=tempfile.mkdtemp(dir=_download_folder().name)
+            )
+        )
+
+    def _list_folder(self, folder: str) -> frozenset[str]:
+        if folder not in self._listings:
+            items = mlflow.MlflowClient().list_artifacts(self.run_id, folder or None)
+            self._listings[folder] = frozenset(item.path for item in items)
+        return self._listings[folder]
+
+    @cached_property
+    def _listings(self) -> dict[str, frozenset[str]]:
+        # A server takes tens of milliseconds for a listing, and a report reads a dozen files from three folders.
+        return {}
+
+
+@cache
+def _download_folder() -> "tempfile.TemporaryDirectory[str]":
+    """The folder for downloads; it is deleted when the process ends, unlike the folders that MLflow makes by itself."""
+    return tempfile.TemporaryDirectory(prefix="mlproject-")
+
+
+def load_model(final: FinalModel) -> tuple["keras.Model", list[str]]:
+    """Load a registered model.
+
+    Args:
+        final: The version to load.
+
+    Returns:
+        The Keras model and the names of its classes, in the order of its outputs.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    uri = f"models:/{final.name}/{final.version}"
+    metadata = store.retry_file_transfer(lambda: mlflow.models.get_model_info(uri).metadata) or {}
+    return store.retry_file_transfer(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+
+
+def final_models(
+    selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models"
+) -> list[FinalModel]:
+    """Read the registered versions that this project made, which carry the tag "experiment".
+
+    The number of queries does not grow with the number of models.
+
+    Args:
+        selectors: Versions to read: `name` (its champion), `name@alias` or `name/version`. Without any: every champion,
+            by name.
+        comparisons: If given, only versions of these comparisons are read.
+        parameter: What error messages call the selectors.
+
+    Returns:
+        The versions in the order of the selectors, each once. A version whose run is deleted is left out with a
+        warning.
+
+    Raises:
+        UserError: A selector or a comparison matches nothing.
+        StoreGoneError: The store has not answered for too long.
+    """
+    return store.retry(lambda: _final_models(selectors, comparisons, parameter))
+
+
+def _final_models(selectors: Sequence[str], comparisons: Sequence[str], parameter: str) -> list[FinalModel]:
+    client = mlflow.MlflowClient()
+    versions: dict[str, dict[int, ModelVersion]] = {}
+    for version in store.iterate_pages(client.search_model_versions, max_results=1000):
+        if "experiment" in version.tags:
+            versions.setdefault(version.name, {})[int(version.version)] = version
+    # Models are asked for after versions: another machine may register a model's first version between the two queries.
+    registered = {model.name: model for model in store.iterate_pages(client.search_registered_models, max_results=1000)}
+    aliases = {
+        name: {
+            alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
+        }
+        for name in sorted(versions)
+    }
+    if selectors:
+        selected = [_select(parameter, selector, versions, aliases) for selector in selectors]
+    else:
+        selected = [(name, numbers[CHAMPION], CHAMPION) for name, numbers in aliases.items() if CHAMPION in numbers]
+    unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
+    for name, number, alias in selected:
+        unique.setdefault((name, number), alias)
+    found = [(versions[name][number], alias) for (name, number), alias in unique.items()]
+    return _read_runs(client, _of_comparisons(found, comparisons))
+
+
+def _select(
+    parameter: str,
+    selector: str,
+    versions: Mapping[str, Mapping[int, ModelVersion]],
+    aliases: Mapping[str, Mapping[str, int]],
+) -> tuple[str, int, str]:
+    """The name, number and alias (or "") of the version that a selector names."""
+    name, at, alias = selector.partition("@")
+    name, slash, number = (name, "", "") if at else selector.partition("/")
+    if name not in versions:
+        raise UserError(f"{parameter}={selector!r}: no such model; accepted: {', '.join(sorted(versions)) or 'none'}")
+    numbers_accepted = [f"{name}/{accepted}" for accepted in sorted(versions[name])]
+    if slash:
+        if not number.isdecimal() or int(number) not in versions[name]:
+            raise UserError(f"{parameter}={selector!r}: no such version; accepted: {', '.join(numbers_accepted)}")
+        return name, int(number), next((alias for alias, of in aliases[name].items() if of == int(number)), "")
+    alias = alias or CHAMPION
+    if alias not in aliases[name]:
+        accepted = ", ".join([f"{name}@{existing}" for existing in aliases[name]] + numbers_accepted)
+        raise UserError(f"{parameter}={selector!r}: no version has the alias {alias!r}; accepted: {accepted}")
+    return name, aliases[name][alias], alias
+
+
+def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
+    """The versions of these comparisons, or all of them when none is named."""
+    existing = sorted({version.tags.get("comparison", "") for version, _ in found} - {""})
+    for comparison in comparisons:
+        if comparison not in existing:
+            raise UserError(
+                f"comparison={comparison!r} is none of the models'; accepted: {', '.join(existing) or 'none'}"
+            )
+    return [
+        (version, alias) for version, alias in found if not comparisons or version.tags.get("comparison") in comparisons
+    ]
+
+
+def _read_runs(client: mlflow.MlflowClient, found: Selection) -> list[FinalModel]:
+    """The final models of these versions, with the values of their runs, which are queried in groups."""
+    wanted = sorted({version.run_id for version, _ in found if version.run_id})
+    runs: dict[str, Run] = {}
+    if wanted:
+        experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
+        ids = [experiment.experiment_id for experiment in experiments]
+        for start in range(0, len(wanted), RUNS_PER_QUERY):
+            group = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + RUNS_PER_QUERY])
+            query = f"attributes.run_id IN ({group})"
+            for run in client.search_runs(ids, query, ViewType.ALL, max_results=RUNS_PER_QUERY):
+                runs[run.info.run_id] = run
+    models = []
+    for version, alias in found:
+        if version.run_id in runs:
+            models.append(_final_model(version, alias, runs[version.run_id]))
+        else:
+            warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
+    return models
+
+
+def _final_model(version: ModelVersion, alias: str, run: Run) -> FinalModel:
+    server = store.address()
+    page = f"{server.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    return FinalModel(
+        name=version.name,
+        version=int(version.version),
+        alias=alias,
+        run_id=run.info.run_id,
+        tags=dict(version.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        url=page if server.startswith(("http://", "https://")) else "",
+    )
