@@ -1,23 +1,31 @@
-"""The batches of a fit: shuffled, mirrored every other time, moved, shrunk; the same from wherever the fit begins."""
+"""The batches of a fit: shuffled, mirrored every second time, shifted, resized; the same wherever the fit begins."""
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mlproject import batches
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe, Stage
+from mlproject.training import batches
+from mlproject.training.features import FeatureCache
+from mlproject.training.fit_data import FitData
 
 RECIPE = Recipe((Stage("training", 0.1),), batch_size=50)
 
 
+def first_200(data):
+    """A fit on the first 200 images."""
+    return FitData(data, np.arange(200), None, FeatureCache(Path("unused"), data), seed=0)
+
+
 def taken(data, recipe, count, **options):
     """The first `count` batches' images and one-hot labels."""
-    rows = np.arange(200)
-    made = batches.training(data.train_images, data, rows, recipe, 0, **{"augment": True, "steps": 20} | options)
-    return [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(made, count)]
+    options = {"augment": True, "steps": 20} | options
+    dataset = batches.train_dataset(data.train_images, first_200(data), recipe, **options)
+    return [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(dataset, count)]
 
 
 def where(data, image):
@@ -37,7 +45,7 @@ def test_an_epoch_has_every_image_once_with_its_label(fashion):
     np.testing.assert_array_equal(labels, fashion.train_labels[rows])
 
 
-def test_every_image_is_mirrored_every_other_time(fashion):
+def test_every_image_is_mirrored_every_second_time(fashion):
     recipe = Recipe(RECIPE.stages, 50, flip=True)
     seen = [where(fashion, image) for images, _ in taken(fashion, recipe, 12) for image in images]
     epochs = [dict(seen[start : start + 200]) for start in (0, 200, 400)]
@@ -45,11 +53,11 @@ def test_every_image_is_mirrored_every_other_time(fashion):
     assert all(epochs[1][row] is not epochs[0][row] and epochs[2][row] is epochs[0][row] for row in range(200))
 
 
-def test_moved_images_keep_their_middle(fashion):
-    moved = taken(fashion, Recipe(RECIPE.stages, 50, crop=2), 1)[0][0]
+def test_shifted_images_keep_their_middle(fashion):
+    shifted = taken(fashion, Recipe(RECIPE.stages, 50, random_translation=2), 1)[0][0]
     plain = taken(fashion, RECIPE, 1)[0][0]
     offsets = set()
-    for image, original in zip(moved, plain, strict=True):
+    for image, original in zip(shifted, plain, strict=True):
         fits = [
             (down, right)
             for down, right in itertools.product(range(-2, 3), repeat=2)
@@ -60,17 +68,17 @@ def test_moved_images_keep_their_middle(fashion):
     assert len(offsets) > 10  # of 25
 
 
-def test_moved_images_are_reflected_at_the_border(fashion):
-    moved = taken(fashion, Recipe(RECIPE.stages, 50, flip=True, crop=3), 1)[0][0]
+def test_shifted_images_are_reflected_at_the_border(fashion):
+    shifted = taken(fashion, Recipe(RECIPE.stages, 50, flip=True, random_translation=3), 1)[0][0]
     plain = taken(fashion, RECIPE, 1)[0][0]
-    for image, original in zip(moved, plain, strict=True):
+    for image, original in zip(shifted, plain, strict=True):
         padded = np.pad(original, ((3, 3), (3, 3), (0, 0)), mode="symmetric")
         taken_out = [padded[down : down + 28, right : right + 28] for down, right in np.ndindex(7, 7)]
         assert any(np.array_equal(image, way) for one in taken_out for way in (one, one[:, ::-1]))
 
 
-def test_sizes_shrink_the_first_steps(fashion):
-    recipe = Recipe(RECIPE.stages, 50, sizes=((0.25, 14), (0.5, 20)))
+def test_progressive_resizing_shrinks_the_first_steps(fashion):
+    recipe = Recipe(RECIPE.stages, 50, progressive_resizing=((0.25, 14), (0.5, 20)))
     images = [images for images, _ in taken(fashion, recipe, 20, steps=20)]
     assert [batch.shape[1] for batch in images] == [14] * 5 + [20] * 5 + [28] * 10
     same = taken(fashion, RECIPE, 1)[0][0]
@@ -79,16 +87,16 @@ def test_sizes_shrink_the_first_steps(fashion):
     assert recipe.mean_area(28) == 0.25 * 0.25 + 0.25 * (20 / 28) ** 2 + 0.5
 
 
-def test_frozen_features_are_given_as_they_are(fashion):
-    recipe = Recipe(RECIPE.stages, 50, flip=True, crop=2, sizes=((0.5, 14),))
+def test_activations_are_not_changed(fashion):
+    recipe = Recipe(RECIPE.stages, 50, flip=True, random_translation=2, progressive_resizing=((0.5, 14),))
     numbers = np.arange(len(fashion.train_labels), dtype="float32")  # the feature of an image is its row
-    made = batches.training(numbers, fashion, np.arange(200), recipe, 0, augment=False, steps=20)
-    seen = np.array([features.numpy() for features, _ in itertools.islice(made, 4)])
+    dataset = batches.train_dataset(numbers, first_200(fashion), recipe, augment=False, steps=20)
+    seen = np.array([features.numpy() for features, _ in itertools.islice(dataset, 4)])
     assert sorted(seen.ravel()) == list(range(200))
 
 
 def test_batches_do_not_depend_on_where_the_fit_began(fashion):
-    recipe = Recipe(RECIPE.stages, 50, flip=True, crop=1, sizes=((0.5, 14),))
+    recipe = Recipe(RECIPE.stages, 50, flip=True, random_translation=1, progressive_resizing=((0.5, 14),))
     whole, later = taken(fashion, recipe, 14), taken(fashion, recipe, 9, skip=5)
     for (images, labels), (again, same) in zip(whole[5:], later, strict=True):
         np.testing.assert_array_equal(images, again)
@@ -96,22 +104,22 @@ def test_batches_do_not_depend_on_where_the_fit_began(fashion):
 
 
 def test_squares_as_large_as_the_images_are_refused(fashion):
-    with pytest.raises(UserError, match="erase=28.*less than 28 pixels"):
-        taken(fashion, Recipe(RECIPE.stages, 50, erase=28), 1)
+    with pytest.raises(UserError, match="cutout=28.*less than 28 pixels"):
+        taken(fashion, Recipe(RECIPE.stages, 50, cutout=28), 1)
 
 
-def test_images_that_are_no_squares_shrink_in_proportion(fashion):
+def test_images_that_are_not_square_keep_their_proportions(fashion):
     wide = replace(fashion, train_images=np.concatenate([fashion.train_images] * 2, axis=2))
-    (images, _), *_, (full, _) = taken(wide, Recipe(RECIPE.stages, 50, sizes=((0.5, 14),)), 20)
+    (images, _), *_, (full, _) = taken(wide, Recipe(RECIPE.stages, 50, progressive_resizing=((0.5, 14),)), 20)
     assert (images.shape, full.shape) == ((50, 14, 28, 1), (50, 28, 56, 1))
 
 
-def test_erased_images_lack_one_square(fashion):
-    erased = taken(fashion, Recipe(RECIPE.stages, 50, erase=9), 1)[0][0]
+def test_cutout_paints_one_square_in_each_image(fashion):
+    cut = taken(fashion, Recipe(RECIPE.stages, 50, cutout=9), 1)[0][0]
     plain = taken(fashion, RECIPE, 1)[0][0]
     grey = round(fashion.spec().mean[0])
     corners = set()
-    for image, original in zip(erased, plain, strict=True):
+    for image, original in zip(cut, plain, strict=True):
         fits = [
             (down, right)
             for down, right in np.ndindex(20, 20)
@@ -123,3 +131,12 @@ def test_erased_images_lack_one_square(fashion):
         corners.update(fits)
     assert len(corners) > 40  # of 400
     assert min(map(min, corners)) < 3 and max(map(max, corners)) > 16  # up to the border
+
+
+def test_an_evaluation_has_every_row_once_and_in_order(fashion):
+    rows = np.arange(1200)[::-2]
+    dataset = list(batches.eval_dataset(fashion.train_images, fashion, rows))
+    assert [len(images) for images, _ in dataset] == [500, 100]
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in dataset]), fashion.train_images[rows])
+    labels = np.concatenate([labels for _, labels in dataset])
+    assert labels.dtype == np.float32 and (labels.argmax(axis=1) == fashion.train_labels[rows]).all()

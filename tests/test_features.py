@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mlproject.features import FeatureCache
+from mlproject.training.features import FeatureCache
 
 
 def test_features_are_the_activations_at_the_cut(make_task):
@@ -88,7 +88,7 @@ def _poison(path, how):
     ["pickle", "bare pickle", "shape", "dtype", "values", "not finite", "truncated", "header alone",
      "a header that lies", "a huge header", "empty", "text"],
 )  # fmt: skip
-def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, tmp_path, capsys, how):
+def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, tmp_path, caplog, how):
     monkeypatch.chdir(tmp_path)
     task = make_task()
     model, _ = task.network(TINY.best)
@@ -97,5 +97,5 @@ def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, 
     _poison(path, how)
     again = FeatureCache(task.features.folder, task.data).get(model, ["low"])["low"]
     assert np.array_equal(again, good) and not (tmp_path / "exploded").exists()
-    assert f"{path.name} is damaged" in capsys.readouterr().err
+    assert f"{path.name} is damaged" in caplog.text
     assert len(list(task.features.folder.glob("*.damaged-*"))) == len(list(task.features.folder.glob("*.npy"))) == 1

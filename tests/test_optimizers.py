@@ -1,11 +1,10 @@
-"""The schedule, and Muon for convolutions."""
+"""The learning rate schedule, and Muon for convolution kernels."""
 
 import keras
 import numpy as np
 import pytest
 
-from mlproject import optimizers
-from mlproject.optimizers import WarmupLinearDecay
+from mlproject.training.optimizers import ADAM_RATIO, WarmupLinearDecay, make_optimizer
 
 
 def test_schedule_rises_to_its_peak_and_falls_to_zero():
@@ -20,7 +19,7 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
     rng = np.random.default_rng(0)
     kernel = keras.Variable(rng.normal(size=(3, 3, 8, 16)).astype("float32"))
     bias = keras.Variable(np.zeros(16, "float32"))
-    optimizer = optimizers.make("muon", 0.1, weight_decay=0.0)
+    optimizer = make_optimizer("muon", 0.1, weight_decay=0.0)
     optimizer.build([kernel, bias])
     before = kernel.numpy().reshape(-1, 16)
     gradients = [rng.normal(size=variable.shape).astype("float32") for variable in (kernel, bias)]
@@ -34,14 +33,14 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
     expected = before / norm - 0.1 * direction / 4  # √16
     np.testing.assert_allclose(after / norm, expected / np.linalg.norm(expected), atol=1e-5)
     # Adam's first step is its rate in every direction.
-    np.testing.assert_allclose(-bias.numpy(), 0.1 * optimizers.ADAM_RATIO * np.sign(gradients[1]), rtol=1e-3)
+    np.testing.assert_allclose(-bias.numpy(), 0.1 * ADAM_RATIO * np.sign(gradients[1]), rtol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(72, 8), (8, 72), (16, 16)])
-def test_the_cheaper_iteration_comes_to_what_keras_own_does(shape):
+def test_the_cheaper_iteration_gives_the_result_of_keras(shape):
     update = np.random.default_rng(0).normal(size=shape).astype("float32")
-    update[:, 0] = update[:, 1]  # a direction that is not there at all
-    own, cheaper = keras.optimizers.Muon(0.1), optimizers.make("muon", 0.1, weight_decay=0.0)
+    update[:, 0] = update[:, 1]  # the matrix then has not full rank
+    own, cheaper = keras.optimizers.Muon(0.1), make_optimizer("muon", 0.1, weight_decay=0.0)
     expected = own.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)
     found = cheaper.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -11,20 +11,25 @@ import pandas as pd
 import pytest
 from conftest import TINY, tiny_staged_recipe
 
-from mlproject import training
 from mlproject.errors import UserError
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
-from mlproject.recipe import Length, Recipe, Stage, lengths, shortened
-from mlproject.training import Checkpoint, DivergedError, fit, memory_needed, multiply_adds, nominal
-from mlproject.watchdog import StalledError
+from mlproject.networks.cost import count_multiply_adds, estimate_memory, nominal_speeds
+from mlproject.recipe import Recipe, Stage
+from mlproject.training import checkpoint as checkpoints
+from mlproject.training import fit as fits
+from mlproject.training.checkpoint import Checkpoint
+from mlproject.training.fit import FitHooks, fit
+from mlproject.training.monitor import DivergedError
+from mlproject.training.schedule import StageSchedule, plan_stages, shorten
+from mlproject.training.watchdog import StalledError
 
 TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
 
 
-def run_fit(task, plan, **options):
+def run_fit(task, schedule, **hooks):
     model, recipe = task.network(task.experiment.best)
     before = [weight.copy() for weight in model.get_weights()]
-    result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=0, **options)
+    result = fit(model, recipe, schedule, task.fit_data(task.train, task.validation), FitHooks(**hooks))
     return model, before, result
 
 
@@ -37,34 +42,36 @@ def test_a_recipe_with_an_unknown_optimizer_or_two_stages_of_one_name_is_refused
 
 
 def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():
-    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 50.0}, seconds=100, images=500)
-    assert plan["first"] == Length(2, 50)  # 25 s would be 5 epochs; capped at 2, which take 10 s
-    assert plan["second"] == Length(9, 50)  # the other 90 s at 50 images/s
+    plan = plan_stages(TWO_STAGES, {"first": 100.0, "second": 50.0}, seconds=100, images=500)
+    assert plan["first"] == StageSchedule(2, 50)  # 25 s would be 5 epochs; capped at 2, which take 10 s
+    assert plan["second"] == StageSchedule(9, 50)  # the other 90 s at 50 images/s
 
 
 def test_lengths_give_an_epoch_shorter_than_a_pass_when_seconds_are_few():
-    plan = lengths(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000)
-    assert plan["first"] == Length(1, 10)
-    assert plan["second"] == Length(1, 30)
+    plan = plan_stages(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000)
+    assert plan["first"] == StageSchedule(1, 10)
+    assert plan["second"] == StageSchedule(1, 30)
 
 
 def test_lengths_without_any_time_still_train_a_step():
-    plan = lengths(TWO_STAGES, {"first": 1.0, "second": 1.0}, seconds=-3, images=100)
-    assert plan == {"first": Length(1, 1), "second": Length(1, 1)}
+    plan = plan_stages(TWO_STAGES, {"first": 1.0, "second": 1.0}, seconds=-3, images=100)
+    assert plan == {"first": StageSchedule(1, 1), "second": StageSchedule(1, 1)}
 
 
 def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_size():
-    plan = {"first": Length(1, 50), "second": Length(10, 100)}
-    recipe, small = shortened(TWO_STAGES, plan, 0.2, 2)
+    plan = {"first": StageSchedule(1, 50), "second": StageSchedule(10, 100)}
+    recipe, small = shorten(TWO_STAGES, plan, 0.2, 2)
     assert recipe.batch_size == 5 and TWO_STAGES.batch_size == 10
-    assert small == {"first": Length(1, 20), "second": Length(2, 200)}
-    assert shortened(TWO_STAGES, plan, 0.2, 4)[1]["first"] == Length(2, 10)  # four epochs in all are two of each stage
+    assert small == {"first": StageSchedule(1, 20), "second": StageSchedule(2, 200)}
+    assert shorten(TWO_STAGES, plan, 0.2, 4)[1]["first"] == StageSchedule(
+        2, 10
+    )  # four epochs in all are two of each stage
 
 
 def test_with_a_quarter_of_the_steps_the_first_stage_has_twice_the_rate():
-    plan = {"first": Length(1, 48), "second": Length(10, 100)}
-    eighth, small = shortened(TWO_STAGES, plan, 1 / 8, 1)
-    assert small == {"first": Length(1, 12), "second": Length(1, 250)}
+    plan = {"first": StageSchedule(1, 48), "second": StageSchedule(10, 100)}
+    eighth, small = shorten(TWO_STAGES, plan, 1 / 8, 1)
+    assert small == {"first": StageSchedule(1, 12), "second": StageSchedule(1, 250)}
     assert [stage.learning_rate for stage in eighth.stages] == pytest.approx([0.2, 0.1])
 
 
@@ -73,9 +80,9 @@ def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make
         return Recipe((Stage("training", 2e-3),), 64, "adamw", steps_per_execution=10)
 
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
-    plan = lengths(task.network(TINY.best)[1], {"training": 64.0}, seconds=68, images=2000)
-    assert plan == {"training": Length(2, 30)}  # of 34 steps Keras would make 40
-    assert shortened(recipe(None), plan, 0.2, 2)[1] == {"training": Length(2, 10)}  # of 12 steps
+    plan = plan_stages(task.network(TINY.best)[1], {"training": 64.0}, seconds=68, images=2000)
+    assert plan == {"training": StageSchedule(2, 30)}  # of 34 steps Keras would make 40
+    assert shorten(recipe(None), plan, 0.2, 2)[1] == {"training": StageSchedule(2, 10)}  # of 12 steps
     _, _, result = run_fit(task, plan)
     # What the last row shows is the rate of the step that would come next.
     assert list(result.history["learning_rate"]) == pytest.approx([2e-3 * 0.5 / 0.8, 0], abs=3e-5)
@@ -83,20 +90,24 @@ def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make
 
 def test_fit_learns_and_reports_every_epoch(make_task):
     seen = []
-    _, _, result = run_fit(make_task(), {"training": Length(3, 40)}, on_epoch=lambda epoch, row: seen.append(epoch))
+    _, _, result = run_fit(
+        make_task(), {"training": StageSchedule(3, 40)}, on_epoch=lambda epoch, row: seen.append(epoch)
+    )
     assert seen == [1, 2, 3] == list(result.history["epoch"])
     assert result.history["val_accuracy"].iloc[-1] > 0.5  # chance is 0.1
-    assert result.speeds["training"] > 0 and not result.truncated
+    assert result.images_per_second["training"] > 0 and not result.truncated
 
 
 def test_stages_train_only_what_lies_behind_their_cut(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
-    model, before, result = run_fit(task, {"feature-extraction": Length(2, 30), "fine-tuning": Length(2, 30)})
+    model, before, result = run_fit(
+        task, {"feature-extraction": StageSchedule(2, 30), "fine-tuning": StageSchedule(2, 30)}
+    )
     changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
     assert changed == [False, False, True, True, True, True]  # "low" stays; "high" and the head learn
     assert list(result.history["stage"]) == ["feature-extraction"] * 2 + ["fine-tuning"] * 2
     assert list(result.history["epoch"]) == [1, 2, 3, 4]
-    assert set(result.speeds) == {"feature-extraction", "fine-tuning"}
+    assert set(result.images_per_second) == {"feature-extraction", "fine-tuning"}
 
 
 def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
@@ -105,9 +116,9 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
         x = conv_unit(standardised(images, spec), 8, "relu", "unit", pool=True)
         return keras.Model(images, probabilities(max_and_mean(x, "head"), spec))
 
-    recipe = Recipe((Stage("training", 0.2),), 64, flip=True, sizes=((0.3, 14), (0.6, 20)))
+    recipe = Recipe((Stage("training", 0.2),), 64, flip=True, progressive_resizing=((0.3, 14), (0.6, 20)))
     task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
-    model, before, result = run_fit(task, {"training": Length(3, 120)})
+    model, before, result = run_fit(task, {"training": StageSchedule(3, 120)})
     assert model.input.shape == (None, 28, 28, 1)
     assert all(not np.array_equal(old, new) for old, new in zip(before[3:], model.get_weights()[3:], strict=True))
     assert result.history["val_loss"].iloc[-1] < 0.95 * math.log(10)  # what knowing nothing costs
@@ -120,15 +131,17 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
 def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_task, tmp_path, monkeypatch):
     def recipe(hp):
         first, second = tiny_staged_recipe(hp).stages
-        return Recipe((first, dataclasses.replace(second, frozen_through=None)), 64, "muon", crop=1, flip=True)
+        return Recipe(
+            (first, dataclasses.replace(second, frozen_through=None)), 64, "muon", random_translation=1, flip=True
+        )
 
     def interrupt(epoch, row):
         if epoch == interrupted_after + 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)  # a checkpoint after every epoch, however short
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", math.inf)  # a checkpoint after every epoch, however short
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
-    plan = {"feature-extraction": Length(2, 4), "fine-tuning": Length(2, 4)}
+    plan = {"feature-extraction": StageSchedule(2, 4), "fine-tuning": StageSchedule(2, 4)}
     whole, _, expected = run_fit(task, plan)
     checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
     with pytest.raises(KeyboardInterrupt):
@@ -138,29 +151,29 @@ def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_ta
     assert seen == list(range(interrupted_after + 1, 5))
     pd.testing.assert_frame_equal(result.history.drop(columns="seconds"), expected.history.drop(columns="seconds"))
     assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True))
-    assert result.speeds.keys() == expected.speeds.keys()
+    assert result.images_per_second.keys() == expected.images_per_second.keys()
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp_path, caplog):
     checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
-    run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+    run_fit(make_task(), {"training": StageSchedule(2, 5)}, checkpoint=checkpoint)
     content = checkpoint.path.read_bytes()
     checkpoint.path.write_bytes(content[: len(content) // 2])
-    _, _, result = run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+    _, _, result = run_fit(make_task(), {"training": StageSchedule(2, 5)}, checkpoint=checkpoint)
     assert list(result.history["epoch"]) == [1, 2]
-    assert "is damaged" in capsys.readouterr().err and len(list(tmp_path.glob("*.damaged-*"))) == 1
+    assert "is damaged" in caplog.text and len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_no_fit(make_task, tmp_path):
     checkpoint = Checkpoint(tmp_path / "missing" / "checkpoint.npz")
     with pytest.warns(UserWarning, match="checkpoint.npz cannot be written"):
-        _, _, result = run_fit(make_task(), {"training": Length(2, 5)}, checkpoint=checkpoint)
+        _, _, result = run_fit(make_task(), {"training": StageSchedule(2, 5)}, checkpoint=checkpoint)
     assert list(result.history["epoch"]) == [1, 2]
 
 
 def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
-    first, second = (nominal(*task.network(TINY.best)) for _ in range(2))
+    first, second = (nominal_speeds(*task.network(TINY.best)) for _ in range(2))
     assert first == second and first.keys() == {"feature-extraction", "fine-tuning", "prediction"}
     assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
 
@@ -168,27 +181,29 @@ def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task)
 def test_a_loss_that_is_no_number_is_an_error(make_task):
     task = make_task(dataclasses.replace(TINY, best=TINY.best | {"learning_rate": 1e30}))
     with pytest.raises(DivergedError, match="the loss became"):
-        run_fit(task, {"training": Length(2, 20)})
+        run_fit(task, {"training": StageSchedule(2, 20)})
 
 
 def test_the_deadline_ends_the_fit_after_the_batch_under_way(make_task):
     began = time.monotonic()
-    _, _, result = run_fit(make_task(), {"training": Length(1, 100_000)}, deadline=began + 3)
+    _, _, result = run_fit(make_task(), {"training": StageSchedule(1, 100_000)}, deadline=began + 3)
     assert result.truncated and len(result.history) == 1 and "val_accuracy" in result.history
-    assert time.monotonic() - began < 60 and 0 < result.speeds["training"] < 1e6
+    assert time.monotonic() - began < 60 and 0 < result.images_per_second["training"] < 1e6
 
 
 def test_a_speed_counts_only_the_batches_that_were_trained(make_task):
-    _, _, result = run_fit(make_task(), {"training": Length(50, 500)}, deadline=time.monotonic())
-    assert result.truncated and result.speeds["training"] == pytest.approx(64 / result.history["seconds"].iloc[0])
+    _, _, result = run_fit(make_task(), {"training": StageSchedule(50, 500)}, deadline=time.monotonic())
+    assert result.truncated and result.images_per_second["training"] == pytest.approx(
+        64 / result.history["seconds"].iloc[0]
+    )
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sleep is woken by a signal of POSIX")
 def test_a_fit_in_which_nothing_moves_is_ended(make_task, monkeypatch):
-    monkeypatch.setattr(training, "STALL_SECONDS", 10)
+    monkeypatch.setattr(fits, "STALL_SECONDS", 10)
     began = time.monotonic()
     with pytest.raises(StalledError, match="no batch was finished for 10 seconds"):
-        run_fit(make_task(), {"training": Length(2, 2)}, on_epoch=lambda epoch, row: time.sleep(300))
+        run_fit(make_task(), {"training": StageSchedule(2, 2)}, on_epoch=lambda epoch, row: time.sleep(300))
     assert time.monotonic() - began < 60
 
 
@@ -196,7 +211,7 @@ def test_memory_needed_counts_weights_gradients_slots_and_outputs(make_task):
     model, recipe = make_task().network(TINY.best)
     weights = sum(weight.size for weight in model.get_weights())
     outputs = 8 * 13 * 13 + 16 * 6 * 6 + 10  # two convolutions and the classes
-    assert memory_needed(model, recipe) == 4 * (weights + 3 * weights + 64 * outputs)  # AdamW has two slots
+    assert estimate_memory(model, recipe) == 4 * (weights + 3 * weights + 64 * outputs)  # AdamW has two slots
 
 
 def test_the_same_seed_gives_the_same_start(make_task):
@@ -209,12 +224,12 @@ def test_multiply_adds_count_models_within_the_model_and_all_kernels_of_a_layer(
     inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SeparableConv2D(5, 3, padding="same")])
     images = keras.Input((8, 8, 3))
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(inner(images))))
-    work = multiply_adds(model, Recipe((Stage("training", 0.1),), 8))
+    work = count_multiply_adds(model, Recipe((Stage("training", 0.1),), 8))
     assert work == {"training": 64 * (9 * 3 + 3 * 5) + 64 * 5 * 2}
 
 
 def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
-    work = multiply_adds(*task.network(TINY.best))
+    work = count_multiply_adds(*task.network(TINY.best))
     high, dense = 9 * 8 * 16 * 6 * 6, 16 * 6 * 6 * 10  # 28 -> 13 -> 6 pixels
     assert work == {"feature-extraction": dense, "fine-tuning": high + dense}

@@ -1,29 +1,40 @@
-"""The command line's own kinds of argument, and a parser that refuses the rest in one line."""
+"""Types of command-line arguments, and a parser that refuses invalid ones in one line."""
 
 import argparse
 import math
+from typing import NoReturn
 
-from mlproject.errors import UserError, shown
+from mlproject.errors import UserError, truncate
 
-MOST_MINUTES, MOST_TRIALS = 525_600, 1_000_000
+# The largest values that are accepted. They only rule out typing errors.
+MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser that raises UserError instead of printing its usage and leaving."""
+    """An argument parser that raises UserError, where argparse prints the usage and exits."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError with argparse's message and the command that prints the help."""
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
 def add_training(command: argparse.ArgumentParser) -> None:
-    """The options of every command that trains: seed, pretrained weights, data."""
+    """Add the options of every command that trains: seed, pretrained weights, data.
+
+    Args:
+        command: the parser to add them to.
+    """
     command.add_argument("--seed", type=seed, default=0)
     command.add_argument("--weights", default="imagenet", help="of the pretrained base: imagenet, none or a file")
     add_data(command)
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
-    """Which data, and where it lies."""
+    """Add the options that say which data to use and where it is.
+
+    Args:
+        command: the parser to add them to.
+    """
     command.add_argument("--data", choices=("real", "synthetic"), default="real")
     command.add_argument(
         "--data-dir", default=None, type=lambda text: text or None, help="folder with the archives, as downloaded"
@@ -31,41 +42,41 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 
 def minutes(text: str) -> float:
-    """A number of minutes above 0, up to a year."""
+    """Parse a number of minutes above 0 and up to MINUTES_LIMIT, which is a year."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= MOST_MINUTES:
+    if not 0 < number <= MINUTES_LIMIT:
         raise argparse.ArgumentTypeError(
-            f"'{shown(text)}' is not accepted; a number of minutes above 0 is, up to {MOST_MINUTES} (a year)"
+            f"'{truncate(text)}' is not accepted; a number of minutes above 0 is, up to {MINUTES_LIMIT} (a year)"
         )
     return number
 
 
 def count(text: str) -> int | None:
-    """A whole number; None, for no limit, when it is 0."""
-    return _whole(text, MOST_TRIALS, f"0 for no limit, up to {MOST_TRIALS}") or None
+    """Parse a whole number up to TRIALS_LIMIT; 0 means no limit and gives None."""
+    return _whole_number(text, TRIALS_LIMIT, f"0 for no limit, up to {TRIALS_LIMIT}") or None
 
 
 def flag(text: str) -> bool:
-    """True or false, in any case: YAML makes capitals of them."""
+    """Parse "true" or "false" in any case: YAML turns them into "True" and "False"."""
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not accepted; true and false are")
+        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; true and false are")
     return text.lower() == "true"
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names with commas between."""
+    """Parse names that are separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def seed(text: str) -> int:
-    """A whole number that NumPy, TensorFlow and Keras Tuner all take as a seed."""
-    return _whole(text, 2**31 - 1, "from 0 to 2147483647")
+    """Parse a whole number that NumPy, TensorFlow and Keras Tuner all accept as a seed."""
+    return _whole_number(text, SEED_LIMIT, f"from 0 to {SEED_LIMIT}")
 
 
-def _whole(text: str, most: int, accepted: str) -> int:
-    if not text.isdecimal() or len(text) > 20 or int(text) > most:
-        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not accepted; a whole number is, {accepted}")
+def _whole_number(text: str, limit: int, accepted: str) -> int:
+    if not text.isdecimal() or len(text) > 20 or int(text) > limit:
+        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; a whole number is, {accepted}")
     return int(text)

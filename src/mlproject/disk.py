@@ -1,10 +1,10 @@
-"""Files that are whole or not there: whatever kills the process, a reader finds the old file or the new one."""
+"""Atomic writes: a file is complete or absent. Whatever ends the process, a reader finds the old content or the new."""
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,21 +12,29 @@ from pathlib import Path
 
 from mlproject.errors import UserError
 
-ABANDONED_SECONDS = 3600  # a living process writes to its part far more often
+ABANDONED_SECONDS = 3600  # age of an abandoned temporary file; a running process writes to its own far more often
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; the file takes the name `path` when the block has ended well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name and rename it at the end of a `with` block, unless the block raises.
 
-    It is on the disk by then (fsync), so that even a power cut leaves the old content or the new. Parts that killed processes
-    left behind are removed.
+    The content is on the disk before the rename (fsync), so that even a power cut leaves the old content or the new.
+    The temporary files of killed processes are removed.
+
+    Args:
+        path: the file to write or replace.
+
+    Yields:
+        The temporary path, which the block must write to.
     """
     for part in path.parent.glob(f"{path.name}.*.part"):
-        with contextlib.suppress(FileNotFoundError):  # a living process may give its part its name just now
+        with contextlib.suppress(FileNotFoundError):  # a running process may rename its file at this moment
             if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
                 part.unlink()
-    # Not by the process' number alone: two containers on one folder can have the same.
+    # The process id alone is not unique: two containers that share a folder can have the same.
     part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -37,8 +45,16 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def demand_writable(setting: str, folder: Path) -> None:
-    """Make the folder where it is missing; UserError, which names the `setting`, when no file can be written into it."""
+def require_writable(setting: str, folder: Path) -> None:
+    """Create a folder if it is missing, and check that files can be written into it.
+
+    Args:
+        setting: the name of the setting that the folder comes from, for the message.
+        folder: the folder.
+
+    Raises:
+        UserError: no file can be written into the folder.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -49,14 +65,24 @@ def demand_writable(setting: str, folder: Path) -> None:
         ) from error
 
 
-def copy(source: str, target: str) -> None:
-    """Copy a file so that the target is whole at every moment; for `shutil.copytree`."""
-    with whole(Path(target)) as part:
+def atomic_copy(source: str, target: str) -> None:
+    """Copy a file so that the target is complete at every moment; a `copy_function` for `shutil.copytree`.
+
+    Args:
+        source: path of the file to copy.
+        target: path of the file to write or replace.
+    """
+    with atomic_write(Path(target)) as part:
         shutil.copy2(source, part)
 
 
 def set_aside(path: Path, reason: object) -> None:
-    """Rename a damaged file, so that it is not in the way and can still be looked at; says so on stderr."""
+    """Rename a damaged file and warn, so that a new one can take its place and the old one can be examined.
+
+    Args:
+        path: the damaged file.
+        reason: what is wrong with it, for the message.
+    """
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     os.replace(path, aside)
-    print(f"warning: {path} is damaged ({reason}); it is kept as {aside.name}", file=sys.stderr, flush=True)
+    logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)

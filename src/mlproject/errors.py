@@ -1,24 +1,38 @@
-"""The one kind of error that is the user's to mend."""
+"""Errors that users can correct, and helpers that put values and exceptions into one-line messages."""
 
 
 class UserError(Exception):
-    """Bad input: one line that names the parameter or file, its value, what is accepted. Commands print it and exit with 2."""
+    """Invalid input that the user can correct.
+
+    The message is one line that names the parameter or file, the value found and what is accepted. Commands print it
+    and exit with code 2.
+    """
 
 
-def shown(value: object, most: int = 200) -> str:
-    """The value as part of a one-line message: without line breaks and other control characters, of at most `most` characters."""
+class StoreGoneError(BaseException):
+    """The MLflow store has not answered for too long.
+
+    The message says where the items that could not be logged are kept. The error ends the command like an interruption.
+    It derives from BaseException so that no handler treats it as the failure of one trial, after which the search would
+    go on.
+    """
+
+
+def truncate(value: object, limit: int = 200) -> str:
+    """Make any value safe to quote in a one-line message.
+
+    Args:
+        value: the value to quote.
+        limit: number of characters after which the text is cut off.
+
+    Returns:
+        The value as text of about `limit` characters, without line breaks and other control characters.
+    """
     text = str(value)
-    text = text if len(text) <= most else f"{text[:most]}..."
+    text = text if len(text) <= limit else f"{text[:limit]}..."
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, in one line: the exception's type and the first line of its message."""
+    """Describe an exception in one line: its type and the first line of its message."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-class StoreGoneError(BaseException):
-    """The MLflow store has not answered for too long; the message says where what could not be logged is kept.
-
-    It ends the command as an interruption does: no handler that lets a search outlive a failed trial may take it for one.
-    """

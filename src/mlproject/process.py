@@ -1,4 +1,4 @@
-"""This process: how others recognise it, whether another one still lives, how it is told to stop, and what it says at its end."""
+"""This process: its identity, the signals that stop it, its last message. Also whether another process is alive."""
 
 import _thread
 import contextlib
@@ -10,52 +10,60 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 import psutil
 
 from mlproject.errors import UserError
 
-SAME_START = 60  # seconds by which a process' start time may seem to move, when the machine's clock is set
-IMPATIENT_AFTER = 10  # seconds after which a further signal no longer waits for the first one's clean end
+START_TIME_TOLERANCE = 60  # seconds; a process' start time seems to move when the machine's clock is set
+FORCED_EXIT_AFTER = 10  # seconds after the first signal; a later signal ends the process at once
 
 
 def host() -> str:
-    """This machine by name and number; inside a container also by its process namespace, outside of which its processes are not
-    seen.
+    """Identify this machine by its name and number.
+
+    Inside a container the text also contains the process namespace, because processes are only visible within it.
     """
     try:
         return f"{socket.gethostname()} {_machine()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return f"{socket.gethostname()} {_machine()}"
 
 
 def _machine() -> str:
-    """A number of its own, as many machines are called "ubuntu"; empty where none is known."""
+    """A number that tells machines of the same name apart (many are called "ubuntu"); empty where there is none."""
     with contextlib.suppress(OSError):
         return Path("/etc/machine-id").read_text().strip()
     node = uuid.getnode()
-    return "" if node >> 40 & 1 else f"{node:012x}"  # with that bit set it is random, another in each process
+    return "" if node >> 40 & 1 else f"{node:012x}"  # this bit marks a random number, which differs between processes
 
 
 def identity() -> str:
-    """Process id and start time (seconds since 1970): together they name this process, even when the id is used again."""
+    """The process id and start time (seconds since 1970). Together they are unique even when the id is used again."""
     me = psutil.Process()
     return f"{me.pid} {me.create_time():.0f}"
 
 
 def alive(identity: str) -> bool:
-    """Whether the process of this `identity` still runs; asked on the same `host`."""
+    """Whether a process still runs.
+
+    Args:
+        identity: what `identity` returned in that process, which must be one of the same `host`.
+    """
     pid, started = identity.split()
     try:
         other = psutil.Process(int(pid))
-        return abs(other.create_time() - float(started)) < SAME_START and other.status() != psutil.STATUS_ZOMBIE
+        return bool(
+            abs(other.create_time() - float(started)) < START_TIME_TOLERANCE and other.status() != psutil.STATUS_ZOMBIE
+        )
     except psutil.NoSuchProcess:
-        return _hidden(int(pid))
+        return _is_hidden(int(pid))
 
 
-def _hidden(pid: int) -> bool:
-    """Whether it is another user's process, where these are not seen (Linux: /proc mounted with hidepid)."""
+def _is_hidden(pid: int) -> bool:
+    """Whether it is another user's process that this user cannot see (Linux: /proc mounted with hidepid)."""
     if os.name != "posix":
         return False
     try:
@@ -65,27 +73,29 @@ def _hidden(pid: int) -> bool:
     return False
 
 
-_told_at: float | None = None  # when the first signal to stop came
-_interrupting = False  # while `interrupt_main_thread` has its signal on the way
+_told_at: float | None = None  # the time of the first signal to stop
+_interrupting = False  # True between the call of `interrupt_main_thread` and the arrival of its signal
 
 
 def stop_on_signals() -> None:
-    """Make SIGINT, SIGTERM and a closed terminal's SIGHUP raise KeyboardInterrupt, once: what ends the runs is not to be
-    interrupted itself.
+    """Make SIGINT, SIGTERM and a closed terminal's SIGHUP raise KeyboardInterrupt, but only once.
 
-    `mlflow run` on Ctrl-C sends a SIGTERM after the terminal's SIGINT. A signal later than IMPATIENT_AFTER ends at once.
+    Further signals must not interrupt the code that ends the MLflow runs: `mlflow run` sends a SIGTERM on Ctrl-C, after
+    the terminal's SIGINT. A signal that comes more than FORCED_EXIT_AFTER seconds after the first one ends the process
+    at once.
     """
-    for number in _stopping():
+    for number in _stop_signals():
         signal.signal(number, _stop)
 
 
-def _stopping() -> list[signal.Signals]:
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    heard = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN  # which nohup makes it
-    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard else [])]
+def _stop_signals() -> list[signal.Signals]:
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:  # nohup makes the process ignore it
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
-def _stop(signum, frame):
+def _stop(signum: int, frame: FrameType | None) -> None:
     global _told_at, _interrupting
     if _interrupting:
         _interrupting = False
@@ -93,7 +103,7 @@ def _stop(signum, frame):
     if _told_at is None:
         _told_at = time.monotonic()
         raise KeyboardInterrupt
-    if time.monotonic() - _told_at > IMPATIENT_AFTER:
+    if time.monotonic() - _told_at > FORCED_EXIT_AFTER:
         os._exit(130)
 
 
@@ -103,63 +113,78 @@ def told_to_stop() -> bool:
 
 
 def stop_if_told() -> None:
-    """Raise KeyboardInterrupt when a signal came whose own was lost: Python drops those raised in a weak reference's callback."""
+    """Raise KeyboardInterrupt if a signal to stop has come.
+
+    The signal's own KeyboardInterrupt can get lost: Python drops an exception that is raised in a weak reference's
+    callback.
+    """
     if told_to_stop():
         raise KeyboardInterrupt
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code. What is to be kept is kept by now, so that a further signal ends it at once."""
-    for number in _stopping():
+    """End the process with this exit code, after everything has been saved. From now on a signal ends it at once."""
+    for number in _stop_signals():
         signal.signal(number, signal.SIG_DFL)
     if told_to_stop():
-        # A thread that was being made just when the signal came is waited for in vain (seen with MLflow's uploads).
+        # When the signal came while a thread was being created, Python would wait for that thread forever (seen with
+        # MLflow's uploads).
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def say_in_one_line(kind, error, traceback) -> None:
-    """Python's hook for what nobody caught: what the user can mend takes one line and exit code 2, an interruption 130.
+def say_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Report an uncaught exception; install it as `sys.excepthook`.
 
-    An interruption inside a library can come out as an exception of the library's.
+    A UserError takes one line and exit code 2, an interruption one line and exit code 130. An interruption inside a
+    library can come out as one of the library's own exceptions. All other exceptions are reported as Python does.
     """
+    # Not through logging: the process ends here, and its loggers need not be set up.
     if issubclass(kind, UserError):
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     if issubclass(kind, KeyboardInterrupt) or told_to_stop():
-        print("interrupted: what was finished is kept", file=sys.stderr)
+        sys.stderr.write("interrupted: everything that was finished is kept\n")
         sys.exit(130)
     sys.__excepthook__(kind, error, traceback)
 
 
 def interrupt_main_thread() -> None:
-    """Raise KeyboardInterrupt in the main thread, for another thread's own reasons: the process is not told to stop by it."""
+    """Raise KeyboardInterrupt in the main thread from another thread. It does not count as a signal to stop."""
     global _interrupting
     _interrupting = True
-    if hasattr(signal, "pthread_kill"):  # a signal that wakes even from sleep
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    main_thread = threading.main_thread().ident
+    if main_thread is not None and hasattr(signal, "pthread_kill"):  # this signal also ends a sleep
+        signal.pthread_kill(main_thread, signal.SIGINT)
     else:
         _thread.interrupt_main()
 
 
 def stop_with_mlflow_run() -> None:
-    """Send this process a SIGTERM when the `mlflow run` that started it is gone: killed alone, it tells nobody."""
+    """Send this process a SIGTERM when the `mlflow run` that started it has ended.
+
+    When someone kills `mlflow run` itself, it does not pass the signal on.
+    """
     parent = next(filter(_is_mlflow_run, psutil.Process().parents()), None)
-
-    def watch():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
     if parent:
-        threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=_stop_after, args=[parent], daemon=True).start()
+
+
+def _stop_after(parent: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def mlflow_run_since(began: float) -> bool:
-    """Whether an `mlflow run` of this folder that could have begun a run at `began` (seconds since 1970) is at work here."""
+    """Whether some `mlflow run` of the current folder is alive that could have started a run at a given time.
+
+    Args:
+        began: the start of the run, seconds since 1970.
+    """
     return any(
         one.info["create_time"] <= began + 1 and _is_mlflow_run(one, Path.cwd())
         for one in psutil.process_iter(["create_time"])
@@ -167,10 +192,11 @@ def mlflow_run_since(began: float) -> bool:
 
 
 def _is_mlflow_run(process: psutil.Process, folder: Path | None = None) -> bool:
+    """Whether the process is an `mlflow run`, and if a folder is given, one of that folder."""
     try:
         words = process.cmdline()
         if "run" not in words or not any(Path(word).stem == "mlflow" for word in words[:3]):
             return False
         return folder is None or any(Path(process.cwd(), word).resolve() == folder for word in words)
-    except psutil.Error:  # gone, or not ours to look at
+    except psutil.Error:  # the process has ended or belongs to another user
         return False

@@ -1,0 +1,57 @@
+"""Shows the library's messages to the user: information on standard output, warnings on standard error."""
+
+import logging
+import sys
+import warnings
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes to the streams that `sys` has at that moment, because tests and notebooks replace them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if record.levelno >= logging.WARNING:
+                sys.stderr.write(f"{record.levelname.lower()}: {self.format(record)}\n")
+                sys.stderr.flush()
+            else:
+                sys.stdout.write(f"{self.format(record)}\n")
+                sys.stdout.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def show_messages(verbose: bool = False) -> None:
+    """Show the messages of the package `mlproject`, and all warnings, to the user of a command or a program.
+
+    Messages of level INFO go to standard output as they are. Higher levels go to standard error, after "warning: " or
+    "error: ", and so do warnings issued by `warnings.warn`. Calling the function again changes nothing but the level.
+
+    Args:
+        verbose: also show messages of level DEBUG.
+    """
+    logger = logging.getLogger("mlproject")
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
+        logger.addHandler(_ConsoleHandler())
+    _give_root_a_handler()
+    warnings.showwarning = _show_warning
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
+
+
+def _give_root_a_handler() -> None:
+    """Show the warnings of other libraries as Python does by default, by a handler of the root logger.
+
+    Keras logs through absl, which gives the root logger a handler when there is none. That handler would show all
+    messages of `mlproject` a second time.
+    """
+    if logging.root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    # A library that has a handler of its own shows its messages itself.
+    handler.addFilter(lambda record: not logging.getLogger(record.name.partition(".")[0]).handlers)
+    logging.root.addHandler(handler)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    sys.stderr.write(f"warning: {message}\n")

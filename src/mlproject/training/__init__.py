@@ -1,0 +1,1 @@
+"""Training: one fit of one network, from its batches to its checkpoints."""

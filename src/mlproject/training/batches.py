@@ -1,0 +1,165 @@
+"""Batches of training and validation images, with augmentation as operations on whole batches.
+
+`train_dataset` shuffles, mirrors, shifts, cuts out and resizes; `eval_dataset` only batches.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mlproject.datasets import Dataset
+from mlproject.errors import UserError
+from mlproject.recipe import Recipe
+from mlproject.training.fit_data import FitData
+
+
+def train_dataset(
+    inputs: np.ndarray, fit_data: FitData, recipe: Recipe, *, augment: bool, steps: int, skip: int = 0
+) -> tf.data.Dataset:
+    """Make endless, shuffled batches of the training rows.
+
+    The content of a batch depends only on the seed and on the number of the batch. It does not depend on threads, nor
+    on the batch with which an interrupted fit continues.
+
+    Args:
+        inputs: (n, ...), one input for each training image of the data set: the images themselves, uint8 (n, h, w, c),
+            or activations of a frozen layer. A `numpy.memmap` is read from disk batch by batch.
+        fit_data: the data set, the rows to train on, and the seed.
+        recipe: decides the batch size and the augmentation.
+        augment: whether to change the images as the recipe says. Activations cannot be changed.
+        steps: number of batches in the whole stage. The shares in `recipe.progressive_resizing` refer to it.
+        skip: number of batches to leave out at the beginning.
+
+    Returns:
+        Pairs of inputs (b, ...) and one-hot labels (b, classes), float32. Images keep their dtype unless they are
+        resized, which makes them float32.
+
+    Raises:
+        UserError: the squares that `recipe.cutout` asks for are as large as the images.
+    """
+    if augment and recipe.cutout >= min(inputs.shape[1:3]):
+        raise UserError(
+            f"cutout={recipe.cutout} of a recipe is not accepted; less than {min(inputs.shape[1:3])} pixels is"
+        )
+    data, rows, seed = fit_data.data, fit_data.train, fit_data.seed
+    take_inputs, targets = _row_reader(inputs), tf.one_hot(data.train_labels, len(data.class_names))
+    batch_size = min(recipe.batch_size, len(rows))
+    mean_color = tf.constant(np.round(data.spec().mean), tf.uint8)
+    mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
+
+    def make_batch(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = take_inputs(index)
+        if augment:
+            mirrored = (tf.gather(mirrored_first, index) + number * batch_size // len(rows)) % 2
+            random = tf.random.stateless_uniform((4, batch.shape[0]), (seed, number))
+            batch = _augment(batch, recipe, mirrored, random, mean_color)
+            if recipe.progressive_resizing:
+                batch = _shrink(batch, recipe.progressive_resizing, number, steps)
+        return batch, tf.gather(targets, index)
+
+    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
+    order = order.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
+    return _without_autotuning(order.map(make_batch, num_parallel_calls=2).prefetch(4))
+
+
+def eval_dataset(inputs: np.ndarray, data: Dataset, rows: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
+    """Make batches of the given rows, once and in their order.
+
+    Args:
+        inputs: (n, ...), one input for each training image of the data set.
+        data: the data set that the labels come from.
+        rows: int64 (m,), rows of the training images.
+        batch_size: inputs in a batch; the last batch may be smaller.
+
+    Returns:
+        Pairs of inputs (b, ...) and one-hot labels (b, classes), float32.
+    """
+    source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
+    return _without_autotuning(tf.data.Dataset.from_tensor_slices((source, targets)).batch(batch_size).prefetch(2))
+
+
+def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function that returns the rows `index` (b,) of `inputs` as a tensor."""
+    if not isinstance(inputs, np.memmap):
+        # Reading images one by one in Python keeps a core busy. TensorFlow's threads do this faster.
+        source = tf.constant(inputs)
+        return lambda index: tf.gather(source, index)
+
+    # Activations can take more than a gigabyte. They stay on disk, and the system caches what fits into memory.
+    def read_rows(index: tf.Tensor) -> tf.Tensor:
+        values = tf.numpy_function(lambda index: np.asarray(inputs[index]), [index], inputs.dtype)
+        return tf.ensure_shape(values, (*index.shape, *inputs.shape[1:]))
+
+    return read_rows
+
+
+def _without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same data set without tf.data's autotuning.
+
+    The thread of the autotuning sleeps for up to a minute, and the end of a fit waits until the thread wakes.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def _augment(
+    images: tf.Tensor, recipe: Recipe, mirrored: tf.Tensor, random: tf.Tensor, mean_color: tf.Tensor
+) -> tf.Tensor:
+    """Shift, mirror and cut out images (b, h, w, c) as the recipe says.
+
+    `mirrored` (b,) is 1 for the images to mirror, `random` (4, b) holds uniform numbers from 0 to 1, and `mean_color`
+    (c,) fills the squares.
+    """
+    if recipe.random_translation or recipe.flip:
+        shifts = tf.floor(random[:2] * (2 * recipe.random_translation + 1)) - recipe.random_translation
+        images = _translate_and_mirror(images, shifts, mirrored * int(recipe.flip))
+    if recipe.cutout:
+        images = _cut_out(images, recipe.cutout, random[2:], mean_color)
+    return images
+
+
+def _translate_and_mirror(images: tf.Tensor, shifts: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    """Shift images (b, h, w, c) by whole pixels with reflected borders, then mirror those where `mirrored` (b,) is 1.
+
+    `shifts` (2, b) holds the pixels by which the visible section moves down and to the right. One affine transform
+    touches each pixel once; padding, slicing and mirroring one after the other give the same result in three times the
+    time.
+    """
+    (down, right), mirror = tf.unstack(shifts), tf.cast(mirrored, tf.float32)
+    zero, one = tf.zeros_like(mirror), tf.ones_like(mirror)
+    # The pixel at (x, y) comes from (a0 x + a1 y + a2, b0 x + b1 y + b2). The last two numbers are for perspectives.
+    columns = [one - 2 * mirror, zero, mirror * (images.shape[2] - 1) + right]
+    rows = [zero, one, down]
+    transform = tf.stack([*columns, *rows, zero, zero], axis=1)
+    return keras.ops.image.affine_transform(images, transform, interpolation="nearest", fill_mode="reflect")
+
+
+def _cut_out(images: tf.Tensor, side: int, random: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
+    """Paint a square of `side` pixels with `color` (c,) into each image (b, h, w, c), where `random` (2, b) places it."""
+    inside = []
+    for length, position in zip(images.shape[1:3], tf.unstack(random), strict=True):
+        pixels, first = tf.range(length)[None], tf.cast(tf.floor(position * (length - side + 1)), tf.int32)[:, None]
+        inside.append((pixels >= first) & (pixels < first + side))
+    square = inside[0][:, :, None, None] & inside[1][:, None, :, None]
+    return tf.where(square, tf.cast(color, images.dtype), images)
+
+
+def _shrink(
+    images: tf.Tensor, progressive_resizing: tuple[tuple[float, int], ...], number: tf.Tensor, steps: int
+) -> tf.Tensor:
+    """Resize images (b, h, w, c) to the size for batch `number` of `steps`: float32 (b, h', w', c)."""
+    full_height, full_width, channels = images.shape[1:]
+    height = tf.constant(full_height)
+    for share, pixels in reversed(progressive_resizing):
+        height = tf.where(number < round(share * steps), pixels, height)
+    resized = tf.cond(
+        height < full_height,
+        lambda: tf.image.resize(
+            images, (height, (height * full_width + full_height // 2) // full_height), antialias=True
+        ),
+        lambda: tf.cast(images, tf.float32),
+    )
+    return tf.ensure_shape(resized, (images.shape[0], None, None, channels))

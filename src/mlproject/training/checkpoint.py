@@ -1,0 +1,85 @@
+"""The state of a fit on disk, from which an interrupted fit goes on."""
+
+import json
+import time
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mlproject import disk
+from mlproject.budget import CHECKPOINT_SHARE
+
+
+@dataclass
+class Progress:
+    """How far a fit has come.
+
+    Attributes:
+        stage: the number of finished stages.
+        epoch: the number of finished epochs of the next stage.
+        rows: the history, a dict for each epoch.
+        images_per_second: the measured speed of each finished stage, by its name.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    images_per_second: dict[str, float] = field(default_factory=dict)
+
+
+class Checkpoint:
+    """The state of a fit after an epoch, in one .npz file: the weights, the optimizer's variables and the progress.
+
+    It is written after every epoch, unless writing would take more than `CHECKPOINT_SHARE` of the time: then less often. A
+    fit whose checkpoint cannot be written goes on with a warning.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._next_save = path, 0.0
+
+    def save(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress) -> None:
+        """Replace the file by the present state, unless the last save is too recent."""
+        began = time.monotonic()
+        if began < self._next_save:
+            return
+        state = {f"model{index}": variable.numpy() for index, variable in enumerate(model.variables)}
+        state |= {f"optimizer{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
+        try:
+            with disk.atomic_write(self.path) as part, part.open("wb") as stream:
+                np.savez(stream, progress=np.array(json.dumps(asdict(progress))), **state)
+        except OSError as error:  # a full disk, most likely
+            warnings.warn(
+                f"{self.path} cannot be written ({error.strerror}); an interruption now loses the epochs since the last "
+                "checkpoint",
+                stacklevel=2,
+            )
+        self._next_save = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_SHARE
+
+    def load(self) -> tuple[Progress, dict[str, np.ndarray]]:
+        """Read the file.
+
+        Returns:
+            The progress and the saved variables; no progress and no variables where there is no file or a damaged one. A
+            damaged file is set aside.
+        """
+        try:
+            with np.load(self.path) as saved:  # NumPy refuses pickled objects by default
+                state = dict(saved)
+            return Progress(**json.loads(str(state.pop("progress")))), state
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            disk.set_aside(self.path, error)
+        return Progress(), {}
+
+
+def restore_variables(variables: Sequence[keras.Variable], saved: Mapping[str, np.ndarray], prefix: str) -> None:
+    """Assign the saved values whose names begin with `prefix` ("model" or "optimizer") to these variables, in order."""
+    for index, variable in enumerate(variables):
+        variable.assign(saved[f"{prefix}{index}"])

@@ -1,0 +1,116 @@
+"""Activations of the frozen part of a network, computed once for all training images and kept on disk."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from mlproject import disk
+from mlproject.datasets import Dataset
+from mlproject.errors import truncate
+from mlproject.training.prediction import PREDICTION_BATCH
+from mlproject.training.winograd import with_winograd
+
+CHUNK = 1000  # images in one write
+CHECKED_ROWS = 8  # rows of an existing file that are computed again, to check its content
+
+
+class FeatureCache:
+    """Activations of frozen layers for the training images of one data set, as memory-mapped .npy files.
+
+    A file's name contains a digest of the data set, of the layers up to the last frozen one, and of their weights. A
+    change of any of these leads to another file. A file is written under a temporary name and renamed when it is
+    complete. An existing file is checked before its first use.
+
+    Args:
+        folder: the folder of the files, which is created when needed.
+        data: the data set whose training images are used.
+    """
+
+    def __init__(self, folder: Path, data: Dataset) -> None:
+        self.folder, self.data = Path(folder), data
+        self._checked: set[Path] = set()
+
+    def get(self, model: keras.Model, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the activations of some layers. One pass over the images computes those that are not on disk yet.
+
+        Args:
+            model: the network.
+            layers: names of layers of `model`.
+
+        Returns:
+            For each name the activations of all training images, float16 (n, ...), memory-mapped and read-only.
+        """
+        paths = {
+            name: self.folder / f"{self.data.name}-{name}-{_digest(model, name, self.data)}.npy" for name in layers
+        }
+        missing = [name for name, path in paths.items() if not self._is_usable(model, name, path)]
+        if missing:
+            self._compute(model, {name: paths[name] for name in missing})
+            self._checked |= {paths[name] for name in missing}
+        return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+
+    def _is_usable(self, model: keras.Model, name: str, path: Path) -> bool:
+        """Whether the file contains the activations. A damaged file is set aside. Each file is checked once."""
+        if path in self._checked or not path.exists():
+            return path in self._checked
+        try:
+            self._check(model, name, path)
+        except (ValueError, OSError, EOFError) as error:
+            disk.set_aside(path, truncate(error))
+            return False
+        self._checked.add(path)
+        return True
+
+    def _check(self, model: keras.Model, name: str, path: Path) -> None:
+        """Raise an exception when the file does not contain the activations."""
+        found = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
+        output = model.get_layer(name).output
+        expected = (len(self.data.train_images), *output.shape[1:])
+        if (found.shape, found.dtype) != (expected, np.float16):
+            raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
+        # The right shape says nothing about the values, so a few rows are computed again.
+        rows = np.linspace(0, len(found) - 1, CHECKED_ROWS).astype(int)
+        fresh = keras.Model(model.input, output).predict(self.data.train_images[rows], verbose=0)
+        if not np.allclose(found[rows], fresh, rtol=0.01, atol=0.01 * np.abs(fresh).max()):
+            raise ValueError("it holds other values")
+
+    def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
+        """Write the activations of the layers that `paths` names."""
+        images = self.data.train_images
+        self.folder.mkdir(parents=True, exist_ok=True)
+        outputs = {name: model.get_layer(name).output for name in paths}
+        frozen = with_winograd(keras.Model(model.input, outputs))
+        with contextlib.ExitStack() as stack:
+            parts = {name: stack.enter_context(disk.atomic_write(path)) for name, path in paths.items()}
+            files = {
+                name: np.lib.format.open_memmap(part, "w+", np.float16, (len(images), *outputs[name].shape[1:]))
+                for name, part in parts.items()
+            }
+            # disable=None shows a progress bar on a terminal and nothing in a log file.
+            for start in tqdm(
+                range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
+            ):
+                rows = slice(start, start + CHUNK)
+                for name, values in frozen.predict(images[rows], batch_size=PREDICTION_BATCH, verbose=0).items():
+                    files[name][rows] = values
+            for file in files.values():
+                file.flush()
+
+
+def _digest(model: keras.Model, name: str, data: Dataset) -> str:
+    """The first 16 hex digits of a SHA-256 of the data set and of all layers up to `name` with their weights."""
+    frozen = keras.Model(model.input, model.get_layer(name).output)
+    digest = hashlib.sha256(data.digest.encode())
+    for layer in frozen.layers:
+        # Keras numbers the names of layers anew in each build, and `trainable` does not change the activations.
+        config = {key: value for key, value in layer.get_config().items() if key not in ("name", "trainable")}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+        for weight in layer.get_weights():
+            digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,167 @@
+"""One fit of one network: the training step is in `fit`, stage by stage, with Keras' own `fit` inside."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from mlproject.networks.cost import stage_network
+from mlproject.recipe import Recipe, Stage
+from mlproject.training import batches, optimizers, winograd
+from mlproject.training.checkpoint import Checkpoint, Progress, restore_variables
+from mlproject.training.fit_data import FitData
+from mlproject.training.monitor import Monitor, Validation
+from mlproject.training.schedule import Schedule, StageSchedule
+from mlproject.training.watchdog import Watchdog
+
+STALL_SECONDS = 300  # without a finished batch; the slowest batch of the shipped experiments takes two seconds
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What a fit returns besides the trained weights.
+
+    Attributes:
+        history: a row for each epoch: epoch (from 1, through all stages), stage, loss, accuracy, learning_rate, seconds and,
+            with validation images, val_loss and val_accuracy.
+        images_per_second: the measured training speed of each stage, by its name.
+        truncated: whether the deadline ended the fit before its last step.
+        validation_probabilities: float32 (m, classes), the predictions for the validation images after the last epoch; None
+            without validation images.
+    """
+
+    history: pd.DataFrame
+    images_per_second: dict[str, float]
+    truncated: bool
+    validation_probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FitHooks:
+    """What the caller of a fit may follow and limit.
+
+    Attributes:
+        on_epoch: called with the number of the epoch (from 1) and its row of the history.
+        on_stage: called with a stage's name after the stage.
+        on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
+        deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
+        checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
+    """
+
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, row: None
+    on_stage: Callable[[str], None] = lambda stage: None
+    on_hang: Callable[[str], None] = lambda reason: None
+    deadline: float = math.inf
+    checkpoint: Checkpoint | None = None
+
+
+def fit(
+    model: keras.Model, recipe: Recipe, schedule: Schedule, fit_data: FitData, hooks: FitHooks | None = None
+) -> FitResult:
+    """Train `model` in place, stage by stage.
+
+    A fit that goes on from a checkpoint gets the same batches as one that was not interrupted.
+
+    Args:
+        model: an uncompiled network, from uint8 images to probabilities.
+        recipe: how to train it.
+        schedule: the length of each stage, by its name.
+        fit_data: the images, their split, the feature cache and the seed.
+        hooks: what the caller follows and limits.
+
+    Returns:
+        The history, the speeds and the validation predictions.
+
+    Raises:
+        DivergedError: when the loss stops being finite.
+        StalledError: when no batch is finished for STALL_SECONDS.
+    """
+    hooks = hooks or FitHooks()
+    activations = fit_data.features.get(model, recipe.frozen_layers)
+    progress, saved = hooks.checkpoint.load() if hooks.checkpoint else (Progress(), {})
+    if saved:
+        restore_variables(model.variables, saved, "model")
+    monitor = Monitor(model, progress, hooks.on_epoch, hooks.deadline, hooks.checkpoint)
+    for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
+        inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
+        network, length = _trained_network(model, recipe, stage), schedule[stage.name]
+        compile_for(stage, network, recipe, length)
+        if saved:
+            restore_variables(network.optimizer.variables, saved, "optimizer")
+            saved = {}
+        monitor.start_stage(stage, length, recipe.batch_size, _validation(inputs, fit_data))
+        with Watchdog(STALL_SECONDS, hooks.on_hang) as monitor.watchdog:
+            _fit_stage(network, inputs, length, recipe, fit_data, monitor)
+        hooks.on_stage(stage.name)
+        if monitor.truncated:
+            break
+        progress.stage, progress.epoch = index + 1, 0
+    return FitResult(
+        pd.DataFrame(progress.rows), progress.images_per_second, monitor.truncated, monitor.validation_probabilities
+    )
+
+
+def _fit_stage(
+    network: keras.Model, inputs: np.ndarray, length: StageSchedule, recipe: Recipe, fit_data: FitData, monitor: Monitor
+) -> None:
+    """Run Keras' fit from the first epoch that is not done yet."""
+    done = monitor.progress.epoch
+    network.fit(
+        batches.train_dataset(
+            inputs,
+            fit_data,
+            recipe,
+            augment=inputs is fit_data.data.train_images,  # cached activations cannot be augmented
+            steps=length.total_steps,
+            skip=done * length.steps,
+        ),
+        steps_per_epoch=length.steps,
+        initial_epoch=done,
+        epochs=length.epochs,
+        callbacks=[monitor],
+        shuffle=False,  # the batches come shuffled
+        verbose=0,
+    )
+
+
+def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
+    if fit_data.validation is None:
+        return None
+    data, rows = fit_data.data, fit_data.validation
+    return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows], len(data.class_names))
+
+
+def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:
+    """The network that a stage trains: the layers behind the frozen ones, convolutions by Winograd where that is faster.
+
+    With progressive resizing it takes images of any size, so that one compiled step serves all sizes. It is a second Model
+    even if nothing is frozen: the registered model stays uncompiled.
+    """
+    images = None
+    if recipe.progressive_resizing and not stage.frozen_through:
+        images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
+    return winograd.with_winograd(stage_network(model, stage), images)
+
+
+def compile_for(stage: Stage, network: keras.Model, recipe: Recipe, length: StageSchedule) -> None:
+    """Compile a network for one-hot labels, with a stage's learning rate and the recipe's optimizer and loss.
+
+    Args:
+        stage: gives the peak learning rate.
+        network: what the stage trains.
+        recipe: gives optimizer, weight decay, warm-up, label smoothing and steps per execution.
+        length: the stage's length, over which the learning rate rises and falls.
+    """
+    rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.total_steps, recipe.warmup)
+    network.compile(
+        optimizer=optimizers.make_optimizer(recipe.optimizer, rate, recipe.weight_decay),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=recipe.steps_per_execution,
+        jit_compile=False,  # on a CPU, XLA is slower for convolutions and six times slower for a one-layer perceptron
+    )
+    network.optimizer.build(network.trainable_variables)

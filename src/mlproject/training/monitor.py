@@ -1,0 +1,141 @@
+"""What happens between the batches and epochs of a fit: validation, history, speed, progress bar, divergence, deadline."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from mlproject import process
+from mlproject.recipe import Stage
+from mlproject.training.checkpoint import Checkpoint, Progress
+from mlproject.training.schedule import StageSchedule
+from mlproject.training.watchdog import Watchdog
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(eq=False)
+class Validation:
+    """The validation images of a stage: batches of inputs, their labels (int64 (m,)), and the last predictions.
+
+    Keras' own validation gives an accuracy and no predictions, which the search needs to compare trials image by image.
+    """
+
+    batches: tf.data.Dataset
+    labels: np.ndarray
+    classes: int
+    probabilities: np.ndarray | None = field(default=None, init=False)
+
+    def run(self, network: keras.Model, on_batch: keras.callbacks.Callback) -> dict[str, float]:
+        """Predict the images and return `val_accuracy` and `val_loss`; `on_batch` is a callback of the prediction."""
+        self.probabilities = network.predict(self.batches, callbacks=[on_batch], verbose=0)
+        one_hot = keras.utils.to_categorical(self.labels, self.classes)
+        correct = np.sum(self.probabilities.argmax(axis=1) == self.labels)
+        # Keras' metrics are float32, too.
+        accuracy = np.float32(correct) / np.float32(len(self.labels))
+        return {"val_accuracy": float(accuracy), "val_loss": float(network.loss(one_hot, self.probabilities))}
+
+
+class Monitor(keras.callbacks.Callback):
+    """Follows a fit through all of its stages.
+
+    Args:
+        whole: the whole model, which checkpoints keep.
+        progress: how far the fit has come; updated after every epoch.
+        on_epoch: called with the number of the epoch and its row of the history.
+        deadline: `time.monotonic()` seconds, at which the fit ends.
+        checkpoint: where the state is kept; None for nowhere.
+    """
+
+    watchdog: Watchdog
+
+    def __init__(
+        self,
+        whole: keras.Model,
+        progress: Progress,
+        on_epoch: Callable[[int, dict[str, Any]], None],
+        deadline: float,
+        checkpoint: Checkpoint | None,
+    ):
+        super().__init__()
+        self.whole, self.progress, self.checkpoint = whole, progress, checkpoint
+        self.on_epoch, self.deadline, self.truncated = on_epoch, deadline, False
+        self.validation: Validation | None = None
+
+    @property
+    def validation_probabilities(self) -> np.ndarray | None:
+        """The predictions of the last validation: float32 (m, classes), None without validation images."""
+        return self.validation.probabilities if self.validation else None
+
+    def start_stage(self, stage: Stage, length: StageSchedule, batch_size: int, validation: Validation | None) -> None:
+        """Get ready for the next stage."""
+        self.stage, self.length, self.batch_size, self.validation = stage, length, batch_size, validation
+        self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
+        # disable=None: a bar on a terminal, nothing in a log file
+        self.bar = tqdm(
+            total=length.total_steps, initial=self.batches, desc=stage.name, unit="batch", leave=False, disable=None
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clocks of the epoch."""
+        self.began, self.last_batch = time.monotonic(), -1
+        self.first_step_end = self.last_step_end = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure the speed, move the bar, and end the fit at the deadline or when the loss is no number."""
+        process.stop_if_told()
+        self.watchdog.alive()
+        self.last_step_end = time.monotonic()
+        self.bar.update(batch - self.last_batch)
+        self.batches += batch - self.last_batch
+        # The first step of an epoch is not measured: it traces the graph, or waits for the input pipeline.
+        if self.last_batch < 0:
+            self.first_step_end = self.last_step_end
+        else:
+            self.images += (batch - self.last_batch) * self.batch_size
+        self.last_batch = batch
+        if not math.isfinite((logs or {})["loss"]):
+            self.model.stop_training = True
+        if self.last_step_end > self.deadline and self.batches < self.length.total_steps:
+            self.truncated = self.model.stop_training = True
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show the watchdog that the validation moves."""
+        self.watchdog.alive()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Validate, add a row to the history and save a checkpoint; raises DivergedError for numbers that are not finite."""
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        if self.validation:
+            scores |= self.validation.run(self.model, self)
+        number = len(self.progress.rows) + 1
+        if not all(math.isfinite(value) for value in scores.values()):
+            raise DivergedError(f"the loss became {scores['loss']} in epoch {number} ({self.stage.name})")
+        row = {"epoch": number, "stage": self.stage.name, **scores}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["seconds"] = time.monotonic() - self.began
+        self.seconds += self.last_step_end - self.first_step_end
+        self.progress.rows.append(row)
+        self.progress.epoch = epoch + 1
+        shown = "val_accuracy" if self.validation else "accuracy"
+        self.bar.set_postfix({shown: f"{scores[shown]:.3f}"})
+        self.on_epoch(number, row)
+        if self.checkpoint:
+            self.checkpoint.save(self.whole, self.model.optimizer, self.progress)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Work out the stage's speed."""
+        self.bar.close()
+        total = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
+        if self.images:
+            self.progress.images_per_second[self.stage.name] = self.images / max(self.seconds, 1e-9)
+        elif total:
+            self.progress.images_per_second[self.stage.name] = self.batches * self.batch_size / total

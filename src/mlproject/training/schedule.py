@@ -1,0 +1,112 @@
+"""How long each stage of a fit lasts: from seconds and speeds to epochs and steps, and a final fit shortened to a trial."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mlproject.recipe import Recipe
+
+SHORT_BATCH = 1 / 2  # a trial's batch size, relative to the recipe's; see `shorten`
+
+
+@dataclass(frozen=True)
+class StageSchedule:
+    """How long a stage lasts: `epochs` of `steps` batches. An epoch is about one pass over the images.
+
+    `steps` is a multiple of the recipe's `steps_per_execution`. Keras only runs whole executions, so it would otherwise run
+    more steps than the learning rate schedule has.
+    """
+
+    epochs: int
+    steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """The steps of all epochs."""
+        return self.epochs * self.steps
+
+    def __str__(self) -> str:
+        return f"{self.epochs} {'epoch' if self.epochs == 1 else 'epochs'} of {self.steps} batches"
+
+
+Schedule = Mapping[str, StageSchedule]  # by the stage's name
+
+
+def plan_stages(
+    recipe: Recipe, images_per_second: Mapping[str, float], seconds: float, images: int
+) -> dict[str, StageSchedule]:
+    """Plan how long each stage lasts so that all stages together take `seconds`.
+
+    Seconds that a stage leaves because it reaches its `max_epochs` go to the stages after it. Every stage gets at least one
+    step, even when no seconds are left.
+
+    Args:
+        recipe: the recipe whose stages are planned.
+        images_per_second: the training speed of each stage, by the stage's name.
+        seconds: the time for all stages.
+        images: the number of training images.
+
+    Returns:
+        A schedule for each stage, by the stage's name.
+    """
+    schedule = {}
+    shares = [stage.share for stage in recipe.stages]
+    for index, stage in enumerate(recipe.stages):
+        speed = images_per_second[stage.name]
+        stage_seconds = max(seconds, 0.0) * stage.share / sum(shares[index:])
+        seen = min(stage_seconds * speed, stage.max_epochs * images)
+        steps = max(round(seen / recipe.batch_size), 1)
+        epochs = max(round(seen / images), 1)
+        schedule[stage.name] = StageSchedule(epochs, _whole_executions(steps // epochs, recipe))
+        seconds -= schedule[stage.name].total_steps * recipe.batch_size / speed
+    return schedule
+
+
+def shorten(
+    recipe: Recipe, schedule: Schedule, share: float, min_epochs: int
+) -> tuple[Recipe, dict[str, StageSchedule]]:
+    """Shorten a final fit to a trial: `share` of its images, in smaller batches.
+
+    A scaled-down copy of the final fit would need batches that are smaller by the same share, at the same learning rate.
+    Larger batches are faster and need a rate that is higher by the square root of the factor by which their steps are fewer
+    (Krizhevsky, arXiv 1404.5997; for Adam: Malladi et al., arXiv 2205.10287). Batches of full size, however, favour
+    hyperparameter values that take many steps; batches of half the size rank values as long fits do. Only the first stage
+    gets the higher rate: later stages start from trained weights, which a high rate destroys before it improves them.
+    (Measured in bench/README.md, "The batches of a short trial" and "The learning rate of a short trial".)
+
+    Args:
+        recipe: the final fit's recipe.
+        schedule: the final fit's schedule.
+        share: the share of the final fit's images that the trial sees, 0 to 1.
+        min_epochs: the least number of epochs of all stages together, so that a trial has a learning curve.
+
+    Returns:
+        The trial's recipe and schedule.
+    """
+    short_recipe = replace(recipe, batch_size=max(1, round(SHORT_BATCH * recipe.batch_size)))
+    steps = share * recipe.batch_size / short_recipe.batch_size
+    short = {}
+    for stage, whole in schedule.items():
+        epochs = max(math.ceil(min_epochs / len(schedule)), round(share * whole.epochs))
+        short[stage] = StageSchedule(epochs, _whole_executions(steps * whole.total_steps / epochs, recipe))
+    first, *later = recipe.stages
+    fewer = schedule[first.name].total_steps / short[first.name].total_steps
+    first = replace(first, learning_rate=first.learning_rate * fewer**0.5)
+    return replace(short_recipe, stages=(first, *later)), short
+
+
+def schedule_params(schedule: Schedule) -> dict[str, int]:
+    """The epochs and steps of each stage as parameters to log: the same numbers give the same fit again."""
+    params: dict[str, int] = {}
+    for stage, length in schedule.items():
+        params |= {f"{stage}_epochs": length.epochs, f"{stage}_steps": length.steps}
+    return params
+
+
+def describe_schedule(schedule: Schedule) -> str:
+    """The schedule in words: "head 8 epochs of 211 batches, fine-tuning 1 epoch of 150 batches"."""
+    return ", ".join(f"{stage} {length}" for stage, length in schedule.items())
+
+
+def _whole_executions(steps: float, recipe: Recipe) -> int:
+    return max(1, round(steps / recipe.steps_per_execution)) * recipe.steps_per_execution

@@ -1,0 +1,69 @@
+"""What commands show of the library's messages, and where."""
+
+import logging
+import sys
+import warnings
+
+import pytest
+
+from mlproject import console
+
+logger = logging.getLogger("mlproject.tests")
+
+
+@pytest.fixture(autouse=True)
+def loggers_restored(monkeypatch):
+    """After the test the loggers and Python's warnings are as they were before it."""
+    loggers = [logging.getLogger(name) for name in ("mlproject", "tensorflow", "")]
+    before = [(one, one.level, list(one.handlers)) for one in loggers]
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    for one, level, handlers in before:
+        one.setLevel(level)
+        one.handlers[:] = handlers
+
+
+def test_information_goes_to_stdout_and_warnings_to_stderr(capsys):
+    console.show_messages()
+    logger.info("trial-01  validation accuracy %.2f", 0.5)
+    logger.debug("not shown")
+    logger.warning("%s is damaged", "journal.json")
+    logger.error("nothing is left")
+    said = capsys.readouterr()
+    assert said.out == "trial-01  validation accuracy 0.50\n"
+    assert said.err == "warning: journal.json is damaged\nerror: nothing is left\n"
+
+
+def test_messages_are_shown_once_however_often_it_is_called_and_reach_other_handlers(capsys, caplog):
+    console.show_messages()
+    console.show_messages(verbose=True)
+    logger.debug("a detail")
+    assert capsys.readouterr().out == "a detail\n" and caplog.messages == ["a detail"]
+
+
+def test_python_warnings_take_one_line_on_stderr(capsys):
+    console.show_messages()
+    with warnings.catch_warnings():  # pytest records warnings; this shows them again
+        warnings.simplefilter("always")
+        warnings.showwarning = console._show_warning
+        warnings.warn("little time", stacklevel=1)
+    assert capsys.readouterr().err == "warning: little time\n"
+
+
+def test_messages_go_to_the_stream_of_the_moment(capsys, monkeypatch, tmp_path):
+    console.show_messages()
+    with (tmp_path / "out").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        logger.info("elsewhere")
+    monkeypatch.undo()
+    assert (tmp_path / "out").read_text() == "elsewhere\n" and capsys.readouterr().out == ""
+
+
+def test_a_library_that_sets_up_logging_shows_no_message_twice(capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])  # without pytest's own
+    console.show_messages()
+    logging.basicConfig()  # as absl does with Keras' first message
+    logger.warning("once")
+    logging.getLogger("another.library").warning("as Python shows it")
+    logging.getLogger("another.library").info("not shown")
+    assert capsys.readouterr().err == "warning: once\nas Python shows it\n"
