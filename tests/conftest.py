@@ -6,6 +6,7 @@ import os
 # Before TensorFlow: as many tests run side by side as there are cores, and networks this small gain nothing from two.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
+import logging
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,10 @@ from pathlib import Path
 from mlproject import __main__ as commands
 from mlproject import datasets, tracking
 from mlproject.experiment import Experiment
-from mlproject.features import FeatureCache
 from mlproject.recipe import Recipe, Stage
-from mlproject.tasks import Task
+from mlproject.task import Task
+from mlproject.training import winograd
+from mlproject.training.features import FeatureCache
 
 import keras
 import mlflow
@@ -43,9 +45,8 @@ def tiny_build(hp, spec):
 
 def tiny_recipe(hp):
     """One stage, everything trained; few epochs at most, so that a trial is short whatever its budget."""
-    return Recipe(
-        (Stage("training", hp.Float("learning_rate", 1e-4, 1e-2, sampling="log"), max_epochs=3),), 64, "adamw", crop=2
-    )
+    stage = Stage("training", hp.Float("learning_rate", 1e-4, 1e-2, sampling="log"), max_epochs=3)
+    return Recipe((stage,), 64, "adamw", random_translation=2)
 
 
 def tiny_staged_recipe(hp):
@@ -107,7 +108,7 @@ def store(tmp_path, empty_database, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
-    tracking.choose_experiment(tracking.connect(), "tests")
+    tracking.use_comparison(tracking.connect(), "tests")
     yield uri
     while mlflow.active_run():
         mlflow.end_run()
@@ -124,10 +125,15 @@ def process_kept(monkeypatch):
     """This process is afterwards what it was, whatever a command of ours sets in it: handlers, hooks, MLflow's address."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     uri = mlflow.get_tracking_uri()
+    loggers = [(one, one.level, list(one.handlers)) for one in map(logging.getLogger, ("mlproject", "tensorflow", ""))]
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     yield
     mlflow.set_tracking_uri(uri)
+    winograd.set_enabled(True)
+    for one, level, handlers in loggers:
+        one.setLevel(level)
+        one.handlers[:] = handlers
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

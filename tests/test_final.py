@@ -9,29 +9,33 @@ import pandas as pd
 import pytest
 from conftest import TINY
 
-from mlproject import final
-from mlproject.journal import Journal
+from mlproject.budget import make_plan
+from mlproject.final import refit
+from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import Found
+from mlproject.search.journal import Journal
+from mlproject.search.search import SearchResult
 
 
 def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(make_task, store, monkeypatch, tmp_path):
     seen = {}
 
-    def fit(model, recipe, plan, data, rows, validation, **options):
-        seen.update(plan=plan, rows=rows, validation=validation)
+    def fit(model, recipe, schedule, fit_data, hooks):
+        seen.update(schedule=schedule, fit_data=fit_data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(final, "fit", fit)
+    monkeypatch.setattr(refit, "fit", fit)
     long = Recipe((Stage("training", 2e-3, max_epochs=1000),), 64, "adamw")
     task = make_task(dataclasses.replace(TINY, recipe=lambda hp: long))
-    found = Found(dict(TINY.best), 0.5, {"training": 100.0, "prediction": 500.0}, pd.DataFrame(), 0.0, 0.0, 0.0)
+    throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
+    plan = make_plan(113.0, 0.0, 100.0, 1350, None)
+    found = SearchResult(dict(TINY.best), 0.5, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
-        final.make(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
-    np.testing.assert_array_equal(seen["rows"], np.arange(1500))
-    assert seen["validation"] is None
+        refit.make_final_model(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
+    np.testing.assert_array_equal(seen["fit_data"].train, np.arange(1500))
+    assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 for logging and 1 for the predictions, at 100 images a second.
-    assert 85 < seen["plan"]["training"].total * 64 / 100 <= 95
+    assert 85 < seen["schedule"]["training"].total_steps * 64 / 100 <= 95
 
 
 GREY = """

@@ -1,4 +1,4 @@
-"""Experiment files as notebooks: all run on synthetic data, and the committed copies are what the files are today."""
+"""Experiment files as notebooks: all run on synthetic data, and the committed copies match the files as they are."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from mlproject import notebooks
 from mlproject.experiment import find_files
 
 SCRIPTS = sorted((PROJECT / "experiments").glob("*.py"))
-LARGEST = 2_000_000  # bytes that GitHub and editors show without complaint
+LARGEST = 2_000_000  # bytes, which GitHub and editors still show
 
 
 def sources(notebook):
@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
 
 def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
     def run(names):
-        database = folder / f"{names[0]}.db"  # one for each of the two commands, which run side by side
+        database = folder / f"{names[0]}.db"  # one for each of the two commands, which run in parallel
         shutil.copy(empty_database, database)
         uri = f"sqlite:///{database}"
         options = ("--data", "synthetic", "--minutes", "0.02", "--output", "copies")
@@ -80,8 +80,8 @@ def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
             assert kept == {f"{found.info.run_name}.ipynb", f"{found.info.run_name}.html"}
 
     names = [script.stem for script in SCRIPTS]
-    with ThreadPoolExecutor(2) as side_by_side:  # the last one, VGG16, takes as long as the others together
-        list(side_by_side.map(run, (names[:-1], names[-1:])))
+    with ThreadPoolExecutor(2) as pool:  # the last one, VGG16, takes as long as the others together
+        list(pool.map(run, (names[:-1], names[-1:])))
     for script in SCRIPTS:
         copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
         assert sources(copy) == sources(notebooks.convert(script))
@@ -94,7 +94,7 @@ def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
     }  # fmt: skip
 
 
-def test_a_notebook_that_raises_fails_its_run_and_is_kept_as_far_as_it_came(run_here, tmp_path, empty_database):
+def test_a_notebook_that_raises_fails_its_run_and_is_kept_up_to_the_failing_cell(run_here, tmp_path, empty_database):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "broken.py").write_text(
         "# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    raise ValueError('no further')\n"

@@ -1,6 +1,6 @@
-"""Property tests: whatever bytes or words come in, the parsers give something valid or a UserError of one line.
+"""Property tests: for any bytes or text, the parsers return something valid or raise a UserError of one line.
 
-Each property is tried on 150 inputs, the same in every run; MLPROJECT_EXAMPLES=10000 tries so many new ones.
+Each property is tested on 150 inputs, the same in every run; MLPROJECT_EXAMPLES=10000 tests it on 10,000 new ones.
 """
 
 import argparse
@@ -34,7 +34,7 @@ many = settings(
 
 
 def accepts(call, *arguments):
-    """What `call` gives, or None when it refuses by a UserError of one line; any other exception is a bug and goes on."""
+    """Return the result of `call`, or None if it raises a UserError of one line; any other exception is a bug."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return call(*arguments)
@@ -43,7 +43,7 @@ def accepts(call, *arguments):
         return None
 
 
-# Damage: a list of edits (kind, where as a share of the length, bytes), done one after the other.
+# Damage to a file: a list of edits (kind, position as a share of the length, bytes), made one after the other.
 EDITS = st.lists(
     st.tuples(
         st.sampled_from(["overwrite", "insert", "delete", "truncate", "append"]),
@@ -55,7 +55,7 @@ EDITS = st.lists(
 
 
 def damaged(content: bytes, edits) -> bytes:
-    """`content` after the edits; "delete" takes out as many bytes as it has been given."""
+    """Apply the edits to `content`; "delete" removes as many bytes as the edit has."""
     for kind, share, piece in edits:
         at = int(share * len(content))
         if kind == "overwrite":
@@ -71,18 +71,18 @@ def damaged(content: bytes, edits) -> bytes:
     return content
 
 
-# CIFAR-100, with 200 and 100 records in place of 50,000 and 10,000
+# CIFAR-100, with 200 and 100 records instead of 50,000 and 10,000
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """CIFAR-100 has one test image of each class and two for training."""
-    monkeypatch.setattr(cifar100, "RECORDS", {"train.bin": 200, "test.bin": 100})
+    """Make the reader expect two training images and one test image of each class."""
+    monkeypatch.setattr(cifar100, "RECORD_COUNTS", {"train.bin": 200, "test.bin": 100})
 
 
 def records(count: int) -> bytes:
-    """Valid records of black images."""
-    content = np.zeros((count, cifar100.RECORD), np.uint8)
+    """Make valid records of black images."""
+    content = np.zeros((count, cifar100.RECORD_BYTES), np.uint8)
     content[:, 1] = np.arange(count) % 100
     content[:, 0] = cifar100.SUPERCLASS_OF[content[:, 1]]
     return content.tobytes()
@@ -97,7 +97,7 @@ CONTENTS = {
 
 
 def packed(contents, further=()) -> bytes:
-    """A tar archive (not compressed) of these files and of `further` members (TarInfo, content)."""
+    """Make an uncompressed tar archive of these files and of `further` members (TarInfo, content)."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in contents.items():
@@ -114,7 +114,7 @@ ARCHIVE = packed(CONTENTS)
 
 
 def read_archive(folder: Path, content: bytes):
-    """Read these bytes as cifar-100-binary.tar.gz; nothing may be written beside it."""
+    """Read these bytes as cifar-100-binary.tar.gz, and check that no other file is written into its folder."""
     (folder / "cifar-100-binary.tar.gz").write_bytes(content)
     arrays = accepts(cifar100.read, folder)
     assert [path.name for path in folder.iterdir()] == ["cifar-100-binary.tar.gz"]
@@ -152,7 +152,7 @@ def test_a_damaged_tar_gives_valid_data_or_a_user_error(small, tmp_path_factory,
     read_archive(tmp_path_factory.mktemp("tar"), gzip.compress(damaged(ARCHIVE, edits), compresslevel=1))
 
 
-# The headers are a thousandth of the archive, so they get damage of their own.
+# The headers are a thousandth of the archive, so random damage rarely hits them. They have a test of their own.
 @many
 @given(
     member=st.integers(0, 3),
@@ -169,9 +169,9 @@ def test_a_forged_header_gives_valid_data_or_a_user_error(small, tmp_path_factor
     first, last = field
     header[first:last] = piece[: last - first].ljust(last - first, b"\0")
     header[148:156] = b"        "
-    header[148:156] = b"%06o\0 " % sum(header)  # so that it passes for whole
+    header[148:156] = b"%06o\0 " % sum(header)  # the right checksum
     content[starts[member] : starts[member] + 512] = header
-    if pax is not None:  # an extended header before the first member, of any content
+    if pax is not None:  # an extended header with any content before the first member
         extended = tarfile.TarInfo("pax")
         extended.type, extended.size = tarfile.XHDTYPE, len(pax)
         content[:0] = extended.tobuf() + pax.ljust(-len(pax) // 512 * -512, b"\0")
@@ -201,13 +201,13 @@ NAMES = st.one_of(
 )  # fmt: skip
 @example(name="../train.bin", kind=tarfile.REGTYPE, target="x", size=0)
 @example(name="train.bin", kind=tarfile.SYMTYPE, target="/etc/passwd", size=0)
-@example(name="bomb", kind=tarfile.REGTYPE, target="", size=2**62)  # would be passed over for days
+@example(name="bomb", kind=tarfile.REGTYPE, target="", size=2**62)  # skipping it would take days
 def test_only_plain_members_inside_the_folder_are_accepted(small, tmp_path_factory, name, kind, target, size):
     member = tarfile.TarInfo(name)
     member.type, member.linkname, member.size = kind, target, size
     try:
         content = packed(CONTENTS, [(member, b"")])
-    except UnicodeEncodeError:  # a name that no archive can hold
+    except UnicodeEncodeError:  # an archive cannot hold such a name
         return
     arrays = read_archive(tmp_path_factory.mktemp("members"), gzip.compress(content, compresslevel=1))
     parts = Path(name).parts
@@ -219,7 +219,7 @@ def test_only_plain_members_inside_the_folder_are_accepted(small, tmp_path_facto
 
 
 def idx(shape, value=0) -> bytes:
-    """An IDX file, unpacked, of one value."""
+    """Make an IDX file, uncompressed, in which all entries have this value."""
     return np.array((0x0800 + len(shape), *shape), ">u4").tobytes() + bytes([value]) * math.prod(shape)
 
 
@@ -236,7 +236,7 @@ def test_a_damaged_idx_file_gives_an_array_of_the_right_shape_or_a_user_error(tm
 
 @many
 @given(content=st.binary(max_size=200))
-def test_random_bytes_are_no_idx_file(tmp_path_factory, content):
+def test_random_bytes_are_not_accepted_as_an_idx_file(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("idx") / "some-idx-ubyte.gz"
     path.write_bytes(content)
     assert accepts(fashion_mnist.read_idx, path, (20,)) is None
@@ -246,7 +246,7 @@ def test_random_bytes_are_no_idx_file(tmp_path_factory, content):
 
 
 def parsed(parser, text):
-    """What argparse makes of it, or None when it is refused with the reason."""
+    """Return the parsed value, or NaN if the parser refuses the text and says what it accepts."""
     try:
         return parser(text)
     except argparse.ArgumentTypeError as error:
@@ -270,9 +270,9 @@ NUMBERS = st.one_of(
 @example("٣")
 def test_numbers_are_in_their_range_or_refused(text):
     minutes, count, seed = (parsed(one, text) for one in (arguments.minutes, arguments.count, arguments.seed))
-    assert math.isnan(minutes) or 0 < minutes <= arguments.MOST_MINUTES
-    assert count is None or math.isnan(count) or 0 < count <= arguments.MOST_TRIALS and isinstance(count, int)
-    assert math.isnan(seed) or (0 <= seed < 2**31 and isinstance(seed, int))
+    assert math.isnan(minutes) or 0 < minutes <= arguments.MINUTES_LIMIT
+    assert count is None or math.isnan(count) or 0 < count <= arguments.TRIALS_LIMIT and isinstance(count, int)
+    assert math.isnan(seed) or (0 <= seed <= arguments.SEED_LIMIT and isinstance(seed, int))
 
 
 EXPERIMENT_NAMES = ["cifar100-coarse-cnn", "cifar100-fine-cnn", "fashion-mnist-mlp"]
@@ -280,7 +280,7 @@ EXPERIMENT_NAMES = ["cifar100-coarse-cnn", "cifar100-fine-cnn", "fashion-mnist-m
 
 @pytest.fixture(scope="module")
 def experiments(tmp_path_factory):
-    """A folder with one file of three experiments."""
+    """Make a folder with one file of three experiments."""
     folder = tmp_path_factory.mktemp("experiments")
     names = ", ".join(map(repr, EXPERIMENT_NAMES))
     (folder / "some.py").write_text(

@@ -12,32 +12,45 @@ import pandas as pd
 import pytest
 from conftest import TINY, tiny_build, tiny_staged_recipe
 
-from mlproject import final, pace, tracking
-from mlproject import search as search_module
+from mlproject import budget, evaluation, tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
-from mlproject.journal import Trial, opened
-from mlproject.oracles import TUNERS
+from mlproject.final import refit
+from mlproject.networks.cost import nominal_speeds
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import made_of, search
-from mlproject.tasks import with_values
-from mlproject.training import Fit, nominal
+from mlproject.search import fingerprint
+from mlproject.search import search as searches
+from mlproject.search import tuner as tuners
+from mlproject.search.journal import Trial, open_journal, pack_bits
+from mlproject.search.oracles import TUNERS
+from mlproject.search.search import search
+from mlproject.search.selection import select_winner
+from mlproject.search.space import replace_best_values
+from mlproject.settings import Settings
+from mlproject.training.fit import FitResult
 
 
-def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
+def journal_of(task, name="tiny"):
+    return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
+
+
+def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", deterministic=False):
+    settings = Settings(
+        tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, deterministic=deterministic, data="synthetic"
+    )
     with (
-        opened(Path("searches"), name, made_of(task, {})) as journal,
+        journal_of(task, name) as journal,
         tracking.run("search", {"role": "search", "search": journal.search}) as parent,
     ):
-        found = search(task, journal, tuner, seconds, max_trials, **options)
+        found = search(task, journal, settings)
     runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
     return found, runs
 
 
-def came_out(accuracy):
-    """What a fit leaves behind, for tests that leave out training."""
+def fit_result(accuracy, images=150, classes=10):
+    """What a fit returns, for tests that leave out training; the first images are the correct ones."""
     history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": accuracy}])
-    return Fit(history, {"training": 1.0}, False)
+    return FitResult(history, {"training": 1.0}, False, np.ones((images, classes), np.float32))
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
@@ -51,48 +64,69 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert runs["params.rung"].iloc[0] == "1.0" and (set(runs["params.rung"]) == {"1.0"}) == (tuner != "hyperband")
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
     assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
-    first, best = runs["metrics.val_accuracy"].iloc[0], runs["metrics.val_accuracy"].max()
+    best = runs["metrics.val_accuracy"].max()
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
-    assert found.val_accuracy == (first if best - first <= 8**0.5 * error else best)
+    for _, run in runs.iterrows():  # the predictions by which trials are compared
+        kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{run['run_id']}/evaluation/validation.npz"))
+        np.testing.assert_array_equal(kept["rows"], task.validation)
+        assert np.mean(kept["labels"] == kept["predictions"]) == pytest.approx(run["metrics.val_accuracy"])
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= 2
 
 
-def test_the_winner_leads_the_known_values_by_more_than_luck():
-    def trials(*accuracies):
-        return [Trial(f"trial-{i}", {"width": i}, val_accuracy=each) for i, each in enumerate(accuracies)]
+def test_the_winner_is_significantly_better_than_the_known_values(rng):
+    """Compared image by image: what matters is which images, not only how many."""
+    images = 1000
+    known = rng.random(images) < 0.8
 
-    def chosen(*accuracies, images=100):  # two accuracies near .8 of 100 images differ by luck with a deviation of .057
-        return search_module.winner(trials(*accuracies), {"width": 0}, images).values["width"]
+    def trial(number, correct):
+        return Trial(
+            f"trial-{number}", {"width": number}, val_accuracy=float(correct.mean()), correct=pack_bits(correct)
+        )
 
-    assert chosen(0.68, 0.6, 0.8) == 2
-    assert chosen(0.70, 0.6, 0.8) == 0
-    assert chosen(0.70, 0.6, 0.8, images=10_000) == 2
-    assert search_module.winner(trials(0.5, 0.8, 0.79), {"width": 7}, 100).values["width"] == 1  # the known ones failed
-    promoted = [*trials(0.5, 0.8), Trial("trial-2", {"width": 0}, val_accuracy=0.79)]
-    assert search_module.winner(promoted, {"width": 0}, 100).trial == "trial-2"
+    def winner(*others, known_values=0):
+        trials = [trial(0, known), *(trial(number, one) for number, one in enumerate(others, 1))]
+        return select_winner(trials, {"width": known_values}, images).values["width"]
+
+    better = known.copy()
+    better[np.flatnonzero(~known)[:12]] = True  # 1.2 points, and no image worse
+    shuffled = rng.permutation(better)  # as accurate, but on other images: the lead may be luck
+    assert winner(better) == 1
+    assert winner(shuffled) == 0
+    assert winner(shuffled, better) == 2
+    slightly = known.copy()
+    slightly[np.flatnonzero(~known)[:7]] = True
+    p = evaluation.holm_adjusted_mcnemar(known, [slightly])
+    assert p[0] < 0.05 and winner(slightly) == 1
+    assert winner(slightly, *[shuffled] * 9) == 0  # the best of ten trials needs a larger lead
+    assert winner(better, known_values=7) == 1  # the trial of the known values failed
 
 
 def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):
     task = make_task()
     known = task.network(TINY.best)[0].count_params()
 
-    def fit(model, *arguments, **options):
-        return came_out(0.1 if model.count_params() == known else 0.9)
+    def fit(model, recipe, schedule, fit_data, hooks):
+        better = model.count_params() != known
+        result = fit_result(0.9 if better else 0.1)
+        labels = task.data.train_labels[task.validation]
+        return dataclasses.replace(result, validation_probabilities=np.eye(10)[labels if better else 0 * labels])
 
-    monkeypatch.setattr(search_module, "fit", fit)
+    monkeypatch.setattr(tuners, "fit", fit)
     found, _ = run_search(task, deterministic=True)
     assert found.values["width"] != TINY.best["width"]
-    assert found.speeds == nominal(*task.network(found.values)) != nominal(*task.network(TINY.best))
+    winner, first = (nominal_speeds(*task.network(values)) for values in (found.values, TINY.best))
+    assert found.throughput.images_per_second == winner != first
 
 
 def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_task, store, monkeypatch):
-    monkeypatch.setattr(search_module, "fit", lambda *_, **__: came_out(0.5))
-    found, _ = run_search(make_task(), seconds=100, max_trials=pace.MOST_TRIALS)
-    measuring = found.cost - found.trials["seconds"].sum()
-    planned = (1 - search_module.SEARCH_SHARE) * (100 - measuring)
-    assert found.fit_seconds == pytest.approx(planned, abs=1) and found.fit_seconds < 100 - found.cost - 10
+    monkeypatch.setattr(tuners, "fit", lambda *_: fit_result(0.5))
+    found, _ = run_search(make_task(), seconds=100, max_trials=budget.MOST_TRIALS)
+    planned = (1 - budget.SEARCH_SHARE) * (100 - found.plan.measuring)
+    left = found.plan.final_fit_seconds(found.spent, found.remeasuring, paired=False)
+    assert found.plan.final_fit == pytest.approx(planned) and left > planned + 10
+    assert found.plan.final_fit_seconds(found.spent, 0.0, paired=True) == found.plan.final_fit
 
 
 @pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
@@ -100,13 +134,13 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
     """Training is left out: what is tried next depends on the values and the outcomes alone."""
     fits, interruptions = [], set()
 
-    def fit(model, recipe, plan, *arguments, **options):
+    def fit(model, recipe, schedule, fit_data, hooks):
         fits.append(1)
         if len(fits) in interruptions:
             raise KeyboardInterrupt
-        return came_out(float(np.sin(model.count_params() + recipe.stages[0].learning_rate) ** 2))
+        return fit_result(float(np.sin(model.count_params() + recipe.stages[0].learning_rate) ** 2))
 
-    monkeypatch.setattr(search_module, "fit", fit)
+    monkeypatch.setattr(tuners, "fit", fit)
     options = {"seconds": 1, "max_trials": trials, "deterministic": True}
     whole, _ = run_search(make_task(), tuner, **options)
     fits.clear()
@@ -123,7 +157,7 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
 
 
 def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
-    with opened(Path("searches"), "tiny", made_of(make_task(), {})) as journal:
+    with journal_of(make_task()) as journal:
         journal.trials.append(Trial("trial-01", dict(TINY.best), starts=3))
     found, _ = run_search(make_task())
     assert list(found.trials["status"]) == ["failed", "completed", "completed"]
@@ -136,7 +170,7 @@ def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
     client = mlflow.MlflowClient()
     unfinished = client.create_run("0", tags={"role": "trial", "search": "one"}).info.run_id
     client.set_terminated(finished, "KILLED")
-    tracking.settle_trials("one", {finished: "FINISHED"})
+    tracking.reconcile_trials("one", {finished: "FINISHED"})
     assert mlflow.get_run(finished).info.status == "FINISHED"
     assert mlflow.get_run(unfinished).info.status == "KILLED"
 
@@ -157,7 +191,7 @@ def test_no_point_is_tried_twice(make_task, store):
 
 
 def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_task, store):
-    task = with_values(make_task(), ["width=5"])
+    task = replace_best_values(make_task(), ["width=5"])
     found, _ = run_search(task, max_trials=2)
     assert list(found.trials[["width", "learning_rate"]].iloc[0]) == [5, 0.002]
     assert found.trials["width"].iloc[1] != 5
@@ -188,7 +222,7 @@ def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_p
 @pytest.mark.parametrize("pair", ["width=17", "width=5.5", "width=", "width", "depth=3", "learning_rate=nan", "=5", ""])
 def test_values_outside_the_space_are_refused_with_what_is_accepted(make_task, pair):
     with pytest.raises(UserError, match=r"values=.*width=4\.\.16"):
-        with_values(make_task(), [pair])
+        replace_best_values(make_task(), [pair])
 
 
 def test_values_are_refused_where_the_network_cannot_be_built(make_task):
@@ -196,7 +230,7 @@ def test_values_are_refused_where_the_network_cannot_be_built(make_task):
         raise ValueError("no such layer")
 
     with pytest.raises(UserError, match="values='width=5': .* cannot be built: ValueError: no such layer"):
-        with_values(make_task(dataclasses.replace(TINY, build=build)), ["width=5"])
+        replace_best_values(make_task(dataclasses.replace(TINY, build=build)), ["width=5"])
 
 
 def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
@@ -232,7 +266,9 @@ def test_a_network_that_does_not_fit_into_memory_is_a_failed_trial(make_task, st
 
     found, runs = run_search(make_task(dataclasses.replace(TINY, build=build)))
     assert list(found.trials["status"]) == ["completed", "failed", "failed"]
-    assert runs["tags.failure"].dropna().str.match(r"TooBigError: training needs 1\d{4}\.\d GB of memory").all()
+    assert (
+        runs["tags.failure"].dropna().str.match(r"TooBigError: training needs at least 1\d{4}\.\d GB of memory").all()
+    )
 
 
 def test_a_diverging_trial_is_failed(make_task, store):
@@ -272,10 +308,10 @@ EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
 def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
     run_here, tmp_path, empty_database, monkeypatch
 ):
-    measured, measure = [], pace.measure
-    monkeypatch.setattr(pace, "measure", lambda *given: measured.append(given) or measure(*given))
-    fitted, make = [], final.make
-    monkeypatch.setattr(final, "make", lambda *given: fitted.append(given[3]) or make(*given))
+    measured, measure = [], searches.measure_throughput
+    monkeypatch.setattr(searches, "measure_throughput", lambda *given: measured.append(given) or measure(*given))
+    fitted, make = [], refit.make_final_model
+    monkeypatch.setattr("mlproject.tune.make_final_model", lambda *given: fitted.append(given[3]) or make(*given))
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "pair.py").write_text(PAIR)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
@@ -292,18 +328,18 @@ def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):
     left = []
     monkeypatch.setattr(
-        search_module, "fit", lambda *_, deadline, **__: left.append(deadline - time.monotonic()) or came_out(0.5)
+        tuners, "fit", lambda *given: left.append(given[-1].deadline - time.monotonic()) or fit_result(0.5)
     )
     task = make_task()
     run_search(task, seconds=6000, max_trials=3)
-    with opened(Path("searches"), "tiny", made_of(task, {})) as journal:
+    with journal_of(task) as journal:
         planned = journal.trials[0].planned_seconds
-        all_trials = 0.4 * (6000 - journal.pace["seconds"])
+        all_trials = 0.4 * (6000 - journal.throughput.seconds)
         for trial, seconds in zip(journal.trials, (all_trials - 2.85 * planned, planned, planned), strict=True):
             trial.seconds = seconds
     run_search(task, seconds=6000, max_trials=4)
     assert planned < left[-1] < 1.1 * planned
-    with opened(Path("searches"), "tiny", made_of(task, {})) as journal:
+    with journal_of(task) as journal:
         journal.trials[0].seconds += 0.3 * planned
     found, _ = run_search(task, seconds=6000, max_trials=5)
     assert len(found.trials) == 4  # for half of one there is no time
@@ -316,7 +352,7 @@ def test_a_budget_that_is_gone_before_the_first_trial_is_told(make_task, store):
 
 def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store):
     found, _ = run_search(make_task(), seconds=600, max_trials=1, deterministic=True)
-    assert len(found.trials) == 1 and found.cost <= 0.4 * 600 / 3
+    assert len(found.trials) == 1 and found.spent <= 0.4 * 600 / 3
 
 
 def test_a_trial_passes_a_share_of_the_fits_images_drawn_from_the_square_root_of_it(make_task, store, monkeypatch):
@@ -324,17 +360,17 @@ def test_a_trial_passes_a_share_of_the_fits_images_drawn_from_the_square_root_of
         return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 16, "adamw")
 
     seen = []
-    monkeypatch.setattr(search_module, "fit", lambda *given, **_: seen.append(given) or came_out(0.5))
+    monkeypatch.setattr(tuners, "fit", lambda *given: seen.append(given) or fit_result(0.5))
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
     _, runs = run_search(task, seconds=20, max_trials=1, deterministic=True)
-    *_, rows, validation = seen[0]
-    assert np.isin(rows, task.train).all() and validation is task.validation
+    fit_data = seen[0][3]
+    assert np.isin(fit_data.train, task.train).all() and fit_data.validation is task.validation
     trial = runs.iloc[0]
     logged = ("training_images", "training_epochs", "training_steps")
     images, epochs, steps = (int(trial[f"params.{name}"]) for name in logged)
     model, recipe = task.network(TINY.best)
     fit_seconds = 20 - 0.4 * 20 / 8
-    seen = nominal(model, recipe)["training"] * fit_seconds
+    seen = nominal_speeds(model, recipe)["training"] * fit_seconds
     share = 8 * epochs * steps / seen  # in batches of half the size
     assert share < 1 / 8
     assert images == pytest.approx(share**0.5 * len(task.train), rel=0.05)
@@ -347,10 +383,10 @@ def test_all_trials_have_as_many_images_also_of_networks_that_are_done_early(mak
         stage = Stage("training", 2e-3, max_epochs=hp.Int("most_epochs", 10, 1000))
         return Recipe((stage,), 16, "adamw")
 
-    monkeypatch.setattr(search_module, "fit", lambda *_, **__: came_out(0.5))
+    monkeypatch.setattr(tuners, "fit", lambda *_: fit_result(0.5))
     best = {"width": 8, "most_epochs": 1000}
     task = make_task(dataclasses.replace(TINY, recipe=recipe, best=best))
-    short = with_values(task, ["most_epochs=10"])
+    short = replace_best_values(task, ["most_epochs=10"])
     images = [
         run_search(each, seconds=20, max_trials=1, deterministic=True, name=name)[1]["params.training_images"].iloc[0]
         for name, each in {"long": task, "short": short}.items()

@@ -12,12 +12,14 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import keras, tensorflow as tf
 from conftest import TINY
-from mlproject import datasets, tracking, training
-from mlproject.features import FeatureCache
-from mlproject.recipe import Length
-from mlproject.training import fit
+from mlproject import datasets, tracking
+from mlproject.recipe import Recipe, Stage
+from mlproject.training import fit as fits
+from mlproject.training.features import FeatureCache
+from mlproject.training.fit_data import FitData
+from mlproject.training.schedule import StageSchedule
 
-training.STALL_SECONDS = 8
+fits.STALL_SECONDS = 8
 data = datasets.load("fashion-mnist", "flat", "synthetic")
 train, validation = data.split(0)
 images = keras.Input((28, 28, 1), dtype="uint8")
@@ -27,11 +29,12 @@ def hang(x):
 
 x = keras.layers.Lambda(hang)(keras.layers.Flatten()(keras.layers.Rescaling(1.0)(images)))
 model = keras.Model(images, keras.layers.Dense(10, activation="softmax")(x))
-tracking.choose_experiment(tracking.connect(), "tests")
+tracking.use_comparison(tracking.connect(), "tests")
 with tracking.run("trial-01", {}):
-    recipe = training.Recipe((training.Stage("training", 0.1),), 64)
-    fit(model, recipe, {"training": Length(2, 2)}, data, train, None, features=FeatureCache("features", data), seed=0,
-        on_hang=tracking.ender())
+    recipe = Recipe((Stage("training", 0.1),), 64)
+    fit_data = FitData(data, train, None, FeatureCache("features", data), 0)
+    hooks = fits.FitHooks(on_hang=tracking.failure_callback())
+    fits.fit(model, recipe, {"training": StageSchedule(2, 2)}, fit_data, hooks)
 """
 
 

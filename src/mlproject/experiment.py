@@ -8,33 +8,45 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 import keras
+import keras_tuner
 from keras_tuner import HyperParameters
 
 from mlproject import arguments
 from mlproject.datasets import Spec
-from mlproject.errors import UserError, first_line, shown
+from mlproject.errors import UserError, first_line, truncate
 from mlproject.recipe import Recipe
 
+FOLDER = Path("experiments")
+HOUR = 60  # minutes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
-HOUR = 60  # minutes
+Value = int | float | str | bool  # of a hyperparameter
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One question put to one model family.
+    """One question that is put to one model family.
 
-    `build(hp, spec)` gives an uncompiled functional model, uint8 images (n, h, w, c) to float32 probabilities (n, classes),
-    and declares the network's hyperparameters on `hp`; `recipe(hp)` declares how it is trained. Together they are the
-    search space; `best` holds the best-known value of each hyperparameter, the first trial of every search, and
-    `best_in_an_hour` those that take the place of some where there is an hour or more. `fixed` names what a search leaves at
-    its best-known value, because the minutes decide on it and no short trial can.
-    `pretrained` says that `build` starts from VGG16's ImageNet weights, found in `spec.weights`.
-    `dataset` and `labels` are names that `datasets.load` knows; experiments of one `comparison` are answered together.
-    `name` and `comparison` become folders, web addresses and names in MLflow, so UserError refuses what cannot be all of these.
+    Attributes:
+        name: names the registered model. Like `comparison` it becomes part of folders, web addresses and names in MLflow.
+        question: what the experiment asks, as a sentence for the report.
+        comparison: experiments with the same comparison are answered together. MLflow calls it an experiment.
+        dataset: the name of a data set that `datasets.load` knows.
+        labels: the granularity of its labels, such as "coarse", "fine" or "flat".
+        build: makes an uncompiled functional model, from uint8 images (n, h, w, c) to float32 probabilities (n, classes), and
+            declares the network's hyperparameters on `hp`.
+        recipe: declares how the network is trained, and the hyperparameters of training.
+        best: the best-known value of each hyperparameter. Every search begins with them.
+        pretrained: whether `build` starts from VGG16's ImageNet weights, whose file is `spec.weights`.
+        best_in_an_hour: values that replace some of `best` for budgets of an hour or more.
+        fixed: hyperparameters that a search leaves at their best-known values, because no short trial can decide on them.
+
+    Raises:
+        UserError: for a name or comparison that cannot be a folder's name, and for values of unknown hyperparameters.
     """
 
     name: str
@@ -44,17 +56,17 @@ class Experiment:
     labels: str
     build: Callable[[HyperParameters, Spec], keras.Model]
     recipe: Callable[[HyperParameters], Recipe]
-    best: Mapping[str, int | float | str | bool]
+    best: Mapping[str, Value]
     pretrained: bool = False
-    best_in_an_hour: Mapping[str, int | float | str | bool] = field(default_factory=dict)
+    best_in_an_hour: Mapping[str, Value] = field(default_factory=dict)
     fixed: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what, value in (("name", self.name), ("comparison", self.comparison)):
             if not (isinstance(value, str) and _NAME.fullmatch(value)):
                 raise UserError(
-                    f"{what}='{shown(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
-                    "100 at most, the first a letter or digit"
+                    f"{what}='{truncate(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
+                    "at most 100 of them, the first a letter or digit"
                 )
         for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
             if unknown := set(given) - self.best.keys():
@@ -63,80 +75,130 @@ class Experiment:
                 )
 
     def within(self, minutes: float) -> "Experiment":
-        """The same experiment, its `best` that for so many minutes."""
+        """The same experiment with the values that are best known for a budget of so many minutes."""
         return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
 
 
-def find(patterns: str, folder: Path = Path("experiments")) -> list[Experiment]:
-    """The experiments that match any of the comma-separated names or globs, in the order of their files.
+def hyperparameters(values: Mapping[str, Value]) -> HyperParameters:
+    """Keras Tuner's container with these values. What `build` and `recipe` declare on it takes them."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return hp
 
-    Raises UserError for a name or glob that matches nothing, and, when a glob might have matched it, for a file that does
-    not import; such a file is otherwise only warned of.
+
+@dataclass(frozen=True)
+class _Discovered:
+    """What the files of a folder declare: experiments by name, errors of broken files, and the names of each file."""
+
+    experiments: dict[str, Experiment]
+    broken: dict[Path, str]
+    names: dict[Path, list[str]]
+
+    @property
+    def complaint(self) -> str:
+        return "; ".join(f"{path} does not import: {error}" for path, error in self.broken.items())
+
+
+def find(patterns: str, folder: Path = FOLDER) -> list[Experiment]:
+    """Find experiments by name.
+
+    A file that does not import is warned of, unless a glob might have matched its experiments.
+
+    Args:
+        patterns: names or globs, separated by commas.
+        folder: where the experiment files are.
+
+    Returns:
+        The matching experiments, in the order of their files.
+
+    Raises:
+        UserError: for a pattern that matches nothing, and for a broken file when one of the patterns is a glob.
     """
-    known, broken, _ = _discover(folder)
-    complaint = _complaint(broken)
-    if broken and any("*" in pattern or "?" in pattern or "[" in pattern for pattern in arguments.names(patterns)):
-        raise UserError(f"{complaint} (mend it, or name the experiments wanted: {', '.join(known)})")
-    found = select(patterns, known, complaint)
-    if broken:
-        warnings.warn(complaint, stacklevel=2)
-    return found
+    found = _discover(folder)
+    globs = [pattern for pattern in arguments.names(patterns) if any(sign in pattern for sign in "*?[")]
+    if found.broken and globs:
+        known = ", ".join(found.experiments)
+        raise UserError(f"{found.complaint} (repair the file, or name the experiments that you want: {known})")
+    chosen = select(patterns, found.experiments, found.complaint)
+    if found.broken:
+        warnings.warn(found.complaint, stacklevel=2)
+    return chosen
 
 
-def find_files(patterns: str, folder: Path = Path("experiments")) -> list[Path]:
-    """The files that declare any of the experiments matching the comma-separated names or globs; a file's own name does too.
+def find_files(patterns: str, folder: Path = FOLDER) -> list[Path]:
+    """Find the files that declare experiments.
 
-    Raises UserError for a name or glob that matches nothing.
+    Args:
+        patterns: names or globs of experiments or of files, separated by commas.
+        folder: where the experiment files are.
+
+    Returns:
+        The files, each once.
+
+    Raises:
+        UserError: for a pattern that matches nothing.
     """
-    _, broken, files = _discover(folder)
-    by_name = {name: path for path, names in files.items() for name in (*names, path.stem, path.name)}
-    return list(dict.fromkeys(select(patterns, by_name, _complaint(broken))))
+    found = _discover(folder)
+    by_name = {name: path for path, names in found.names.items() for name in (*names, path.stem, path.name)}
+    return list(dict.fromkeys(select(patterns, by_name, found.complaint)))
 
 
 def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T]:
-    """The values whose names match any of the comma-separated names or globs, in the mapping's order.
+    """Select values by name.
 
-    Raises UserError, with `complaint` behind it, for a name or glob that matches nothing.
+    Args:
+        patterns: names or globs, separated by commas.
+        known: the values by name.
+        complaint: is added to the error's message.
+
+    Returns:
+        The values whose names match any of the patterns, in the order of `known`.
+
+    Raises:
+        UserError: for a pattern that matches nothing.
     """
     wanted = arguments.names(patterns)
     if not wanted or any(not fnmatch.filter(known, pattern) for pattern in wanted):
         hint = f"; {complaint}" if complaint else ""
+        accepted = ", ".join(known)
         raise UserError(
-            f"experiment='{shown(patterns)}' matches no experiment; accepted: {', '.join(known)}, a list or a glob{hint}"
+            f"experiment='{truncate(patterns)}' matches no experiment; accepted: {accepted}, a list or a glob{hint}"
         )
     return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
 
 
-def _complaint(broken: Mapping[Path, str]) -> str:
-    return "; ".join(f"{path} does not import: {error}" for path, error in broken.items())
-
-
-def _discover(folder: Path) -> tuple[dict[str, Experiment], dict[Path, str], dict[Path, list[str]]]:
-    """All experiments by name, the files that failed to import with a line each, and the names that each other file declares."""
-    known, broken, names = {}, {}, {}
+def _discover(folder: Path) -> _Discovered:
+    """Import all files of the folder. Files without EXPERIMENTS are helper modules and are passed over."""
+    found = _Discovered({}, {}, {})
     files = sorted(folder.glob("*.py"))
     if not files:
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
     for path in files:
         try:
-            experiments = list(_import(path).EXPERIMENTS)
+            module = _import(path)
+            if not hasattr(module, "EXPERIMENTS"):
+                continue
+            experiments = list(module.EXPERIMENTS)
             if not all(isinstance(one, Experiment) for one in experiments):
-                raise TypeError("EXPERIMENTS holds something else than an Experiment")
+                raise TypeError("EXPERIMENTS must hold objects of the class Experiment only")
         except Exception as error:  # whatever a user's file raises, the other files still work
-            broken[path] = first_line(error)
+            found.broken[path] = first_line(error)
             continue
         for experiment in experiments:
-            if experiment.name in known:
-                raise UserError(
-                    f"{path}: experiment name {experiment.name!r} is taken; give every experiment a name of its own"
-                )
-            known[experiment.name] = experiment
-        names[path] = [experiment.name for experiment in experiments]
-    return known, broken, names
+            if experiment.name in found.experiments:
+                raise UserError(f"{path}: the experiment name {experiment.name!r} is taken; choose another one")
+            found.experiments[experiment.name] = experiment
+        found.names[path] = [experiment.name for experiment in experiments]
+    return found
 
 
-def _import(path: Path):
+def _import(path: Path) -> ModuleType:
+    folder = str(path.parent.absolute())
+    if folder not in sys.path:  # a file run as a program finds the helper modules beside it, so the tuner must, too
+        sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up here
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Experiment files as Jupyter notebooks: converted by Jupytext, executed by nbclient."""
+"""Experiment files as Jupyter notebooks: Jupytext converts them, nbclient executes them."""
 
 import os
 import re
@@ -18,35 +18,48 @@ from traitlets.config import Config
 from mlproject import disk
 from mlproject.program import ARGUMENTS
 
+STARTUP_TIMEOUT_SECONDS = 300  # The default of one minute is short for a busy laptop.
 NATIVE_LOG = re.compile(r"[IWEF]\d{4} \d\d|WARNING: All log messages before absl|To enable the following instructions")
 
 
 class NotebookError(RuntimeError):
-    """A cell raised; the notebook shows which."""
+    """A cell raised an exception, or the kernel died; the notebook shows where."""
 
 
 def convert(script: Path) -> NotebookNode:
-    """The file's cells as a notebook without outputs; the same file always gives the same notebook."""
-    notebook = jupytext.read(script)
+    """Convert an experiment file to a notebook without outputs; the same file always makes the same notebook.
+
+    Args:
+        script: a Python file in Jupytext's percent format.
+
+    Returns:
+        The notebook.
+    """
+    notebook: NotebookNode = jupytext.read(script)
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"  # Jupytext's are random, which would make every conversion a change
+        cell.id = f"cell-{number}"  # Jupytext's own ids are random, so every conversion would differ
         cell.metadata = {}
     return notebook
 
 
 def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
-    """Run all cells in a kernel of their own in this folder; the outputs go into `notebook`.
+    """Run all cells in a new kernel, in the current working folder; the outputs are added to the notebook.
 
-    arguments: as on the command line of the notebook's file. Raises NotebookError when a cell raises or the kernel dies,
-    KeyboardInterrupt on SIGINT and SIGTERM; the kernel is then gone.
+    Args:
+        notebook: the notebook, which is changed.
+        arguments: options as on the command line of the experiment file.
+
+    Raises:
+        NotebookError: a cell raised an exception, or the kernel died.
+        KeyboardInterrupt: this process received SIGINT or SIGTERM; the kernel has ended by then.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="kernel") as sockets:
             client = NotebookClient(
                 notebook,
                 timeout=None,
-                startup_timeout=300,  # seconds; the default minute is short for a busy laptop
+                startup_timeout=STARTUP_TIMEOUT_SECONDS,
                 kernel_name="python3",
                 record_timing=False,
                 coalesce_streams=True,
@@ -58,7 +71,7 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
         raise NotebookError(f"{error.ename}: {error.evalue}".splitlines()[0]) from error
     except DeadKernelError as error:
         raise NotebookError(f"the kernel died: {error}") from error
-    # nbclient 0.11 ends the kernel on SIGINT and SIGTERM, then stumbles over its absence.
+    # On SIGINT and SIGTERM nbclient 0.11 ends the kernel, then fails an assertion because there is none.
     except AssertionError as error:
         raise KeyboardInterrupt from error
     finally:
@@ -66,15 +79,16 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
 
 
 def _transport(sockets: Path) -> Config:
-    """Files instead of TCP ports, on which other users of the machine could listen; where there are such files.
+    """The kernel's connection: socket files where the system has them, since other users could listen on TCP ports.
 
-    They need a folder of their own: by default all kernels of one working folder share their names, and mix.
+    The files need a folder of their own: by default all kernels of one working folder share the files' names, and their
+    messages mix.
     """
     return Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc", "ip": str(sockets / "socket")})
 
 
 def _remove_native_log(notebook: NotebookNode) -> None:
-    """Take out what TensorFlow's C++ code says of processors and absent GPUs; Python's own warnings stay."""
+    """Remove what TensorFlow's C++ code logs about processors and missing GPUs; warnings from Python stay."""
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -85,13 +99,29 @@ def _remove_native_log(notebook: NotebookNode) -> None:
 
 
 def write(notebook: NotebookNode, path: Path) -> Path:
-    """Write the notebook, whole or not at all; gives the path."""
+    """Write a notebook to a file, completely or not at all.
+
+    Args:
+        notebook: the notebook.
+        path: the file; its folder is created if it is missing.
+
+    Returns:
+        The path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with disk.whole(path) as part:
+    with disk.atomic_write(path) as part:
         nbformat.write(notebook, part)
     return path
 
 
 def to_html(notebook: NotebookNode) -> str:
-    """The notebook as a page of HTML, which MLflow's UI shows among a run's artifacts."""
-    return HTMLExporter(embed_images=True).from_notebook_node(notebook)[0]
+    """Render a notebook as a page of HTML, which MLflow's UI shows among a run's artifacts.
+
+    Args:
+        notebook: the notebook, with its outputs.
+
+    Returns:
+        The page, with the images embedded.
+    """
+    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+    return page

@@ -1,0 +1,134 @@
+"""Where an experiment's minutes go: every share of the budget has its name here, and minutes become a plan.
+
+The budget of an experiment pays, in this order, for
+
+1. measuring how fast the network trains, with the activations of frozen layers,
+2. the search: SEARCH_SHARE of the rest, cut into equal trials,
+3. the final fit: what is left, less a reserve for predicting the test images and for logging.
+"""
+
+from dataclasses import dataclass
+
+# The search's share of the budget after measuring. The final fit gets the rest.
+SEARCH_SHARE = 0.4
+# The search is cut into as many trials as have time for one pass over the training images each, within these bounds. Trials
+# with fewer steps rank hyperparameters badly, and fewer than three trials are no search.
+FEWEST_TRIALS, MOST_TRIALS = 3, 8
+# The share of a trial's seconds that it trains. Building, tracing and validating take the rest.
+TRIAL_TRAINING_SHARE = 0.8
+# The last trial may end this share of a trial later than the search, because its learning rate must come down to 0. A trial
+# that needs more is not begun.
+LAST_TRIAL_OVERRUN = 0.2
+# Plots, tables and the model take about this long to log, in seconds.
+LOGGING_SECONDS = 12
+# The share of the final fit's seconds that is planned, because speeds are measured to within some 5 %.
+FINAL_FIT_SAFETY = 0.95
+# The share of its minutes that an experiment file trains when it is run as a program. Tracing, validation and the error of the
+# measured speed take the rest.
+SCRIPT_TRAINING_SHARE = 0.85
+# Eight executions of the training step measure its speed to within some 10 %. Short budgets get fewer, because on a slow
+# machine eight take half a minute: one for every 30 seconds of the budget, but at least two.
+FEWEST_EXECUTIONS, MOST_EXECUTIONS = 2, 8
+SECONDS_PER_EXECUTION = 30
+# Checkpoints may take this share of the time between two of them.
+CHECKPOINT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the budget of one experiment buys. All times are in seconds.
+
+    Attributes:
+        budget: the whole budget.
+        measuring: the time that measuring the speed took.
+        search: the time for all trials.
+        trials: how many trials are planned.
+        trial: the planned length of a trial.
+        final_fit: the time for the final fit, with its reserve.
+        reserve: the part of `final_fit` for predicting the test images and for logging.
+    """
+
+    budget: float
+    measuring: float
+    search: float
+    trials: int
+    trial: float
+    final_fit: float
+    reserve: float
+
+    def __str__(self) -> str:
+        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial:.0f} s"
+        return (
+            f"{self.budget / 60:g} minutes: {self.measuring / 60:.1f} for measuring the speed, "
+            f"{self.trials * self.trial / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
+            f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
+        )
+
+    @property
+    def params(self) -> dict[str, float | int]:
+        """The plan as parameters to log, in seconds, under names that begin with `plan_`."""
+        return {f"plan_{name}": value if name == "trials" else round(value, 1) for name, value in vars(self).items()}
+
+    def final_fit_seconds(self, spent: float, remeasuring: float, paired: bool) -> float:
+        """How long the final fit may take, once the search is over.
+
+        A final fit gets all that the search has left of the budget. Experiments that are `paired` differ in their labels
+        alone and are compared with each other, so both get the planned time: otherwise the one whose trials happened to end
+        early would train for longer and win for that reason.
+
+        Args:
+            spent: the seconds of the budget that measuring and trials took.
+            remeasuring: the seconds that measuring the winner's speed took, if it was measured again.
+            paired: whether another experiment of the same command differs in its labels alone.
+
+        Returns:
+            Seconds, the reserve included.
+        """
+        return self.final_fit - remeasuring if paired else self.budget - spent
+
+
+def make_plan(
+    budget: float, measuring: float, slowest: float, images: int, max_trials: int | None, reserve: float = 0.0
+) -> Plan:
+    """Plan how the seconds of a budget are spent.
+
+    With `max_trials` below the usual number of trials, trials are not longer: the final fit gets the time they leave. With
+    more, trials are shorter.
+
+    Args:
+        budget: seconds for the experiment.
+        measuring: seconds that measuring the speed took already. Search and final fit share the seconds after it, because
+            both use the activations that were computed meanwhile.
+        slowest: the training speed of the slowest stage, in images per second.
+        images: the number of training images.
+        max_trials: the number of trials asked for; None for as many as the budget allows.
+        reserve: seconds of the final fit for predicting and logging.
+
+    Returns:
+        The plan.
+    """
+    left = max(budget - measuring, 1.0)
+    search = SEARCH_SHARE * left
+    usual = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
+    trials = max_trials or usual
+    trial = search / max(trials, usual)
+    return Plan(budget, measuring, search, trials, trial, left - trials * trial, reserve)
+
+
+def reserve_seconds(stages: int, test_images: int, images_per_second: float) -> float:
+    """The part of a final fit's seconds that is not training: logging, and predicting the test images after every stage.
+
+    Args:
+        stages: the number of stages of the fit.
+        test_images: the number of test images.
+        images_per_second: the speed of prediction.
+
+    Returns:
+        Seconds.
+    """
+    return LOGGING_SECONDS + stages * test_images / images_per_second
+
+
+def measured_executions(seconds: float) -> int:
+    """How many executions of the training step measure the speed for a budget of so many seconds."""
+    return min(max(FEWEST_EXECUTIONS, round(seconds / SECONDS_PER_EXECUTION)), MOST_EXECUTIONS)

@@ -1,0 +1,70 @@
+"""Tables for people to read: the facts of a data set, and the layers of a network."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mlproject.datasets import Dataset, Spec
+from mlproject.errors import UserError, first_line
+from mlproject.experiment import Experiment, hyperparameters
+from mlproject.networks import explain
+
+
+def facts(data: Dataset) -> pd.DataFrame:
+    """Count what is known of a data set before any training.
+
+    Args:
+        data: the data set.
+
+    Returns:
+        The columns `what` and `value`, both text.
+    """
+    images, per_class = data.train_images, np.bincount(data.train_labels)
+    mean, deviation = data.spec().mean, data.spec().std
+    most_frequent = np.bincount(data.test_labels).max() / len(data.test_labels)
+    rows = {
+        "read from": Path(data.source).name,
+        "training images": f"{len(images):,}",
+        "test images": f"{len(data.test_images):,}",
+        "shape of an image": " × ".join(map(str, images.shape[1:])),
+        "numbers in an image": f"{images[0].size:,}",
+        "a pixel": f"{images.dtype}, {images.min()} to {images.max()}",
+        "mean of the training pixels, by colour": ", ".join(f"{value:.1f}" for value in mean),
+        "their standard deviation": ", ".join(f"{value:.1f}" for value in deviation),
+        "classes": f"{len(data.class_names)}",
+        "training images of each class": " to ".join(f"{n:,}" for n in sorted({per_class.min(), per_class.max()})),
+        "right by always naming one class": f"{most_frequent:.1%}",
+    }
+    return pd.DataFrame({"what": list(rows), "value": list(rows.values())})
+
+
+def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
+    """List the layers of the network with the best-known values.
+
+    Args:
+        experiment: builds the network.
+        spec: what the network knows of the data.
+
+    Returns:
+        The table of `explain.layer_table`, with `input_shape` (a shape for each layer before) ahead of `output_shape`, and
+        "yes" in place of True.
+
+    Raises:
+        UserError: when the network cannot be built for grey and coloured images and for any number of classes.
+    """
+    best = hyperparameters(experiment.best)
+    try:
+        table = explain.layer_table(lambda spec: experiment.build(best, spec), spec)
+    except Exception as error:  # whatever `build` raises
+        raise UserError(
+            f"experiment={experiment.name!r}: its layers are not explained: {first_line(error)}; accepted: a build for grey and "
+            "coloured images and for any number of classes"
+        ) from error
+    shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
+    # A model within the model is not a layer of the table, so it has no shape here.
+    before = [", ".join(shape_of[name] for name in names.split() if name in shape_of) for names in table["inputs"]]
+    table.insert(list(table.columns).index("output_shape"), "input_shape", before)
+    for column in table.select_dtypes(bool):
+        table[column] = table[column].map({True: "yes", False: ""})
+    return table

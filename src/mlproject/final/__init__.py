@@ -1,0 +1,1 @@
+"""The final model: refitted, evaluated once on the test images, registered."""

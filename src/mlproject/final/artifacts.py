@@ -1,0 +1,142 @@
+"""What a final run logs of its model: predictions, tables, plots, example images, and the tags of the registered version."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation, plots, tracking
+from mlproject.datasets import Dataset
+from mlproject.errors import first_line
+from mlproject.experiment import Value, hyperparameters
+from mlproject.networks import explain
+from mlproject.search.search import SearchResult
+from mlproject.search.space import describe_space
+from mlproject.task import Task
+
+CORRECT_EXAMPLES = 3  # images of each class that are kept beside all misclassified ones
+
+
+def log_artifacts(
+    task: Task, found: SearchResult, history: pd.DataFrame, probabilities: np.ndarray, features: np.ndarray
+) -> None:
+    """Log everything that a report may need of a final model into the active run.
+
+    Args:
+        task: the experiment with its data.
+        found: the search whose winner was refitted.
+        history: a row for each epoch of the final fit.
+        probabilities: float16 (n, classes), the predictions for the test images.
+        features: float (n, ...), what the last layer with weights makes the predictions of.
+    """
+    data = task.data
+    centroids = evaluation.centroids(features, data.test_labels, len(data.class_names))
+    log_predictions("evaluation/predictions.npz", data, probabilities)
+    _log_tables(task, found, history, probabilities)
+    tracking.log_arrays("evaluation/features.npz", centroids=centroids)
+    _log_images(data, probabilities)
+    _log_plots(task, history, probabilities)
+
+
+def log_predictions(path: str, data: Dataset, probabilities: np.ndarray) -> None:
+    """Log predictions for the test images, (n, classes), with the labels, as the .npz artifact `path`."""
+    tracking.log_arrays(path, labels=data.test_labels, probabilities=probabilities)
+
+
+def superclass_accuracy(data: Dataset, probabilities: np.ndarray) -> dict[str, float]:
+    """How often a model of fine classes names the right superclass.
+
+    Args:
+        data: the data set.
+        probabilities: float (n, classes), the predictions for the test images.
+
+    Returns:
+        Metrics for the superclass of the likeliest class (argmax) and for the likeliest sum of a superclass's probabilities;
+        none where the classes have no superclasses.
+    """
+    superclass_of = data.superclass_of
+    if superclass_of is None:
+        return {}
+    truth = superclass_of[data.test_labels]
+    by_argmax = evaluation.aggregate_by_argmax(probabilities, superclass_of)
+    by_sum = evaluation.aggregate_by_sum(probabilities, superclass_of).argmax(axis=1)
+    return {
+        "test_coarse_accuracy_argmax": float(np.mean(by_argmax == truth)),
+        "test_coarse_accuracy_sum": float(np.mean(by_sum == truth)),
+    }
+
+
+def version_tags(task: Task) -> dict[str, str]:
+    """The tags of the registered version, by which a report knows what it compares."""
+    experiment, data = task.experiment, task.data
+    return {
+        "experiment": experiment.name,
+        "comparison": experiment.comparison,
+        "question": experiment.question,
+        "dataset": experiment.dataset,
+        "labels": experiment.labels,
+        "data": task.data_kind,
+        "dataset.digest": data.digest,
+        "test.digest": data.test_digest,
+        "git.commit": tracking.git_commit(),
+        "seed": str(task.seed),
+    }
+
+
+def _log_tables(task: Task, found: SearchResult, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+    tables = {
+        "evaluation/per_class.csv": _per_class(task.data, probabilities),
+        "evaluation/history.csv": history,
+        "search/trials.csv": found.trials,
+        "search/values.csv": _values_table(task, found),
+    }
+    try:
+        tables["explain/layers.csv"] = explain.layer_table(
+            lambda spec: task.experiment.build(hyperparameters(found.values), spec), task.spec
+        )
+    except Exception as error:  # a network for these colours or classes alone is no reason to lose its fit
+        warnings.warn(f"its layers are not explained: {first_line(error)}", stacklevel=2)
+    for path, table in tables.items():
+        tracking.log_table(table, path)
+
+
+def _per_class(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
+    return evaluation.per_class(data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses)
+
+
+def _values_table(task: Task, found: SearchResult) -> pd.DataFrame:
+    """A row for each hyperparameter: the best-known value, the winner's, and the range that was searched."""
+    try:
+        ranges = describe_space(task)
+    except Exception:  # a best-known network that cannot be built is no reason to lose a fit
+        ranges = {}
+    unknown = {"searched": "", "sampling": ""}
+    rows = [
+        {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
+        | dict[str, Value](ranges.get(name, unknown))
+        for name, value in found.values.items()
+    ]
+    return pd.DataFrame(rows, dtype=object)  # keeps 2 layers from becoming 2.0
+
+
+def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
+    """Log the images that a report may show: all misclassified ones and a few correct ones of each class."""
+    correct = probabilities.argmax(axis=1) == data.test_labels
+    examples = [
+        np.flatnonzero(correct & (data.test_labels == label))[:CORRECT_EXAMPLES]
+        for label in np.unique(data.test_labels)
+    ]
+    rows = np.sort(np.concatenate([np.flatnonzero(~correct), *examples])).astype(np.int32)
+    tracking.log_arrays("evaluation/images.npz", rows=rows, images=data.test_images[rows])
+
+
+def _log_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+    data, title = task.data, task.title
+    labels, names, predictions = data.test_labels, data.class_names, probabilities.argmax(axis=1)
+    for name, figure in {
+        "learning_curves": plots.learning_curves(history, title),
+        "per_class": plots.per_class_bars(_per_class(data, probabilities), title),
+        "confusion": plots.confusion_matrix(labels, predictions, names, data.superclasses, title),
+        "examples": plots.examples(data.test_images, labels, probabilities, names, title),
+    }.items():
+        tracking.log_figure(figure, f"plots/{name}.png")

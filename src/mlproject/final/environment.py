@@ -1,0 +1,36 @@
+"""The versions and the machine that made a model."""
+
+import contextlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+PACKAGES = ("keras", "keras-tuner", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "tensorflow")
+
+
+def describe_environment() -> dict[str, object]:
+    """Describe this process.
+
+    Returns:
+        Python's version, the platform, the CPU's name, the number of CPUs, their vector instructions and the versions of the
+        packages that decide numbers.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        # Two CPUs of the same name can differ in these, and so in speed.
+        "vector instructions": ", ".join(np.show_config("dicts")["SIMD Extensions"]["found"]),
+        "packages": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError, StopIteration):  # Python itself does not know it on Linux
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return platform.processor()

@@ -1,0 +1,215 @@
+"""What makes two searches the same: settings, search space, code, data, libraries and store.
+
+An interrupted search goes on only if its fingerprint is the same. The code counts by a rule: every module that the search,
+the trials and the final fit import, directly or not, counts unless EXCUSED names it with a reason. Docstrings and comments do
+not count. A module is named by its path, so a helper module beside an experiment's file counts, too, under its own name.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import mlproject
+from mlproject.experiment import Experiment
+from mlproject.networks import pretrained
+from mlproject.search.space import declared_hyperparameters
+from mlproject.task import Task
+
+Scalar = str | int | float | bool | None
+Fingerprint = Mapping[str, Mapping[str, Scalar]]
+
+PACKAGE = Path(mlproject.__file__).parent
+# What begins a search, its trials and its final fit.
+ROOTS = ("search/search.py", "final/refit.py", "tune.py")
+# Modules of the closure that decide no number of a search or a fit. A name of a folder excuses all modules in it.
+EXCUSED = {
+    "tracking": "records runs and models and decides nothing",
+    "report": "is made after the search, from what was logged",
+    "final/artifacts.py": "evaluates, draws and logs a fitted model",
+    "final/environment.py": "describes the machine",
+    "evaluation/calibration_error.py": "scores a fitted model",
+    "evaluation/feature_space.py": "describes a fitted model",
+    "evaluation/fine_coarse_differences.py": "compares fitted models",
+    "evaluation/scores.py": "scores a fitted model",
+    "evaluation/superclasses.py": "scores a fitted model",
+    "facts.py": "counts for people to read",
+    "trained.py": "scores and draws a fitted model",
+    "plots.py": "draws",
+    "networks/explain.py": "explains a network",
+    "networks/pretrained.py": "finds the weights, which count by their digest",
+    "datasets/catalogue.py": "loads the data, which counts by its digest",
+    "datasets/cifar100.py": "reads the data, which counts by its digest",
+    "datasets/fashion_mnist.py": "reads the data, which counts by its digest",
+    "datasets/synthetic.py": "makes the data, which counts by its digest",
+    "datasets/files.py": "finds and reads files",
+    "search/journal.py": "records what is finished",
+    "search/fingerprint.py": "compares searches",
+    "settings.py": "holds the settings, which count by their values",
+    "arguments.py": "parses the settings, which count by their values",
+    "console.py": "shows messages",
+    "__main__.py": "parses commands",
+    "program.py": "runs an experiment's file by itself",
+    "notebooks.py": "runs an experiment's file by itself",
+    "export.py": "writes a trained model to a file",
+    "disk.py": "writes files",
+    "errors.py": "names errors",
+    "process.py": "handles signals",
+    "training/checkpoint.py": "keeps the state of a fit, which goes on from it with the same numbers",
+    "training/watchdog.py": "ends a fit that hangs",
+    "__init__.py": "sets environment variables; the libraries count by their versions",
+}
+
+
+def take(task: Task, settings: Mapping[str, Scalar], store: str) -> Fingerprint:
+    """Take the fingerprint of a search.
+
+    Args:
+        task: the experiment with its data.
+        settings: the settings that make a difference, by name.
+        store: the address of the MLflow store.
+
+    Returns:
+        Groups (settings, space, code, data, libraries) of names with a value or a digest each.
+    """
+    weights = task.spec.weights
+    return {
+        "settings": dict(settings) | {"store": _short_digest(store.encode())},
+        "space": _space(task),
+        "code": {name: _code_digest(path) for name, path in modules(task.experiment).items()},
+        "data": {
+            "images and labels": task.data.digest,
+            # The split is stratified by the finest labels, which the digest of a coarse view does not cover.
+            "finest labels": _short_digest(task.data.train_strata.tobytes()),
+            "weights": pretrained.digest(weights) if weights else None,
+        },
+        "libraries": {name: version(name) for name in ("keras", "keras-tuner", "tensorflow")},
+    }
+
+
+def digest(fingerprint: Fingerprint) -> str:
+    """12 hexadecimal digits that differ when any part of the fingerprint does."""
+    return _short_digest(json.dumps(fingerprint, sort_keys=True).encode())
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+    """Say what changed from one fingerprint to the next: settings with their values, everything else by name."""
+    changes = []
+    for group in after:
+        old, new = before.get(group, {}), after[group]
+        changed = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+        if group == "settings":
+            changes += [f"{name} was {old.get(name)}, is {new.get(name)}" for name in changed]
+        elif changed:
+            changes.append(f"the {group} changed ({', '.join(changed)})")
+    return changes
+
+
+def modules(experiment: Experiment, package: Path = PACKAGE) -> dict[str, Path]:
+    """Find the modules whose code counts.
+
+    Args:
+        experiment: its `build` and `recipe` lead to the user's own modules.
+        package: the folder of the package `mlproject`.
+
+    Returns:
+        The files by name: paths in the package begin with "mlproject/", the user's own are relative to the working folder.
+    """
+    files = [inspect.getsourcefile(function) for function in (experiment.build, experiment.recipe)]
+    own = [Path(file).resolve() for file in files if file]
+    counted = import_closure([*(package / root for root in ROOTS), *own], package)
+    return {_name(path, package): path for path in counted if not is_excused(path, package)}
+
+
+def is_excused(path: Path, package: Path = PACKAGE) -> bool:
+    """Whether EXCUSED has this module of the package, or a folder that it is in."""
+    if not path.is_relative_to(package):
+        return False
+    name = path.relative_to(package)
+    return any(part.as_posix() in EXCUSED for part in (name, *name.parents))
+
+
+def import_closure(roots: Sequence[Path], package: Path = PACKAGE) -> list[Path]:
+    """Find every module that the roots import, directly or not, themselves included.
+
+    Imports are read off the code, also those inside functions. An excused module is found, but not what it imports. Other
+    installed libraries are not found, because their versions count.
+
+    Args:
+        roots: Python files.
+        package: the folder of the package `mlproject`.
+
+    Returns:
+        The files, sorted by path.
+    """
+    found: set[Path] = set()
+    waiting = list(roots)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [] if is_excused(path, package) else _imported(path, package)
+    return sorted(found)
+
+
+def _imported(path: Path, package: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield from _files_of(name, path, package)
+
+
+def _files_of(name: str, importer: Path, package: Path) -> Iterator[Path]:
+    """The files that an import of the dotted name runs: its packages and itself, of ours or beside the importer."""
+    parts = name.split(".")
+    if parts[0] == "mlproject":
+        roots = [package.parent]
+    elif importer.is_relative_to(package):
+        return
+    else:
+        roots = [importer.parent, Path.cwd()]
+    for root in roots:
+        base = package if parts[0] == "mlproject" else root / parts[0]
+        for depth in range(1, len(parts) + 1):
+            place = base.joinpath(*parts[1:depth])
+            yield from (file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file())
+
+
+def _name(path: Path, package: Path) -> str:
+    if path.is_relative_to(package):
+        return f"mlproject/{path.relative_to(package).as_posix()}"
+    here = Path.cwd().resolve()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()
+
+
+def _space(task: Task) -> dict[str, str]:
+    """Each hyperparameter with its range; empty when the network cannot be built, of which the search will tell."""
+    try:
+        space = declared_hyperparameters(task)
+    except Exception:  # whatever an experiment's code raises
+        return {}
+    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in space}
+
+
+def _code_digest(path: Path) -> str:
+    """The digest of a file's syntax tree without docstrings."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return _short_digest(ast.dump(tree).encode())
+
+
+def _short_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

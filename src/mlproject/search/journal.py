@@ -1,0 +1,202 @@
+"""The journal of a search: what is finished and what is planned, in one file, from which the same command goes on."""
+
+import base64
+import contextlib
+import json
+import logging
+import math
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from mlproject import disk
+from mlproject.errors import UserError
+from mlproject.experiment import Value
+from mlproject.networks.cost import Throughput
+from mlproject.search import fingerprint
+from mlproject.search.fingerprint import Fingerprint
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 30  # for another process of the same search, which may be ending
+JOURNAL_FILE, CHECKPOINT_FILE = "journal.json", "checkpoint.npz"
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass
+class Trial:
+    """One trial of a search.
+
+    Attributes:
+        trial: its name, such as "trial-01".
+        values: the value of each hyperparameter.
+        status: running, completed, truncated (ended by the deadline) or failed.
+        val_accuracy: the share of the validation images classified correctly after the last epoch, NaN for a failed trial.
+        seconds: how long the trial took.
+        planned_seconds: how long it was planned to take.
+        minutes: from the start of the search to the end of the trial, without interruptions.
+        reason: why the trial failed.
+        starts: how many processes began the trial and died in it.
+        run_id: its MLflow run.
+        correct: which validation images were classified correctly, packed by `pack_bits`.
+    """
+
+    trial: str
+    values: dict[str, Value]
+    status: str = "running"
+    val_accuracy: float = math.nan
+    seconds: float = 0.0
+    planned_seconds: float = 0.0
+    minutes: float = 0.0
+    reason: str = ""
+    starts: int = 0
+    run_id: str = ""
+    correct: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial came to an end, good or bad."""
+        return self.status != "running"
+
+
+def pack_bits(correct: np.ndarray) -> str:
+    """Bool (n,) as text for the journal."""
+    return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
+
+
+def unpack_bits(packed: str, count: int) -> np.ndarray:
+    """What `pack_bits` packed: bool (count,)."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=count)
+    return bits.astype(bool)
+
+
+@dataclass
+class Journal:
+    """Everything that a search needs in order to go on in another process. `save` it after every change.
+
+    Attributes:
+        path: the file.
+        fingerprint: what makes two searches the same.
+        search: names this search, also in the tags of its runs.
+        throughput: how fast the networks train, None until it is measured.
+        trials: all trials that were begun.
+        schedule: epochs and steps of each stage of the final fit, None until it is planned.
+        result: the registered model, None until the search is complete.
+    """
+
+    path: Path
+    fingerprint: Fingerprint
+    search: str = field(default_factory=lambda: uuid.uuid4().hex)
+    throughput: Throughput | None = None
+    trials: list[Trial] = field(default_factory=list)
+    schedule: dict[str, dict[str, int]] | None = None
+    result: dict[str, Any] | None = None
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that came to an end, good or bad."""
+        return [trial for trial in self.trials if trial.finished]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file in which the final fit keeps its state."""
+        return self.path.with_name(CHECKPOINT_FILE)
+
+    def restart(self) -> None:
+        """Forget everything that was done: from here on it is another search."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.search = uuid.uuid4().hex
+        self.throughput, self.trials, self.schedule, self.result = None, [], None, None
+        self.save()
+
+    def save(self) -> None:
+        """Replace the file. A reader finds the old journal or the new one, whatever happens meanwhile."""
+        content = asdict(self)
+        del content["path"]
+        with disk.atomic_write(self.path) as part:
+            part.write_text(json.dumps(content, indent=1, default=lambda number: number.item()))
+
+    @classmethod
+    def read(cls, path: Path) -> "Journal":
+        """Read a journal.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The journal.
+
+        Raises:
+            FileNotFoundError: when there is no file.
+            ValueError, KeyError, TypeError, AttributeError: when the file is no journal of this version.
+        """
+        content = json.loads(path.read_text())
+        trials = [Trial(**trial) for trial in content.pop("trials")]
+        throughput = Throughput(**content.pop("throughput")) if content["throughput"] else content.pop("throughput")
+        return cls(path, trials=trials, throughput=throughput, **content)
+
+
+@contextmanager
+def open_journal(folder: Path, name: str, made_of: Fingerprint, fresh: bool = False) -> Iterator[Journal]:
+    """Open the journal of a search for this process alone, or begin a new one.
+
+    A damaged journal is set aside with a warning. A new search says what differs from the search before it.
+
+    Args:
+        folder: holds the journals, each in `folder`/name/digest.
+        name: the search's name, which is the registered model's.
+        made_of: the fingerprint of the search (see `fingerprint.take`).
+        fresh: forget what is in the journal.
+
+    Yields:
+        The journal.
+
+    Raises:
+        UserError: when another process is at the same search.
+    """
+    made_of = json.loads(json.dumps(made_of))
+    path = folder / name / fingerprint.digest(made_of) / JOURNAL_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path.with_suffix(".lock"), timeout=WAIT_SECONDS):
+            journal = _read_or_set_aside(path)
+            if journal is None:
+                journal = Journal(path, made_of)
+                _say_what_changed(folder / name, journal)
+            if fresh or not path.exists():
+                journal.restart()
+            try:
+                yield journal
+            finally:
+                with contextlib.suppress(OSError):  # must not hide what ended the search
+                    journal.save()  # an interruption may have come in the middle of the last save
+    except filelock.Timeout as error:
+        raise UserError(f"another process is at this search of {name}; wait for its end, then try again") from error
+
+
+def _read_or_set_aside(path: Path) -> Journal | None:
+    try:
+        return Journal.read(path)
+    except FileNotFoundError:
+        return None
+    except UNREADABLE as error:
+        disk.set_aside(path, f"{type(error).__name__}: {error}")
+        return None
+
+
+def _say_what_changed(folder: Path, new: Journal) -> None:
+    """Say how the new search differs from the one whose journal in `folder` was written last."""
+    journals = [path for path in folder.glob(f"*/{JOURNAL_FILE}") if path != new.path]
+    for path in sorted(journals, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            changes = fingerprint.differences(Journal.read(path).fingerprint, new.fingerprint)
+        except UNREADABLE:
+            changes = ["the last one was made by another version of mlproject, which cannot be continued"]
+        logger.info("  a new search: %s", "; ".join(changes))
+        return

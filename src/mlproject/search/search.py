@@ -1,0 +1,169 @@
+"""The search: measure the speed, plan the budget, run trials until it is spent, and select the winner."""
+
+import logging
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mlproject import budget, tracking
+from mlproject.budget import Plan
+from mlproject.errors import UserError, first_line
+from mlproject.experiment import Value
+from mlproject.networks.cost import Throughput
+from mlproject.search.journal import Journal, Trial
+from mlproject.search.oracles import OBJECTIVE
+from mlproject.search.selection import select_winner, standard_error
+from mlproject.search.tuner import Tuner
+from mlproject.settings import Settings
+from mlproject.task import Task
+from mlproject.training.throughput import measure_throughput
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        values: the winner's hyperparameters.
+        val_accuracy: the accuracy of the winner's trial on the validation images.
+        throughput: how fast the winner's network trains.
+        trials: a row for each finished trial.
+        plan: how the budget was planned.
+        seconds: how long measuring and trials took.
+        spent: the seconds of the budget that they took. A deterministic search spends what was planned.
+        remeasuring: the seconds that measuring the winner's speed took, 0 where the first measurement serves.
+    """
+
+    values: dict[str, Value]
+    val_accuracy: float
+    throughput: Throughput
+    trials: pd.DataFrame
+    plan: Plan
+    seconds: float
+    spent: float
+    remeasuring: float
+
+
+def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
+    """Run trials until the search's share of the budget is spent; trials in the journal count.
+
+    The first trial has the best-known values. Trials are planned to take equally long, by the speed measured on the
+    best-known network and the multiply-adds of each network. A deterministic search is planned by the speed of a nominal
+    machine, and no clock ends a trial. Time lost to an interruption does not count.
+
+    Args:
+        task: the experiment with its data.
+        journal: what is finished already.
+        settings: the tuner, the budget, the number of trials.
+
+    Returns:
+        The winner and all trials.
+
+    Raises:
+        UserError: when the best-known network does not train, and when no trial is completed, with the commonest reason.
+    """
+    if journal.throughput is None:
+        values = task.experiment.best
+        journal.throughput = _throughput(task, values, settings.deterministic, settings.budget_seconds)
+        journal.save()
+    plan = _plan(task, journal.throughput, settings)
+    logger.info("  plan: %s", plan)
+    tracking.log_params(plan.params)
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = Tuner(task, journal, settings, plan, folder)
+        tuner.search()
+    return _result(task, journal, plan, tuner)
+
+
+def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds: float) -> Throughput:
+    """Measure the network with these values, or compute its speed on the nominal machine."""
+    try:
+        model, recipe = task.network(values)
+        if nominal:
+            return Throughput.of_nominal_machine(model, recipe)
+        return measure_throughput(model, recipe, task.fit_data(task.train, None), seconds)
+    except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
+        raise UserError(
+            f"experiment={task.experiment.name!r}: its hyperparameters {values} fail: {first_line(error)}"
+        ) from error
+
+
+def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
+    stages = len(throughput.multiply_adds)
+    reserve = budget.reserve_seconds(stages, len(task.data.test_images), throughput.images_per_second["prediction"])
+    plan = budget.make_plan(
+        settings.budget_seconds,
+        throughput.seconds,
+        throughput.slowest,
+        len(task.train),
+        settings.max_trials,
+        reserve,
+    )
+    if plan.measuring > plan.budget / 2:
+        warnings.warn(
+            f"experiment={task.experiment.name!r}: measuring its speed, with the activations of frozen layers, took "
+            f"{plan.measuring / 60:.1f} of budget_minutes={settings.budget_minutes:g}, so it is hardly trained; the "
+            "activations are kept, so the same command with -P fresh=true has more time, as has a larger budget",
+            stacklevel=2,
+        )
+    return plan
+
+
+def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchResult:
+    """Select the winner among the completed trials; raises UserError when there is none."""
+    trials = journal.finished
+    completed = [trial for trial in trials if trial.status != "failed"]
+    if not completed:
+        journal.restart()  # there is nothing to go on from
+        raise _no_trial_completed(task, trials)
+    known = trials[0].values
+    winner = select_winner(completed, known, len(task.validation))
+    ahead = any(trial.val_accuracy > winner.val_accuracy for trial in completed)
+    why = ", because no trial is significantly more accurate" if ahead else ""
+    logger.info("  %s is refitted%s", winner.trial, why)
+    measured = [tuner.throughput]
+    if winner.values != known:
+        # The speed that its trial measured does not serve: the final fit has larger batches.
+        measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit))
+    measuring = sum(one.seconds for one in measured)
+    return SearchResult(
+        values=winner.values,
+        val_accuracy=winner.val_accuracy,
+        throughput=measured[-1],
+        trials=_trials_table(trials, winner, len(task.validation)),
+        plan=plan,
+        seconds=measuring + sum(trial.seconds for trial in trials),
+        spent=measuring + sum(map(tuner.cost, trials)),
+        remeasuring=sum(one.seconds for one in measured[1:]),
+    )
+
+
+def _no_trial_completed(task: Task, trials: list[Trial]) -> UserError:
+    reasons = Counter(trial.reason for trial in trials).most_common(1)
+    why = f"the commonest reason: {reasons[0][0]}" if reasons else "the budget ended before the first one"
+    return UserError(f"experiment={task.experiment.name!r}: none of {len(trials)} trials was completed; {why}")
+
+
+def _trials_table(trials: list[Trial], winner: Trial, images: int) -> pd.DataFrame:
+    """A row for each finished trial, with its values."""
+    rows = [
+        {
+            "trial": trial.trial,
+            "status": trial.status,
+            OBJECTIVE: trial.val_accuracy,
+            "standard_error": standard_error(trial.val_accuracy, images),
+            "seconds": round(trial.seconds, 1),
+            "minutes": round(trial.minutes, 2),
+            "reason": trial.reason,
+            "refitted": "yes" if trial is winner else "",
+        }
+        | trial.values
+        for trial in trials
+    ]
+    return pd.DataFrame(rows)

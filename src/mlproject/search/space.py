@@ -1,0 +1,113 @@
+"""The search space: the hyperparameters that an experiment declares, their ranges, and values given by the user."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras_tuner
+
+from mlproject.errors import UserError, first_line, truncate
+from mlproject.experiment import Value, hyperparameters
+from mlproject.task import Task
+
+
+def declared_hyperparameters(task: Task) -> list[Any]:
+    """The hyperparameters that a network with the best-known values declares, as Keras Tuner's objects.
+
+    Raises whatever the experiment's `build` or `recipe` raises.
+    """
+    hp = hyperparameters(task.experiment.best)
+    task.experiment.recipe(hp)
+    task.experiment.build(hp, task.spec)
+    return list(hp.space)
+
+
+def replace_best_values(task: Task, given: Sequence[str]) -> Task:
+    """Replace best-known values by values that the user gives.
+
+    Args:
+        task: the task whose experiment has the best-known values.
+        given: texts of the form `name=value`.
+
+    Returns:
+        The task with the given values among its best-known ones.
+
+    Raises:
+        UserError: for a name that the experiment does not declare, a value outside its range, and a `build` or `recipe` that
+            fails, because then nothing is declared.
+    """
+    if not given:
+        return task
+    try:
+        declared = {one.name: one for one in declared_hyperparameters(task)}
+    except Exception as error:  # whatever an experiment's code raises
+        raise UserError(
+            f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
+        ) from error
+    best = dict(task.experiment.best)
+    for pair in given:
+        name, _, text = pair.partition("=")
+        try:
+            best[name] = _parse_value(declared[name], text)
+        except (KeyError, ValueError):
+            accepted = ", ".join(f"{name}={_describe_range(one)}" for name, one in declared.items())
+            raise UserError(
+                f"values='{truncate(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
+            ) from None
+    return replace(task, experiment=replace(task.experiment, best=best))
+
+
+def describe_space(task: Task) -> dict[str, dict[str, str]]:
+    """Describe the range of each hyperparameter.
+
+    Args:
+        task: the task whose experiment declares them.
+
+    Returns:
+        For each hyperparameter's name `searched` ("16..64 by 16", "relu|silu") and `sampling` (linear, log, choice, fixed).
+    """
+    space = {
+        one.name: {"searched": _describe_range(one), "sampling": getattr(one, "sampling", "choice")}
+        for one in declared_hyperparameters(task)
+    }
+    for name in task.experiment.fixed:
+        space[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}
+    return space
+
+
+def fixed_space(best: Mapping[str, Value], fixed: Sequence[str]) -> keras_tuner.HyperParameters:
+    """Keras Tuner's container with the best-known values, in which the `fixed` hyperparameters are not searched.
+
+    The Oracle reads its space off a network built with these values, because the declared defaults may not fit together.
+    """
+    space = hyperparameters(best)
+    for name in fixed:
+        space.Fixed(name, best[name])
+    return space
+
+
+def _parse_value(declared: Any, text: str) -> Value:
+    """The value that `text` names; raises KeyError or ValueError when the hyperparameter does not offer it."""
+    if not hasattr(declared, "min_value"):
+        choices: dict[str, Value] = {str(value).lower(): value for value in declared.values}
+        return choices[text.lower()]
+    number: int | float = type(declared.min_value)(text)
+    if not declared.min_value <= number <= declared.max_value:
+        raise ValueError(text)
+    steps = (number - declared.min_value) / declared.step if _has_linear_step(declared) else 0.0
+    if not math.isclose(steps, round(steps), abs_tol=1e-6):
+        raise ValueError(text)
+    return number
+
+
+def _has_linear_step(declared: Any) -> bool:
+    # On a logarithmic scale the step is a factor, and Keras Tuner accepts any number in the range.
+    return declared.step is not None and declared.sampling == "linear"
+
+
+def _describe_range(declared: Any) -> str:
+    if hasattr(declared, "min_value"):
+        by = f" by {declared.step}" if _has_linear_step(declared) and declared.step != 1 else ""
+        return f"{declared.min_value}..{declared.max_value}{by}"
+    return "|".join(map(str, declared.values))

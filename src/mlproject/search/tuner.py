@@ -1,0 +1,228 @@
+"""One trial after another: Keras Tuner's loop with our own trial, which is a nested MLflow run made in `_run_tracked`."""
+
+import contextlib
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from mlproject import budget, process, tracking
+from mlproject.budget import Plan
+from mlproject.errors import UserError, first_line
+from mlproject.recipe import Recipe
+from mlproject.search.journal import Journal, Trial, pack_bits
+from mlproject.search.oracles import HYPERBAND_EPOCHS, OBJECTIVE, make_oracle
+from mlproject.settings import Settings
+from mlproject.task import Task
+from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.schedule import StageSchedule, plan_stages, schedule_params, shorten
+
+logger = logging.getLogger(__name__)
+
+MIN_EPOCHS = 2  # of all stages together, so that a trial has a learning curve
+FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would fill the budget with failed runs
+MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
+
+
+class _OutOfBudgetError(Exception):
+    """Raised between two trials, where Keras Tuner loses nothing by it."""
+
+
+class Tuner(keras_tuner.Tuner):
+    """Keras Tuner with its `run_trial` replaced as a whole: a nested run, our fit, the budget, the journal.
+
+    Args:
+        task: the experiment with its data.
+        journal: the trials.
+        settings: the tuner, the number of trials, whether the search is deterministic.
+        plan: how the budget is spent.
+        folder: for Keras Tuner's own files, which are not needed afterwards.
+    """
+
+    def __init__(self, task: Task, journal: Journal, settings: Settings, plan: Plan, folder: str):
+        assert journal.throughput is not None
+        self.task, self.journal, self.settings, self.plan = task, journal, settings, plan
+        self.throughput = journal.throughput
+        super().__init__(
+            oracle=make_oracle(settings.tuner, task.experiment, task.seed, settings.max_trials, journal),
+            hypermodel=self._declare,
+            directory=folder,
+            project_name=task.experiment.name,
+        )
+        if not self.oracle.get_space().space:
+            raise UserError(
+                f"experiment={task.experiment.name!r} declares no hyperparameters; accepted: at least one hp.* in build or recipe"
+            )
+
+    def _declare(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        self.task.experiment.recipe(hp)
+        return self.task.experiment.build(hp, self.task.spec)
+
+    def search(self) -> None:
+        """Run Keras Tuner's loop until the budget is spent."""
+        finished = self.journal.finished
+        if self.journal.trials:
+            ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
+            tracking.reconcile_trials(self.journal.search, ended)
+            logger.info("  goes on after %d trials", len(finished))
+        with contextlib.suppress(_OutOfBudgetError):
+            super().search()
+
+    def cost(self, trial: Trial) -> float:
+        """The seconds of the budget that a trial takes."""
+        return trial.planned_seconds if self.throughput.nominal else trial.seconds
+
+    @property
+    def left(self) -> float:
+        """The seconds of the search that are left."""
+        return self.plan.search - sum(map(self.cost, self.journal.finished))
+
+    def pre_create_trial(self) -> None:
+        """Keras Tuner calls this before every trial; it ends the search when the next trial would not be done in time."""
+        self.asked = time.monotonic()  # a trial's time begins with the question for its values
+        trials = self.journal.trials
+        if len(self.oracle.trials) < len(trials):
+            return  # an earlier process began these
+        usual = statistics.median(map(self.cost, trials)) if trials else 0.0
+        last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
+        hopeless = last == ["failed"] * FAILURES_IN_A_ROW
+        enough = bool(self.settings.max_trials) and len(trials) >= (self.settings.max_trials or 0)
+        if (1 - budget.LAST_TRIAL_OVERRUN) * usual > self.left or hopeless or enough:
+            raise _OutOfBudgetError
+
+    def run_trial(self, trial: Any) -> dict[str, float]:
+        """Train one set of hyperparameters.
+
+        Args:
+            trial: Keras Tuner's trial.
+
+        Returns:
+            The objective; NaN for a failed trial, which the Oracle then counts as failed.
+        """
+        index = int(trial.trial_id)
+        proposed = trial.hyperparameters.values
+        if index == len(self.journal.trials):
+            values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
+            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values))
+        record = self.journal.trials[index]
+        if not record.finished:
+            rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
+            # The best-known values get a whole trial. Hyperband might not promote a short one, and then nothing would tell
+            # whether the search found better values.
+            self._run_tracked(record, rung if index else 1.0)
+        return {OBJECTIVE: record.val_accuracy}
+
+    def _run_tracked(self, record: Trial, rung: float) -> None:
+        """Run one trial as a nested MLflow run. The journal has its result before the run ends, so it is never run twice."""
+        record.starts += 1
+        record.planned_seconds = rung * self.plan.trial
+        self.journal.save()
+        tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
+        try:
+            with tracking.run(record.trial, tags, nested=True) as record.run_id:
+                try:
+                    self._train(record, rung)
+                except Exception as error:
+                    process.stop_if_told()  # a library can turn an interruption into an exception of its own
+                    record.status, record.reason = "failed", first_line(error)
+                    raise
+                finally:
+                    self._record_end(record)
+                tracking.set_tags({"status": record.status})
+        except Exception:  # whatever a network raises: the run has the reason, and the search goes on
+            if not record.finished:
+                raise
+        accuracy = f"validation accuracy {record.val_accuracy:.4f}"
+        outcome = accuracy if record.status != "failed" else f"failed: {record.reason}"
+        logger.info("  %s  %s  (%.0f s)", record.trial, outcome, record.seconds)
+
+    def _train(self, record: Trial, rung: float) -> None:
+        """Train and log one trial, from fresh weights at every rung, so that its learning rate always comes down to 0."""
+        task = self.task
+        tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
+        if record.starts > MOST_STARTS:
+            raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
+        model, recipe = task.network(record.values)
+        recipe, schedule, rows = self._shorten(model, recipe, record.planned_seconds)
+        peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
+        tracking.log_params(schedule_params(schedule) | peaks | {"training_images": len(rows)})
+        latest = self.asked + self.left + budget.LAST_TRIAL_OVERRUN * self.plan.trial
+        hooks = FitHooks(
+            on_epoch=log_epoch,
+            on_hang=self._end_hanging(record),
+            deadline=math.inf if self.throughput.nominal else latest,
+        )
+        result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
+        self._log_result(model, result)
+        labels = task.data.train_labels[task.validation]
+        assert result.validation_probabilities is not None
+        record.correct = pack_bits(result.validation_probabilities.argmax(axis=1) == labels)
+        record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
+        record.status = "truncated" if result.truncated else "completed"
+
+    def _shorten(
+        self, model: keras.Model, recipe: Recipe, planned_seconds: float
+    ) -> tuple[Recipe, dict[str, StageSchedule], np.ndarray]:
+        """Recipe, schedule and training images of a trial, which sees a share of the images that the final fit sees.
+
+        They are drawn from the square root of that share of all images. This is half-way between the final fit in miniature,
+        with as many passes over few images (Klein et al., arXiv 1605.07079), and few passes over all images; it ranks
+        hyperparameters best (measured in bench/README.md, "How short trials rank"). All networks get the same share, also
+        those whose `max_epochs` end the final fit early: more images would favour them.
+        """
+        rows = len(self.task.train)
+        speeds = self.throughput.speeds_of(model, recipe)
+        final = plan_stages(recipe, speeds, self.plan.final_fit, rows)
+        share = budget.TRIAL_TRAINING_SHARE * planned_seconds / self.plan.final_fit
+        recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
+        images = max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch at least
+        return recipe, schedule, self.task.data.sample(self.task.train, images, self.task.seed)
+
+    def _log_result(self, model: keras.Model, result: FitResult) -> None:
+        history = result.history
+        metrics = {
+            "best_val_accuracy": history["val_accuracy"].max(),
+            "train_seconds": history["seconds"].sum(),
+            "parameters": model.count_params(),
+        }
+        for stage, rows in history.groupby("stage", sort=False):
+            metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
+            metrics[f"{stage}_images_per_second"] = result.images_per_second[str(stage)]
+        tracking.log_metrics(metrics)
+        assert result.validation_probabilities is not None
+        tracking.log_arrays(
+            "evaluation/validation.npz",
+            rows=self.task.validation,
+            labels=self.task.data.train_labels[self.task.validation],
+            predictions=result.validation_probabilities.argmax(axis=1),
+        )
+
+    def _end_hanging(self, record: Trial) -> Callable[[str], None]:
+        """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
+        end_run = tracking.failure_callback()
+
+        def end(reason: str) -> None:
+            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.asked
+            self.journal.save()
+            end_run(reason)
+
+        return end
+
+    def _record_end(self, record: Trial) -> None:
+        if record.finished:
+            record.seconds = time.monotonic() - self.asked
+            record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
+        else:
+            record.starts -= 1  # the process was told to stop, which is no fault of the trial
+        self.journal.save()
+
+
+def log_epoch(epoch: int, row: dict[str, Any]) -> None:
+    """Log a row of a fit's history as metrics of the active run, at the step `epoch`."""
+    tracking.log_metrics({name: value for name, value in row.items() if name not in ("epoch", "stage")}, step=epoch)

@@ -1,0 +1,110 @@
+"""What the user asks of `tune`: every option with its default, its parser and its help, in one place.
+
+A new option is a field here, a parameter of the entry point in the file MLproject, and the place that uses it.
+"""
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mlproject import arguments
+
+TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which takes seconds to import
+TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir")  # of every command that trains
+DATA_OPTIONS = ("data", "data_dir")
+
+
+def _option(default: Any, help: str, decides: bool = True, **parsing: Any) -> Any:
+    """A field with what argparse needs; `decides` says whether another value makes another search."""
+    return field(default=default, metadata={"decides": decides, "argument": {"help": help, **parsing}})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one `tune`. The fields' metadata hold what the command line needs."""
+
+    experiment: str = _option("*", "name, comma-separated names or glob (default: all)", decides=False)
+    tuner: str = _option("bayesian", "what proposes hyperparameters (default: bayesian)", choices=TUNERS)
+    budget_minutes: float = _option(15.0, "for each experiment: search and final fit", type=arguments.minutes)
+    max_trials: int | None = _option(
+        None, "at most this many trials (0: as many as the budget allows)", type=arguments.count
+    )
+    values: str = _option(
+        "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
+    )
+    seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.seed)
+    data: str = _option("real", "real or synthetic", choices=("real", "synthetic"))
+    data_dir: str | None = _option(
+        None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
+    )
+    weights: str = _option("imagenet", "of the pretrained base: imagenet, none or a file", decides=False)
+    deterministic: bool = _option(
+        False, "true: the same numbers in every run, planned without a clock", type=arguments.flag
+    )
+    winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.flag)
+    fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.flag)
+
+    @property
+    def budget_seconds(self) -> float:
+        """The budget of each experiment in seconds."""
+        return 60 * self.budget_minutes
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The settings whose values make a search another one, by name. They are logged as parameters.
+
+        The data and the weights decide as well, but by their content: see `search.fingerprint`.
+        """
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["decides"]}
+
+    def repeat(self, start: str | None = None) -> str:
+        """The command that runs the same again, or goes on with what was interrupted.
+
+        Args:
+            start: how the command begins under `mlflow run`; None stands for `python -m mlproject`.
+
+        Returns:
+            A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
+        """
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fresh"}
+        changed = {one.name: given[one.name] for one in fields(self) if given.get(one.name, one.default) != one.default}
+        return command_line(changed, start)
+
+
+def command_line(given: Mapping[str, object], start: str | None = None) -> str:
+    """A `tune` command with these options.
+
+    Args:
+        given: the options' values by name.
+        start: how the command begins under `mlflow run`; None stands for `python -m mlproject`.
+
+    Returns:
+        A line for the shell.
+    """
+    words = [start or "python -m mlproject tune"]
+    for name, value in given.items():
+        if start:
+            words.append(f"-P {shlex.quote(f'{name}={value}')}")
+        else:
+            words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+    return " ".join(words)
+
+
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
+    """Add options to a command's parser.
+
+    Args:
+        parser: the parser to add them to.
+        names: fields of Settings; none stands for all.
+    """
+    for one in fields(Settings):
+        if one.name in names or not names:
+            option = f"--{one.name.replace('_', '-')}"
+            parser.add_argument(option, default=one.default, **one.metadata["argument"])
+
+
+def from_options(options: argparse.Namespace) -> Settings:
+    """The settings that a parser with all options read."""
+    return Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})

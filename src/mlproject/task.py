@@ -1,0 +1,150 @@
+"""A task: an experiment with its data, split, weights and seed, ready to be built and trained."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from mlproject import datasets
+from mlproject.datasets import Dataset, Spec
+from mlproject.experiment import Experiment, Value, hyperparameters
+from mlproject.networks import pretrained
+from mlproject.networks.cost import estimate_memory
+from mlproject.recipe import Recipe
+from mlproject.training.features import FeatureCache
+from mlproject.training.fit_data import FitData
+
+CACHE = Path(".cache")
+
+
+class TooBigError(MemoryError):
+    """A network cannot be trained in the free memory."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all fits of one experiment share.
+
+    Attributes:
+        experiment: what is asked.
+        data: the data set.
+        spec: what the network may know of the data.
+        features: keeps the activations of frozen layers.
+        seed: decides the split, the initial weights, the order of the images and the augmentation.
+        train: int64 (n,), the training images' rows.
+        validation: int64 (m,), the validation images' rows.
+    """
+
+    experiment: Experiment
+    data: Dataset
+    spec: Spec
+    features: FeatureCache
+    seed: int
+    train: np.ndarray
+    validation: np.ndarray
+
+    @property
+    def data_kind(self) -> str:
+        """The kind of data, "synthetic" or "real"."""
+        return "synthetic" if self.data.synthetic else "real"
+
+    @property
+    def model_name(self) -> str:
+        """The registered name of the model. Models of synthetic data have their own, so they never become champion of real."""
+        return f"{self.experiment.name}-synthetic" if self.data.synthetic else self.experiment.name
+
+    @property
+    def title(self) -> str:
+        """The experiment's name, for the title of a plot."""
+        return f"{self.experiment.name} (synthetic data)" if self.data.synthetic else self.experiment.name
+
+    @property
+    def network_key(self) -> tuple[object, ...]:
+        """Equal for tasks whose networks differ in the number of classes alone.
+
+        Such networks are equally fast. They are planned by one measurement, so that they train for equally many steps although
+        a machine's speed varies.
+        """
+        one = self.experiment
+        return one.dataset, one.build, one.recipe, tuple(sorted(one.best.items()))
+
+    def network(self, values: Mapping[str, Value]) -> tuple[keras.Model, Recipe]:
+        """Build a network with fresh weights, and its recipe. The same values and seed give the same weights.
+
+        Args:
+            values: a value for each hyperparameter.
+
+        Returns:
+            The network and its recipe.
+
+        Raises:
+            TooBigError: when training needs more memory than is free. The experiment's own code may raise anything.
+        """
+        keras.backend.clear_session()
+        self._refuse_too_big(values)
+        keras.utils.set_random_seed(self.seed)
+        hp = hyperparameters(values)
+        return self.experiment.build(hp, self.spec), self.experiment.recipe(hp)
+
+    def fit_data(self, train: np.ndarray, validation: np.ndarray | None) -> FitData:
+        """The images of one fit: these rows of the training images, with the task's cache and seed."""
+        return FitData(self.data, train, validation, self.features, self.seed)
+
+    def _refuse_too_big(self, values: Mapping[str, Value]) -> None:
+        """Raise TooBigError before the weights are made: the kernel would kill the process for them."""
+        if tf.config.list_physical_devices("GPU"):
+            return  # a GPU has its own memory, and TensorFlow raises when it is full
+        hp = hyperparameters(values)
+        try:
+            with keras.StatelessScope(initialize_variables=False):  # declares weights without making them
+                needed = estimate_memory(self.experiment.build(hp, self.spec), self.experiment.recipe(hp))
+        except Exception:  # `build` fails, and will fail again; or it needs the weights' values
+            return
+        finally:
+            keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise TooBigError(f"training needs at least {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
+
+
+def prepare(
+    experiments: Sequence[Experiment],
+    data: str = "real",
+    data_dir: str | None = None,
+    weights: str = "imagenet",
+    seed: int = 0,
+    cache: Path = CACHE,
+) -> list[Task]:
+    """Load the data and the weights of experiments.
+
+    Args:
+        experiments: the experiments to prepare.
+        data: "real" or "synthetic".
+        data_dir: the folder that holds the real data; None looks for it in the usual places.
+        weights: of a pretrained base: "imagenet", "none" or a file.
+        seed: of the split and of all fits.
+        cache: the folder for the activations of frozen layers.
+
+    Returns:
+        A task for each experiment.
+
+    Raises:
+        UserError: for data or weights that are missing, damaged or unknown.
+    """
+    weights_file = None
+    if weights != "imagenet" or (data == "real" and any(one.pretrained for one in experiments)):
+        weights_file = pretrained.find(weights, data_dir)
+    tasks = []
+    load = functools.cache(datasets.load)  # experiments that ask for the same data share it
+    for experiment in experiments:
+        dataset = load(experiment.dataset, experiment.labels, data, data_dir)
+        train, validation = dataset.split(seed)
+        spec = dataset.spec(weights_file if experiment.pretrained else None)
+        features = FeatureCache(cache / "features", dataset)
+        tasks.append(Task(experiment, dataset, spec, features, seed, train, validation))
+    return tasks

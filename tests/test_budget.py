@@ -1,0 +1,50 @@
+"""Where the minutes go: the plan of a budget, and the rule that makes a pair fair."""
+
+import pytest
+
+from mlproject import budget
+from mlproject.budget import make_plan, measured_executions, reserve_seconds
+
+
+def test_a_plan_spends_the_whole_budget():
+    plan = make_plan(budget=900, measuring=60, slowest=500, images=45_000, max_trials=None)
+    assert plan.measuring + plan.trials * plan.trial + plan.final_fit == pytest.approx(900)
+    assert plan.search == pytest.approx(budget.SEARCH_SHARE * 840)
+    assert plan.trials == 3  # 336 seconds have time for 3.7 passes
+
+
+@pytest.mark.parametrize(("slowest", "trials"), [(1, budget.FEWEST_TRIALS), (1e6, budget.MOST_TRIALS)])
+def test_there_are_neither_too_few_nor_too_many_trials(slowest, trials):
+    assert make_plan(900, 0, slowest, 45_000, None).trials == trials
+
+
+def test_fewer_trials_are_not_longer_and_more_are_shorter():
+    usual = make_plan(900, 0, 1e6, 45_000, None)
+    fewer, more = (make_plan(900, 0, 1e6, 45_000, trials) for trials in (1, 16))
+    assert fewer.trial == usual.trial and fewer.final_fit == pytest.approx(900 - usual.trial)
+    assert more.trial == usual.trial / 2 and more.final_fit == pytest.approx(usual.final_fit)
+
+
+def test_a_pair_gets_what_was_planned_and_others_what_is_left():
+    plan = make_plan(900, 60, 500, 45_000, None)
+    assert plan.final_fit_seconds(spent=200, remeasuring=5, paired=True) == plan.final_fit - 5
+    assert plan.final_fit_seconds(spent=200, remeasuring=5, paired=False) == 700
+
+
+def test_a_plan_says_where_the_minutes_go_and_is_logged():
+    plan = make_plan(900, 60, 500, 45_000, None, reserve=30)
+    said = str(plan)
+    assert (
+        "15 minutes: 1.0 for measuring" in said
+        and "about 3 trials of 112 s" in said
+        and "8.4 for the final fit" in said
+    )
+    assert plan.params["plan_trials"] == 3 and plan.params["plan_final_fit"] == pytest.approx(504, abs=1)
+
+
+def test_short_budgets_are_measured_by_fewer_executions():
+    assert [measured_executions(seconds) for seconds in (1, 120, 3600)] == [2, 4, 8]
+
+
+def test_the_reserve_has_time_to_predict_the_test_images_after_every_stage():
+    assert reserve_seconds(2, 10_000, 1000.0) == budget.LOGGING_SECONDS + 20
