@@ -1,25 +1,27 @@
 # %% [markdown]
-# # How far does a network trained on photographs carry on grey clothes?
+# # How well do features learnt from photographs work on grey images of clothes?
 #
-# VGG16 (Simonyan & Zisserman, arXiv 1409.1556) has learnt a thousand kinds of things from more than a million colour
-# photographs (ImageNet). Its first layers look for edges and textures, which clothes have too. How much of that
-# serves on grey pictures of 28 pixels?
+# VGG16 (Simonyan & Zisserman, arXiv 1409.1556) was trained to recognise a thousand kinds of things in more than a
+# million colour photographs (ImageNet). Its first layers detect edges and textures, which clothes have too. How
+# useful are these features for grey pictures of 28 pixels?
 #
-# The fit has two stages, the two customary ways to build on another network:
+# The fit has two stages, which are the two usual ways to build on a trained network:
 #
-# 1. **Feature extraction**: VGG16 is *frozen*; its answers are features, and only the head on top of them learns.
-# 2. **Fine-tuning**: VGG16's last blocks learn too, slowly; where there is an hour, all of them.
+# 1. **Feature extraction**: VGG16 is *frozen*, that is, its weights do not change. Its activations serve as features,
+#    and only the *head* (the layers added on top) learns.
+# 2. **Fine-tuning**: the last blocks of VGG16 learn too, slowly; with an hour of time, all of its blocks do.
 #
-# In the comparison `mlp-vs-cnn-vs-vgg16` it stands beside a network without any notion of a picture
-# (`fashion_mnist_mlp.py`) and a small convolutional one (`fashion_mnist_cnn.py`), both trained from nothing. The data
-# set's own table has a VGG16 trained on Fashion-MNIST alone at .935 (github.com/zalandoresearch/fashion-mnist).
+# In the comparison `mlp-vs-cnn-vs-vgg16` it is compared with a network that does not know that its input is an image
+# (`fashion_mnist_mlp.py`) and with a small convolutional network (`fashion_mnist_cnn.py`), both trained from scratch.
+# The data set's own table lists a VGG16 trained on Fashion-MNIST alone at .935
+# (github.com/zalandoresearch/fashion-mnist).
 #
-# This file is three things: the tuner imports it for `build`, `recipe` and `EXPERIMENTS`; Jupytext makes a notebook
-# of it; and `python experiments/fashion_mnist_vgg16.py` runs it. What stands under `if __name__ == "__main__":`
-# happens only in the last two.
+# This file is used in three ways. The tuner imports it to get `build`, `recipe` and `EXPERIMENTS`. Jupytext converts
+# it to a notebook. The command `python experiments/fashion_mnist_vgg16.py` runs it as a program. The code under
+# `if __name__ == "__main__":` runs only in the notebook and in the program.
 
 # %%
-# Before Keras: it says how TensorFlow is to compute.
+# mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject import plots, program
 from mlproject.experiment import Experiment
 from mlproject.layers import probabilities, raw_images
@@ -29,20 +31,21 @@ import keras
 import pandas as pd
 from keras import layers
 
-SIZE = 32  # the least that include_top=False accepts: five poolings leave one pixel
-# Red, green, blue, on the 0..255 scale (keras.applications' "caffe" preprocessing).
+SIZE = 32  # pixels; the smallest that keras.applications.VGG16 accepts, as five poolings reduce it to one pixel
+# Red, green, blue, on a scale of 0 to 255 (the "caffe" preprocessing of keras.applications).
 IMAGENET_MEANS = (123.68, 116.779, 103.939)
 
 # %% [markdown]
 # ## The data
 #
-# Fashion-MNIST (Xiao, Rasul & Vollgraf, arXiv 1708.07747): grey pictures of ten kinds of clothes from a shop's
-# catalogue, as many of each kind. Training images are for learning; test images are looked at once, at the end. On
-# synthetic data there is nothing to carry over, and VGG16 starts from random weights.
+# Fashion-MNIST (Xiao, Rasul & Vollgraf, arXiv 1708.07747) contains grey pictures of ten kinds of clothes from a
+# shop's catalogue, equally many of each kind. The network learns from the training images. The test images are used
+# only once, at the end. With synthetic data VGG16 starts from random weights, because features of photographs are of
+# no use there.
 
 # %%
 if __name__ == "__main__":
-    run = program.Program(minutes=10)
+    run = program.ExperimentScript(minutes=10)
     data = run.load("fashion-mnist", "flat")
     run.show(plots.samples(data.train_images, data.train_labels, data.class_names, title="Fashion-MNIST"), "data")
     run.show(program.facts(data), "facts")
@@ -50,47 +53,63 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## The network, layer by layer
 #
+# VGG16 consists of *convolutions*, which slide small templates (their *kernels*) over the whole image. Below, shapes
+# are written as height × width × channels; a *channel* is the grid of numbers that one template gives, one for each
+# position.
+#
 # 1. `images` takes the 28 × 28 × 1 bytes as they are stored.
-# 2. `pad` (to 32 × 32 × 1): a black border, like the background. Five poolings need 32 pixels. Enlarging instead gave
-#    no more (a probe on 8,000 images). Where all blocks learn, the images stay as they are and the last pooling, which
-#    would find one pixel, is left out: *Why a border* below.
-# 3. `grey_to_rgb` (to 32 × 32 × 3): VGG16's first templates look at three colours; the grey value is given thrice.
-#    Without it the pretrained weights would not fit.
-# 4. `subtract_means` (shape stays): the means of ImageNet's training pixels, no scaling: what the weights were
-#    trained with. Other numbers would be a language that they never learnt.
-# 5. `block1` to `block5`: VGG16 under its own names: 13 convolutions of 3 × 3, each followed by relu; each block ends
-#    with a max-pooling that halves the image, while the channels grow from 64 to 512. 32 × 32 × 3 to 4 × 4 × 256
-#    behind `block3_pool`, to 1 × 1 × 512 behind `block5_pool`. VGG16's own classifier is left out: it knows cars and
-#    dogs, not clothes.
-# 6. `flat0`, `flat1`, `features` (4,096 and 512 to 4,608): the activations of these two depths in a row. Without the
-#    border 2,304 and 512.
-# 7. `features_norm` (shape stays): activations of different depths differ in scale by orders of magnitude; without
-#    batch normalisation the largest would drown the rest.
-# 8. `features_dropout`, `head` (4,608 to `head_units`), `dropout`: a hidden layer that combines features. The
-#    dropouts keep it from learning images by heart, which is where this network overfits.
-# 9. `probabilities` (`head_units` to 10): one score for each class; *softmax* makes them positive and add up to 1.
+# 2. `pad` (to 32 × 32 × 1) adds a black border, which looks like the background. The five poolings of VGG16 need 32
+#    pixels. Enlarging the images instead gave no better accuracy (in a small test on 8,000 images). Where all blocks
+#    learn, the images keep their size, and the last pooling, which would find only one pixel, is left out: see *Why a
+#    border* below.
+# 3. `grey_to_rgb` (to 32 × 32 × 3): the first templates of VGG16 expect three colours, so the grey value is given
+#    three times. Without this layer the pretrained weights would not fit.
+# 4. `subtract_means` (shape unchanged) subtracts the means of ImageNet's training pixels, without scaling, because
+#    VGG16's weights were trained with such inputs. With other inputs the weights would not work as trained.
+# 5. `block1` to `block5` are VGG16 under its own layer names: 13 convolutions of 3 × 3, each followed by a relu
+#    (which replaces negative values by 0). Each block ends with a *max-pooling*, which keeps the largest of four
+#    neighbouring values and so halves height and width, while the number of channels grows from 64 to 512. The shape
+#    changes from 32 × 32 × 3 to 4 × 4 × 256 after `block3_pool`, and to 1 × 1 × 512 after `block5_pool`. VGG16's own
+#    classifier is left out: it distinguishes cars and dogs, not clothes.
+# 6. `flat0`, `flat1`, `features` (4,096 and 512 to 4,608) put the activations of these two depths into one row.
+#    Without the border there are 2,304 and 512.
+# 7. `features_norm` (shape unchanged) is *batch normalisation*, which brings each feature to mean 0 and standard
+#    deviation 1. The scales of activations from different depths differ by orders of magnitude; without it, the
+#    largest would dominate the others.
+# 8. `features_dropout`, `head` (4,608 to `head_units`) and `dropout`: a hidden layer combines the features. *Dropout*
+#    sets a random share of its inputs to 0 during training. The two dropouts prevent the head from memorising images;
+#    this is where the network overfits.
+# 9. `probabilities` (`head_units` to 10) computes one score for each class. *Softmax* turns the scores into positive
+#    numbers that add up to 1.
 #
-# **Why two depths.** At 32 pixels `block5_pool` has no place left in the picture, and its channels know dogs from
-# cars. A frozen VGG16 under the same head (8 epochs, 54,000 images, validation accuracy) gave .855 from
-# `block5_pool`, .920 from `block4_pool`, .940 from `block3_pool`, .939 from all three. Fine-tuning starts behind the
-# first of the two depths, because its activations, computed once and kept on disk, are all that the rest of the
-# network needs: neither epochs nor trials pay for the frozen part again. Where all blocks learn, only the head's
-# stage has any kept.
+# **Why two depths.** At 32 pixels, `block5_pool` has no information left about positions in the image, and its
+# channels are specialised in distinguishing dogs from cars. A frozen VGG16 with the same head (8 epochs, that is,
+# passes over all 54,000 training images) gave a validation accuracy of .855 with features from `block5_pool`, .920
+# from `block4_pool`, .940 from `block3_pool`, and .939 from all three. (*Validation images* are part of the training
+# images but are kept out of training.) Fine-tuning starts after the first of the two depths, because the activations
+# of this depth, which are computed once and kept on disk, are all that the rest of the network needs. So neither
+# epochs nor trials spend time on the frozen part again. Where all blocks learn, only the first stage, which trains
+# the head, can use kept activations.
 #
-# **Why a border.** It gives `block3_pool` 4 × 4 places in place of 3 × 3, which is worth .3 points to a frozen VGG16
-# (validation accuracy .941, .938). Without it there is a third less to compute for an image. Where all blocks learn, that
-# counts for more: half as many passes again in the same minutes led by .5 points where few passes fit (3 and 4.5: .9465,
-# .951), and did no harm where more do (6 and 9: .952, .9535; two and four seeds, `bench/README.md` has the table).
+# **Why a border.** With the border, `block3_pool` has 4 × 4 positions instead of 3 × 3. This is worth .3 points to a
+# frozen VGG16 (validation accuracy .941 and .938; a point is a percentage point). Without the border, an image takes
+# a third less computation. Where all blocks learn, that counts for more: the 1.5 times as many passes that fit into
+# the same minutes led by .5 points where passes are few (.9465 with 3 passes, .951 with 4.5), and did no harm where
+# they are more (.952 with 6, .9535 with 9; two and four seeds, `bench/README.md` has the table; the *seed* determines
+# all random numbers, such as the initial weights).
 
 
 # %%
 def tuned_blocks(hp):
-    """How many of VGG16's blocks, from the last one, learn in the end."""
+    """How many of VGG16's blocks, counted from the last one, learn during fine-tuning."""
     return hp.Choice("tuned_blocks", [2, 5])
 
 
 def build(hp, spec):
-    """Uint8 images (n, 28, 28, 1 or 3), or up to 32 pixels, to probabilities (n, spec.classes)."""
+    """The network: from uint8 images (n, *spec.shape) to class probabilities (n, spec.classes).
+
+    The images may have 1 or 3 colours and up to 32 x 32 pixels.
+    """
     images = x = raw_images(spec)
     if tuned_blocks(hp) < 5:
         borders = [SIZE - side for side in spec.shape[:2]]
@@ -99,7 +118,7 @@ def build(hp, spec):
         x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
     x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEANS], name="subtract_means")(x)
     base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
-    # Its layers are laid one by one behind ours: no model within the model. Where one pixel is left nothing is pooled.
+    # VGG16's layers are added one by one, so that the result is a flat model. A map of one pixel is not pooled.
     for layer in base.layers[1:]:
         if not (layer.name.endswith("pool") and 1 in x.shape[1:3]):
             x = layer.from_config(layer.get_config())(x)
@@ -108,11 +127,12 @@ def build(hp, spec):
     if spec.weights is not None:
         base.load_weights(spec.weights)
         kernel, *others = base.get_weights()
-        # The published filters look for blue first. Turning them round does the same as turning every image round.
+        # The published filters expect blue, green, red. Reversing them is equivalent to reversing each image's colours.
         keras.Model(images, x).set_weights([kernel[:, :, ::-1], *others])
     flat = [layers.Flatten(name=f"flat{index}")(depth) for index, depth in enumerate((middle, x))]
     x = layers.Concatenate(name="features")(flat)
-    # Most features are silent on most images: their statistics need hundreds of batches (momentum .9: loss .192, .99: .178).
+    # Most features are 0 on most images, so their statistics need hundreds of batches (loss .192 with a momentum of .9,
+    # .178 with .99).
     x = layers.BatchNormalization(momentum=0.99, name="features_norm")(x)
     x = layers.Dropout(hp.Float("features_dropout", 0.0, 0.6, step=0.1), name="features_dropout")(x)
     x = layers.Dense(hp.Int("head_units", 128, 1024, sampling="log"), activation="relu", name="head")(x)
@@ -123,45 +143,52 @@ def build(hp, spec):
 # %% [markdown]
 # ## How it learns
 #
-# First the head alone, for nine tenths of the minutes but at most eight epochs, after which it gains no more: it starts
-# from random numbers, and its first, violent corrections would destroy the pretrained filters behind it. Then blocks 4
-# and 5 with it, or all five. In each stage the rate rises linearly in the first fifth of the steps and falls linearly to 0.
+# At first, the head learns alone. It gets nine tenths of the minutes but at most eight epochs, after which it no
+# longer improves. The head starts with random weights, and its first, large corrections would destroy the pretrained
+# filters before it. Then blocks 4 and 5 learn with it, or all five blocks. The *learning rate* is the size of the
+# steps. In each stage it rises linearly during the first fifth of the steps (*warm-up*), and then falls linearly to
+# 0.
 #
-# Nine tenths, because a few dozen batches of fine-tuning do harm. Of the 160 seconds that a slow CPU may have left for its
-# fit the head had a quarter, half, three quarters or nine tenths, and reached .928, .934, .9385, .9385; the 48, 32, 16 or 9
-# batches of fine-tuning in the others made .928, .9305, .9365, .938 of that (validation accuracy, one seed, not logged).
-# Where eight epochs take less than a quarter of the minutes nothing depends on it.
+# The head gets nine tenths because a few dozen batches of fine-tuning do harm. A slow CPU may have 160 seconds left
+# for its fit. Of these, the head was given a quarter, half, three quarters or nine tenths, and reached a validation
+# accuracy of .928, .934, .9385 and .9385. The 48, 32, 16 or 9 batches of fine-tuning in the rest of the time changed
+# this to .928, .9305, .9365 and .938 (one seed, not logged). Where eight epochs take less than a quarter of the
+# minutes, the share makes no difference.
 #
-# *Muon* (Jordan, kellerjordan.github.io/posts/muon) makes the move of each convolution's kernel *orthogonal*: as far in
-# all directions. The kernel keeps its length, and a step turns it by about the rate, in radians: the same for all thirteen,
-# though their scales differ. What is no kernel of a convolution moves by Adam, at a twentieth of that rate; in the first
-# stage this is all there is. Pretrained filters lose before they gain: after one pass of all blocks over 54,000 mirrored and
-# shifted images validation accuracy, .938 with the head alone, was .9355 by Muon at .01, .924 at .03, and .927 by AdamW at 1e-4
-# (batches of 128, shifts of two pixels, a quarter of an hour of one core, one seed, not logged). After nine passes .02 to .04
-# are best.
+# The optimizer *Muon* (Jordan, kellerjordan.github.io/posts/muon) makes the update of each convolution's kernel
+# *orthogonal*, so that it moves equally far in all directions. The kernel keeps its norm, and a step rotates it by
+# about the learning rate, in radians. This is the same for all thirteen kernels, although their scales differ. All
+# other weights are updated by Adam, at a twentieth of that rate; in the first stage these are the only ones that
+# learn. Fine-tuning first makes the pretrained filters worse before it improves them. With the head alone, the
+# validation accuracy was .938. After one pass of all blocks over 54,000 mirrored and shifted images it was .9355 by
+# Muon at .01, .924 at .03, and .927 by AdamW at 1e-4 (batches of 128, shifts of two pixels, a quarter of an hour on
+# one core, one seed, not logged). After nine passes, rates of .02 to .04 are best.
 #
 # What the search may choose, and why from this range:
 #
-# - `features_dropout` (0 to 0.6): 4,608 features, of which many are redundant.
-# - `head_units` (128 to 1,024, logarithmic): below 128 there is less room than features that matter; above 1,024 the
-#   head outweighs the blocks tuned.
+# - `features_dropout` (0 to 0.6): many of the 4,608 features are redundant.
+# - `head_units` (128 to 1,024, logarithmic): fewer than 128 units cannot represent all features that matter. With
+#   more than 1,024, the head would dominate the blocks that are tuned.
 # - `dropout` (0.2 to 0.7): the head is where this network overfits.
-# - `head_rate` (6e-3 to 6e-2, logarithmic): for Adam, 3e-4 to 3e-3, on fresh dense layers behind batch normalisation.
-# - `fine_rate` (1e-3 to 6e-2, logarithmic): small steps, as the filters need adjusting, not learning; larger ones where
-#   there are passes enough to recover from them.
-# - `tuned_blocks` (2 or 5): the last two blocks on kept activations, or all of them. Kept activations are those of the
-#   images as they are; with nothing frozen each image is also mirrored, every other time it is seen, and moved by up to
-#   a pixel. That takes nearly twice as long for an image, and pays in an hour. `fixed` keeps a search from trying it: it
-#   loses in a trial of a minute, whatever it gains later.
-# - `batch_size` (128 or 256): twice as many steps, or somewhat more images in the same minutes.
-# - `weight_decay` (5e-5 to 5e-3, logarithmic): each step shrinks every weight but the kernels of convolutions by rate ×
-#   decay.
-# - `label_smoothing` (0 to 0.1): shirts, coats and pullovers are mislabelled or undecidable at times.
+# - `head_rate` (6e-3 to 6e-2, logarithmic): the rate of the first stage. For Adam this means 3e-4 to 3e-3, on new
+#   dense layers after batch normalisation.
+# - `fine_rate` (1e-3 to 6e-2, logarithmic): the rate of fine-tuning. Small steps suit filters that need only
+#   adjustment; larger ones suit fits with enough passes to recover from them.
+# - `tuned_blocks` (2 or 5): fine-tuning either the last two blocks, on kept activations, or all of them. The kept
+#   activations are those of unchanged images. If nothing is frozen, each image is also mirrored every other time it
+#   is seen, and shifted by up to a pixel (*data augmentation*). That takes nearly twice as long for each image, and
+#   pays off in an hour. `fixed` prevents a search from trying it: in a trial of a minute it loses, whatever it would
+#   gain later.
+# - `batch_size` (128 or 256): either twice as many steps, or somewhat more images in the same minutes.
+# - `weight_decay` (5e-5 to 5e-3, logarithmic): each step shrinks every weight except the kernels of convolutions by
+#   rate × decay.
+# - `label_smoothing` (0 to 0.1): training asks for a probability a little below 1 for the true class and distributes
+#   the rest equally over all classes, because shirts, coats and pullovers are sometimes mislabelled or undecidable.
 
 
 # %%
 def recipe(hp):
-    """Muon; the head alone for eight epochs, or nine tenths of the time, then the last two blocks with it or all five."""
+    """Training with Muon: first the head alone, then with it the last two blocks of VGG16 or all five."""
     head_rate = hp.Float("head_rate", 6e-3, 6e-2, sampling="log")
     fine_rate = hp.Float("fine_rate", 1e-3, 6e-2, sampling="log")
     frozen = {2: "block3_pool", 5: None}[tuned_blocks(hp)]
@@ -176,34 +203,37 @@ def recipe(hp):
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.1, step=0.05),
         warmup=0.2,
         flip=True,
-        crop=1,
+        random_translation=1,
     )
 
 
 # %% [markdown]
 # ## The experiment
 #
-# `best` holds the best-known value of each hyperparameter: the first trial of every search, and what this file trains
-# with. On 54,000 images, one seed, validation accuracy: .938 after 8 epochs of the head alone, a minute on 2 cores
-# besides 3 for the activations; and after 290 batches of fine-tuning the last two blocks, four minutes more, .940 at a
-# `fine_rate` of .003, .940 at .01 (by AdamW at 4e-5 .941). On 6,000 images none of these steps is beyond luck. These are
+# `best` holds the best-known value of each hyperparameter. Every search uses these values for its first trial, and
+# this file trains with them. On 54,000 images and with one seed, the validation accuracy was .938 after 8 epochs of
+# the head alone, which take a minute on 2 cores, in addition to 3 minutes for the activations. After 290 batches of
+# fine-tuning the last two blocks, which take four minutes more, it was .940 at a `fine_rate` of .003 and .940 at .01
+# (.941 by AdamW at 4e-5). With 6,000 validation images, none of these differences is beyond chance. These runs are
 # not logged.
 #
-# `best_in_an_hour` has what takes the place of some of them where there is an hour: all blocks, and less dropout, as
-# images mirrored and moved cannot so easily be learnt by heart (.937 after a pass of all blocks, in place of .9355).
+# `best_in_an_hour` holds the values that replace some of these when the budget is an hour or more: all blocks learn,
+# and there is less dropout, because images that are mirrored and shifted cannot be memorised as easily (.937 instead
+# of .9355 after a pass of all blocks).
 #
-# They were chosen on a GPU, on which the nine passes of an hour of two cores of a Xeon take one minute: this `build`,
-# Muon and these batches, run by Keras on JAX (two seeds; not logged). Validation accuracy was .955 with them, and in
-# batches of 128 .9545 at a rate of .02, .954 at .03 and .04, .950 at .01, .9525 at .06. At .03 squares of 8 pixels erased
-# cost .25 points, dropouts of .3 and .5 .15, labels smoothed by .1 and slower first blocks .1, shifts of two pixels nothing.
-# At the same cost, with the border and the first blocks frozen, the last three had .9475, the last two on mirrored images
-# .944.
+# These values were chosen on a GPU, where the nine passes that take an hour on two cores of a Xeon take one minute.
+# The runs used this `build`, Muon and these batches, computed by Keras on JAX (two seeds; not logged). The validation
+# accuracy was .955 with these values. In batches of 128 it was .9545 at a rate of .02, .954 at .03 and .04, .950 at
+# .01, and .9525 at .06. Changes at a rate of .03: Cutout (a square of 8 pixels in each image is painted over) cost
+# .25 points, dropouts of .3 and .5 cost .15, label smoothing of .1 cost .1, lower rates for the first blocks cost .1,
+# shifts of two pixels cost nothing. Two alternatives at the same cost, with the border and with the first blocks
+# frozen: tuning the last three blocks gave .9475, tuning the last two on mirrored images gave .944.
 
 # %%
 EXPERIMENTS = [
     Experiment(
         name="fashion-mnist-vgg16",
-        question="How far do VGG16's ImageNet features carry on grey 28-pixel clothes, frozen and fine-tuned?",
+        question="How accurate are VGG16's ImageNet features on grey 28-pixel images of clothes, frozen or fine-tuned?",
         comparison="mlp-vs-cnn-vs-vgg16",
         dataset="fashion-mnist",
         labels="flat",
@@ -232,12 +262,12 @@ EXPERIMENTS = [
 ]
 
 # %% [markdown]
-# The network with these values. The last two columns are found by building it again for images in three colours, and
-# for twice as many classes, and looking for what changed:
+# The table lists the layers of the network with these values. Its last two columns are found by building the network
+# again, once for images in three colours and once for twice as many classes, and comparing the layers:
 #
-# - **Colours**: with three of them `grey_to_rgb` is left out. No weight changes its shape, because VGG16 has always
-#   seen three.
-# - **Classes**: `probabilities` alone.
+# - **Colours**: with three colours, `grey_to_rgb` is left out. No weight changes its shape, because VGG16 always
+#   receives three colours.
+# - **Classes**: only `probabilities` depends on them.
 
 # %%
 if __name__ == "__main__":
@@ -245,8 +275,8 @@ if __name__ == "__main__":
     run.show(table, "layers")
 
 # %% [markdown]
-# How many weights learn in each stage: those of the layers behind the cut (with batch normalisation's running
-# statistics).
+# The next table shows how many weights learn in each stage: those of the layers after the last frozen one (with the
+# running statistics of batch normalisation).
 
 # %%
 if __name__ == "__main__":
@@ -259,10 +289,10 @@ if __name__ == "__main__":
     run.show(pd.DataFrame(rows).assign(total=table["parameters"].sum()), "stages")
 
 # %% [markdown]
-# What the search tried in the published study, best first (`reports/published/`; 2 cores, 15 minutes, seed 0), where
-# the last two blocks alone were tuned. Each trial is the final fit made short, on four in ten of the images. Two fitted
-# into the minutes that the activations left, the second cut short: this is a check of the best-known values rather than a
-# search.
+# This table shows what the search of the published study tried, best first (`reports/published/`; 2 cores, 15
+# minutes, seed 0). Only the last two blocks were tuned. Each row is one trial. A trial is a shortened final fit on
+# four in ten of the images. After the activations had been computed, the remaining minutes allowed two trials, and
+# the second was cut short. So this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
@@ -271,10 +301,10 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## Training
 #
-# The first time, the activations of the frozen blocks are computed for all training images, which takes some minutes;
-# later runs find them on disk. Then a few batches of each stage tell how fast this machine is, and the epochs are
-# planned so as to end with the minutes. A tenth of the training images, the *validation* images, are kept aside. When
-# training ends, the model is exported and loaded again in a fresh process.
+# The first time, the activations of the frozen blocks are computed for all training images, which takes some minutes.
+# Later runs read them from disk. Then the speed of this machine is measured on a few batches of each stage, and the
+# epochs are planned so that they end with the minutes. A tenth of the training images are kept aside as *validation
+# images*. After training, the model is exported and loaded again in a fresh process.
 
 # %%
 if __name__ == "__main__":
@@ -283,9 +313,10 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## How it went
 #
-# The dashed line is the border between the stages. Left of it only the head learns, right of it VGG16's blocks too: a
-# step at the border is what fine-tuning brings. Dropout makes training harder than validation, so the training line
-# can lie below. Where it rises and validation does not, the network learns the images by heart.
+# The dashed line separates the two stages. Left of it only the head learns, right of it VGG16's blocks learn too: a
+# step in the curves at this line is the effect of fine-tuning. Dropout makes the task harder during training than
+# during validation, so the training accuracy can be the lower one. Where the training accuracy rises but the
+# validation accuracy does not, the network memorises the images (*overfitting*).
 
 # %%
 if __name__ == "__main__":
@@ -298,22 +329,23 @@ if __name__ == "__main__":
         )
 
 # %% [markdown]
-# The table has validation accuracy at the end of each stage, and its minutes. Set their difference against the luck
-# of 6,000 validation images, about ±.6 points at 94 %.
+# The table shows the validation accuracy at the end of each stage, and the minutes it took. Compare the difference
+# with the effect of chance: with 6,000 validation images it is about ±.6 points at an accuracy of 94 %.
 #
-# ## What it learnt
+# ## What the network learnt
 #
-# On the test images, for the first and only time. `low` and `high` are the 95 % interval of the accuracy (Wilson):
-# how far luck with these test images could reach. It does not cover the luck of the random start.
+# The network is now evaluated on the test images, for the first and only time. `low` and `high` are the 95 %
+# confidence interval of the accuracy (Wilson's score interval): how much the result could differ by chance with other
+# test images. The interval does not include the effect of the random start.
 
 # %%
 if __name__ == "__main__":
     run.show(pd.DataFrame([one.score() for one in trained]), "score")
 
 # %% [markdown]
-# Class by class: of the images called a shirt, *precision* is the share that are shirts; of the shirts, *recall* is
-# the share that were called so; F1 is their harmonic mean. The matrix says which class (row) was taken for which
-# (column), in percent.
+# The first figure shows the scores of each class. *Precision* is the share of the images predicted to be, say, a
+# shirt that are shirts. *Recall* is the share of the shirts that are predicted to be shirts. F1 is the harmonic mean
+# of the two. The matrix shows which class (row) is predicted as which class (column), in percent.
 
 # %%
 if __name__ == "__main__":
@@ -323,11 +355,11 @@ if __name__ == "__main__":
         run.show(one.examples(), "examples")
 
 # %% [markdown]
-# ## What it knows of shifts
+# ## How well the network copes with shifts
 #
-# The first 500 test images (2,000 in the other two notebooks), moved to the right. VGG16's templates slide, but
-# `features` keeps 4 × 4 places apart, and the head was never shown a shifted garment, unless all blocks were tuned.
-# Compare the table there.
+# The table shows the accuracy on the first 500 test images (2,000 in the other two notebooks), shifted to the right.
+# VGG16's templates slide over the image, but `features` keeps 4 × 4 positions apart, and the head has never seen a
+# shifted garment, unless all blocks were tuned. Compare the same table in the other two notebooks.
 
 # %%
 if __name__ == "__main__":
@@ -337,22 +369,25 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What was found
 #
-# The published study's three networks, each with 15 minutes on 2 cores for search and final fit, and their
-# differences image by image (`p`: exact McNemar test).
+# The tables show the three networks of the published study, each with 15 minutes on 2 cores for search and final fit,
+# and their differences, compared image by image (`p` is the p-value of the exact McNemar test: how often a difference
+# at least this large would arise by chance if both networks were equally good).
 #
-# - Pretrained features are worth a great deal at once: a minute of training a head brings more than the perceptron learns
-#   in all its time, and most of what the small convolutional network learns from nothing.
-# - They are worth most at the middle depth, where textures are known and things are not yet named (the figures under
-#   *Why two depths*).
-# - Fine-tuning for the minutes that are left is two passes in the study, two thirds of a pass in the fit above, and
-#   brought no more than luck does. In an hour it pays, the more the more passes fit: six of all blocks, by Muon on mirrored
-#   and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]); without the border four on a CPU of half the
-#   speed 1.4, from .931 to .945 ([1.0, 1.8]), and twelve on one with AVX-512 2.0, from .931 to .951 ([1.6, 2.4]). Twelve
-#   epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71]; one seed each,
-#   the commands are in bench/README.md).
-# - In the end the small network of `fashion_mnist_cnn.py` is a point ahead in a quarter of an hour and level in an hour,
-#   with a fraction of the weights and of the time for each image. On sixty thousand images and two cores, pretraining is
-#   a shortcut, not an advantage.
+# - Pretrained features are worth a great deal from the beginning: after a minute of training, the head is more
+#   accurate than the perceptron becomes in all its time, and has most of the accuracy that the small convolutional
+#   network reaches from scratch.
+# - They are worth most at the middle depth, where the network represents textures but not yet objects (see the
+#   figures under *Why two depths*).
+# - Fine-tuning in the remaining minutes amounts to two passes in the study and two thirds of a pass in the fit above,
+#   and its effect was no larger than chance. In an hour it pays off, and the more passes fit, the more it brings. Six
+#   passes of all blocks, by Muon on mirrored and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]).
+#   Without the border, four passes on a CPU of half the speed brought 1.4 points, from .931 to .945 ([1.0, 1.8]), and
+#   twelve passes on a CPU with AVX-512 (fast vector instructions) brought 2.0 points, from .931 to .951 ([1.6, 2.4]).
+#   Twelve epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71];
+#   one seed each, the commands are in bench/README.md).
+# - In the end, the small network of `fashion_mnist_cnn.py` is a point ahead in a quarter of an hour and equally
+#   accurate in an hour, with a fraction of the weights and of the time for each image. With sixty thousand images and
+#   two cores, pretraining is a shortcut, not an advantage.
 
 # %%
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import pytest
 
 from mlproject import experiment as experiments
 from mlproject.datasets import Spec, load
-from mlproject.features import FeatureCache
-from mlproject.recipe import Length
-from mlproject.training import fit
+from mlproject.training.features import FeatureCache
+from mlproject.training.fit import FitHooks, fit
+from mlproject.training.fit_data import FitData
+from mlproject.training.schedule import StageSchedule
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
@@ -123,11 +124,10 @@ def test_every_stage_trains_what_lies_behind_its_cut_and_nothing_else(name, tmp_
     def kernels():
         return {layer.name: layer.kernel.numpy() for layer in model.layers if hasattr(layer, "kernel")}
 
-    plan, seen = {stage.name: Length(1, recipe.steps_per_execution) for stage in recipe.stages}, [kernels()]
-    done = fit(
-        model, recipe, plan, few, np.arange(32), None,
-        features=FeatureCache(tmp_path, few), seed=1, on_stage=lambda stage: seen.append(kernels()),
-    )  # fmt: skip
+    schedule = {stage.name: StageSchedule(1, recipe.steps_per_execution) for stage in recipe.stages}
+    seen = [kernels()]
+    fit_data = FitData(few, np.arange(32), None, FeatureCache(tmp_path, few), seed=1)
+    done = fit(model, recipe, schedule, fit_data, FitHooks(on_stage=lambda stage: seen.append(kernels())))
     assert list(done.history["stage"]) == [stage.name for stage in recipe.stages]
     assert np.isfinite(done.history["loss"]).all()
     for stage, (before, after) in zip(recipe.stages, pairwise(seen), strict=True):
