@@ -1,13 +1,15 @@
-"""What does each part of the convolutional networks' recipe bring in a few minutes? Change one, and train as long again.
+"""Measure how much each component of the convolutional networks' recipe contributes: change one and train for as long.
 
     python bench/ablation.py --experiment cifar100-fine-cnn --minutes 2.5 --seeds 2          (2 hours on 2 cores)
-    python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values label_smoothing=0.3
+    python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values
+    label_smoothing=0.3
 
-Every fit is a run in the MLflow experiment `ablation-NAME` of the store; those finished at this commit are not repeated, so an
-interrupted bench goes on. A row for each change: validation accuracy less that of the shipped best-known values with the same
-seed, which decides the split and the initial weights too, in points: the mean and each seed's. All fits are planned for the
-same minutes by the speed measured before them, so a change that makes a step cheaper sees more images. With `--passes` all see
-as many, on any machine. The test images are not touched.
+Every fit is a run in the comparison (MLflow's *experiment*) `ablation-NAME` of the store. Fits that are finished at
+this commit are not repeated, so an interrupted benchmark goes on. The table has a row for each change: the difference
+in validation accuracy to the shipped best-known values with the same seed, in percentage points, as the mean over the
+seeds and for each seed. The seed also decides the split and the initial weights. All fits are planned for the same
+minutes by the speed measured before them, so a change that makes a step cheaper trains on more images. With `--passes`,
+all fits train on equally many images, on any machine. The test images are not used.
 """
 
 import argparse
@@ -19,10 +21,13 @@ from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
 from mlproject import arguments, layers, process, tracking
-from mlproject.experiment import find
-from mlproject.recipe import Recipe, lengths
-from mlproject.tasks import Task, hyperparameters, prepare, with_values
-from mlproject.training import fit, measure
+from mlproject.experiment import find, hyperparameters
+from mlproject.recipe import Recipe
+from mlproject.search.space import replace_best_values
+from mlproject.task import Task, prepare
+from mlproject.training.fit import fit
+from mlproject.training.schedule import plan_stages
+from mlproject.training.throughput import measure_throughput
 
 import keras
 import pandas as pd
@@ -35,37 +40,37 @@ BEST_KNOWN = "best-known values"
 
 @dataclass(frozen=True)
 class Change:
-    """What differs from the best-known fit: hyperparameters, fields of the recipe, names of `mlproject.layers`."""
+    """A change to the best-known fit: hyperparameters, fields of the recipe, or parts of `mlproject.layers`."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     recipe: Mapping[str, object] = field(default_factory=dict)
     parts: Mapping[str, Callable | float] = field(default_factory=dict)
 
     def network(self, task: Task) -> tuple[keras.Model, Recipe]:
-        """The changed network, freshly initialised, and the changed recipe."""
-        with ExitStack() as changed:
-            # The experiment's file has names of its own for what it imports from `mlproject.layers`.
-            for names in (vars(layers), task.experiment.build.__globals__):
-                there = {name: part for name, part in self.parts.items() if name in names}
-                changed.enter_context(patch.dict(names, there))
+        """Build the changed network with fresh weights, and the changed recipe."""
+        with ExitStack() as patches:
+            # The experiment file imports names from `mlproject.layers`, so they are replaced in both modules.
+            for namespace in (vars(layers), task.experiment.build.__globals__):
+                replaced = {name: part for name, part in self.parts.items() if name in namespace}
+                patches.enter_context(patch.dict(namespace, replaced))
             model, recipe = task.network({**task.experiment.best, **self.values})
         return model, replace(recipe, **self.recipe)
 
 
 def learnt_stem(images, spec, name="whiten"):
-    """The convolution of `layers.whitened`, trained from random weights."""
+    """The convolution of `layers.whitened`, but trained from random weights."""
     filters = 8 * spec.shape[-1]
     return keras.layers.Conv2D(filters, 2, use_bias=False, kernel_initializer="he_normal", name=name)(images)
 
 
 def random_convolution(x, filters, size, name, padding):
-    """`layers.convolution`, all its filters random at first."""
+    """`layers.convolution`, but with random initial weights in all filters."""
     options = {"padding": padding, "use_bias": False, "kernel_initializer": "he_normal"}
     return keras.layers.Conv2D(filters, size, name=name, **options)(x)
 
 
 def pair_without_shortcut(x, middle, activation, name, sizes=(3, 3)):
-    """`layers.residual_pair` without the identity path beside it."""
+    """`layers.residual_pair` without its shortcut."""
     inner = layers.conv_unit(x, middle, activation, f"{name}_a", sizes[0])
     return layers.conv_unit(inner, x.shape[-1], activation, f"{name}_b", sizes[1])
 
@@ -76,17 +81,17 @@ def mean_alone(x, name):
 
 
 def changes(task: Task) -> dict[str, Change]:
-    """The changes that make a difference to this experiment, by what the table calls them."""
+    """The changes that differ from this experiment's best-known fit, by their names in the table."""
     best = task.experiment.best
     other = {"relu": "silu", "silu": "relu"}[best["activation"]]
     known = {
-        "stem learnt in place of whitening": Change(parts={"whitened": learnt_stem}),
+        "learnt stem instead of whitening": Change(parts={"whitened": learnt_stem}),
         "convolutions start at random": Change(parts={"convolution": random_convolution}),
         "pairs without shortcut": Change(parts={"residual_pair": pair_without_shortcut}),
-        "head: mean alone": Change(parts={"max_and_mean": mean_alone}),
+        "only the mean in the head": Change(parts={"max_and_mean": mean_alone}),
         "class scores not scaled": Change(parts={"LOGIT_SCALE": 1.0}),
-        # At usual rates (.2: ResNet-18's at github.com/weiaicunzai/pytorch-cifar100, by its batches) and higher ones, as scaled
-        # class scores make for small gradients.
+        # The usual rates (.2 is ResNet-18's at github.com/weiaicunzai/pytorch-cifar100, adjusted to the batch size),
+        # and higher ones, because scaled class scores make gradients small.
         **{
             f"SGD at {rate}": Change({"learning_rate": rate, "weight_decay": 5e-4}, {"optimizer": "sgd"})
             for rate in (0.2, 1.0, 3.0)
@@ -95,15 +100,15 @@ def changes(task: Task) -> dict[str, Change]:
             f"AdamW at {rate}": Change({"learning_rate": rate, "weight_decay": 5e-2}, {"optimizer": "adamw"})
             for rate in (0.002, 0.006)
         },
-        "full size throughout": Change(recipe={"sizes": ()}),
-        f"{other} in place of {best['activation']}": Change({"activation": other}),
-        "labels not smoothed": Change({"label_smoothing": 0.0}),
+        "full size throughout": Change(recipe={"progressive_resizing": ()}),
+        f"{other} instead of {best['activation']}": Change({"activation": other}),
+        "no label smoothing": Change({"label_smoothing": 0.0}),
         "half the rate": Change({"learning_rate": best["learning_rate"] / 2}),
         "twice the rate": Change({"learning_rate": best["learning_rate"] * 2}),
         "no warm-up": Change(recipe={"warmup": 0.0}),
-        "not mirrored": Change(recipe={"flip": False}),
-        "not shifted": Change(recipe={"crop": 0}),
-        "squares of 8 erased": Change({"erase": 8}),
+        "no flipping": Change(recipe={"flip": False}),
+        "no random translation": Change(recipe={"random_translation": 0}),
+        "cutout of 8 pixels": Change({"erase": 8}),
         "width 48": Change({"width": 48}),
         "batches of 512": Change({"batch_size": 512}),
         "batches of 512, 1.4 times the rate": Change({"batch_size": 512, "learning_rate": 1.4 * best["learning_rate"]}),
@@ -116,30 +121,31 @@ def changes(task: Task) -> dict[str, Change]:
     }
 
 
-def pace(task: Task, change: Change, minutes: float, passes: float | None) -> dict[str, float]:
-    """Images per second: as measured, or as many as make so many passes of the minutes."""
+def planned_speeds(task: Task, change: Change, minutes: float, passes: float | None) -> dict[str, float]:
+    """Images per second of each stage: as measured, or as many as make `passes` over the images in `minutes`."""
     model, recipe = change.network(task)
     if passes is None:
-        return measure(model, recipe, task.data, task.train, task.features, 60 * minutes)
+        fit_data = task.fit_data(task.train, None)
+        return measure_throughput(model, recipe, fit_data, 60 * minutes).images_per_second
     return {stage.name: passes * len(task.train) / (60 * minutes) for stage in recipe.stages}
 
 
 def fitted(task: Task, change: Change, speeds: Mapping[str, float], minutes: float) -> dict[str, float]:
-    """What comes of training for so many minutes at these speeds."""
+    """Train for the given minutes, planned by these speeds (images per second of each stage); the metrics to log."""
     model, recipe = change.network(task)
-    plan = lengths(recipe, speeds, 60 * minutes, len(task.train))
-    result = fit(model, recipe, plan, task.data, task.train, task.validation, features=task.features, seed=task.seed)
+    schedule = plan_stages(recipe, speeds, 60 * minutes, len(task.train))
+    result = fit(model, recipe, schedule, task.fit_data(task.train, task.validation))
     last = result.history.iloc[-1]
     return {
         "val_accuracy": last["val_accuracy"],
         "accuracy": last["accuracy"],
-        "images": sum(length.total for length in plan.values()) * recipe.batch_size,
+        "images": sum(length.total_steps for length in schedule.values()) * recipe.batch_size,
         "seconds": result.history["seconds"].sum(),
     }
 
 
 def table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each change, the best first."""
+    """The table: a row for each change, the best one first."""
     accuracy = runs.pivot(index="params.change", columns="params.seed", values="metrics.val_accuracy")
     points = 100 * (accuracy - accuracy.loc[BEST_KNOWN])
     columns = {
@@ -152,29 +158,29 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Make the runs that are missing, and print the table."""
+    """Train what has no finished run yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn", choices=EXPERIMENTS)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=2.5, help="of each fit")
-    length.add_argument("--passes", type=float, help="over the training images, in place of minutes")
+    length.add_argument("--passes", type=float, help="over the training images, instead of minutes")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--changes", default="*", help="only those whose names match this glob, as 'SGD*'")
+    parser.add_argument("--changes", default="*", help="only changes whose names match this glob, such as 'SGD*'")
     parser.add_argument(
-        "--values", action="append", default=[], help="one more change: NAME=VALUE, or several with commas"
+        "--values", action="append", default=[], help="one more change: NAME=VALUE, or several with commas between"
     )
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
-    tracking.choose_experiment(tracking.connect(), f"ablation-{options.experiment}")
-    # The commit at the start: what is edited while the bench runs is not what it runs.
+    tracking.use_comparison(tracking.connect(), f"ablation-{options.experiment}")
+    # The commit is read at the start, because later edits do not change the code that runs.
     made_by = {"passes": options.passes} if options.passes else {"minutes": options.minutes}
-    made_by |= {"commit": tracking.commit(), "data": options.data}
+    made_by |= {"commit": tracking.git_commit(), "data": options.data}
     speeds = {}
     for seed in range(options.seeds):
         (task,) = prepare(find(options.experiment), options.data, options.data_dir, seed=seed)
         done, known = finished(made_by), changes(task)
-        given = {one: Change(with_values(task, arguments.names(one)).experiment.best) for one in options.values}
+        given = {one: Change(replace_best_values(task, arguments.names(one)).experiment.best) for one in options.values}
         chosen = {name: known[name] for name in fnmatch.filter(known, options.changes)} | given
         if not chosen:
             parser.error(f"argument --changes: {options.changes!r}; accepted: a glob that matches {', '.join(known)}")
@@ -182,7 +188,7 @@ def main() -> None:
             if len(done) and ((done["params.change"] == name) & (done["params.seed"] == str(seed))).any():
                 continue
             if name not in speeds:
-                speeds[name] = pace(task, change, options.minutes, options.passes)
+                speeds[name] = planned_speeds(task, change, options.minutes, options.passes)
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
                 tracking.log_params({"change": name, "seed": seed} | made_by)
                 tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))

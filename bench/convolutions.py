@@ -1,24 +1,26 @@
-"""On which maps is a convolution of 3 x 3 faster as `mlproject.convolutions` does it than as oneDNN does?
+"""Measure on which feature maps the 3 x 3 convolutions of `mlproject.training.winograd` are faster than oneDNN's.
 
     python bench/convolutions.py          (random numbers; 2 minutes on 2 cores)
 
-A row for each map and pair of channels that the shipped networks have, and for some between them: milliseconds of the forward and
-backward pass of a batch, the median of some, either way, and how many times as fast the second is. The last column says whether
-networks are trained by it.
+The table has a row for each size of feature map and number of channels in the shipped networks, and for some sizes in
+between. It shows the milliseconds of the forward and backward pass of a batch (median of several passes) for both
+implementations, and their ratio. The last column says whether networks are trained with Winograd convolutions at this
+size.
 """
 
 import argparse
 import statistics
 import time
 
-from mlproject.convolutions import Winograd, faster_layer
+from mlproject.training.winograd import Winograd, replace_convolution
 
 import keras
 import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-# Pixels a side, channels before, channels after: of the residual networks at widths 32 and 64, of VGG16, and some between.
+# Pixels a side, input channels, output channels: of the residual networks with widths 32 and 64, of VGG16, and some
+# between.
 SHAPES = [
     (1, 512, 512),
     (2, 384, 256),
@@ -43,37 +45,37 @@ REPEATS = 5
 
 
 def milliseconds(layer: keras.Layer, weights: list[keras.Variable], maps: tf.Tensor) -> float:
-    """Of a forward and backward pass, the median."""
+    """The median time of a forward and backward pass."""
 
     @tf.function
     def gradients():
         with tf.GradientTape() as tape:
             tape.watch(maps)
-            answers = layer(maps)
-        return tape.gradient(answers, [maps, *weights])
+            output = layer(maps)
+        return tape.gradient(output, [maps, *weights])
 
     seconds = []
     for _ in range(1 + REPEATS):
         began = time.monotonic()
         gradients()[0].numpy()
         seconds.append(time.monotonic() - began)
-    return 1000 * statistics.median(seconds[1:])  # the first one traces the graph
+    return 1000 * statistics.median(seconds[1:])  # the first pass traces the graph
 
 
-def row(pixels: int, before: int, after: int, batch: int) -> dict[str, object]:
-    """One line of the table."""
-    convolution = keras.layers.Conv2D(after, 3, padding="same")
-    maps = tf.random.normal((batch, pixels, pixels, before))
+def row(pixels: int, input_channels: int, output_channels: int, batch: int) -> dict[str, object]:
+    """One row of the table."""
+    convolution = keras.layers.Conv2D(output_channels, 3, padding="same")
+    maps = tf.random.normal((batch, pixels, pixels, input_channels))
     convolution(keras.Input(maps.shape[1:]))
     weights = convolution.trainable_weights
-    usual, winograd = (milliseconds(layer, weights, maps) for layer in (convolution, Winograd(convolution)))
+    onednn, winograd = (milliseconds(layer, weights, maps) for layer in (convolution, Winograd(convolution)))
     return {
         "map": f"{pixels} x {pixels}",
-        "channels": f"{before} to {after}",
-        "oneDNN, ms": round(usual),
+        "channels": f"{input_channels} to {output_channels}",
+        "oneDNN, ms": round(onednn),
         "Winograd, ms": round(winograd),
-        "times as fast": round(usual / winograd, 2),
-        "used": "yes" if faster_layer(convolution) is not convolution else "no",
+        "times as fast": round(onednn / winograd, 2),
+        "used": "yes" if replace_convolution(convolution) is not convolution else "no",
     }
 
 

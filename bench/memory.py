@@ -1,11 +1,11 @@
-"""How much memory does each experiment take? The peak of a whole `tune`, on the real data.
+"""Measure the peak memory of each experiment's `tune` on the real data. Unix only.
 
     python bench/memory.py          (10 minutes on 2 cores)
 
-Each command runs in an empty folder, so that VGG16's activations are computed, too. `peak` is the kernel's own figure for the
-largest resident set of the finished process. Pages of files are in it, which the kernel drops when memory is wanted: the code of
-libraries, and activations that are memory-mapped. `without files` leaves them out (looked at four times a second, Linux only).
-Unix only.
+Each command runs in an empty folder, so that VGG16's activations are computed as well. `peak` is the kernel's figure
+for the largest resident set of the finished process. It includes pages of files, which the kernel drops when memory is
+needed: the code of libraries, and memory-mapped activations. `without files` excludes them (sampled four times a
+second, Linux only).
 """
 
 import argparse
@@ -29,13 +29,13 @@ INTERVAL = 0.25  # seconds
 
 
 def peaks(name: str, arguments: list[str], data_dir: str | None) -> tuple[float, float]:
-    """Gigabytes that `tune` of this experiment held at most, with and without the pages of files."""
+    """The peak memory of this experiment's `tune` in gigabytes, with and without the pages of files."""
     own = 0
     with tempfile.TemporaryDirectory() as folder:
         call = tune(name, Path(folder), "--max-trials", "1", *arguments, data_dir=data_dir)
         process = subprocess.Popen(**call, stderr=subprocess.DEVNULL)
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            with contextlib.suppress(psutil.Error):  # it may end just now
+            with contextlib.suppress(psutil.Error):  # the process may end at this moment
                 memory = psutil.Process(process.pid).memory_info()
                 own = max(own, memory.rss - getattr(memory, "shared", 0))
             time.sleep(INTERVAL)
@@ -47,7 +47,7 @@ def peaks(name: str, arguments: list[str], data_dir: str | None) -> tuple[float,
 
 
 def main() -> None:
-    """Print a line for each experiment."""
+    """Print a row for each experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="*")
     parser.add_argument("--budget-minutes", default="0.5")

@@ -1,11 +1,11 @@
-"""Which search comes furthest in the same minutes? Ours, AutoKeras' ImageClassifier, Keras Tuner with its tutorial's space.
+"""Compare the test accuracy after the same minutes: our search, AutoKeras' ImageClassifier, Keras Tuner's tutorial.
 
-    python bench/peers.py --minutes 15          (real data, 2 cores: 6 times the minutes, and installing once)
+    python bench/peers.py --minutes 15          (real data, 2 cores: 6 times the minutes, and one installation)
 
-All see the same images in the same split and are asked for the test images once, when their minutes are over; they run one
-after the other. Ours begins with best-known values of earlier searches, the peers with none. A peer is a program in
-bench/peers/ and runs in an environment of its own, kept under .cache/peers.
-`low` and `high` are the 95 % interval of the accuracy (Wilson), which says nothing of the luck of the one seed.
+All use the same images in the same split, and predict the test images once, after their minutes. They run one after the
+other. Our search starts with the best-known values of earlier searches, the peers start with none. A peer is a program
+in bench/peers/ and runs in its own environment, which is kept under .cache/peers. `low` and `high` are the 95 %
+interval of the accuracy (Wilson). It does not include the variation between seeds, because there is one seed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from mlproject import evaluation, process
 from mlproject.datasets import Dataset
 from mlproject.experiment import find
-from mlproject.tasks import prepare
+from mlproject.task import prepare
 
 import mlflow
 import numpy as np
@@ -28,8 +28,8 @@ import pandas as pd
 from searching import PROJECT, tune
 
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
-# What pip is asked for, one call after the other. AutoKeras 3.0.0 fails on the Keras that TensorFlow 2.21 asks for, and does not
-# ask for all it needs; Keras Tuner's own trials import tensorboard.
+# The arguments of pip, a call for each string. AutoKeras 3.0.0 fails with the version of Keras that TensorFlow 2.21
+# requires, and does not declare all of its requirements. Keras Tuner's own trials import tensorboard.
 PEERS = {
     "autokeras_classifier": ["autokeras==3.0.0 tensorflow==2.21.* dm-tree tensorboard", "--no-deps keras==3.10.0"],
     "tutorial": ["keras-tuner==1.4.8 tensorflow==2.21.* tensorboard"],
@@ -37,7 +37,7 @@ PEERS = {
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter of the peer's environment, which is made first where there is none."""
+    """The Python interpreter of the peer's environment, which is created if it is missing."""
     folder = ENVIRONMENTS / peer
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     finished = folder / "installed"
@@ -51,7 +51,7 @@ def python_of(peer: str) -> Path:
 
 
 def peer(name: str, arrays: Path, minutes: float) -> dict:
-    """What a peer's program printed last."""
+    """Run a peer's program; returns the JSON object in the last line of its output."""
     command = [python_of(name), PROJECT / "bench" / "peers" / f"{name}.py", arrays, str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -60,7 +60,7 @@ def peer(name: str, arrays: Path, minutes: float) -> dict:
 
 
 def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
-    """What `tune` registers after so many minutes, in an empty folder."""
+    """Run our `tune` for the given minutes in an empty folder; returns the result of the registered model."""
     with tempfile.TemporaryDirectory() as folder:
         call = tune(experiment, Path(folder), "--budget-minutes", str(minutes), data_dir=data_dir)
         began = time.monotonic()
@@ -77,7 +77,7 @@ def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
 
 
 def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) -> None:
-    """The data set as one file that needs nothing of ours to be read."""
+    """Write the data set as one file that the peers can read without this package."""
     np.savez(
         path,
         train_images=data.train_images[rows],
@@ -90,7 +90,7 @@ def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) ->
 
 
 def main() -> None:
-    """Print a line for each contender and experiment as it comes, and the table at the end."""
+    """Print each result as soon as it is there, and the table of all results at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn")
     parser.add_argument("--minutes", type=float, default=15)
@@ -110,7 +110,7 @@ def main() -> None:
                 else:
                     result = peer(name, arrays, options.minutes)
                 hits = round(result["test_accuracy"] * len(task.data.test_labels))
-                low, high = evaluation.interval(np.arange(len(task.data.test_labels)) < hits)
+                low, high = evaluation.accuracy_interval(np.arange(len(task.data.test_labels)) < hits)
                 rows.append({"experiment": experiment.name, "search": name, **result, "low": low, "high": high})
                 print(rows[-1], flush=True)
     print(pd.DataFrame(rows).round(4).to_string(index=False))

@@ -1,33 +1,39 @@
-"""Which of Keras Tuner's searches finds most in the same minutes? And do short trials rank hyperparameters as long ones would?
+"""Compare Keras Tuner's searches with equal minutes, and the rankings of hyperparameters by short and by long fits.
 
-    python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 0,1,2          (an hour on 2 cores)
-    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4 --seeds 0        (an hour)
+    python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 0,1,2          (an hour on 2
+    cores) python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4 --seeds 0
+         (an hour)
 
-The first table has a row for each tuner and seed: the trials that fitted into the minutes, the best validation accuracy of the
-shipped best-known values, with which every search begins, that of the values which the tuner itself proposed, and the trial that
-would be refitted. The second has each tuner's means. The seed decides the points tried and the initial weights; the split is the
-same. The third table has the points of each seed's random search of `--search-minutes` four times: as its trials, half-way
-between the final fit in miniature and fewer passes over all images; in either of these two ways, in the same time; and after
-fits as long as the final fit of that budget. Below it stands Spearman's rank correlation of each short way with the long one,
-seed by seed. The test images are not touched.
+The first table has a row for each tuner and seed: the number of trials that fitted into the minutes, the best
+validation accuracy of the shipped best-known values (with which every search starts), the best validation accuracy of
+the values that the tuner proposed, and the trial that would be refitted. The second table has the means of each tuner.
+The seed decides the proposed values and the initial weights; the split is always the same.
 
-Searches, their trials and the fits beside them are runs in the MLflow experiment `searches-NAME` of the store, and an interrupted
-bench goes on.
+With `--ranked`, a random search of `--search-minutes` proposes values for each seed. The third table shows their
+validation accuracies after four kinds of fits. Three are short and take the same time: *miniature* is a scaled-down
+final fit, which passes over a small share of the images as often as the final fit passes over all; *fewer passes* uses
+all images; *half-way* is between them, as the trials of a search are. The fourth kind is as long as the final fit of
+that budget. Below the table is Spearman's rank correlation of each short kind with the long one, for each seed. The
+test images are not used.
+
+Searches, their trials and the additional fits are runs in the comparison (MLflow's *experiment*) `searches-NAME` of the
+store. An interrupted benchmark goes on.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlproject import pace, process, search, tracking
+from mlproject import budget, process, tracking
 from mlproject.experiment import find
-from mlproject.journal import Trial
-from mlproject.oracles import TUNERS
-from mlproject.recipe import Length, lengths, shortened
-from mlproject.tasks import Task, prepare
-from mlproject.training import fit, measure
+from mlproject.search.journal import Trial
+from mlproject.search.oracles import TUNERS
+from mlproject.search.tuner import MIN_EPOCHS
+from mlproject.task import Task, prepare
+from mlproject.training.fit import fit
+from mlproject.training.schedule import Schedule, plan_stages, shorten
+from mlproject.training.throughput import measure_throughput
 
 import pandas as pd
 from scipy import stats
@@ -35,7 +41,7 @@ from searching import finished, searched
 
 
 def compared(task: Task, tuner: str, minutes: float) -> dict[str, object]:
-    """One search's line of the first table."""
+    """Run one search; returns its row of the first table."""
     found, _ = searched(task, f"{tuner}, seed {task.seed}", tuner, 60 * minutes)
     known = (found.trials[list(task.experiment.best)] == list(task.experiment.best.values())).all(axis="columns")
     accuracy = found.trials["val_accuracy"]
@@ -51,75 +57,75 @@ def compared(task: Task, tuner: str, minutes: float) -> dict[str, object]:
 
 
 def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
-    """Validation accuracies of a random search's points: after three kinds of short fits, and after long ones.
+    """Validation accuracies of the values that a random search proposes, after short and after long fits.
 
-    The short ones pass a share of the images of `long`, the final fit: `half-way`, as trials do, drawn from the square root of
-    that share of them; `miniature` from the same share; `fewer passes` from all. All have a trial's batches and rate, and one
-    plan, by the network's own measured speed.
+    The short fits see a share of the images that the long fit sees. `half-way` draws them from the square root of that
+    share of the training images, as trials do; `miniature` from the same share; `fewer passes` from all. All short fits
+    have the batch size and learning rate of a trial, and a schedule by the network's own measured speed.
     """
     found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials)
-    long = 60 * minutes * (1 / search.SEARCH_SHARE - 1)
+    long = 60 * minutes * (1 / budget.SEARCH_SHARE - 1)
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):
-        share = search.TRAINING_SHARE * trial.planned_seconds / long
+        share = budget.TRIAL_TRAINING_SHARE * trial.planned_seconds / long
         model, recipe = task.network(trial.values)
-        speeds = measure(model, recipe, task.data, task.train, task.features, long)
-        plan = lengths(recipe, speeds, long, len(task.train))
+        measured = measure_throughput(model, recipe, task.fit_data(task.train, None), long)
+        schedule = plan_stages(recipe, measured.images_per_second, long, len(task.train))
         fits = {
             "miniature": (share, share),
             "half-way": (share, share**0.5),
             "fewer passes": (share, 1.0),
             "long": (1.0, 1.0),
         }
-        others = {way: logged(kept.search, way, task, trial, plan, *shares) for way, shares in fits.items()}
+        others = {way: logged(kept.search, way, task, trial, schedule, *shares) for way, shares in fits.items()}
         rows.append({"seed": task.seed, "trial": trial.trial, **others})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
 
 def logged(
-    search_id: str, way: str, task: Task, trial: Trial, plan: Mapping[str, Length], share: float, images: float
+    search_id: str, way: str, task: Task, trial: Trial, schedule: Schedule, share: float, images: float
 ) -> float:
-    """What `fitted` gives, in a run of its own; that of an earlier start where there is one."""
+    """The result of `fitted`, logged as a run of its own, or read from the run of an earlier start of the benchmark."""
     made_by = {"search": search_id, "trial": trial.trial, "way": way}
     if len(runs := finished(made_by)):
         return float(runs["metrics.val_accuracy"].iloc[0])
     with tracking.run(f"{way}, trial {trial.trial}", {"role": "ranked"}):
         tracking.log_params(made_by)
-        accuracy = fitted(task, trial, plan, share, images)
+        accuracy = fitted(task, trial, schedule, share, images)
         tracking.log_metrics({"val_accuracy": accuracy})
     return accuracy
 
 
-def fitted(task: Task, trial: Trial, plan: Mapping[str, Length], share: float, images: float) -> float:
-    """Validation accuracy of a trial's values after a share of a plan, on a share of the images."""
+def fitted(task: Task, trial: Trial, schedule: Schedule, share: float, images: float) -> float:
+    """The validation accuracy of a trial's values after a share of the planned steps, on a share of the images."""
     model, recipe = task.network(trial.values)
     if share < 1:
-        recipe, plan = shortened(recipe, plan, share, search.MIN_EPOCHS)
+        recipe, schedule = shorten(recipe, schedule, share, MIN_EPOCHS)
     rows = task.data.sample(task.train, images, task.seed)
-    result = fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
+    result = fit(model, recipe, schedule, task.fit_data(rows, task.validation))
     return float(result.history["val_accuracy"].iloc[-1])
 
 
 def main() -> None:
-    """Print both tables, the first line by line as it comes."""
+    """Print all tables, and each row of the first and the third one as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="fashion-mnist-mlp")
-    parser.add_argument("--tuners", default=",".join(TUNERS), help="names with commas between; empty for none")
-    parser.add_argument("--search-minutes", type=float, default=6, help="the default budget gives a search 6")
-    parser.add_argument("--seeds", default="0,1,2", help="with commas between")
+    parser.add_argument("--tuners", default=",".join(TUNERS), help="names separated by commas; empty for none")
+    parser.add_argument("--search-minutes", type=float, default=6, help="the default budget has 6 minutes for a search")
+    parser.add_argument("--seeds", default="0,1,2", help="numbers separated by commas")
     parser.add_argument(
-        "--ranked", type=int, default=0, help=f"random points to rank, {pace.MOST_TRIALS} or more; 0 for none"
+        "--ranked", type=int, default=0, help=f"random points to rank, {budget.MOST_TRIALS} or more; 0 for none"
     )
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
-    if 0 < options.ranked < pace.MOST_TRIALS:
-        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {pace.MOST_TRIALS} and more")
+    if 0 < options.ranked < budget.MOST_TRIALS:
+        parser.error(f"argument --ranked: {options.ranked}; accepted: 0, or {budget.MOST_TRIALS} and more")
     (experiment,) = find(options.experiment)
     (prepared,) = prepare([experiment], options.data, options.data_dir, cache=Path(".cache").resolve())
     tasks = [replace(prepared, seed=int(seed)) for seed in options.seeds.split(",")]
-    tracking.choose_experiment(tracking.connect(), f"searches-{experiment.name}")
+    tracking.use_comparison(tracking.connect(), f"searches-{experiment.name}")
     rows = []
     for task in tasks:
         for tuner in filter(None, options.tuners.split(",")):

@@ -1,4 +1,4 @@
-"""What the benches share: a search, or a whole `tune` in a store of its own whatever the surroundings name."""
+"""Helpers of the benchmarks: a search, and a whole `tune` with its own store, whatever the environment says."""
 
 import contextlib
 import os
@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlproject import journal, search, tracking
-from mlproject.journal import Journal
-from mlproject.search import Found
-from mlproject.tasks import Task
+from mlproject import budget, tracking
+from mlproject.search import fingerprint
+from mlproject.search.journal import Journal, open_journal
+from mlproject.search.search import SearchResult, search
+from mlproject.settings import Settings
+from mlproject.task import Task
 
 import mlflow
 import pandas as pd
@@ -22,13 +24,13 @@ JOURNALS = Path(".mlproject", "benches")
 
 @contextlib.contextmanager
 def store() -> Iterator[None]:
-    """An empty folder as the working one, with an MLflow store in it that is gone afterwards."""
+    """Work in an empty folder with its own MLflow store, and delete both at the end of the `with` block."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ.update(_own_store(Path(folder)))
         try:
-            tracking.choose_experiment(tracking.connect(), "bench")
+            tracking.use_comparison(tracking.connect(), "bench")
             yield
         finally:
             os.chdir(before)
@@ -39,7 +41,7 @@ def _own_store(folder: Path) -> dict[str, str]:
 
 
 def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -> dict:
-    """What `subprocess` is to be called with for `tune` of one experiment in an empty folder; `cwd` and the store are there."""
+    """The arguments of `subprocess` that run `tune` for one experiment in an empty folder, with its store there."""
     (folder / "experiments").symlink_to(PROJECT / "experiments")
     command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, *arguments]
     command += ["--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]
@@ -48,19 +50,20 @@ def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -
 
 def searched(
     task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None
-) -> tuple[Found, Journal]:
-    """A whole search that takes so many seconds for its trials, tracked as ever; one that was begun in this store goes on."""
-    settings = {"name": name, "tuner": tuner, "seed": task.seed, "seconds": search_seconds, "max_trials": max_trials}
-    with journal.opened(JOURNALS, name, search.made_of(task, settings)) as kept:
+) -> tuple[SearchResult, Journal]:
+    """Run a whole search with the given seconds for its trials, tracked as usual, or continue an interrupted one."""
+    minutes = search_seconds / budget.SEARCH_SHARE / 60
+    settings = Settings(tuner=tuner, budget_minutes=minutes, max_trials=max_trials, seed=task.seed, data=task.data_kind)
+    with open_journal(JOURNALS, name, fingerprint.take(task, settings.deciding, tracking.address())) as kept:
         parent = tracking.find_run(kept.search, "search")
         if kept.trials and parent is None:  # its runs were deleted
             kept.restart()
         with tracking.run(name, {"role": "search", "search": kept.search}, resume=parent):
-            tracking.log_params(settings)
-            return search.search(task, kept, tuner, search_seconds / search.SEARCH_SHARE, max_trials), kept
+            tracking.log_params(settings.deciding)
+            return search(task, kept, settings), kept
 
 
 def finished(made_by: Mapping[str, object]) -> pd.DataFrame:
-    """The finished runs in the active MLflow experiment that have these parameters."""
+    """The finished runs of the active comparison (MLflow's *experiment*) that have these parameters."""
     same = [f"params.{name} = '{value}'" for name, value in made_by.items()]
     return mlflow.search_runs(filter_string=" AND ".join([*same, "attributes.status = 'FINISHED'"]))

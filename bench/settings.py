@@ -1,10 +1,11 @@
-"""Which settings that change nothing but the speed are fastest here? Batch size, batches in one call, threads, XLA.
+"""Measure how batch size, batches in one call, threads and XLA change the throughput on this machine.
 
     python bench/settings.py --rounds 3          (synthetic images, the shapes of the real ones; 15 minutes on 2 cores)
 
-A row for each setting, changed by itself: images per second of `fit`, with full-size images (median, least and most of the
-rounds), and how many times the shipped setting's that is in the same round. The settings take turns, each in a process of its
-own, because threads can be set but once. Batch sizes change what is learnt, too, which this does not ask.
+The table has a row for each setting, changed alone: the throughput of `fit` with full-size images (images per second:
+median, minimum and maximum of the rounds), and its ratio to the throughput of the shipped setting in the same round.
+The settings take turns. Each runs in its own process, because the number of threads can be set only once. A different
+batch size also changes the accuracy, which is not measured here.
 """
 
 import argparse
@@ -18,13 +19,13 @@ from pathlib import Path
 
 from mlproject import process
 from mlproject.experiment import find
-from mlproject.tasks import prepare
+from mlproject.task import prepare
 
 import pandas as pd
 import tensorflow as tf
 from throughput import bare, batches, ours
 
-# Changes of the recipe, of the process (threads inside an operation), and whether XLA compiles the step.
+# Changes of the recipe or of the process (threads in an operation), and whether XLA compiles the training step.
 SETTINGS = {
     "as shipped": {},
     "batch_size 128": {"batch_size": 128},
@@ -37,7 +38,7 @@ SETTINGS = {
 
 
 def speed(experiment: str, steps: int, change: Mapping[str, object]) -> float:
-    """Images per second of one experiment under one setting, in a process that has done nothing before."""
+    """Images per second of one experiment with one setting; to be called in a new process."""
     change = dict(change)
     if "threads" in change:
         tf.config.threading.set_intra_op_parallelism_threads(change.pop("threads"))
@@ -48,7 +49,7 @@ def speed(experiment: str, steps: int, change: Mapping[str, object]) -> float:
 
 
 def rows(experiment: str, rounds: int, steps: int) -> list[dict[str, object]]:
-    """One experiment's lines of the table."""
+    """The rows of one experiment."""
     found = {name: [] for name in SETTINGS}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
         for _ in range(rounds):
@@ -67,7 +68,7 @@ def rows(experiment: str, rounds: int, steps: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    """Print the table of the experiments that train from nothing."""
+    """Print the table of the experiments that train from random weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn,fashion-mnist-mlp")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,11 +1,11 @@
-"""How fast does `fit` train? Images per second beside a bare TensorFlow loop over the same network, and the share of the peak.
+"""Measure the throughput of `fit`, compared with a bare TensorFlow loop over the same network and the machine's peak.
 
     python bench/throughput.py --rounds 5          (synthetic images, the shapes of the real ones; 3 minutes on 2 cores)
 
-The loop has no Keras `fit`, no callbacks, no augmentation, no averages: what a person would write who wants nothing but
-steps. Both run in turn, round by round, so that a machine whose speed drifts does not favour one; a row has the medians of the
-rounds and the least and the most of their ratios. The peak is the rate of multiplying two square matrices; a training step is
-counted as three forward passes.
+The bare loop runs training steps and nothing else: no Keras `fit`, no callbacks, no augmentation, no metrics. Both run
+in turn, round by round, so that changes in the machine's speed affect both. A row has the medians of the rounds, and
+the minimum and maximum of the ratios. The peak is the rate at which two square matrices are multiplied. A training step
+counts as three forward passes.
 """
 
 import argparse
@@ -16,22 +16,24 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from mlproject import optimizers, process
-from mlproject.experiment import find
-from mlproject.recipe import Length
-from mlproject.tasks import Task, hyperparameters, prepare
-from mlproject.training import fit, multiply_adds
+from mlproject import process
+from mlproject.experiment import find, hyperparameters
+from mlproject.networks.cost import count_multiply_adds
+from mlproject.task import Task, prepare
+from mlproject.training.fit import fit
+from mlproject.training.optimizers import make_optimizer
+from mlproject.training.schedule import StageSchedule
 
 import keras
 import pandas as pd
 import tensorflow as tf
 
-SIDE, PRODUCTS = 3072, 8  # of the matrices whose product tells the peak rate, and how many are timed
-WARM_UP = 4  # executions before the clock starts: tracing, oneDNN's choice of kernels
+SIDE, PRODUCTS = 3072, 8  # the size of the matrices that measure the peak rate, and the number of products
+WARM_UP = 4  # steps before the measurement, in which TensorFlow traces the graph and oneDNN chooses its kernels
 
 
 def peak() -> float:
-    """Multiply-adds a second in products of square float32 matrices."""
+    """Multiply-adds per second in products of square float32 matrices."""
     matrix = tf.random.uniform((SIDE, SIDE))
     product = tf.function(lambda: tf.matmul(matrix, matrix))
     product()
@@ -42,26 +44,26 @@ def peak() -> float:
 
 
 def batches(task: Task, executions: int) -> int:
-    """How many batches so many calls of the compiled step take."""
+    """The number of batches in the given number of executions of the compiled training step."""
     return executions * task.experiment.recipe(hyperparameters(task.experiment.best)).steps_per_execution
 
 
 def ours(task: Task, count: int, **changes) -> float:
-    """Images per second of `fit`, as it measures them itself: augmentation, callbacks and averages are in.
+    """Images per second of `fit` over `count` batches, with augmentation, callbacks and metrics, as `fit` measures it.
 
-    `count` batches; `changes` are fields of the recipe.
+    `changes` replaces fields of the recipe.
     """
     model, recipe = task.network(task.experiment.best)
-    recipe = replace(recipe, sizes=(), **changes)  # the loop knows no smaller images
-    plan = {stage.name: Length(1, count) for stage in recipe.stages}
-    done = fit(model, recipe, plan, task.data, task.train, None, features=task.features, seed=0)
-    return done.speeds[recipe.stages[-1].name]
+    recipe = replace(recipe, progressive_resizing=(), **changes)  # the bare loop has full-size images
+    schedule = {stage.name: StageSchedule(1, count) for stage in recipe.stages}
+    done = fit(model, recipe, schedule, task.fit_data(task.train, None))
+    return done.images_per_second[recipe.stages[-1].name]
 
 
 def bare(task: Task, count: int, xla: bool = False) -> float:
-    """Images per second of a hand-written loop over the same network, batch size and optimizer."""
+    """Images per second of a hand-written loop with the same network, batch size and optimizer."""
     model, recipe = task.network(task.experiment.best)
-    optimizer = optimizers.make(recipe.optimizer, 1e-4, recipe.weight_decay)
+    optimizer = make_optimizer(recipe.optimizer, 1e-4, recipe.weight_decay)
     loss = keras.losses.CategoricalCrossentropy()
     labels = tf.one_hot(task.data.train_labels, len(task.data.class_names))
     batches = tf.data.Dataset.from_tensor_slices((task.data.train_images, labels)).shuffle(3000).repeat()
@@ -83,12 +85,12 @@ def bare(task: Task, count: int, xla: bool = False) -> float:
 
 
 def row(task: Task, rounds: int, steps: int) -> dict[str, object]:
-    """One experiment's line of the table."""
+    """The row of one experiment."""
     count = batches(task, steps)
     pairs = [(ours(task, count), bare(task, count), peak()) for _ in range(rounds)]
     ratios = [mine / other for mine, other, _ in pairs]
     mine, other, most = map(statistics.median, zip(*pairs, strict=True))
-    work = list(multiply_adds(*task.network(task.experiment.best)).values())[-1]
+    work = list(count_multiply_adds(*task.network(task.experiment.best)).values())[-1]
     return {
         "experiment": task.experiment.name,
         "fit, images/s": f"{mine:.0f}",
@@ -100,7 +102,7 @@ def row(task: Task, rounds: int, steps: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print the table of the experiments that train from nothing."""
+    """Print the table of the experiments that train from random weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn,fashion-mnist-mlp")
     parser.add_argument("--rounds", type=int, default=5)

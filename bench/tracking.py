@@ -1,11 +1,11 @@
-"""What does tracking cost? The same trial through Keras Tuner and MLflow, and by `fit` alone.
+"""Measure the overhead of tracking: the same trial with Keras Tuner and MLflow, and by `fit` alone.
 
     python bench/tracking.py --seconds 60 --rounds 3          (real data; 18 minutes on 2 slow cores)
 
-A trial is planned to take so many seconds, or up to thrice as many, but fewer where `max_epochs` end the final fit early, as
-with synthetic data. Its plan is then repeated without a tuner, a run, a callback or a journal. Both make the network anew. A
-row for each round: seconds from the question for hyperparameters to the trial's end, those of the bare fit, and how many
-percent the first take longer.
+A trial is planned to take `--seconds`, or up to three times as long. It takes less where `max_epochs` ends the final
+fit early, as with synthetic data. The same schedule is then trained without a tuner, a run, a callback and a journal.
+Both build a new network. The table has a row for each round: the seconds from the request for hyperparameters to the
+end of the trial, the seconds of the fit alone, and the overhead in percent.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from mlproject import pace, process
+from mlproject import budget, process
 from mlproject.experiment import find
-from mlproject.recipe import Length, shortened
-from mlproject.tasks import Task, prepare
-from mlproject.training import fit
+from mlproject.task import Task, prepare
+from mlproject.training.fit import fit
+from mlproject.training.schedule import StageSchedule, shorten
 
 import mlflow
 import numpy as np
@@ -25,29 +25,30 @@ import pandas as pd
 from searching import searched, store
 
 
-def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, Length], np.ndarray]:
-    """The seconds that one trial takes in a search, the plan it had, and its training images' rows."""
-    found, kept = searched(task, f"round{number}", "random", pace.MOST_TRIALS * seconds, max_trials=1)
+def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, StageSchedule], np.ndarray]:
+    """The seconds that one trial takes in a search, its schedule, and the rows of its training images."""
+    found, kept = searched(task, f"round{number}", "random", budget.MOST_TRIALS * seconds, max_trials=1)
     params = mlflow.get_run(kept.trials[0].run_id).data.params
     stages = task.network(task.experiment.best)[1].stages
-    plan = {
-        stage.name: Length(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"])) for stage in stages
+    schedule = {
+        stage.name: StageSchedule(int(params[f"{stage.name}_epochs"]), int(params[f"{stage.name}_steps"]))
+        for stage in stages
     }
     rows = task.data.sample(task.train, int(params["training_images"]) / len(task.train), task.seed)
-    return float(found.trials["seconds"].iloc[0]), plan, rows
+    return float(found.trials["seconds"].iloc[0]), schedule, rows
 
 
-def alone(task: Task, plan: dict[str, Length], rows: np.ndarray) -> float:
-    """The seconds of the same fit with nothing around it."""
+def alone(task: Task, schedule: dict[str, StageSchedule], rows: np.ndarray) -> float:
+    """The seconds of the same fit alone."""
     began = time.monotonic()
     model, recipe = task.network(task.experiment.best)
-    recipe, _ = shortened(recipe, plan, 1.0, 1)  # a trial's batches
-    fit(model, recipe, plan, task.data, rows, task.validation, features=task.features, seed=task.seed)
+    recipe, _ = shorten(recipe, schedule, 1.0, 1)  # a trial's batches
+    fit(model, recipe, schedule, task.fit_data(rows, task.validation))
     return time.monotonic() - began
 
 
 def main() -> None:
-    """Print a line for each round."""
+    """Print a row for each round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="fashion-mnist-cnn")
     parser.add_argument("--seconds", type=float, default=60)
@@ -61,8 +62,8 @@ def main() -> None:
         (task,) = prepare([experiment], options.data, data_dir)
         rows = []
         for number in range(options.rounds):
-            through, plan, images = tracked(task, options.seconds, number)
-            bare = alone(task, plan, images)
+            through, schedule, images = tracked(task, options.seconds, number)
+            bare = alone(task, schedule, images)
             rows.append({"tracked, s": through, "fit alone, s": bare, "cost, %": 100 * (through / bare - 1)})
     print(pd.DataFrame(rows).round(2).to_string(index=False))
 

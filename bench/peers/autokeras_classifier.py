@@ -1,8 +1,10 @@
-"""AutoKeras' ImageClassifier as its documentation has it, but for the clock: python autokeras_classifier.py data.npz MINUTES
+"""AutoKeras' ImageClassifier as in its documentation, with a time limit.
 
-It takes as many trials as fit; when the time is over the trial under way ends. Given an early stopping, here the one that it
-would add by itself, AutoKeras keeps the best trial's best epoch and trains nothing anew, so all of the time is the search's. The
-last line is a JSON object.
+    python autokeras_classifier.py data.npz MINUTES
+
+It runs as many trials as fit into the time; the last one is stopped at its end. AutoKeras is given an early stopping
+callback with the settings of its default. It then keeps the best epoch of the best trial and trains no final model, so
+the search can use all of the time. The last line of the output is a JSON object.
 """
 
 import json
@@ -18,19 +20,19 @@ BEGAN = time.monotonic()
 
 
 class Clock(keras.callbacks.Callback):
-    """Ends the fit under way when the time is over, and the search with it."""
+    """Stops the current fit when the time is over, and ends the search."""
 
-    tuner = None  # AutoKeras copies its callbacks, but not what hangs on their class
+    tuner = None  # an attribute of the class, because AutoKeras copies its callbacks
     seconds = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         if time.monotonic() > BEGAN + Clock.seconds:
             self.model.stop_training = True
-            Clock.tuner.oracle.max_trials = len(Clock.tuner.oracle.trials)  # there is no next one
+            Clock.tuner.oracle.max_trials = len(Clock.tuner.oracle.trials)  # no further trial
 
 
 def main() -> None:
-    """Search, train, count the right answers on the test images."""
+    """Search, and print the test accuracy."""
     Clock.seconds = 60 * float(sys.argv[2])
     keras.utils.set_random_seed(0)
     with np.load(sys.argv[1]) as data, tempfile.TemporaryDirectory() as folder:

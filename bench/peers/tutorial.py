@@ -1,10 +1,10 @@
-"""A plain Keras Tuner search with its tutorial's space (keras.io, *Getting started with KerasTuner*), but for the clock:
+"""A Keras Tuner search as in its tutorial (keras.io, *Getting started with KerasTuner*), with a time limit.
 
     python tutorial.py data.npz MINUTES
 
-Dense networks of one to three layers, trials of two epochs by random search, as there. At SEARCH_SHARE of the time the search
-ends; the best hyperparameters are trained anew for what is left, and the best epoch on validation data is kept. The last
-line is a JSON object.
+As in the tutorial, random search tries dense networks of one to three layers in trials of two epochs. The search ends
+after SEARCH_SHARE of the time. The best hyperparameters are then trained again for the rest of the time, and the epoch
+with the best validation accuracy is kept. The last line of the output is a JSON object.
 """
 
 import json
@@ -21,7 +21,7 @@ BEGAN = time.monotonic()
 
 
 def build(hp, classes: int) -> keras.Model:
-    """The tutorial's network and space."""
+    """Build the tutorial's network with its hyperparameters."""
     model = keras.Sequential([keras.layers.Flatten()])
     for index in range(hp.Int("num_layers", 1, 3)):
         units = hp.Int(f"units_{index}", min_value=32, max_value=512, step=32)
@@ -35,7 +35,7 @@ def build(hp, classes: int) -> keras.Model:
 
 
 class Clock(keras.callbacks.Callback):
-    """Ends a fit at a time on the monotonic clock."""
+    """Ends a fit at a given time of the monotonic clock."""
 
     def __init__(self, end: float):
         super().__init__()
@@ -47,7 +47,7 @@ class Clock(keras.callbacks.Callback):
 
 
 class Tuner(keras_tuner.RandomSearch):
-    """Random search that begins no trial after a time on the monotonic clock."""
+    """Random search that starts no trial after a given time of the monotonic clock."""
 
     end = BEGAN
 
@@ -58,7 +58,7 @@ class Tuner(keras_tuner.RandomSearch):
 
 
 def main() -> None:
-    """Search, train, count the right answers on the test images."""
+    """Search, train, and print the test accuracy."""
     seconds = 60 * float(sys.argv[2])
     keras.utils.set_random_seed(0)
     with np.load(sys.argv[1]) as archive:
