@@ -46,11 +46,11 @@ torture: $(READY) ## kill a search 50 times at all moments and check that nothin
 bench: $(READY) ## how fast it trains, against peers, what tracking costs, how much memory (2 hours); see bench/ for each
 	@for bench in throughput tracking features memory peers; do echo "$$bench"; python bench/$$bench.py || exit 1; done
 
-lint: $(READY) ## check style and formatting
-	ruff check . && ruff format --check .
+lint: $(READY) ## check style, formatting and types
+	ruff check . && ruff format --check . && mypy
 
 lock: $(READY) ## renew requirements.lock from the ranges in pyproject.toml
 	uv pip compile --universal --extra dev --no-emit-index-url pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and the caches; runs, models, reports and what searches go on from stay
-	rm -rf .venv .cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache
