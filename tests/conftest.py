@@ -125,15 +125,15 @@ def process_kept(monkeypatch):
     """This process is afterwards what it was, whatever a command of ours sets in it: handlers, hooks, MLflow's address."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     uri = mlflow.get_tracking_uri()
-    loggers = [(one, one.level, list(one.handlers)) for one in map(logging.getLogger, ("mlproject", "tensorflow", ""))]
+    loggers = {one: (one.level, list(one.handlers)) for one in map(logging.getLogger, ("mlproject", "tensorflow", ""))}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     yield
     mlflow.set_tracking_uri(uri)
     winograd.set_enabled(True)
-    for one, level, handlers in loggers:
+    for one, (level, shown) in loggers.items():
         one.setLevel(level)
-        one.handlers[:] = handlers
+        one.handlers[:] = shown
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""Registered models made up for the report's tests: records as `tracking` gives them, artifacts in a folder."""
+"""Made-up registered models for the tests of the report: records as `tracking` gives them, artifacts in a folder."""
 
 import json
 import re
@@ -21,7 +21,7 @@ FLAT_LABELS = np.tile(np.arange(3), 400)
 
 @dataclass(frozen=True)
 class Model:
-    """What the report asks of a registered model, with its artifacts in a folder."""
+    """What the report reads of a registered model, with its artifacts in a folder."""
 
     name: str
     version: int
@@ -38,7 +38,7 @@ class Model:
 
 
 def guesses(labels, classes, sure, planted=None):
-    """Probabilities of a classifier that prefers the truth by `sure`; `planted` maps a class to what half of it looks like."""
+    """Probabilities of a classifier that prefers the true class by `sure`; half of each class in `planted` looks like another."""
     rng = np.random.default_rng(classes + int(100 * sure))
     logits = rng.gumbel(size=(len(labels), classes))
     seen = labels.copy()
@@ -50,7 +50,7 @@ def guesses(labels, classes, sure, planted=None):
 
 
 def register(root, name, tags, labels, probabilities, names, superclasses=None, stages=None, trials=3):
-    """Write a final run's artifacts by the project's own functions and give its record."""
+    """Write the artifacts of a final run with the project's own functions and return its record."""
     root = root / re.sub(r"\W", "", name)
     for folder in ("evaluation/stages", "plots", "search", "explain"):
         (root / folder).mkdir(parents=True)
@@ -62,15 +62,15 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "seconds": [30.0, 60.0]})
     history["stage"] = [*(stages or {}), "last", "last"][:2]
     history.to_csv(root / "evaluation/history.csv", index=False)
-    # Each class by itself along its own axis, those of one superclass near each other.
-    kin = np.unique(superclasses, return_inverse=True)[1] if superclasses else np.arange(len(names))
-    centroids = np.hstack([np.eye(len(names)), 3 * np.eye(len(names))[kin]]).astype(np.float32)
+    # Each class lies along an axis of its own; classes of one superclass lie near each other.
+    family = np.unique(superclasses, return_inverse=True)[1] if superclasses else np.arange(len(names))
+    centroids = np.hstack([np.eye(len(names)), 3 * np.eye(len(names))[family]]).astype(np.float32)
     np.savez_compressed(root / "evaluation/features.npz", centroids=centroids)
     rows = np.arange(len(labels), dtype=np.int32)
     images = np.broadcast_to(rows.astype(np.uint8)[:, None, None, None], (len(rows), 4, 4, 1))
     np.savez_compressed(root / "evaluation/images.npz", rows=rows, images=images)
     plots.learning_curves(history).savefig(root / "plots/learning_curves.png", dpi=25)
-    for plot in ("per_class", "confusion", "examples"):  # to the report an image is an image
+    for plot in ("per_class", "confusion", "examples"):  # the report does not look into them
         shutil.copy(root / "plots/learning_curves.png", root / f"plots/{plot}.png")
     search_table(trials).to_csv(root / "search/trials.csv", index=False)
     values = {"hyperparameter": ["width", "activation"], "best_known": [64, "relu"], "winner": [48, "silu"]}
@@ -97,7 +97,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
 
 
 def search_table(trials):
-    """A search whose second trial failed and whose last one won; accuracy grows with the width and with nothing else."""
+    """A search whose second trial failed and whose last one won; the accuracy depends on the width alone."""
     rng = np.random.default_rng(0)
     width = np.r_[32, 64, rng.permutation(np.arange(3, trials)), 48 if trials == 3 else 99][:trials]
     table = pd.DataFrame({"trial": [f"trial-{i:02d}" for i in range(1, trials + 1)], "status": "completed"})
@@ -110,7 +110,7 @@ def search_table(trials):
 
 
 def coarse_and_fine(root, suffix="", labels=LABELS, **tags):
-    """A coarse and a fine model; birds-a looks like its sibling, fish-a like a tree."""
+    """A coarse and a fine model; half of birds-a looks like its sibling birds-b, half of fish-a like a tree."""
     tags = {"comparison": "coarse-vs-fine", "dataset": "tiny", "test.digest": "t1", **tags}
     coarse = guesses(SUPERCLASS_OF[labels], 4, 2.0)
     fine = guesses(labels, 12, 5.0, planted={0: 1, 6: 9})
@@ -122,12 +122,12 @@ def coarse_and_fine(root, suffix="", labels=LABELS, **tags):
 
 
 def three_flat(root):
-    """Three models of one question, the best two level; the last was trained in two stages."""
+    """Three models with the same labels, the best two about equally good; the last was trained in two stages."""
     flat = {"comparison": "small-vs-large", "dataset": "flat-set", "labels": "flat", "test.digest": "t2"}
     sure = {"small": 1.0, "middle": 3.0, "large": 3.01}
-    answers = {name: guesses(FLAT_LABELS, 3, each) for name, each in sure.items()}
+    predictions = {name: guesses(FLAT_LABELS, 3, each) for name, each in sure.items()}
     staged = {"large": {"feature-extraction": guesses(FLAT_LABELS, 3, 2.0)}}
     return [
-        register(root, name, flat, FLAT_LABELS, answer, FLAT, stages=staged.get(name))
-        for name, answer in answers.items()
+        register(root, name, flat, FLAT_LABELS, probabilities, FLAT, stages=staged.get(name))
+        for name, probabilities in predictions.items()
     ]

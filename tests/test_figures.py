@@ -1,4 +1,4 @@
-"""The report's own figures, judged as those of `mlproject.plots` are: by what stands where, and whether it can be read."""
+"""The report's own figures: where things are drawn, and whether they can be read, as for `mlproject.plots`."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,10 @@ from test_plots import LONG_NAMES, assert_legible, texts
 
 from mlproject import evaluation
 from mlproject.plots import BLUE
-from mlproject.report import figures, networks
+from mlproject.report import figures, networks, search_figure
 
 
-def test_dumbbells_show_the_widest_gaps_in_both_directions():
+def test_dumbbells_show_the_largest_differences_in_both_directions():
     table = pd.DataFrame({"class": list("abcdef"), "superclass": list("xxxyyy")})
     table = table.assign(first=[0.9, 0.8, 0.6, 0.7, 0.2, 0.5], second=[0.7, 0.7, 0.7, 0.5, 0.5, 0.5])
     figure = figures.dumbbells(table, ("fine", "coarse"), ("easier", "harder"), "F1", top=2)
@@ -54,7 +54,7 @@ def test_learning_curves_run_over_minutes_and_mark_stages():
     assert len(no_ring.get_xdata()) == 0 and ring.get_xydata().tolist() == [[1, 0.6]]
 
 
-def test_learning_curves_of_a_hundred_epochs_do_not_bury_others_under_their_marks():
+def test_learning_curves_of_a_hundred_epochs_have_few_markers():
     long = pd.DataFrame({"accuracy": np.linspace(0.5, 0.9, 128), "seconds": 4.0, "stage": "training"})
     figure = figures.learning_curves({"long": long})
     assert len(figure.axes[0].lines[0].get_xdata()) / figure.axes[0].lines[0].get_markevery() <= 20
@@ -78,7 +78,7 @@ def test_twenty_models_are_told_apart_class_by_class(rng):
 
 
 @pytest.mark.parametrize("across", [1, 8])
-def test_a_gallery_writes_below_each_image_what_it_is(across):
+def test_a_gallery_has_its_text_below_each_image(across):
     images = [(np.zeros((28, 28, 1), np.uint8), "large_man-made_outdoor_things, taken for household")] * across
     figure = figures.gallery([("first", images), ("second", images[:1])], "images")
     figure.draw_without_rendering()
@@ -92,34 +92,34 @@ def test_a_gallery_writes_below_each_image_what_it_is(across):
 def test_a_search_is_drawn_with_words_numbers_and_gaps():
     trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
     trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
-    tried = dict.fromkeys(["rate", "activation", "width", "same"], ())  # what was searched is not known
-    figure = figures.search(trials.assign(same="7"), tried)
+    tried = dict.fromkeys(["rate", "activation", "width", "same"], ())  # the ranges are not known
+    figure = search_figure.draw(trials.assign(same="7"), tried)
     left, right = figure.axes
     assert left.lines[0].get_ydata().tolist() == [0.5, 0.5, 0.8]
     assert [label.get_text() for label in right.get_xticklabels()][:2] == ["rate", "activation"]
     heights = [line.get_ydata() for line in right.lines[:3]]
-    assert heights[1][0] == pytest.approx(2 / 3)  # on a log scale, as its range asks for
+    assert heights[1][0] == pytest.approx(2 / 3)  # on a log scale, because its range is wide
     assert [line[1] for line in heights] == [0, 1, 0] and [line[3] for line in heights] == [0.5] * 3
     assert np.isnan(heights[1][2]) and heights[2][4] == 1
     assert np.argmax([line.get_linewidth() for line in right.lines[:3]]) == 0  # refitted, though not the most accurate
     assert {"relu", "silu", "0.001", "32", "64", "7"} <= {text.get_text() for text in right.texts}
 
 
-def test_a_search_is_drawn_across_what_was_searched_and_luck_drawn_small():
+def test_a_search_is_drawn_across_the_range_that_was_searched_and_chance_differences_are_small():
     trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.60, 0.61], "standard_error": 0.01, "refitted": False})
     trials = trials.assign(rate=["0.01", "0.1"], width=["32", "48"], batch=["512", "128"])
     searched = {"rate": (0.001, 1.0, "log"), "width": (16.0, 64.0, "linear"), "batch": ["128", "256", "512"]}
-    axes = figures.search(trials, searched).axes[1]
+    axes = search_figure.draw(trials, searched).axes[1]
     one, other = (line.get_ydata() for line in axes.lines[:2])
     assert one == pytest.approx([1 / 3, 1 / 3, 1, 1 / 3]) and other == pytest.approx([2 / 3, 2 / 3, 0, 2 / 3])
     assert {"0.001", "1", "16", "64", "128", "256", "512"} <= {text.get_text() for text in axes.texts}
 
 
-def test_a_choice_that_not_every_trial_has_and_a_value_beyond_the_range_are_drawn():
+def test_a_choice_that_some_trials_lack_and_a_value_outside_the_range_are_drawn():
     trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.6, 0.7], "refitted": False})
     trials = trials.assign(batch=["128.0", ""], width=["32", "96"])
     searched = {"batch": ["128", "256"], "width": (32.0, 64.0, "linear")}
-    one, other = (line.get_ydata() for line in figures.search(trials, searched).axes[1].lines[:2])
+    one, other = (line.get_ydata() for line in search_figure.draw(trials, searched).axes[1].lines[:2])
     assert one.tolist() == [0, 0, 0] and np.isnan(other[0]) and other[1:].tolist() == [1, 1]
 
 
@@ -140,9 +140,9 @@ def test_a_network_of_sixty_layers_is_drawn_whole_and_no_shortcut_is_cut():
     figure.draw_without_rendering()
     (axes,) = figure.axes
     boxes = [patch for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
-    told = [text.get_text() for text in axes.texts]
-    assert len(boxes) == 60 and set(told) >= set(table["layer"])
-    assert told.count("Dense") == told.count("1,024") == told.count("28 × 28 × 64") == 60
+    drawn = [text.get_text() for text in axes.texts]
+    assert len(boxes) == 60 and set(drawn) >= set(table["layer"])
+    assert drawn.count("Dense") == drawn.count("1,024") == drawn.count("28 × 28 × 64") == 60
     spots = {name: box.get_x() for name, box in zip(table["layer"], boxes, strict=True)}
     for row in table.itertuples():
         for source in row.inputs.split()[1:]:
@@ -171,7 +171,7 @@ def test_many_nested_shortcuts_stay_apart_and_within_the_drawing():
 
 
 def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():
-    # As many layers in each block as ResNet101 has: columns that end early for its shortcuts leave much to the last ones.
+    # As many layers in each block as in ResNet101: its shortcuts make columns end early, so the last ones get long.
     names = [f"l{row}" for row in range(347)]
     inputs = ["", *names[:-1]]
     for row in range(18, 347, 10):
@@ -181,11 +181,14 @@ def test_a_network_of_hundreds_of_layers_in_residual_blocks_is_drawn():
     assert sum(isinstance(patch, FancyBboxPatch) for patch in figure.axes[0].patches) == 347
 
 
-def test_layers_that_depend_on_nothing_are_said_to():
-    assert "nothing on the number of colours; nothing on the number of classes" in networks.sentence(layer_table(2))
+def test_a_network_that_depends_on_nothing_is_described():
+    assert networks.dependencies_in_words(layer_table(2)) == (
+        "The network has 2 layers. Layers that depend on the number of colours: none. Layers that depend on the number of "
+        "classes: none."
+    )
 
 
-def test_a_layer_whose_weights_never_learn_says_so():
+def test_a_layer_whose_weights_are_not_trained_is_described_so():
     layers = pd.DataFrame(
         {"layer": ["stem", "conv", "flat", "dense"], "type": ["Conv2D", "Conv2D", "Flatten", "Dense"]}
     )

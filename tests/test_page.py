@@ -1,4 +1,4 @@
-"""The page in a real browser: headless Chromium, driven by its DevTools protocol. Skipped where there is no Chromium."""
+"""The page in headless Chromium, driven by its DevTools protocol; skipped where there is no Chromium."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ HOSTILE = "<img src=x onerror=document.title='hacked'></script><script>document.
 
 
 class Browser:
-    """One tab: pages are opened in it, expressions evaluated, and what went wrong is kept in `complaints`."""
+    """One tab, which opens pages and evaluates expressions; `complaints` holds errors, warnings and network requests."""
 
     def __init__(self, folder):
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0", "about:blank"]
@@ -43,7 +43,7 @@ class Browser:
         return self.listen(lambda message: message.get("id") == self.asked)["result"]
 
     def listen(self, wanted):
-        """The first message that is wanted; on the way complaints are noted: errors, exceptions, anything from a network."""
+        """Wait for a message that is `wanted`; errors, warnings and network requests on the way become complaints."""
         while True:
             message = json.loads(self.socket.recv())
             method, params = message.get("method"), message.get("params", {})
@@ -91,7 +91,7 @@ def page(tmp_path_factory):
 
 
 @pytest.mark.parametrize("width", [1100, 390])
-def test_the_page_loads_whole_and_overflows_nowhere(browser, page, width):
+def test_the_page_loads_completely_and_does_not_overflow(browser, page, width):
     browser.open(page, width)
     assert browser.value("innerWidth") == width
     assert browser.value("document.documentElement.scrollWidth") <= width
@@ -100,7 +100,7 @@ def test_the_page_loads_whole_and_overflows_nowhere(browser, page, width):
     assert browser.complaints == []
 
 
-def test_a_click_sorts_a_table_and_another_turns_it_round(browser, page):
+def test_a_click_sorts_a_table_and_a_second_one_reverses_it(browser, page):
     browser.open(page)
     find = "document.querySelector('[aria-label^=Fine][role=region] table')"
     column = f"[...{find}.tBodies[0].rows].map(row => row.cells[2].textContent)"
@@ -143,7 +143,7 @@ def test_numbers_are_sorted_as_numbers_and_missing_ones_stay_last(browser, page)
     assert browser.value(sorted_texts) == ["−0.24", "< 0.0001", "0.05", "93.13%", "1,234", "–"]
 
 
-def test_everything_is_unfolded_for_paper(browser, page):
+def test_everything_is_unfolded_for_printing(browser, page):
     browser.open(page)
     assert browser.value("document.querySelectorAll('details:not([open])').length") > 0
     browser.value("dispatchEvent(new Event('beforeprint'))")
@@ -153,7 +153,7 @@ def test_everything_is_unfolded_for_paper(browser, page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser, page, scheme):
+def test_text_contrasts_with_its_background(browser, page, scheme):
     browser.open(page)
     browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     colours = browser.value("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")

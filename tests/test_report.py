@@ -1,4 +1,4 @@
-"""The report is judged by its files: the numbers in its tables, the sentences on its pages, what a browser would load."""
+"""The report's files: the numbers in its tables, the sentences on its pages, and what a browser would load."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,14 @@ from scipy import stats
 
 from mlproject.errors import UserError
 from mlproject.report import build
+from mlproject.report.artifacts import read_models
+from mlproject.report.comparisons import compare
+from mlproject.report.model_sections import build_sections
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Two comparisons on real data, and the first of them once more on synthetic data."""
+    """Two comparisons on real data, and the first of them also on synthetic data."""
     root = tmp_path_factory.mktemp("runs")
     return [
         *coarse_and_fine(root),
@@ -50,13 +54,13 @@ def report(models, tmp_path_factory):
 
 
 def stored(models, name):
-    """A model's labels and probabilities as its run holds them."""
+    """The labels and probabilities of a model as they are stored in its run."""
     with np.load(next(m for m in models if m.name == name).root / "evaluation/predictions.npz") as arrays:
         return arrays["labels"], arrays["probabilities"].astype(float)
 
 
 def wilson(share, images, z=1.959963984540054):
-    """The score interval written out (Wilson, 1927)."""
+    """The score interval, written out (Wilson, 1927)."""
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
     return centre - half, centre + half
@@ -67,7 +71,7 @@ def table(report, name):
 
 
 class Page(HTMLParser):
-    """A page taken apart: links, ids, images, headings, and whether all elements are closed in order."""
+    """A parsed page: links, ids, images, text, and a check that all elements are closed in order."""
 
     EMPTY = {"meta", "link", "img", "br"}
 
@@ -111,7 +115,7 @@ def test_accuracies_and_intervals_are_those_of_the_stored_predictions(models, re
 
 def test_pairs_are_compared_image_by_image(models, report):
     pairs = table(report, "small-vs-large.pairs")
-    assert len(pairs) == 6  # of four answers: three models, and one of them after its first stage
+    assert len(pairs) == 6  # of four classifiers: three models, and one of them after its first stage
     adjusted = 0.0
     for rank, row in enumerate(pairs.sort_values("p").itertuples()):  # Holm's steps
         adjusted = max(adjusted, min(1, row.p * (6 - rank)))
@@ -127,19 +131,21 @@ def test_pairs_are_compared_image_by_image(models, report):
         assert row.low < row.difference < row.high
 
 
-def test_a_difference_is_claimed_only_when_the_numbers_carry_it(report):
+def test_a_difference_is_claimed_only_when_it_is_significant(report):
     text = (report / "report.md").read_text()
     assert "middle is more accurate than small on the same 1,200 test images" in text
-    assert re.search(r"(middle and large|large and middle) cannot be told apart on these 1,200 test images", text)
+    assert re.search(
+        r"difference between (middle and large|large and middle) on these 1,200 test images is not significant", text
+    )
 
 
-def test_a_model_at_chance_is_said_to_be(models, tmp_path):
+def test_a_model_at_chance_is_reported_so(models, tmp_path):
     tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
     blind = register(tmp_path, "blind", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 0.0), FLAT)
-    assert "cannot be told from chance" in build([blind], tmp_path / "out").read_text()
+    assert "so the accuracy cannot be distinguished from chance" in build([blind], tmp_path / "out").read_text()
 
 
-def test_fine_predictions_are_generalised_both_ways(models, report):
+def test_fine_predictions_are_aggregated_both_ways(models, report):
     rows = table(report, "coarse-vs-fine.generalised")
     labels, probabilities = stored(models, "fine")
     truth = SUPERCLASS_OF[labels]
@@ -153,14 +159,14 @@ def test_fine_predictions_are_generalised_both_ways(models, report):
     assert rows["chance"].tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1 / 12, 5 / 12])
     pairs = table(report, "coarse-vs-fine.generalised-pairs")
     assert pairs["difference"][0] == pytest.approx(abs(argmax - rows["accuracy"][0]))
-    said = f"superclass of its likeliest class {100 * argmax:.2f}%"
+    accuracy = re.escape(f"fine (superclass by argmax) {100 * argmax:.2f}%")
     assert re.search(
-        rf"!\[Test accuracy on the superclasses.*{said}.*\]\(figures/coarse-vs-fine\.generalised\.png\)",
+        rf"!\[Test accuracy on the superclasses.*{accuracy}.*\]\(figures/coarse-vs-fine\.generalised\.png\)",
         (report / "report.md").read_text(),
     )
 
 
-def test_each_fine_class_stands_beside_its_superclass(models, report):
+def test_each_fine_class_is_compared_with_its_superclass(models, report):
     rows = table(report, "coarse-vs-fine.classes")
     assert len(rows) == 12 and rows["f1_difference"].is_monotonic_decreasing
     labels, probabilities = stored(models, "fine")
@@ -184,10 +190,15 @@ def test_planted_confusions_are_found_and_explained(report):
     )
     assert rows.loc["birds-a", "errors_inside"] / rows.loc["birds-a", "errors"] > 0.9
     assert rows.loc["fish-a", "errors_inside"] / rows.loc["fish-a", "errors"] < 0.2
-    said = {line[2:].split(":")[0]: line for line in (report / "report.md").read_text().splitlines() if ": F1 " in line}
-    assert "Perhaps it is hard to tell from its siblings" in said["birds-a"]
-    assert "Perhaps it resembles its siblings no more than other classes" in said["fish-a"]
-    assert "above its superclass" in said[rows.index[0]]
+    lines = (report / "report.md").read_text().splitlines()
+    sentences = {line[2:].split(":")[0]: line for line in lines if ": F1 " in line}
+    assert (
+        "misclassifies 50 of 100 test images of this class, 48 of them as another class of the superclass (96%"
+        in sentences["birds-a"]
+    )
+    assert "It may be hard to distinguish from its siblings" in sentences["birds-a"]
+    assert "It may resemble its siblings no more than other classes" in sentences["fish-a"]
+    assert "above its superclass" in sentences[rows.index[0]]
 
 
 def test_the_page_needs_nothing_but_itself(report):
@@ -210,7 +221,7 @@ def test_only_the_pages_own_script_may_run(report):
     assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
 
 
-def test_markdown_shows_the_same_and_its_files_exist(report):
+def test_the_markdown_page_has_the_same_content_and_its_files_exist(report):
     text = (report / "report.md").read_text()
     named = re.findall(r"\]\(([^)]+)\)", text)
     assert {name for name in named if name.startswith("figures/")} == {
@@ -229,19 +240,52 @@ def test_synthetic_models_are_labelled_and_kept_apart(report):
     assert "coarse-vs-fine (synthetic data)</h2>" in page and "version 3 (synthetic data)</h3>" in page
     assert "## coarse-vs-fine (synthetic data)" in (report / "report.md").read_text()
     assert set(table(report, "coarse-vs-fine-synthetic.accuracy")["model"]) == {"coarse-synthetic", "fine-synthetic"}
-    titles = re.findall(r"<(?:h[234][^>]*|figcaption|summary)>([^<]*coarse-synthetic[^<]*)<", page)
-    assert titles and all("(synthetic data)" in title for title in titles)
+
+
+def test_every_title_caption_and_figure_of_synthetic_data_says_so_in_html(report):
+    page = (report / "index.html").read_text()
+    parts = re.findall(r'<section id="(?:comparison|model)-[^"]*synthetic">(.*?)</section>', page, flags=re.DOTALL)
+    assert len(parts) == 3
+    titles = re.findall(
+        r"<(?:h[234]|figcaption|summary)[^>]*>[^<]*|<p class=\"title\">[^<]*|alt=\"[^\"]*|role=\"region\" aria-label=\"[^\"]*",
+        "".join(parts),
+    )
+    assert len(titles) > 80 and [title for title in titles if not re.search(r"[Ss]ynthetic data\b", title)] == []
+
+
+def test_every_title_caption_and_figure_of_synthetic_data_says_so_in_markdown(report):
+    text = (report / "report.md").read_text()
+    parts = re.findall(r"^## [^\n]*\(synthetic data\)\n.*?^(?=## )", text, flags=re.MULTILINE | re.DOTALL)
+    parts += re.findall(r"^### [^\n]*-synthetic, version.*?^(?=###? )", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(parts) == 3
+    titles = re.findall(
+        r"^#.*|^!\[.*|(?<=\.png\)\n\n).*|^\*\*.*tables/.*|^<details>.*", "".join(parts), flags=re.MULTILINE
+    )
+    assert len(titles) > 60 and [title for title in titles if not re.search(r"[Ss]ynthetic data\b", title)] == []
+
+
+def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
+    (comparison,) = compare(read_models(models[2:4]))
+    sections = [*comparison.sections, *(s for model in comparison.models for s in build_sections(model).sections)]
+    drawn = [chart.figure for section in sections for chart in section.charts if not isinstance(chart.figure, Path)]
+    assert len(drawn) == 12 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
 def test_no_banner_without_synthetic_models(models, tmp_path):
     assert "ynthetic" not in build(models[:2], tmp_path).read_text()
 
 
-def test_searches_and_provenance_are_told(report):
+def test_searches_and_provenance_are_reported(report):
     page = (report / "index.html").read_text()
-    said = "The search completed 2 of 3 trials; 1 failed. The commonest reason: loss is nan. The best, trial-03, reached 75.00%"
-    assert said in page and "Bars: one standard error" in page
-    assert "2.0 minutes, the final fit 1.5 minutes of training: 3.5 of a budget of 5 minutes (tuner: bayesian)" in page
+    assert (
+        "The search completed 2 of 3 trials; 1 failed. The most frequent reason for failing: loss is nan. The best trial, "
+        "trial-03, reached 75.00%"
+    ) in page
+    assert "Error bars: one standard error" in page
+    assert (
+        "The search took 2.0 minutes and the training of the final fit 1.5 minutes, together 3.5 of a budget of 5 minutes "
+        "(tuner: bayesian)."
+    ) in page
     assert table(report, "fine.winner").values.tolist() == [
         ["width", "64", "48", "0..128 by 16", "linear"],
         ["activation", "relu", "silu", "relu|silu", "choice"],
@@ -255,7 +299,7 @@ def test_searches_and_provenance_are_told(report):
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
 
 
-def test_a_trial_refitted_in_place_of_the_best_is_told(models, tmp_path):
+def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)
     trials = pd.read_csv(one.root / "search/trials.csv")
@@ -263,22 +307,24 @@ def test_a_trial_refitted_in_place_of_the_best_is_told(models, tmp_path):
     trials.to_csv(one.root / "search/trials.csv", index=False)
     (one.root / "search/values.csv").unlink()
     page = build([one], tmp_path / "out").read_text()
-    assert "The best, trial-03, reached 75.00%" in page and "Refitted was trial-01 (43.20%)" in page
-    assert "Bars: one standard error" not in page
+    assert "The best trial, trial-03, reached 75.00%" in page
+    assert "The final fit used the values of trial-01 (43.20%), which was tried first" in page
+    assert "Error bars: one standard error" not in page
     assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
 
 
-def test_a_trial_cut_short_is_told(models, report, tmp_path):
+def test_a_trial_cut_short_is_reported(models, report, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.loc[trials.index[-1], "status"] = "truncated"
     trials.to_csv(one.root / "search/trials.csv", index=False)
-    said = "The minutes were over before 1 of them had come to its end."
-    assert said in build([one], tmp_path / "out").read_text() and said not in (report / "index.html").read_text()
+    sentence = "The time ran out before 1 of them was finished."
+    assert sentence in build([one], tmp_path / "out").read_text()
+    assert sentence not in (report / "index.html").read_text()
 
 
-def test_one_trial_is_no_search_to_draw(models, tmp_path):
+def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)
     trials = pd.read_csv(one.root / "search/trials.csv")
@@ -288,13 +334,13 @@ def test_one_trial_is_no_search_to_draw(models, tmp_path):
     assert not (tmp_path / "out/figures/fine.search.png").exists()
 
 
-def test_minutes_of_a_search_that_no_trial_had_are_told(models, report, tmp_path):
+def test_minutes_of_a_search_outside_its_trials_are_reported(models, report, tmp_path):
     slow = replace(models[1], metrics=models[1].metrics | {"search_seconds": 300.0})  # three trials of a minute each
-    assert "Of the search 2.0 minutes were no trial" in build([slow], tmp_path).read_text()
-    assert "minutes were no trial" not in (report / "index.html").read_text()
+    assert "The search spent 2.0 minutes outside its trials" in build([slow], tmp_path).read_text()
+    assert "minutes outside its trials" not in (report / "index.html").read_text()
 
 
-def test_what_repeats_a_run_has_all_that_made_it(models, tmp_path):
+def test_the_command_that_repeats_a_run_has_all_its_settings(models, tmp_path):
     exact = replace(
         models[1], params=models[1].params | {"deterministic": "True", "weights": "none", "max_trials": "1"}
     )
@@ -305,13 +351,13 @@ def test_what_repeats_a_run_has_all_that_made_it(models, tmp_path):
     assert "-P weights=FOLDER/own.h5" in table(tmp_path / "own", "provenance")["repeat it"].iloc[0]
 
 
-def test_a_missing_member_is_said_and_the_rest_made(models, tmp_path):
+def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):
     page = build([models[1], *models[4:]], tmp_path).read_text()
-    assert "No member with coarse labels was found: fine cannot be set against one" in page
-    assert "fine is the only member found" in page and "middle is more accurate than small" in page
+    assert "No model with coarse labels was found to compare with fine" in page
+    assert "fine is the only model of this comparison" in page and "middle is more accurate than small" in page
 
 
-def test_missing_and_broken_artifacts_are_said_and_the_rest_made(models, tmp_path):
+def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp_path):
     broken = replace(models[1], root=tmp_path / "broken")
     shutil.copytree(models[1].root, broken.root)
     (broken.root / "evaluation/predictions.npz").write_bytes(b"PK\x03\x04 cut short")
@@ -321,7 +367,7 @@ def test_missing_and_broken_artifacts_are_said_and_the_rest_made(models, tmp_pat
     assert "fine: evaluation/predictions.npz cannot be read" in page
     assert "fine: its run has no plots/confusion.png" in page
     assert "fine: search/trials.csv cannot be read: no column val_accuracy, seconds" in page
-    assert "predictions or class table of fine missing" in page
+    assert "coarse and fine cannot be compared: the predictions or the class table of fine are missing" in page
     rows = table(tmp_path / "out", "coarse-vs-fine.accuracy").set_index("model")
     assert rows.loc["fine", "accuracy"] == pytest.approx(broken.metrics["test_accuracy"]) and np.isnan(
         rows.loc["fine", "low"]
@@ -331,32 +377,32 @@ def test_missing_and_broken_artifacts_are_said_and_the_rest_made(models, tmp_pat
 def test_models_tested_on_other_images_are_not_paired(models, tmp_path):
     elsewhere = replace(models[5], tags=models[5].tags | {"test.digest": "another"})
     page = build([models[4], elsewhere], tmp_path).read_text()
-    assert "small and middle were not tested on the same images: no paired comparison" in page
+    assert "small and middle were not tested on the same images, so they are not compared in pairs" in page
     assert not list(tmp_path.glob("tables/*.pairs.csv"))
 
 
-def test_a_class_without_test_images_is_said_nothing_of(tmp_path):
+def test_nothing_is_said_about_a_class_without_test_images(tmp_path):
     build(coarse_and_fine(tmp_path / "runs", labels=LABELS[LABELS != 0]), tmp_path / "out")  # without birds-a
     classes = table(tmp_path / "out", "coarse-vs-fine.classes")
     assert len(classes) == 11 and (classes["support"] == 100).all()
     np.testing.assert_allclose(classes["p_adjusted"], stats.false_discovery_control(classes["p"]))
-    assert "worst birds-a" not in (tmp_path / "out" / "index.html").read_text()
+    assert "the worst is birds-a" not in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_a_model_clearly_below_chance_is_said_to_be(tmp_path):
+def test_a_model_clearly_below_chance_is_reported_so(tmp_path):
     labels = np.repeat([0, 1], [800, 200])
     tags = {"comparison": "two", "labels": "flat", "test.digest": "t3"}
     build([register(tmp_path, "lost", tags, labels, guesses(1 - labels, 2, 1.0), ("no", "yes"))], tmp_path / "out")
-    assert "it is below chance" in (tmp_path / "out" / "index.html").read_text()
+    assert "so the accuracy is below chance" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_an_experiment_may_be_called_as_its_comparison_is(tmp_path):
+def test_an_experiment_may_have_the_name_of_its_comparison(tmp_path):
     tags = {"comparison": "leaves", "labels": "flat", "test.digest": "t2"}
     build([register(tmp_path, "leaves", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), FLAT)], tmp_path / "out")
-    run_s_own, comparison_s = (
+    of_run, of_comparison = (
         (tmp_path / "out" / "figures" / f"leaves.{name}.png").read_bytes() for name in ("learning-curves", "training")
     )
-    assert run_s_own == (tmp_path / "leaves" / "plots" / "learning_curves.png").read_bytes() != comparison_s
+    assert of_run == (tmp_path / "leaves" / "plots" / "learning_curves.png").read_bytes() != of_comparison
 
 
 def test_hostile_names_are_shown_as_text(tmp_path):
@@ -385,7 +431,7 @@ def test_hostile_names_are_shown_as_text(tmp_path):
 
 @pytest.fixture(scope="module")
 def versions(models, tmp_path_factory):
-    """A report of three versions of one model, with a seed and an address each, and of a model whose name is much like theirs."""
+    """A report of three versions of one model, with different seeds and addresses, and of a model with a similar name."""
     small = models[4]
 
     def version(number, accuracy, url):
@@ -398,7 +444,7 @@ def versions(models, tmp_path_factory):
     return folder
 
 
-def test_versions_of_one_model_are_told_apart(versions):
+def test_versions_of_one_model_have_different_titles(versions):
     models = table(versions, "small-vs-large.accuracy")["model"].tolist()
     assert models == ["small v3", "small v4", "small v5", "small/V3"]
     assert len(list(versions.glob("figures/*.confusion.png"))) == 4
@@ -411,7 +457,7 @@ def test_several_seeds_of_one_experiment_give_mean_and_spread(models, versions):
     assert (row.mean, row.std) == pytest.approx((np.mean(accuracies), np.std(accuracies, ddof=1)))
 
 
-def test_versions_of_other_budgets_or_of_one_seed_say_nothing_of_the_seed(models, tmp_path):
+def test_versions_with_other_budgets_or_the_same_seed_say_nothing_about_the_seed(models, tmp_path):
     small = models[4]
     longer = replace(small, version=4, tags=small.tags | {"seed": "5"}, params=small.params | {"budget_minutes": "60"})
     again = replace(small, version=5, metrics=small.metrics | {"test_accuracy": 0.9})
@@ -419,7 +465,7 @@ def test_versions_of_other_budgets_or_of_one_seed_say_nothing_of_the_seed(models
     assert not (tmp_path / "tables" / "small-vs-large.seeds.csv").exists()
 
 
-def test_runs_link_to_the_server_but_to_nothing_that_runs_as_script(versions):
+def test_runs_link_to_the_server_and_never_to_a_script(versions):
     page = Page((versions / "index.html").read_text())
     assert "http://server:5000/#/experiments/1/runs/r" in page.links
     assert not [link for link in page.links if link.startswith("javascript")]
@@ -427,7 +473,7 @@ def test_runs_link_to_the_server_but_to_nothing_that_runs_as_script(versions):
     assert "(http://server:5000/#/experiments/1/runs/r)" in text and "](javascript" not in text
 
 
-def test_without_models_the_user_is_told_what_to_run(tmp_path):
+def test_without_models_the_error_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match="mlflow run . -e tune"):
         build([], tmp_path)
 
@@ -444,11 +490,11 @@ def test_each_difference_of_f1_has_an_interval_and_an_adjusted_p(report):
     assert rows["p_adjusted"].to_numpy() == pytest.approx(stats.false_discovery_control(rows["p"]))
 
 
-def test_feature_space_tells_siblings_from_others(report):
+def test_siblings_are_nearer_than_others_in_the_feature_space(report):
     rows = table(report, "coarse-vs-fine.classes")
     superclass = dict(zip(rows["class"], rows["superclass"], strict=True))
     assert [superclass[name] for name in rows["nearest"]] == rows["superclass"].tolist()
-    # By hand: siblings differ in one pair of unit axes, others also in a pair of axes of length 3.
+    # Siblings differ in one pair of axes of length 1, other classes also in a pair of axes of length 3.
     assert rows["siblings_ratio"].to_numpy() == pytest.approx(np.sqrt(2) / np.sqrt(2 + 18))
     assert "its nearest class is birds-b, a sibling" in (report / "report.md").read_text()
 
@@ -464,7 +510,7 @@ def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(mod
     assert rows["difference"].idxmin() == "fish-a" and rows.loc["fish-a", "p_adjusted"] < 0.05
 
 
-def test_classes_that_lose_as_much_are_named_together(tmp_path):
+def test_classes_with_the_same_loss_are_named_together(tmp_path):
     of = [SUPERCLASSES[index] for index in SUPERCLASS_OF]
     tags = {"comparison": "coarse-vs-fine", "dataset": "tiny", "test.digest": "t1"}
     fine = guesses(
@@ -478,7 +524,9 @@ def test_classes_that_lose_as_much_are_named_together(tmp_path):
         register(tmp_path, "fine", tags | {"labels": "fine"}, LABELS, fine, FINE, of),
     ]  # fmt: skip
     build(models, tmp_path / "out")
-    assert "Most is lost on birds-a and fish-a, 50.00 points each." in (tmp_path / "out" / "report.md").read_text()
+    assert (
+        "The largest loss is on birds-a and fish-a, 50.00 points each." in (tmp_path / "out" / "report.md").read_text()
+    )
 
 
 def test_the_most_confused_pairs_are_the_planted_ones(report):
@@ -490,7 +538,7 @@ def test_the_most_confused_pairs_are_the_planted_ones(report):
     assert 0.4 < rows["share"][0] < 0.6
 
 
-def test_stages_of_a_fit_stand_as_rows_of_their_own(models, report):
+def test_stages_of_a_fit_have_rows_of_their_own(models, report):
     rows = table(report, "small-vs-large.accuracy").set_index("model")
     assert len(rows) == 4 and rows.loc["large after feature-extraction", "accuracy"] < rows.loc["large", "accuracy"]
     cost = table(report, "small-vs-large.cost").set_index("model")
@@ -502,7 +550,7 @@ def test_stages_of_a_fit_stand_as_rows_of_their_own(models, report):
     assert "large is more accurate than large after feature-extraction" in (report / "report.md").read_text()
 
 
-def test_images_are_counted_by_who_recognises_them(models, report):
+def test_images_are_counted_by_which_models_classify_them_correctly(models, report):
     rows = table(report, "small-vs-large.alone").set_index("right")["images"]
     right = {}
     for name in ("small", "middle", "large"):
@@ -514,24 +562,24 @@ def test_images_are_counted_by_who_recognises_them(models, report):
     assert (report / "figures/small-vs-large.alone.png").exists()
 
 
-def test_conclusions_stand_first_and_name_who_is_level_and_smaller(models, tmp_path):
+def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(models, tmp_path):
     few = replace(models[5], metrics=models[5].metrics | {"parameters": 10.0})
     build([models[4], few, models[6]], tmp_path)
     text = (tmp_path / "report.md").read_text()
     short = text[text.index("In short:") : text.index("### ")]
-    assert "is more accurate than small" in short and "cannot be told apart" in short
+    assert "is more accurate than small" in short and "is not significant" in short
     leader = max(models[5:], key=lambda model: model.metrics["test_accuracy"]).name
-    assert ("middle is the smallest, with 10 parameters to 1,234" in short) == (leader == "large")
+    assert ("middle is the smallest, with 10 parameters compared with 1,234" in short) == (leader == "large")
 
 
-def test_nothing_is_said_of_importance_with_few_trials_and_the_cause_is_found_with_many(tmp_path):
+def test_importance_is_not_estimated_from_few_trials_and_the_cause_is_found_with_many(tmp_path):
     tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
-    answer = guesses(FLAT_LABELS, 3, 2.0)
-    few = register(tmp_path, "few", tags, FLAT_LABELS, answer, FLAT, trials=9)
-    many = register(tmp_path, "many", tags, FLAT_LABELS, answer, FLAT, trials=40)
+    probabilities = guesses(FLAT_LABELS, 3, 2.0)
+    few = register(tmp_path, "few", tags, FLAT_LABELS, probabilities, FLAT, trials=9)
+    many = register(tmp_path, "many", tags, FLAT_LABELS, probabilities, FLAT, trials=40)
     page = build([few, many], tmp_path / "out").read_text()
-    assert "Which hyperparameter mattered is not said: that takes 10 trials, and there are 8" in page
-    assert "In 39 trials width mattered most" in page
+    assert "importance of the hyperparameters is not estimated: this takes at least 10 trials, and there are 8" in page
+    assert "In 39 trials, width mattered most" in page
     assert not (tmp_path / "out/tables/few.importance.csv").exists()
     rows = table(tmp_path / "out", "many.importance")
     assert rows["hyperparameter"].tolist() == ["width", "activation"] and rows["importance"][0] > 0.5
@@ -546,15 +594,15 @@ def test_no_importance_is_claimed_where_the_forest_predicts_nothing(tmp_path):
     trials["activation"] = "relu"
     trials.to_csv(model.root / "search/trials.csv", index=False)
     page = build([model], tmp_path / "out").read_text()
-    assert "Which hyperparameter mattered cannot be said" in page
+    assert "The importance of the hyperparameters cannot be estimated" in page
 
 
-def test_seeds_are_set_against_the_same_seed(models, tmp_path):
+def test_models_are_compared_with_those_of_the_same_seed(models, tmp_path):
     again = [replace(model, version=4, tags=model.tags | {"seed": "8"}) for model in models[:2]]
     build([*models[:2], *again], tmp_path)
     assert len(list(tmp_path.glob("tables/*.generalised.csv"))) == 2
     assert len(list(tmp_path.glob("tables/*.classes.csv"))) == 1
-    assert "Class by class only coarse v3 and fine v3 are shown" in (tmp_path / "report.md").read_text()
+    assert "only coarse v3 and fine v3 are compared class by class" in (tmp_path / "report.md").read_text()
 
 
 def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
@@ -572,23 +620,22 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
         "fine: its run has no evaluation/features.npz, evaluation/images.npz, search/values.csv, environment.json"
         in page
     )
-    assert "Perhaps it is hard to tell from its siblings" in page
+    assert "It may be hard to distinguish from its siblings" in page
     assert table(tmp_path / "out", "fine.winner").values.tolist() == [["width", "48"], ["activation", "silu"]]
 
 
-def test_machines_and_layers_are_told(report):
+def test_machines_and_layers_are_reported(report):
     machines = table(report, "environments").set_index("what")
     assert len(machines.columns) == 1  # all were made on one
     assert machines.iloc[:, 0].loc[["cpu", "keras"]].tolist() == ["Ryzen", "3.15.1"]
     layers = table(report, "fine.layers").set_index("layer")
     assert layers.loc["dense", "role"] == "gives a probability to each class"
     text = (report / "report.md").read_text()
-    assert (
-        "Of 2 layers these depend on the data: input on the number of colours; dense on the number of classes" in text
-    )
+    assert "Layers that depend on the number of colours: input." in text
+    assert "Layers that depend on the number of classes: dense." in text
 
 
-def test_many_pictures_make_no_heavy_page(models, tmp_path):
+def test_a_page_with_many_pictures_stays_small(models, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
     heavy = replace(models[4], root=tmp_path / "heavy")
     shutil.copytree(models[4].root, heavy.root)

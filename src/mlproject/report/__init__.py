@@ -1,11 +1,12 @@
-"""The report: final models -> comparisons -> findings in words -> one HTML page; the same in Markdown, PNG and CSV."""
+"""The report: final models -> comparisons -> results in words -> one HTML page; the same as Markdown, PNG and CSV."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlproject.errors import UserError
-from mlproject.report import comparisons, members, page, portraits
+from mlproject.report import comparisons, model_sections, page, provenance
+from mlproject.report.artifacts import read_models
 
 if TYPE_CHECKING:
     from mlproject.tracking import FinalModel
@@ -14,16 +15,29 @@ if TYPE_CHECKING:
 def build(
     models: Sequence["FinalModel"], folder: Path, again: str = "mlflow run . -e report --env-manager local"
 ) -> Path:
-    """Write the report of these models into `folder` (made if need be) and give back the path of its HTML page.
+    """Write the report of these models.
 
-    Written: index.html (self-contained), report.md, figures/*.png and tables/*.csv; files of the same name are replaced,
-    others left alone. Only the models' tags, parameters, metrics and artifacts are read. What is missing is said.
-    `again` is the command that makes this report. Raises UserError when there are no models or the folder cannot be
-    written.
+    It is made from the models' tags, parameters, metrics and artifacts alone; what is missing of them is said in it.
+
+    Args:
+        models: the models to report, as `tracking.final_models` gives them.
+        folder: where to write; made if it does not exist. Files of the same name are replaced, others are kept.
+        again: the command that makes this report, which the report shows.
+
+    Returns:
+        The path of the page: folder/index.html, which needs no other file. Beside it are report.md, figures/*.png and
+        tables/*.csv.
+
+    Raises:
+        UserError: if there are no models, or the folder cannot be written.
     """
     if not models:
         raise UserError("no final model is registered, so there is nothing to report: first run `mlflow run . -e tune`")
-    read = members.read(models)
-    every = [portraits.portray(member) for member in read]
-    content = page.Content(comparisons.compare(read), every, portraits.provenance(read), again)
+    reported = read_models(models)
+    content = page.Content(
+        comparisons=comparisons.compare(reported),
+        models=[model_sections.build_sections(model) for model in reported],
+        provenance=provenance.tables(reported),
+        again=again,
+    )
     return page.write(content, Path(folder))

@@ -1,61 +1,73 @@
-"""Can the probabilities be believed? Figures and reliability curves of a comparison's members. Pure."""
+"""Whether the predicted probabilities can be trusted: calibration scores and reliability curves. Pure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import figures
-from mlproject.report.content import Chart, Column, Section, Table, decimals, percent
-from mlproject.report.members import Member
+from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import decimals, percent
+from mlproject.report.models import TestPredictions
 
-NOTICEABLE = 0.02  # mean confidence this far from the accuracy is put into words
+NOTICEABLE = 0.02  # a difference between mean confidence and accuracy from which on it is put into words
+COLUMNS = (
+    text_column("model"),
+    Column("accuracy", "accuracy", percent),
+    Column("mean confidence", "confidence", percent),
+    Column("ECE", "ece", decimals),
+    Column("NLL", "nll", decimals),
+    Column("Brier", "brier", decimals),
+)
+NOTE = (
+    "ECE: expected calibration error, with 15 bins of equal width over the confidence (the probability of the most "
+    "probable class). NLL: mean negative log-likelihood in nats, which label smoothing increases. Brier: mean squared "
+    "distance between the probabilities and the true label, from 0 to 2. Lower values are better for all three; "
+    "compare only models with the same labels."
+)
 
 
-def section(key: str, name: str, mark: str, members: Sequence[Member]) -> Section | None:
-    """The section, None when no member has predictions. Earlier stages of a fit stand beside the finished networks."""
-    rows, curves = [], {}
-    for member in members:
-        for title, probabilities in member.answers:
-            scores, curves[title] = evaluation.calibration(member.labels, probabilities)
-            accuracy = float((probabilities.argmax(axis=1) == member.labels).mean())
-            confidence = float((probabilities.max(axis=1) / probabilities.sum(axis=1)).mean())
-            rows.append({"model": title, "accuracy": accuracy, "confidence": confidence, **scores})
+def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> Section | None:
+    """The calibration of each model and of the earlier stages of its fit.
+
+    Args:
+        context: the comparison.
+        predictions: the test predictions of its models.
+
+    Returns:
+        The section; None when there are no predictions.
+    """
+    rows: list[dict[str, Any]] = []
+    curves = {}
+    for one in predictions:
+        for stage in one.stages:
+            scores, curves[stage.title] = evaluation.calibration(one.labels, stage.probabilities)
+            accuracy = float((stage.predicted == one.labels).mean())
+            confidence = float((stage.probabilities.max(axis=1) / stage.probabilities.sum(axis=1)).mean())
+            rows.append({"model": stage.title, "accuracy": accuracy, "confidence": confidence, **scores})
     if not rows:
         return None
-    frame = pd.DataFrame(rows)
-    said = "; ".join(f"{row['model']} ECE {decimals(row['ece'])}" for row in rows)
+    summary = "; ".join(f"{row['model']} {decimals(row['ece'])}" for row in rows)
     caption = (
-        f"Above the diagonal a model is right more often than it says, below less often{mark}. {said}. The larger a mark, "
-        "the more images have such a confidence."
+        "Above the diagonal a model is correct more often than its confidence says, below it less often. Expected "
+        f"calibration error (ECE): {summary}. The larger a marker, the more test images have such a confidence."
     )
+    figure = figures.reliability(curves, context.title)
     chart = Chart(
-        f"{key}.reliability", figures.reliability(curves, f"{name}{mark}"), f"Reliability curves{mark}: {said}", caption
+        context.file_name("reliability"), figure, f"Reliability curves. Expected calibration error: {summary}", caption
     )
-    table = Table(f"{key}.calibration", f"Calibration on the test images{mark}", frame, _COLUMNS, _NOTE)
-    return Section(f"Can the probabilities be believed?{mark}", [_finding(row) for row in rows], [chart], [table])
+    title = "Calibration on the test images"
+    table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE)
+    findings = [_finding(row["model"], row["confidence"], row["accuracy"]) for row in rows]
+    return Section("Calibration: can the predicted probabilities be trusted?", findings, [chart], [table])
 
 
-def _finding(row: dict) -> str:
-    gap = row["confidence"] - row["accuracy"]
-    numbers = f"mean confidence {percent(row['confidence'])}, accuracy {percent(row['accuracy'])}"
-    if abs(gap) < NOTICEABLE:
-        return f"{row['model']} is about as sure as it is right ({numbers})."
-    if gap > 0:
-        return f"{row['model']} is surer than it is right ({numbers})."
-    return f"{row['model']} is right more often than it is sure ({numbers}), as label smoothing and short training can make it."
-
-
-_COLUMNS = (
-    Column("model", lambda r: r["model"], number=False),
-    Column("accuracy", lambda r: percent(r["accuracy"])),
-    Column("mean confidence", lambda r: percent(r["confidence"])),
-    Column("ECE", lambda r: decimals(r["ece"])),
-    Column("NLL", lambda r: decimals(r["nll"])),
-    Column("Brier", lambda r: decimals(r["brier"])),
-)
-_NOTE = (
-    "ECE: expected calibration error, 15 bins of equal width over the confidence (probability of the likeliest class). NLL: "
-    "mean negative log-likelihood in nats, which label smoothing raises. Brier: mean squared distance between probabilities "
-    "and truth, 0 to 2. Lower is better in all three; compare only models of the same labels."
-)
+def _finding(model: str, confidence: float, accuracy: float) -> str:
+    numbers = f"mean confidence {percent(confidence)}, accuracy {percent(accuracy)}"
+    if abs(confidence - accuracy) < NOTICEABLE:
+        return f"{model} is about as confident as it is accurate ({numbers})."
+    if confidence > accuracy:
+        return f"{model} is overconfident ({numbers})."
+    return f"{model} is underconfident ({numbers}). Label smoothing and short training can cause this."

@@ -1,4 +1,4 @@
-"""Members that know the same classes, side by side: each class's F1, and the images only one member gets right. Pure."""
+"""Models with the same classes, side by side: the F1 of each class, and the images only one model gets right. Pure."""
 
 from collections.abc import Sequence
 
@@ -7,104 +7,124 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import figures
-from mlproject.report.content import Chart, Column, Section, Table, count, decimals, listed, percent
-from mlproject.report.members import Member
+from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import count, decimals, listed, percent, two_decimals
+from mlproject.report.models import ClassEvaluation
 
-MOST_CLASSES = 25  # in the figure: those on which the members differ most
-PICTURES = 8  # for each member
+MOST_CLASSES = 25  # in the figure, which shows those on which the models differ most
+PICTURES = 8  # for each model
 MOST_ROWS = 6  # of pictures
+IMAGE_COLUMNS = (
+    text_column("correct", "right"),
+    Column("images", "images", count),
+    Column("share of the test images", "share", percent),
+)
 
 
-def sections(key: str, name: str, mark: str, members: Sequence[Member]) -> list[Section]:
-    """Class by class and image by image; members: tested on the same images with the same labels."""
-    known = [member for member in members if member.per_class is not None]
-    if len(known) < 2 or any(member.class_names != known[0].class_names for member in known):
+def sections(context: ReportContext, models: Sequence[ClassEvaluation]) -> list[Section]:
+    """Compare the models class by class and image by image.
+
+    Args:
+        context: the comparison, or the numbered part of it that these models form.
+        models: tested on the same images with the same labels.
+
+    Returns:
+        Two sections; none with fewer than two models, or where their classes have different names.
+    """
+    if len(models) < 2 or any(model.class_names != models[0].class_names for model in models):
         return []
-    return [_class_section(key, name, mark, known), _image_section(key, name, mark, known)]
+    return [_class_section(context, models), _image_section(context, models)]
 
 
-def _class_section(key: str, name: str, mark: str, members: list[Member]) -> Section:
-    scores = pd.DataFrame({member.title: member.per_class["f1"].to_numpy() for member in members})
-    scores.index = pd.Index(members[0].class_names, name="class")
-    scores = scores[members[0].per_class["support"].to_numpy() > 0]  # without test images nothing is known of a class
-    order = (scores.max(axis=1) - scores.min(axis=1)).sort_values(ascending=False, kind="stable").index
-    scores = scores.loc[order]
+def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) -> Section:
+    scores = _f1_scores(models)
     shown = scores.head(MOST_CLASSES)
-    widest, hardest = scores.iloc[0], scores.mean(axis=1).idxmin()
+    widest, averages = scores.iloc[0], scores.mean(axis=1)
     spread = (
-        f"The models differ most on {order[0]}: F1 {decimals(widest.max(), 2)} ({widest.idxmax()}) against "
-        f"{decimals(widest.min(), 2)} ({widest.idxmin()})."
+        f"The models differ most on {scores.index[0]}: F1 {two_decimals(widest.max())} ({widest.idxmax()}) against "
+        f"{two_decimals(widest.min())} ({widest.idxmin()})."
     )
-    hard = f"The hardest class, on average, is {hardest} (F1 {decimals(scores.mean(axis=1).min(), 2)})."
-    figure = figures.scores_by_class(shown, "F1", f"{name}{mark}")
-    caption = f"{spread} {hard} Sorted by how much the models differ{mark}"
-    caption += f"; the first {len(shown)} of {len(scores)} classes." if len(shown) < len(scores) else "."
-    chart = Chart(f"{key}.class-scores", figure, f"F1 of each class by each model{mark}: {spread} {hard}", caption)
-    columns = [Column("class", lambda r: r["class"], number=False)]
-    columns += [Column(title, lambda r, title=title: decimals(r[title])) for title in scores.columns]
-    table = Table(f"{key}.class-scores", f"F1 of each class{mark}", scores.reset_index(), tuple(columns))
-    return Section(f"Class by class, side by side{mark}", [spread, hard, *_confusions(members)], [chart], [table])
+    hardest = f"The hardest class on average is {averages.idxmin()} (F1 {two_decimals(averages.min())})."
+    extent = f", and only the first {len(shown)} of {len(scores)} are shown" if len(shown) < len(scores) else ""
+    caption = f"{spread} {hardest} The classes are sorted by how much the models differ{extent}."
+    figure = figures.scores_by_class(shown, "F1", context.title)
+    name = context.file_name("class-scores")
+    chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
+    columns = (text_column("class"), *(Column(title, title, decimals) for title in scores.columns))
+    table = Table(name, "F1 of each class", scores.reset_index(), columns)
+    return Section("Class by class", [spread, hardest, *_confusions(models)], [chart], [table])
 
 
-def _confusions(members: list[Member]) -> list[str]:
-    """The pair of classes, in either direction, that each member confuses most, and what share of its errors that is."""
-    said = []
-    for member in members:
-        frame = evaluation.confused_pairs(member.labels, member.probabilities.argmax(axis=1), member.class_names)
+def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
+    """The F1 of each class (row) by each model (column), the class on which the models differ most first."""
+    scores = pd.DataFrame({model.title: model.table["f1"].to_numpy() for model in models})
+    scores.index = pd.Index(models[0].class_names, name="class")
+    scores = scores[models[0].table["support"].to_numpy() > 0]  # without test images nothing is known of a class
+    order = (scores.max(axis=1) - scores.min(axis=1)).sort_values(ascending=False, kind="stable").index
+    return scores.loc[order]
+
+
+def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
+    """The two classes that each model confuses most, in either direction, and their share of its errors."""
+    sentences = []
+    for model in models:
+        names = model.class_names
+        frame = evaluation.confused_pairs(model.predictions.labels, model.predictions.predicted, names)
         if frame.empty:
             continue
-        both = frame.assign(pair=[tuple(sorted(pair)) for pair in zip(frame["true"], frame["predicted"], strict=True)])
-        images = both.groupby("pair")["images"].sum()
-        a, b = (member.class_names[index] for index in images.idxmax())
-        said.append(
-            f"{member.title} confuses {a} and {b} most: {images.max():,} images, {images.max() / images.sum():.0%} of its errors."
+        either_way = frame.assign(
+            a=frame[["true", "predicted"]].min(axis=1), b=frame[["true", "predicted"]].max(axis=1)
         )
-    return said
+        images = either_way.groupby(["a", "b"])["images"].sum()
+        a, b = images.index[int(images.argmax())]
+        sentences.append(
+            f"{model.title} confuses {names[a]} and {names[b]} most often: {images.max():,} images, "
+            f"{images.max() / images.sum():.0%} of its errors."
+        )
+    return sentences
 
 
-def _image_section(key: str, name: str, mark: str, members: list[Member]) -> Section:
-    right = np.stack([member.correct for member in members])
-    alone = right & (right.sum(axis=0) == 1)
-    rows = [
-        {"right": f"{member.title} alone", "images": int(mask.sum())}
-        for member, mask in zip(members, alone, strict=True)
-    ]
-    rows += [
-        {"right": "all", "images": int(right.all(axis=0).sum())},
-        {"right": "none", "images": int((~right.any(axis=0)).sum())},
-    ]
-    frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / right.shape[1])
-    columns = (
-        Column("right", lambda r: r["right"], number=False),
-        Column("images", lambda r: count(r["images"])),
-        Column("share of the test images", lambda r: percent(r["share"])),
+def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) -> Section:
+    correct = np.stack([model.predictions.correct for model in models])
+    alone = correct & (correct.sum(axis=0) == 1)
+    counts = alone.sum(axis=1).tolist()
+    rows = [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
+    by_all, by_none = int(correct.all(axis=0).sum()), int((~correct.any(axis=0)).sum())
+    rows += [{"right": "all", "images": by_all}, {"right": "none", "images": by_none}]
+    frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
+    title = "Images by which models classify them correctly"
+    table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS)
+    by_one = listed([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
+    everyone, nobody = ("both", "neither") if len(models) == 2 else (f"all {len(models)}", "none")
+    finding = (
+        f"{percent(by_all / correct.shape[1])} of the images are classified correctly by {everyone} models, and "
+        f"{percent(by_none / correct.shape[1])} by {nobody}. Images classified correctly by one model only: {by_one}."
     )
-    table = Table(f"{key}.alone", f"Who is right about how many images{mark}", frame, columns)
-    counts = listed([f"{row['images']:,} by {row['right']}" for row in rows[:-2]], limit=20)
-    findings = [
-        f"All {len(members)} models are right about {percent(frame['share'].iloc[-2])} of the images, none about "
-        f"{percent(frame['share'].iloc[-1])}; recognised by one model only: {counts}."
-    ]
-    gallery = _gallery(members, alone)
-    if not gallery:
-        return Section(f"Image by image{mark}", findings, [], [table])
-    figure = figures.gallery(gallery, "images that only one model recognises", f"{name}{mark}")
-    alt = f"Images that only one model recognises{mark}: {counts}"
-    caption = f"{findings[0]} Below each image its class and what another model says instead; the surest first{mark}."
-    return Section(f"Image by image{mark}", findings, [Chart(f"{key}.alone", figure, alt, caption)], [table])
+    gallery = _gallery(models, alone)
+    charts = []
+    if gallery:
+        figure = figures.gallery(gallery, "images that only one model classifies correctly", context.title)
+        alt = f"Images that only one model classifies correctly: {by_one}"
+        caption = (
+            f"{finding} Below each image: its class, and what another model predicts. The most confident come first."
+        )
+        charts.append(Chart(context.file_name("alone"), figure, alt, caption))
+    return Section("Image by image", [finding], charts, [table])
 
 
-def _gallery(members: list[Member], alone: np.ndarray) -> list[tuple[str, list[tuple[np.ndarray, str]]]]:
-    """For each member the images it alone gets right, the surest first, as far as any run has kept them."""
-    pictures = {row: image for member in members for row, image in (member.images or {}).items()}
+def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
+    """For each model the images that it alone classifies correctly, the most confident first, if any run kept them."""
+    pictures = {index: image for model in models for index, image in (model.images or {}).items()}
     rows = []
-    for place, (member, mask) in enumerate(zip(members, alone, strict=True)):
-        others = members[(place + 1) % len(members)]
-        wrong = others.probabilities.argmax(axis=1)
-        sure = sorted(np.flatnonzero(mask), key=lambda row: -member.probabilities[row].max())
-        chosen = [row for row in sure if row in pictures][:PICTURES]
-        texts = [f"{member.class_names[member.labels[row]]}, not {member.class_names[wrong[row]]}" for row in chosen]
+    for place, (model, mask) in enumerate(zip(models, alone, strict=True)):
+        other = models[(place + 1) % len(models)]
+        labels, mistaken, names = model.predictions.labels, other.predictions.predicted, model.class_names
+        confidence = model.predictions.probabilities.max(axis=1)
+        ranked = sorted(np.flatnonzero(mask), key=lambda index: -confidence[index])
+        chosen = [int(index) for index in ranked if index in pictures][:PICTURES]
         if chosen:
-            heading = f"Only {member.title} is right; the other answer is {others.title}'s"
-            rows.append((heading, [(pictures[row], text) for row, text in zip(chosen, texts, strict=True)]))
+            heading = f"Only {model.title} is correct; the other prediction is by {other.title}"
+            images = [(pictures[i], f"{names[labels[i]]}, not {names[mistaken[i]]}") for i in chosen]
+            rows.append((heading, images))
     return rows[:MOST_ROWS]

@@ -1,31 +1,50 @@
-"""What a report is made of, before any markup: sentences, tables, charts; and how numbers are written."""
+"""What a report is made of before any markup: sections with sentences, charts and tables, and the comparisons."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mlproject.report.members import Member
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import short_decimal
+from mlproject.report.models import ReportedModel
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a printed table: its heading, the text of a row's cell, whether it is a number, and the name of the
-    frame's column, if any, with an http(s) address that the text is linked to."""
+    """One column of a printed table.
+
+    Attributes:
+        heading: what stands above it.
+        fields: the name of the frame's column, or several names where these make one cell together.
+        format: gives the text of a cell from the values of `fields`, in their order.
+        number: whether the column is aligned and sorted as numbers.
+        link: the name of the frame's column that holds the http(s) address the text links to, "" for none.
+    """
 
     heading: str
-    text: Callable[[Any], str]
+    fields: str | tuple[str, ...]
+    format: Callable[..., str] = str
     number: bool = True
     link: str = ""
 
-    def address(self, row: Any) -> str:
+    def text(self, row: pd.Series) -> str:
+        """The text of the cell in this row."""
+        fields = (self.fields,) if isinstance(self.fields, str) else self.fields
+        return self.format(*(row[name] for name in fields))
+
+    def address(self, row: pd.Series) -> str:
         """Where the cell's text links to, "" for nowhere: other kinds of addresses could run as script."""
         address = row[self.link] if self.link else ""
         return address if address.startswith(("http://", "https://")) else ""
+
+
+def text_column(heading: str, name: str = "") -> Column:
+    """A column of words: the frame's column `name`, which is called like the heading unless it is given."""
+    return Column(heading, name or heading, number=False)
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,15 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table: `frame` goes to the CSV file `name` (unrounded), `columns` say what of it is printed and how."""
+    """A table of the report.
+
+    Attributes:
+        name: of its CSV file, without suffix; the file holds the whole frame, unrounded.
+        title: what stands above it; the page adds the data label.
+        frame: a row for each row of the table.
+        columns: what is printed of the frame, and how.
+        note: what a reader must know to read the numbers.
+    """
 
     name: str
     title: str
@@ -55,7 +82,14 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A figure, drawn or as the PNG file that a run holds, with the file name it gets, its alternative text and its caption."""
+    """A figure of the report.
+
+    Attributes:
+        name: of its PNG file, without suffix.
+        figure: a figure, or the PNG file that a run holds.
+        alt: the text for readers who cannot see the figure; the page adds the data label.
+        caption: what stands below it; the page adds the data label.
+    """
 
     name: str
     figure: Figure | Path
@@ -65,7 +99,15 @@ class Chart:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A heading with findings in words, then charts, then tables; `conclusions` are those also told at the very top."""
+    """A part of the report under a heading of its own.
+
+    Attributes:
+        title: the heading; the page adds the data label.
+        findings: sentences below the heading.
+        charts: figures after the findings.
+        tables: tables after the figures.
+        conclusions: those findings that the comparison also states at its very top.
+    """
 
     title: str
     findings: list[str] = field(default_factory=list)
@@ -76,83 +118,50 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Experiments that are answered together, on one kind of data; `gaps` say what could not be compared, and why."""
+    """Experiments that are compared with each other on one kind of data.
 
-    title: str
-    key: str
-    mark: str
-    members: list[Member]
-    sections: list[Section]
-    gaps: list[str]
+    Attributes:
+        context: name, key and data label.
+        models: the models of these experiments.
+        sections: the results.
+        omissions: sentences that say what could not be compared, and why.
+    """
+
+    context: ReportContext
+    models: Sequence[ReportedModel]
+    sections: Sequence[Section]
+    omissions: Sequence[str]
 
     @property
     def conclusions(self) -> list[str]:
-        """What the comparison comes to, in a few sentences."""
+        """The main results in a few sentences."""
         return [conclusion for section in self.sections for conclusion in section.conclusions]
 
 
+@dataclass(frozen=True, eq=False)
+class ModelSection:
+    """The sections about one model alone."""
+
+    model: ReportedModel
+    sections: Sequence[Section]
+
+    @property
+    def context(self) -> ReportContext:
+        """Title, key and data label of the model."""
+        return self.model.context
+
+
 def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
-    """A table of text printed as it stands, but for long decimals: they are shortened to four significant digits."""
+    """A table of text, printed as it is except that long decimals are shortened to four significant digits.
+
+    Args:
+        name: of the CSV file, without suffix.
+        title: what stands above the table.
+        frame: texts only; its column names are the headings.
+
+    Returns:
+        The table; columns in which every text is a number are aligned as numbers.
+    """
     numbers = frame.apply(lambda column: pd.to_numeric(column[column != ""], errors="coerce").notna().all())
-    columns = tuple(Column(str(c), lambda row, c=c: _short(row[c]), bool(numbers[c])) for c in frame.columns)
+    columns = tuple(Column(str(name), name, short_decimal, bool(numbers[name])) for name in frame.columns)
     return Table(name, title, frame, columns)
-
-
-def _short(cell: str) -> str:
-    try:
-        return f"{float(cell):.4g}" if "." in cell else cell
-    except ValueError:
-        return cell
-
-
-def percent(share: float) -> str:
-    """0.93125 -> "93.13%"; a missing value -> "–"."""
-    return "–" if pd.isna(share) else f"{100 * share:.2f}%"
-
-
-def interval(low: float, high: float) -> str:
-    """(0.926, 0.936) -> "92.60 to 93.60%"."""
-    return "–" if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}%"
-
-
-def listed(words: Sequence[str], limit: int = 6) -> str:
-    """["a", "b", "c"] -> "a, b and c"; of more than `limit` the rest is counted."""
-    words = list(words)
-    if len(words) > limit:
-        words = [*words[: limit - 1], f"{len(words) - limit + 1} more"]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def points(difference: float) -> str:
-    """0.012 -> "+1.20": a difference of two shares in percentage points, always signed."""
-    return "–" if pd.isna(difference) else f"{100 * difference:+.2f}".replace("-", "−")
-
-
-def signed(difference: float) -> str:
-    """-0.241 -> "−0.24", -0.001 -> "0.00": a difference of two scores, signed unless it rounds to nothing."""
-    return f"{difference:+.2f}".replace("-", "−") if round(difference, 2) else "0.00"
-
-
-def signed_interval(low: float, high: float) -> str:
-    """(-0.31, 0.02) -> "−0.31 to +0.02"."""
-    return f"{signed(low)} to {signed(high)}"
-
-
-def p_value(p: float) -> str:
-    """0.00003 -> "< 0.0001"; 0.03121 -> "0.031"."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
-
-
-def equals(p: float) -> str:
-    """A p-value after a name, in a sentence: "< 0.0001", "= 0.031"."""
-    return p_value(p) if p < 0.0001 else f"= {p_value(p)}"
-
-
-def count(number: float) -> str:
-    """3800000 -> "3,800,000"."""
-    return "–" if pd.isna(number) else f"{number:,.0f}"
-
-
-def decimals(number: float, digits: int = 3) -> str:
-    """0.23456 -> "0.235"."""
-    return "–" if pd.isna(number) else f"{number:.{digits}f}"

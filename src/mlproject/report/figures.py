@@ -1,37 +1,41 @@
-"""The report's own figures: tables in, matplotlib figures out, in the style of `mlproject.plots`. Pure."""
+"""The report's own figures: from tables to matplotlib figures, in the style of `mlproject.plots`. Pure."""
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from mlproject.plots import BLUE, GREY, INK, ORANGE, STYLE, VERMILION, new_figure
 
-# Okabe and Ito's colours, the yellow left out: it is too light for lines on white. Beyond seven the marker tells.
+# The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
 MARKERS = "osD^vPX"
+
+GalleryRow = tuple[str, list[tuple[np.ndarray, str]]]  # a heading, and images with the text below each
 
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Training accuracy against the minutes trained, all models on one axis.
+    """Training accuracy against the minutes trained, with all models on one axis.
 
-    histories: for each model's name a row for each epoch, with `accuracy`, `seconds` (of that epoch) and `stage`; where
-    the stage changes, a ring is drawn.
+    Args:
+        histories: for each model's name a row for each epoch, with accuracy, seconds (of that epoch) and stage.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure; a ring marks where the stage changes.
     """
     figure = new_figure((10, 4.8), "training accuracy by minutes of training", title)
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
-        every = -(-len(history) // 20)  # a mark at each of a hundred epochs would bury the other curves
+        every = -(-len(history) // 20)  # a marker at each of a hundred epochs would hide the other curves
         axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **_look(index))
         last = history["stage"] != history["stage"].shift(-1)
         ends = minutes[last][:-1], history["accuracy"][last][:-1]
@@ -47,9 +51,14 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
 
 @matplotlib.rc_context(STYLE)
 def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """For each model a panel: how often it is right when it says it is so sure. On the diagonal, as often as it says.
+    """How often each model is correct at a given confidence, one panel for each model; ideally it lies on the diagonal.
 
-    curves: for each name the table of `evaluation.calibration`; the area of a mark grows with the bin's number of images.
+    Args:
+        curves: for each model's name the table that `evaluation.calibration` gives.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure; the area of a marker grows with the number of images in its bin.
     """
     columns = min(len(curves), 4)
     rows = -(-len(curves) // columns)
@@ -60,21 +69,30 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         axes.plot(curve["confidence"], curve["accuracy"], color=BLUE, lw=1.5)
         sizes = 5 + 150 * curve["images"] / curve["images"].max()
         axes.scatter(curve["confidence"], curve["accuracy"], s=sizes, color=BLUE, alpha=0.7, lw=0)
-        axes.set_title(_wrapped(name, 30), fontsize=10)
+        axes.set_title(wrap(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(True)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
-    figure.supxlabel("Confidence (probability of the likeliest class)", fontsize=10)
+    figure.supxlabel("Confidence (probability of the most probable class)", fontsize=10)
     figure.supylabel("Accuracy", fontsize=10)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figure:
-    """One score of each class (row of the index) by each model (column), 0..1: a mark for each on the class's line."""
+    """One score of each class by each model: a line for each class, and on it a marker for each model.
+
+    Args:
+        table: scores from 0 to 1, with a row (of the index) for each class and a column for each model.
+        measure: the name of the score.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure.
+    """
     legend_rows = -(-len(table.columns) // 3)
     figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), f"{measure} of each class", title)
     axes = figure.subplots()
@@ -99,8 +117,16 @@ def dumbbells(
 ) -> Figure:
     """The classes in which two scores differ most, in both directions.
 
-    table: class, superclass, first, second (scores 0..1). names: what `first` (round, blue) and `second` (diamond, orange)
-    are. Left the `top` classes with `first` furthest above `second`, right the `top` furthest below, under `headings`.
+    Args:
+        table: class, superclass, first and second, two scores from 0 to 1; a row for each class.
+        names: what `first` (blue circles) and `second` (orange diamonds) are.
+        headings: of the left panel, with classes whose `first` is the higher, and of the right panel with the others.
+        what: what is shown, for the heading of the figure.
+        title: the subject of the figure, printed before `what`.
+        top: the most classes in a panel; those with the largest differences are shown.
+
+    Returns:
+        The figure.
     """
     table = table.assign(gap=table["first"] - table["second"]).sort_values("gap", kind="stable")
     sides = table[table["gap"] > 0].iloc[::-1].head(top), table[table["gap"] < 0].head(top)
@@ -124,10 +150,15 @@ def dumbbells(
 
 @matplotlib.rc_context(STYLE)
 def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
-    """A small plot for each superclass: F1 of its classes, by a model of fine labels, against its own by one of coarse labels.
+    """The F1 of fine classes beside the F1 of their superclass, in a small panel for each superclass.
 
-    table: class, superclass, f1, superclass_f1, f1_difference, f1_low, f1_high (interval of the difference). The line is the
-    superclass; a bar is the class's interval, drawn about the line's place plus the difference.
+    Args:
+        table: class, superclass, f1, superclass_f1, f1_difference, and f1_low and f1_high, which are the interval of
+            the difference; a row for each class.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure. The line is the F1 of the superclass; a bar is the interval of a class's difference, added to it.
     """
     groups = sorted(table.groupby("superclass"), key=lambda group: group[1]["f1_difference"].min())
     columns = min(len(groups), 4)
@@ -144,20 +175,29 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
         axes.set_yticks(lines, group["class"], fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(group) - 0.4, -0.6)
-        axes.set_title(_wrapped(superclass, 34), fontsize=9.5)
+        axes.set_title(wrap(str(superclass), 34), fontsize=9.5)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     for axes in panels[len(groups) :]:
         axes.set_axis_off()
     marks = [Line2D([], [], color=BLUE, marker="o", lw=4, alpha=0.7), Line2D([], [], color=ORANGE, lw=2.5)]
-    names = ["fine class, with the interval of its difference from the superclass", "the superclass itself"]
+    names = ["fine class, with the interval of its difference from the superclass", "its superclass"]
     figure.legend(marks, names, loc="outside lower center", ncols=2)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def gallery(rows: Sequence[tuple[str, Sequence[tuple[np.ndarray, str]]]], what: str, title: str = "") -> Figure:
-    """Rows of images under a heading each; an image, uint8 (h, w, 1 or 3), has a short text below it."""
+def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
+    """Rows of images with a heading for each row and a short text below each image.
+
+    Args:
+        rows: for each row its heading and its images, uint8 (h, w, 1 or 3), each with its text.
+        what: what is shown, for the heading of the figure.
+        title: the subject of the figure, printed before `what`.
+
+    Returns:
+        The figure.
+    """
     across = max(len(images) for _, images in rows)
     figure = new_figure((max(1.25 * across, 6), 2.05 * len(rows) + 0.5), what, title)
     parts = figure.subfigures(len(rows), 1, squeeze=False).ravel()
@@ -168,100 +208,17 @@ def gallery(rows: Sequence[tuple[str, Sequence[tuple[np.ndarray, str]]]], what: 
             axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_anchor("N")
             below = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
-            axes.annotate(_wrapped(text.replace("_", " "), 15), (0.5, 0), va="top", ha="center", fontsize=8, **below)
+            axes.annotate(wrap(text.replace("_", " "), 15), (0.5, 0), va="top", ha="center", fontsize=8, **below)
         for axes in panels:
             axes.set_axis_off()
     return figure
 
 
-@matplotlib.rc_context(STYLE)
-def search(trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | tuple], title: str = "") -> Figure:
-    """Left the best validation accuracy so far against minutes, right the trials as lines across their hyperparameters.
-
-    trials: those that did not fail, in their order: minutes (since the search's start, at the trial's end), accuracy, refitted
-    (bool), a column for each of `hyperparameters`, numbers or words, and perhaps the accuracy's standard_error.
-    hyperparameters: for each name what was searched: a list of words, or (least, most, "linear" or "log"); an empty one where
-    that is not known, and the axis has the room that the trials take.
-    """
-    figure = new_figure((13.5, 4.2), "the search", title)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
-    best = trials["accuracy"].cummax()
-    left.step(trials["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
-    errors = trials.get("standard_error")
-    left.errorbar(trials["minutes"], trials["accuracy"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
-    left.set_xlabel("Minutes of search")
-    left.set_ylabel("Validation accuracy")
-    left.set_xlim(left=0)
-    left.yaxis.set_major_formatter(PercentFormatter(1))
-    left.grid(True)
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: trials may lie anywhere
-    _parallel(right, trials, hyperparameters)
-    return figure
-
-
-def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, Sequence[str] | tuple]) -> None:
-    """Parallel coordinates: an axis for each hyperparameter and, last, one for the accuracy; what was refitted is drawn thick."""
-    accuracy = trials["accuracy"]
-    # With room for luck: trials that only luck parts are drawn close.
-    luck = trials.get("standard_error", 0 * accuracy).fillna(0)
-    columns = hyperparameters | {"accuracy": ((accuracy - luck).min(), (accuracy + luck).max(), "linear")}
-    heights = np.column_stack(
-        [_heights(axes, place, trials[name], searched) for place, (name, searched) in enumerate(columns.items())]
-    )
-    colours = colormaps["cividis_r"](0.1 + 0.9 * heights[:, -1])
-    for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
-        axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
-    for place in range(len(columns)):
-        axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
-    names = [_wrapped(name.replace("_", " "), 11) for name in [*hyperparameters, "validation accuracy"]]
-    axes.set_xticks(range(len(columns)), names)
-    axes.set_yticks([])
-    axes.tick_params(length=0, pad=14)
-    axes.set_ylim(-0.04, 1.06)
-    axes.spines[:].set_visible(False)
-    axes.set_title("Every trial across its hyperparameters; thick: what was refitted", pad=16)
-
-
-def _heights(axes: Axes, place: int, column: pd.Series, searched: Sequence[str] | tuple) -> np.ndarray:
-    """Where each trial crosses this axis, 0..1, with what the ends stand for written there; a missing value is left out."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    given = column.astype(str) != ""
-    if isinstance(searched, tuple) if searched else numbers[given].notna().all() and given.any():
-        # Without a known range a wide one was searched on a log scale, or as good as.
-        low, high, scale = searched or (math.inf, -math.inf, "linear")
-        low, high = min(low, numbers.min()), max(high, numbers.max())
-        log = scale == "log" or (not searched and low > 0 and high / low > 20)
-        bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
-        ends = {0.0: _short(low), 1.0: _short(high)} if high > low else {0.5: _short(low)}
-        heights = (scaled - bottom) / (top - bottom) if high > low else scaled * 0 + 0.5
-    else:
-        words = searched or sorted(column[given].astype(str).unique())
-        places = {word: (index / (len(words) - 1) if len(words) > 1 else 0.5) for index, word in enumerate(words)}
-        ends = {height: word for word, height in places.items()}
-        # Beside an empty cell a table has 128 as 128.0.
-        heights = (
-            column.astype(str).str.removesuffix(".0").map({word.removesuffix(".0"): places[word] for word in places})
-        )
-    for height, text in ends.items():
-        below = height == 0
-        offset = (0, -3) if below else (0, 3) if height == 1 else (3, 0)
-        align = {
-            "va": "top" if below else "bottom" if height == 1 else "center",
-            "ha": "left" if offset[0] else "center",
-        }
-        axes.annotate(text, (place, height), offset, textcoords="offset points", fontsize=8.5, zorder=4, **align)
-    return heights.to_numpy(dtype=np.float64)
-
-
-def _short(number: float) -> str:
-    """Three digits of it, and all of those before the point."""
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
-
-
-def _look(index: int) -> dict[str, str]:
-    """Colour and marker of the n-th model: both differ for the first seven, together they do for 49."""
+def _look(index: int) -> dict[str, Any]:
+    """Colour and marker of a model: both differ for the first seven models, and together for 49."""
     return {"color": COLOURS[index % 7], "marker": MARKERS[(index + index // 7) % 7]}
 
 
-def _wrapped(text: str, width: int) -> str:
+def wrap(text: str, width: int) -> str:
+    """The text in lines of `width` characters at most."""
     return textwrap.fill(text, width, break_on_hyphens=True)

@@ -1,118 +1,135 @@
-"""Do fine labels teach more than coarse ones? Coarse and fine members with the same test images, side by side. Pure."""
+"""Whether fine labels teach more than coarse labels: coarse and fine models with the same test images. Pure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mlproject import evaluation, plots
-from mlproject.report import fine_classes, pairs
-from mlproject.report.content import Chart, Column, Section, Table, count, decimals, interval, listed, percent
-from mlproject.report.members import Member
-from mlproject.report.questions import Question, ask
+from mlproject.report import fine_classes, hypotheses, pairs, recall
+from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
+from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import count, decimals, interval, listed, percent
+from mlproject.report.models import ReportedModel
+
+COLUMNS = (
+    text_column("model"),
+    Column("scored on", "labels", "{} labels".format, number=False),
+    Column("test images", "images", count),
+    Column("accuracy", "accuracy", percent),
+    Column("95% interval", ("low", "high"), interval),
+    Column("chance", "chance", percent),
+    Column("macro precision", "macro_precision", decimals),
+    Column("macro recall", "macro_recall", decimals),
+    Column("macro F1", "macro_f1", decimals),
+    Column("weighted F1", "weighted_f1", decimals),
+)
+NOTE = (
+    "By argmax: the superclass of the most probable fine class. By summed probabilities: the superclass whose fine "
+    "classes have the largest sum of probabilities, which makes the fewest errors if the probabilities are right "
+    "(Bayes' rule for 0-1 loss on coarse labels). Top-5 predictions are five classes each, so they have no precision."
+)
 
 
-def sections(key: str, name: str, mark: str, members: Sequence[Member], gaps: list[str]) -> list[Section]:
-    """For every coarse and fine member with the same test images their accuracies; for the first two also class by class.
+def sections(context: ReportContext, models: Sequence[ReportedModel], omissions: list[str]) -> list[Section]:
+    """Compare every coarse model with every fine model, and the first such pair also class by class.
 
-    Members with the same seed are set against each other where there are such, else each against each. What keeps a
-    coarse or fine member from being compared is added to `gaps` in words.
+    Where there are models with the same seed, only these are compared.
+
+    Args:
+        context: the comparison.
+        models: its models.
+        omissions: gets a sentence for each coarse or fine model that cannot be compared, and why.
+
+    Returns:
+        The sections; none when there are no coarse and fine models.
     """
-    coarse = [member for member in members if member.tag("labels") == "coarse"]
-    fine = [member for member in members if member.tag("labels") == "fine"]
-    for here, there, absent in ((coarse, fine, "fine"), (fine, coarse, "coarse")):
-        if here and not there:
-            titles = listed([member.title for member in here])
-            gaps.append(f"No member with {absent} labels was found: {titles} cannot be set against one")
-    couples = [(c, f) for c in coarse for f in fine]
-    couples = [(c, f) for c, f in couples if c.seed == f.seed] or couples
-    made, questions = [], []
-    for c, f in couples:
-        obstacle, question = ask(c, f)
-        if obstacle:
-            gaps.append(f"{c.title} against {f.title}: {obstacle}")
-        else:
-            questions.append(question)
-    for number, question in enumerate(questions, start=1):
-        prefix = key if len(questions) == 1 else f"{key}.{number}"
-        made.append(_accuracy_section(prefix, name, mark, question))
-    if questions:
-        made += fine_classes.sections(key, name, mark, questions[0])
-    if len(questions) > 1:
-        first = questions[0]
-        gaps.append(
-            f"Class by class only {first.coarse.title} and {first.fine.title} are shown, to keep the page short"
+    comparable = _pairs(models, omissions)
+    made = [
+        _accuracy_section(context.numbered(number, len(comparable)), pair)
+        for number, pair in enumerate(comparable, start=1)
+    ]
+    if comparable:
+        first, differences = comparable[0], fine_classes.class_differences(comparable[0])
+        made += [
+            fine_classes.section(context, differences),
+            hypotheses.section(context, first, differences),
+            recall.section(context, first),
+        ]
+    if len(comparable) > 1:
+        omissions.append(
+            f"To keep the page short, only {first.coarse.title} and {first.fine.title} are compared class by class"
         )
     return made
 
 
-def _accuracy_section(key: str, name: str, mark: str, question: Question) -> Section:
-    coarse, fine = question.coarse, question.fine
-    top5 = evaluation.among_likeliest(fine.labels, fine.probabilities, 5)
-    classes, superclasses = fine.probabilities.shape[1], coarse.probabilities.shape[1]
-    rows = [
-        _answer(coarse.title, "coarse", coarse.probabilities.argmax(axis=1), question.truth, superclasses),
-        _answer(
-            f"{fine.title}, superclass of its likeliest class",
-            "coarse",
-            question.by_argmax,
-            question.truth,
-            superclasses,
-        ),
-        _answer(f"{fine.title}, probabilities summed", "coarse", question.by_sum, question.truth, superclasses),
-        _answer(f"{fine.title}, top-1", "fine", fine.probabilities.argmax(axis=1), fine.labels, classes),
-        _top5(f"{fine.title}, top-5", top5, fine.labels),
-    ]
-    answers = pd.DataFrame(rows)
-    paired = pairs.compare(
+def _pairs(models: Sequence[ReportedModel], omissions: list[str]) -> list[CoarseFinePair]:
+    coarse = [model for model in models if model.tag("labels") == "coarse"]
+    fine = [model for model in models if model.tag("labels") == "fine"]
+    for present, absent, label in ((coarse, fine, "fine"), (fine, coarse, "coarse")):
+        if present and not absent:
+            titles = listed([model.title for model in present])
+            omissions.append(f"No model with {label} labels was found to compare with {titles}")
+    couples = [(c, f) for c in coarse for f in fine]
+    couples = [(c, f) for c, f in couples if c.seed == f.seed] or couples
+    comparable = []
+    for c, f in couples:
+        pair = pair_up(c, f)
+        if isinstance(pair, str):
+            omissions.append(f"{c.title} and {f.title} cannot be compared: {pair}")
+        else:
+            comparable.append(pair)
+    return comparable
+
+
+def _accuracy_section(context: ReportContext, pair: CoarseFinePair) -> Section:
+    frame = _accuracies(pair)
+    coarse_chance, fine_chance = frame["chance"].iloc[0], frame["chance"].iloc[3]
+    differences = pairs.compare(
         [
-            (coarse.title, coarse.correct),
-            (f"{fine.title} generalised by argmax", question.by_argmax == question.truth),
-            (f"{fine.title} generalised by summed probabilities", question.by_sum == question.truth),
+            (pair.coarse.title, pair.coarse.predictions.correct),
+            (pair.argmax_title, pair.by_argmax == pair.truth),
+            (pair.sum_title, pair.by_sum == pair.truth),
         ]
     )
     tables = [
-        Table(
-            f"{key}.generalised", f"Coarse and fine labels, one test set{mark}", answers, _ANSWER_COLUMNS, _ANSWER_NOTE
-        ),
-        Table(f"{key}.generalised-pairs", f"Paired differences{mark}", paired, pairs.COLUMNS, pairs.NOTE),
+        Table(context.file_name("generalised"), "Coarse and fine labels on the same test images", frame, COLUMNS, NOTE),
+        Table(context.file_name("generalised-pairs"), "Paired differences", differences, pairs.COLUMNS, pairs.NOTE),
     ]
-    chance = (
-        f"Chance differs: always naming the most frequent class is right for {percent(rows[0]['chance'])} of the images "
-        f"on coarse labels and {percent(rows[3]['chance'])} on fine ones; the two kinds of accuracy are not on one scale."
+    scales = (
+        f"Always predicting the most frequent class is correct for {percent(coarse_chance)} of the images with coarse "
+        f"labels and for {percent(fine_chance)} with fine labels, so accuracies on the two kinds of labels are not on "
+        "the same scale."
     )
-    findings = [*pairs.findings(paired), chance]
-    answered = [pairs.finding(row) for _, row in paired.iterrows() if coarse.title in (row["a"], row["b"])]
-    chart = _chart(key, name, mark, answers[answers["labels"] == "coarse"], question)
-    return Section(f"Coarse labels against fine labels generalised{mark}", findings, [chart], tables, answered)
+    conclusions = [pairs.finding(row) for _, row in differences.iterrows() if pair.coarse.title in (row["a"], row["b"])]
+    chart = _chart(context, pair, frame[frame["labels"] == "coarse"])
+    title = "Coarse labels compared with fine labels aggregated to superclasses"
+    return Section(title, [*pairs.findings(differences), scales], [chart], tables, conclusions)
 
 
-def _chart(key: str, name: str, mark: str, answers: pd.DataFrame, question: Question) -> Chart:
-    """The answers to the one question that coarse and fine labels share."""
-    coarse = question.coarse
-    superclasses = coarse.probabilities.shape[1]
-    bars = answers.assign(name=answers["model"].str.replace(", ", ",\n"), synthetic=coarse.data == "synthetic")
-    alt = "; ".join(f"{row.model} {percent(row.accuracy)}" for row in answers.itertuples())
-    return Chart(
-        f"{key}.generalised",
-        plots.accuracy_bars(bars, f"{name}{mark}, {superclasses} superclasses"),
-        f"Test accuracy on the superclasses{mark}: {alt}",
-        f"How often the right one of {superclasses} superclasses is named, with 95% intervals{mark}. All are of the same "
-        "images, so whether they differ is told by the paired differences below, not by whether intervals overlap.",
-    )
+def _accuracies(pair: CoarseFinePair) -> pd.DataFrame:
+    """A row for each way to score the two models, those on coarse labels first."""
+    coarse, fine = pair.coarse.predictions, pair.fine.predictions
+    title, top5 = pair.fine.title, evaluation.in_top_k(fine.labels, fine.probabilities, 5)
+    rows = [
+        _scores(pair.coarse.title, "coarse", coarse.predicted, pair.truth, coarse.classes),
+        _scores(pair.argmax_title, "coarse", pair.by_argmax, pair.truth, coarse.classes),
+        _scores(pair.sum_title, "coarse", pair.by_sum, pair.truth, coarse.classes),
+        _scores(f"{title} (top-1)", "fine", fine.predicted, fine.labels, fine.classes),
+        _accuracy(f"{title} (top-5)", "fine", top5, fine.labels, guesses=5),
+    ]
+    return pd.DataFrame(rows)
 
 
-def _answer(model: str, labels: str, predictions: np.ndarray, truth: np.ndarray, classes: int) -> dict:
-    return _share(model, labels, predictions == truth, truth, 1) | evaluation.averages(truth, predictions, classes)
+def _scores(model: str, labels: str, predicted: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
+    averages = evaluation.averages(truth, predicted, classes)
+    return _accuracy(model, labels, predicted == truth, truth, guesses=1) | averages
 
 
-def _top5(model: str, hit: np.ndarray, truth: np.ndarray) -> dict:
-    return _share(model, "fine", hit, truth, 5)
-
-
-def _share(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, guesses: int) -> dict:
-    low, high = evaluation.interval(correct)
-    most_frequent = np.sort(np.bincount(truth))[-guesses:].sum()
+def _accuracy(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, guesses: int) -> dict[str, Any]:
+    low, high = evaluation.accuracy_interval(correct)
     return {
         "model": model,
         "labels": labels,
@@ -120,23 +137,20 @@ def _share(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, gues
         "accuracy": correct.mean(),
         "low": low,
         "high": high,
-        "chance": most_frequent / len(truth),
+        "chance": np.sort(np.bincount(truth))[-guesses:].sum() / len(truth),
     }
 
 
-_ANSWER_COLUMNS = (
-    Column("model", lambda r: r["model"], number=False),
-    Column("scored on", lambda r: f"{r['labels']} labels", number=False),
-    Column("test images", lambda r: count(r["images"])),
-    Column("accuracy", lambda r: percent(r["accuracy"])),
-    Column("95% interval", lambda r: interval(r["low"], r["high"])),
-    Column("chance", lambda r: percent(r["chance"])),
-    Column("macro precision", lambda r: decimals(r["macro_precision"])),
-    Column("macro recall", lambda r: decimals(r["macro_recall"])),
-    Column("macro F1", lambda r: decimals(r["macro_f1"])),
-    Column("weighted F1", lambda r: decimals(r["weighted_f1"])),
-)
-_ANSWER_NOTE = (
-    "Summing the probabilities of a superclass's classes and naming the likeliest superclass errs least often if the "
-    "probabilities are right (Bayes' rule for 0-1 loss on coarse labels). Top-5 has no single answer, so no precision."
-)
+def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) -> Chart:
+    """The accuracies on superclasses, the one task that both kinds of labels share."""
+    superclasses = pair.coarse.predictions.classes
+    bars = frame.assign(name=frame["model"].str.replace(" (", "\n(", regex=False), synthetic=pair.synthetic)
+    accuracies = "; ".join(f"{row['model']} {percent(row['accuracy'])}" for row in frame.to_dict("records"))
+    return Chart(
+        context.file_name("generalised"),
+        plots.accuracy_bars(bars, f"{context.title}, {superclasses} superclasses"),
+        f"Test accuracy on the superclasses: {accuracies}",
+        f"How often the correct one of {superclasses} superclasses is predicted, with 95% intervals. All predictions "
+        "are for the same images, so the paired differences below show whether they differ, and overlapping intervals "
+        "do not.",
+    )

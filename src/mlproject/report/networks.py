@@ -1,4 +1,6 @@
-"""A network as its layer table tells it: each layer's role in words, and a drawing. Pure."""
+"""A network described from its table of layers: what each layer does, and a drawing. Pure."""
+
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -9,89 +11,112 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from mlproject.plots import BLUE, GREY, INK, STYLE, new_figure
 
 ROLES = {
-    "InputLayer": "takes the images as stored",
-    "Normalization": "brings pixels to mean 0, deviation 1",
+    "InputLayer": "takes the images as they are stored",
+    "Normalization": "scales pixels to mean 0 and standard deviation 1",
     "Rescaling": "scales and shifts numbers",
-    "ZeroPadding2D": "adds a border",
-    "Concatenate": "puts several inputs side by side",
-    "Add": "adds a shortcut to what it skips",
+    "ZeroPadding2D": "adds a border of zeros",
+    "Concatenate": "joins several inputs",
+    "Add": "adds a shortcut to the output of the layers it skips",
     "Conv2D": "finds local patterns",
-    "DepthwiseConv2D": "finds local patterns, channel by channel",
+    "DepthwiseConv2D": "finds local patterns in each channel separately",
     "SeparableConv2D": "finds local patterns with few weights",
-    "MaxPooling2D": "keeps the strongest answer nearby, at lower resolution",
-    "AveragePooling2D": "averages nearby answers, at lower resolution",
-    "GlobalMaxPooling2D": "is a pattern anywhere in the image?",
-    "GlobalAveragePooling2D": "how much of a pattern is in the image?",
-    "BatchNormalization": "keeps activations on one scale while training",
+    "MaxPooling2D": "keeps the strongest activation of each neighbourhood, at lower resolution",
+    "AveragePooling2D": "averages the activations of each neighbourhood, at lower resolution",
+    "GlobalMaxPooling2D": "tells whether a pattern is anywhere in the image",
+    "GlobalAveragePooling2D": "tells how much of a pattern is in the image",
+    "BatchNormalization": "keeps activations on one scale during training",
     "LayerNormalization": "keeps activations on one scale",
-    "Activation": "bends: without it layers would collapse into one",
-    "ReLU": "bends: without it layers would collapse into one",
-    "Dropout": "drops activations while training, against learning by heart",
-    "Flatten": "lays the picture out as a row of numbers",
-    "Dense": "weighs all its inputs",
+    "Activation": "makes the network non-linear",
+    "ReLU": "makes the network non-linear",
+    "Dropout": "drops random activations during training, against overfitting",
+    "Flatten": "turns feature maps into one row of numbers",
+    "Dense": "computes weighted sums of all its inputs",
 }
 DRAWN_FROM = {"layer", "type", "output_shape", "parameters", "depends_on_colours", "depends_on_classes", "inputs"}
 LONGEST = 24  # layers in one column of the drawing
-WIDTH, STEP = 4.7, 0.42  # of a box and between two, in inches
-TYPE, WEIGHTS = 1.75, 3.75  # where in a box its type begins and the number of its weights ends
+WIDTH, STEP = 4.7, 0.42  # inches: the width of a box, and from one box down to the next
+TYPE, WEIGHTS = 1.75, 3.75  # inches from the left of a box: where its type begins and its number of weights ends
+ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
 NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"
-CLASSES_OUT = "gives a probability to each class"
+CLASS_PROBABILITIES = "gives a probability to each class"
+
+Spot = tuple[float, float]  # the left end of a box's middle line, in inches
 
 
 def with_roles(layers: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `role` after `type`, from the type of layer; "" for types not known here."""
+    """Describe what each layer does.
+
+    Args:
+        layers: text columns type and parameters, and perhaps trainable; one row for each layer.
+
+    Returns:
+        The table with a column `role` after `type`; "" for types of layers that are not known here.
+    """
     roles = layers["type"].map(ROLES).fillna("")
     if "trainable" in layers:
         fixed = (layers["trainable"] == "False") & (layers["parameters"].astype(float) > 0)
         roles[fixed] += ", fixed before training"
-    dense_last = len(layers) > 0 and layers["type"].iloc[-1] == "Dense"
-    if dense_last:
-        roles.iloc[-1] = CLASSES_OUT
+    if len(layers) and layers["type"].iloc[-1] == "Dense":
+        roles.iloc[-1] = CLASS_PROBABILITIES
     table = layers.copy()
     table.insert(list(layers.columns).index("type") + 1, "role", roles)
     return table
 
 
-def sentence(layers: pd.DataFrame) -> str:
-    """Which layers depend on the colours and which on the classes, in words."""
-    parts = []
-    for column, what in (
-        ("depends_on_colours", "the number of colours"),
-        ("depends_on_classes", "the number of classes"),
-    ):
-        names = layers.loc[layers[column] == "True", "layer"].tolist()
-        parts.append(f"{', '.join(names) if names else 'nothing'} on {what}")
-    return f"Of {len(layers)} layers these depend on the data: {'; '.join(parts)}."
+def dependencies_in_words(layers: pd.DataFrame) -> str:
+    """Say which layers depend on the data.
+
+    Args:
+        layers: text columns layer, depends_on_colours and depends_on_classes ("True" or not).
+
+    Returns:
+        Sentences: how many layers there are, which depend on the number of colours, and which on the number of classes.
+    """
+    colours, classes = (
+        ", ".join(layers.loc[layers[column] == "True", "layer"]) or "none"
+        for column in ("depends_on_colours", "depends_on_classes")
+    )
+    return (
+        f"The network has {len(layers)} layers. Layers that depend on the number of colours: {colours}. Layers that "
+        f"depend on the number of classes: {classes}."
+    )
 
 
 @matplotlib.rc_context(STYLE)
 def draw(layers: pd.DataFrame, title: str = "") -> Figure:
-    """The network from top to bottom, in as many columns as it needs: boxes for layers, lines for what feeds what.
+    """Draw the network from top to bottom, in as many columns as it needs: boxes for layers and arrows between them.
 
-    A box tells the layer's name, type, number of weights and output's shape.
+    Args:
+        layers: text columns layer, type, output_shape, parameters, depends_on_colours, depends_on_classes ("True" or
+            not) and inputs (names of layers, separated by spaces); one row for each layer.
+        title: the name of the model, printed above.
 
-    layers: text columns layer, type, output_shape, parameters, depends_on_colours, depends_on_classes ("True" or not) and
-    inputs (names separated by a space). A box's colour says what it depends on.
+    Returns:
+        The figure. A box shows the name, the type, the number of weights and the output shape of a layer, and its
+        colour what the layer depends on.
     """
     names = layers["layer"].tolist()
-    place = {name: row for row, name in enumerate(names)}
-    edges = [(place[one], row) for row, inputs in enumerate(layers["inputs"]) for one in inputs.split() if one in place]
+    row_of = {name: row for row, name in enumerate(names)}
+    edges = [
+        (row_of[source], row)
+        for row, inputs in enumerate(layers["inputs"])
+        for source in inputs.split()
+        if source in row_of
+    ]
     starts = _column_starts(len(names), edges)
     column_of = [sum(start <= row for start in starts) - 1 for row in range(len(names))]
     spots = [(column * (WIDTH + 1.0), -(row - starts[column]) * STEP) for row, column in enumerate(column_of)]
     tallest = max(end - start for start, end in zip(starts, [*starts[1:], len(names)], strict=True))
-    size = (len(starts) * (WIDTH + 1.0) + 0.3, tallest * STEP + 1.5)
-    figure = new_figure((max(size[0], 5.5), size[1]), "the network", title)
+    width, height = len(starts) * (WIDTH + 1.0) + 0.3, tallest * STEP + 1.5
+    figure = new_figure((max(width, 5.5), height), "the network", title)
     axes = figure.subplots()
-    axes.set(xlim=(-0.4, size[0] - 0.7), ylim=(-tallest * STEP, STEP * 0.8), aspect="equal")
+    axes.set(xlim=(-0.4, width - 0.7), ylim=(-tallest * STEP, STEP * 0.8), aspect="equal")
     axes.set_axis_off()
     for (x, y), layer in zip(spots, layers.itertuples(), strict=True):
         _box(axes, x, y, layer)
     for start in starts:
         _heading(axes, *spots[start])
-    reach = _reach([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
-    for source, target in edges:
-        _wire(axes, spots, source, target, column_of, reach)
+    _arrows(axes, edges, spots, column_of)
     shades = [(COLOURS_ONLY, "colours"), (CLASSES_ONLY, "classes"), (BOTH, "both"), (NEITHER, "neither")]
     patches = [Patch(fc=shade, ec=GREY, label=label) for shade, label in shades]
     figure.legend(handles=patches, title="depends on the number of", loc="outside lower center", ncols=4)
@@ -99,7 +124,7 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
 
 
 def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
-    """The rows at which columns begin: about equally far apart, within reach where the fewest shortcuts are cut."""
+    """The rows at which columns begin: about equally far apart, and nearby where the fewest shortcuts are cut."""
     count = -(-layers // LONGEST)
     starts = [0]
     while layers - starts[-1] > LONGEST:
@@ -112,7 +137,8 @@ def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
     return starts
 
 
-def _box(axes: Axes, x: float, y: float, layer) -> None:
+def _box(axes: Axes, x: float, y: float, layer: Any) -> None:
+    """One layer, which is a row of the table."""
     colours, classes = layer.depends_on_colours == "True", layer.depends_on_classes == "True"
     shade = BOTH if colours and classes else COLOURS_ONLY if colours else CLASSES_ONLY if classes else NEITHER
     box = FancyBboxPatch(
@@ -127,6 +153,7 @@ def _box(axes: Axes, x: float, y: float, layer) -> None:
 
 
 def _heading(axes: Axes, x: float, y: float) -> None:
+    """The words above a column that say what stands where in its boxes."""
     for place, text, side in (
         (0.05, "layer", "left"),
         (TYPE, "type", "left"),
@@ -136,9 +163,21 @@ def _heading(axes: Axes, x: float, y: float) -> None:
         axes.text(x + place, y + 0.25, text, ha=side, va="center", fontsize=7.5, color="#555555", fontstyle="italic")
 
 
+def _arrows(axes: Axes, edges: list[tuple[int, int]], spots: list[Spot], column_of: list[int]) -> None:
+    """An arrow for each edge, which is a pair of rows: from a layer to a layer that it feeds."""
+    reach = _reach([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
+    for source, target in edges:
+        if column_of[source] != column_of[target]:
+            _arrow_to_next_column(axes, spots[source], spots[target])
+        elif target == source + 1:
+            _arrow_down(axes, spots[source], spots[target])
+        else:
+            _shortcut(axes, spots[source], spots[target], reach[source, target])
+
+
 def _reach(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """For each shortcut how many inches out it runs, so that those beside the same layers stay apart; long ones outside."""
-    lanes = {}
+    """How many inches to the right each shortcut runs: those beside the same layers keep apart, the longest outside."""
+    lanes: dict[tuple[int, int], int] = {}
     for source, target in sorted(shortcuts, key=lambda edge: edge[1] - edge[0]):
         beside = {lane for (a, b), lane in lanes.items() if a < target and source < b}
         lanes[source, target] = next(lane for lane in range(len(lanes) + 1) if lane not in beside)
@@ -146,19 +185,23 @@ def _reach(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
     return {edge: 0.12 + apart * lane for edge, lane in lanes.items()}
 
 
-def _wire(
-    axes: Axes, spots: list[tuple[float, float]], source: int, target: int, column_of: list[int], reach: dict
-) -> None:
-    (x0, y0), (x1, y1) = spots[source], spots[target]
-    style = dict(arrowstyle="-|>", mutation_scale=8, lw=1.1, shrinkA=0, shrinkB=0, color=INK)
-    if column_of[source] != column_of[target]:  # to the next column's top: down, aside, up, in
-        lane = x1 - 0.3
-        points = [(x0 + WIDTH + 0.02, y0), (lane, y0), (lane, y1), (x1 - 0.02, y1)]
-        axes.plot(*zip(*points[:3], strict=True), color=INK, lw=1.1, solid_joinstyle="round")
-        axes.add_patch(FancyArrowPatch(points[2], points[3], **style))
-    elif target == source + 1:
-        axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **style))
-    else:  # a shortcut: an arc on the right
-        start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
-        bend = -2 * reach[source, target] / (y0 - y1)
-        axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style | {"color": BLUE}))
+def _arrow_down(axes: Axes, source: Spot, target: Spot) -> None:
+    """An arrow from one box to the box below it."""
+    (x0, y0), (x1, y1) = source, target
+    axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **ARROW, color=INK))
+
+
+def _arrow_to_next_column(axes: Axes, source: Spot, target: Spot) -> None:
+    """A line that leaves its box on the right, and runs between the columns up to the box it enters from the left."""
+    (x0, y0), (x1, y1) = source, target
+    lane = x1 - 0.3
+    axes.plot([x0 + WIDTH + 0.02, lane, lane], [y0, y0, y1], color=INK, lw=1.1, solid_joinstyle="round")
+    axes.add_patch(FancyArrowPatch((lane, y1), (x1 - 0.02, y1), **ARROW, color=INK))
+
+
+def _shortcut(axes: Axes, source: Spot, target: Spot, reach: float) -> None:
+    """An arc on the right of the boxes it passes."""
+    (x0, y0), (x1, y1) = source, target
+    bend = f"arc3,rad={-2 * reach / (y0 - y1)}"
+    start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
+    axes.add_patch(FancyArrowPatch(start, end, connectionstyle=bend, **ARROW, color=BLUE))

@@ -1,4 +1,4 @@
-"""Sections -> files: figures, tables, and two renderings of the same content, an HTML page and a Markdown page."""
+"""Writes the report: figures, tables, and two renderings of the same content, an HTML page and a Markdown page."""
 
 import base64
 import hashlib
@@ -15,33 +15,49 @@ from markupsafe import Markup
 from PIL import Image
 
 from mlproject.errors import UserError
-from mlproject.report.content import Chart, Comparison, Section, Table
-from mlproject.report.portraits import Portrait
+from mlproject.report.content import Chart, Comparison, ModelSection, Section, Table
+from mlproject.report.context import after_data_label, with_data_label
 
-FOLDED_ROWS = 12  # longer tables are folded away behind their title
-PICTURE_BYTES = 6_500_000  # of all pictures in the page, so that with base64 and text it stays below 10 MB
+FOLDED_ROWS = 12  # longer tables are folded: only their title shows until the reader opens them
+PICTURE_BYTES = 6_500_000  # of all pictures in the page; with base64 and text the page then stays below 10 MB
 DPI = 110
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All that a report shows; `again` is the command that makes it."""
+    """All that a report shows.
+
+    Attributes:
+        comparisons: the comparisons, in the page's order.
+        models: the sections about each model alone.
+        provenance: the tables of the last section.
+        again: the command that makes this report.
+    """
 
     comparisons: Sequence[Comparison]
-    portraits: Sequence[Portrait]
+    models: Sequence[ModelSection]
     provenance: Sequence[Table]
     again: str
 
     @property
     def sections(self) -> list[Section]:
-        """The sections of comparisons and portraits, in the page's order."""
-        return [section for part in (*self.comparisons, *self.portraits) for section in part.sections]
+        """The sections of all comparisons and models, in the page's order."""
+        parts: list[Comparison | ModelSection] = [*self.comparisons, *self.models]
+        return [section for part in parts for section in part.sections]
 
 
 def write(content: Content, folder: Path) -> Path:
-    """Write figures, tables, report.md and index.html into `folder`; gives the path of index.html.
+    """Write figures, tables, report.md and index.html.
 
-    Raises UserError when the folder cannot be written.
+    Args:
+        content: what the report shows.
+        folder: where to write; made if it does not exist.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        UserError: if the folder cannot be written.
     """
     try:
         for part in ("figures", "tables"):
@@ -61,7 +77,14 @@ def write(content: Content, folder: Path) -> Path:
 
 
 def markdown_text(value: object) -> str:
-    """Text that shows in Markdown as it is: no markup, no table border, no line break in it takes effect."""
+    """Escape a text for Markdown.
+
+    Args:
+        value: any value; a `Markup` is taken to be escaped already.
+
+    Returns:
+        Its text, in which nothing acts as markup, as the border of a table, or as a line break.
+    """
     if isinstance(value, Markup):
         return value
     return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", " ".join(str(value).split()))
@@ -79,18 +102,21 @@ def _save(chart: Chart, folder: Path) -> None:
 
 
 def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
-    """Everything is escaped on its way into the page (autoescape); files become data URIs, and pictures, if there are very
-    many, smaller, so that the page stays below 10 MB."""
+    """The templates' environment for HTML: everything is escaped (autoescape), and files become data URIs.
+
+    Where there are very many pictures they are made smaller, so that the page stays below 10 MB.
+    """
     total = sum(_picture(chart.name, folder).stat().st_size for chart in charts)
     scale = min(1.0, (PICTURE_BYTES / max(total, 1)) ** 0.5)
 
     def picture_uri(name: str) -> str:
-        return _data_uri("image/png", _shrunk(_picture(name, folder), scale))
+        return _data_uri("image/png", _shrink(_picture(name, folder), scale))
 
     def table_uri(name: str) -> str:
         return _data_uri("text/csv", (folder / "tables" / f"{name}.csv").read_bytes())
 
-    environment = Environment(autoescape=True, **_environment())
+    environment = _environment(autoescape=True)
+    assert environment.loader is not None
     script = environment.loader.get_source(environment, "page.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals.update(
@@ -103,8 +129,8 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
     return environment
 
 
-def _shrunk(file: Path, scale: float) -> bytes:
-    """The picture's bytes; below scale 1 in that size, and in a palette of 256 colours, more than most charts have."""
+def _shrink(file: Path, scale: float) -> bytes:
+    """The bytes of the picture; at a scale below 1 it gets smaller and has a palette of 256 colours."""
     if scale == 1:
         return file.read_bytes()
     with Image.open(file) as opened:
@@ -120,18 +146,21 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 
 def _markdown() -> Environment:
-    """Everything is escaped on its way into the page (finalize), so nothing in a template needs to remember it; `raw` marks
-    what has been through it already."""
-    environment = Environment(finalize=markdown_text, **_environment())
+    """The templates' environment for Markdown: everything is escaped (finalize); `raw` marks text already escaped."""
+    environment = _environment(finalize=markdown_text)
     environment.globals.update(folded_rows=FOLDED_ROWS)
     environment.filters.update(raw=Markup, address=lambda text: re.sub(r"[()<>\s|]", "", text))
     return environment
 
 
-def _environment() -> dict[str, Any]:
-    return {
-        "loader": PackageLoader(__package__),
-        "undefined": StrictUndefined,
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-    }
+def _environment(**options: Any) -> Environment:
+    """The templates, which add the data label to headings and titles (`labelled`) and to captions (`after_label`)."""
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
+    environment.filters.update(labelled=with_data_label, after_label=after_data_label)
+    return environment

@@ -1,0 +1,197 @@
+"""The accuracy and the cost of a comparison's models. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation, plots
+from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import count, decimals, interval, listed, megabytes, minutes, percent, two_decimals
+from mlproject.report.models import ReportedModel, StagePredictions
+
+COST = ["parameters", "train_seconds", "search_seconds", "trials", "images_per_second", "milliseconds", "model_bytes"]
+ACCURACY_COLUMNS = (
+    text_column("model"),
+    text_column("labels"),
+    Column("classes", "classes", count),
+    Column("test images", "images", count),
+    Column("accuracy", "accuracy", percent),
+    Column("95% interval", ("low", "high"), interval),
+    Column("chance", "chance", percent),
+    Column("top-5 accuracy", "top5_accuracy", percent),
+    Column("loss", "test_loss", decimals),
+    Column("validation accuracy", "val_accuracy", percent),
+)
+ACCURACY_NOTE = (
+    "The intervals are 95% Wilson intervals: they cover the sampling error of the test images, but not the variation "
+    "between training seeds. Chance is the accuracy of always predicting the most frequent class. The validation "
+    "accuracy was measured in the winning trial, which trained for less time and on fewer images."
+)
+COST_COLUMNS = (
+    text_column("model"),
+    Column("parameters", "parameters", count),
+    Column("on disk, MB", "model_bytes", megabytes),
+    Column("training, minutes", "train_seconds", minutes),
+    Column("search, minutes", "search_seconds", minutes),
+    Column("trials", "trials", count),
+    Column("images/s, training", "images_per_second", count),
+    Column("prediction, ms/image", "milliseconds", two_decimals),
+)
+COST_NOTE = (
+    "Minutes, images per second and milliseconds were measured on the machine that ran the search, whatever else it "
+    "was doing at the time. Predictions were made in batches."
+)
+AVERAGE_COLUMNS = (
+    text_column("model"),
+    text_column("labels"),
+    *(
+        Column(f"{average} {score.replace('f1', 'F1')}", f"{average}_{score}", decimals)
+        for average in ("macro", "weighted")
+        for score in evaluation.SCORES
+    ),
+)
+AVERAGE_NOTE = (
+    "In the macro average every class has the same weight; in the weighted average a class is weighted by its number "
+    "of test images. The two agree when these numbers are equal."
+)
+
+
+def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section:
+    """Accuracy, averages over the classes, and cost of the models and of the earlier stages of their fits.
+
+    Args:
+        context: the comparison.
+        models: its models; one without predictions is shown with the accuracy that its run logged.
+
+    Returns:
+        The section. Its figure is left out when no model has predictions.
+    """
+    frame = pd.DataFrame([row for model in models for row in _rows(model)])
+    frame = frame.sort_values(["labels", "accuracy"], ascending=[True, False], kind="stable", ignore_index=True)
+    measured = frame.dropna(subset=["low"])
+    charts = [_chart(context, measured, models[0].data == "synthetic")] if len(measured) else []
+    accuracies = frame.drop(columns=[*COST, "digest"])
+    tables = [
+        Table(context.file_name("accuracy"), "Accuracy", accuracies, ACCURACY_COLUMNS, ACCURACY_NOTE),
+        Table(
+            context.file_name("averages"), "Averages over the classes", _averages(models), AVERAGE_COLUMNS, AVERAGE_NOTE
+        ),
+        Table(context.file_name("cost"), "Cost", frame[["model", *COST]], COST_COLUMNS, COST_NOTE),
+    ]
+    findings = [*_accuracy_findings(measured), *_cost_findings(frame)]
+    return Section("Accuracy and cost", findings, charts, [table for table in tables if len(table.frame)])
+
+
+def _rows(model: ReportedModel) -> list[dict[str, Any]]:
+    """A row for the model, and before it one for each earlier stage of its fit."""
+    metrics = model.metrics
+    row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
+    row["digest"] = model.tag("test.digest")
+    row |= dict.fromkeys(("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance"), np.nan)
+    row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
+    row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
+    row["trials"] = np.nan if model.search is None else len(model.search.trials)
+    if model.predictions is None:
+        row["accuracy"] = metrics.get("test_accuracy", np.nan)
+        row["top5_accuracy"] = metrics.get("test_top5_accuracy", np.nan)
+        return [row]
+    labels, (*earlier_stages, finished) = model.predictions.labels, model.predictions.stages
+    # These two were measured at the end of the fit only.
+    unmeasured = {"val_accuracy": np.nan, "images_per_second": np.nan}
+    rows = [row | _measured(labels, stage) | unmeasured | {"train_seconds": stage.seconds} for stage in earlier_stages]
+    return [*rows, row | _measured(labels, finished)]
+
+
+def _measured(labels: np.ndarray, stage: StagePredictions) -> dict[str, Any]:
+    low, high = evaluation.accuracy_interval(stage.predicted == labels)
+    summary = evaluation.summary(labels, stage.probabilities)
+    return {
+        "model": stage.title,
+        "classes": stage.probabilities.shape[1],
+        "images": len(labels),
+        "accuracy": summary["test_accuracy"],
+        "low": low,
+        "high": high,
+        "top5_accuracy": summary.get("test_top5_accuracy", np.nan),
+        "chance": np.bincount(labels).max() / len(labels),
+        "test_loss": summary["test_loss"],
+    }
+
+
+def _averages(models: Sequence[ReportedModel]) -> pd.DataFrame:
+    rows = [
+        {"model": stage.title, "labels": model.tag("labels")}
+        | evaluation.averages(model.predictions.labels, stage.predicted, model.predictions.classes)
+        for model in models
+        if model.predictions is not None
+        for stage in model.predictions.stages
+    ]
+    return pd.DataFrame(rows)
+
+
+def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> Chart:
+    several_labels = measured["labels"].nunique() > 1
+    names = measured["model"] + (" (" + measured["labels"] + " labels)" if several_labels else "")
+    bars = measured.assign(name=names, synthetic=synthetic)
+    accuracies = "; ".join(f"{row['name']} {percent(row['accuracy'])}" for row in bars.to_dict("records"))
+    caption = " ".join(
+        [*_leaders(measured), "The points show the accuracy on the test images, the bars its 95% intervals."]
+    )
+    if several_labels:
+        caption += " Models with different labels solve different tasks, so compare only models with the same labels."
+    figure = plots.accuracy_bars(bars, context.title)
+    return Chart(context.file_name("accuracy"), figure, f"Test accuracy: {accuracies}", caption)
+
+
+def _leaders(measured: pd.DataFrame) -> list[str]:
+    """Which model is the most accurate, for each kind of labels and test images that more than one model has."""
+    sentences = []
+    for (labels, _), rivals in measured.groupby(["labels", "digest"]):
+        if len(rivals) > 1:
+            best = rivals[rivals["accuracy"] == rivals["accuracy"].max()]
+            verb = "has" if len(best) == 1 else "share"
+            where = f" on {labels} labels" if measured["labels"].nunique() > 1 else ""
+            if measured.loc[measured["labels"] == labels, "digest"].nunique() > 1:
+                where += " among the models tested on the same images"
+            accuracy = percent(best["accuracy"].max())
+            sentences.append(f"{listed(best['model'])} {verb} the highest accuracy{where}, {accuracy}.")
+    return sentences
+
+
+def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
+    findings = []
+    for row in measured.to_dict("records"):
+        low, high, chance = row["low"], row["high"], row["chance"]
+        sentence = (
+            f"{row['model']} classifies {percent(row['accuracy'])} of {count(row['images'])} test images correctly "
+        )
+        sentence += f"(95% interval {interval(low, high)}); chance is {percent(chance)}"
+        if high < chance:
+            sentence += ", so the accuracy is below chance"
+        elif low <= chance:
+            sentence += ", so the accuracy cannot be distinguished from chance"
+        findings.append(f"{sentence}.")
+    return findings
+
+
+def _cost_findings(frame: pd.DataFrame) -> list[str]:
+    findings = []
+    finished = frame.dropna(subset=["parameters", "train_seconds", "val_accuracy"]).sort_values("parameters")
+    if len(finished) > 1 and finished["parameters"].nunique() > 1:
+        small, large = finished.iloc[0], finished.iloc[-1]
+        findings.append(
+            f"{small['model']} is the smallest network, with {count(small['parameters'])} parameters and "
+            f"{minutes(small['train_seconds'])} minutes of training; {large['model']} is the largest, with "
+            f"{count(large['parameters'])} parameters and {minutes(large['train_seconds'])} minutes."
+        )
+    timed = finished.dropna(subset=["milliseconds"]).sort_values("milliseconds")
+    if len(timed) > 1:
+        fast, slow = timed.iloc[0], timed.iloc[-1]
+        findings.append(
+            f"{fast['model']} predicts fastest, with {two_decimals(fast['milliseconds'])} ms per image; "
+            f"{slow['model']} is the slowest, with {two_decimals(slow['milliseconds'])} ms."
+        )
+    return findings

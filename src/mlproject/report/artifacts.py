@@ -1,0 +1,206 @@
+"""Reads the artifacts of final runs; a missing or broken artifact is described in words and never stops the report."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation
+from mlproject.errors import UserError
+from mlproject.report.context import slugs
+from mlproject.report.models import ClassEvaluation, ReportedModel, SearchRecord, StagePredictions, TestPredictions
+
+if TYPE_CHECKING:
+    from mlproject.tracking import FinalModel
+
+PLOTS = {
+    "learning_curves": "Learning curves of the final fit",
+    "per_class": "Precision, recall and F1 of each class on the test images",
+    "confusion": "Confusion matrix on the test images",
+    "examples": "The most confident correct predictions and mistakes on the test images",
+}
+VALUES = ("hyperparameter", "best_known", "winner")
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, UserError)
+
+Artifact = TypeVar("Artifact")
+
+
+def read_models(models: Sequence["FinalModel"]) -> list[ReportedModel]:
+    """Read every model with its artifacts.
+
+    Args:
+        models: records from the registry. Where two have the same name, the version becomes part of their titles.
+
+    Returns:
+        The models in the same order. Artifacts that are missing or cannot be read are None, and the model's
+        `omissions` say so.
+    """
+    names = [model.name for model in models]
+    titles = [name if names.count(name) == 1 else f"{name} v{m.version}" for name, m in zip(names, models, strict=True)]
+    return [_read_model(*each) for each in zip(models, titles, slugs(titles), strict=True)]
+
+
+class _Run:
+    """The artifacts of one run, and the reasons why some of them could not be read."""
+
+    def __init__(self, model: "FinalModel", title: str) -> None:
+        self.model = model
+        self.title = title
+        self.missing: list[str] = []
+        self.unreadable: list[str] = []
+
+    def read(self, path: str, reader: Callable[[Path], Artifact]) -> Artifact | None:
+        """The artifact as `reader` gives it; None, with the reason kept, where there is no readable one."""
+        file = self.model.artifact(path)
+        if file is None:
+            self.missing.append(path)
+            return None
+        try:
+            return reader(file)
+        except UNREADABLE as error:
+            self.unreadable.append(f"{self.title}: {path} cannot be read: {error}")
+            return None
+
+    @property
+    def omissions(self) -> tuple[str, ...]:
+        """Sentences that say what is missing or cannot be read."""
+        missing = [f"{self.title}: its run has no {', '.join(self.missing)}"] if self.missing else []
+        return (*missing, *self.unreadable)
+
+
+class _Stored(NamedTuple):
+    """A file of predictions: labels, int64 (n,), probabilities, float32 (n, classes), and accuracy and loss."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    summary: dict[str, float]
+
+
+def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
+    run = _Run(model, title)
+    stored = run.read("evaluation/predictions.npz", _predictions)
+    class_table = run.read("evaluation/per_class.csv", _class_table)
+    if stored is not None and class_table is not None and len(class_table) != stored.probabilities.shape[1]:
+        run.unreadable.append(f"{title}: its class table and its predictions differ in the number of classes")
+        stored, class_table = None, None
+    history = run.read("evaluation/history.csv", _history)
+    predictions = None if stored is None else _with_earlier_stages(run, stored, history)
+    centroids = run.read("evaluation/features.npz", _centroids)
+    images = run.read("evaluation/images.npz", _images)
+    class_evaluation = None
+    if predictions is not None and class_table is not None:
+        class_evaluation = ClassEvaluation(predictions, class_table, centroids, images)
+    trials = run.read("search/trials.csv", _trials)
+    values = run.read("search/values.csv", _values)
+    layers = run.read("explain/layers.csv", _text_table)
+    environment = run.read("environment.json", _environment)
+    plots = {name: run.read(f"plots/{name}.png", _png) for name in PLOTS}
+    return ReportedModel(
+        registered=model,
+        title=title,
+        key=key,
+        predictions=predictions,
+        class_evaluation=class_evaluation,
+        class_table=class_table,
+        history=history,
+        search=None if trials is None else SearchRecord(trials, values),
+        layers=layers,
+        environment=environment,
+        plots={name: path for name, path in plots.items() if path is not None},
+        omissions=run.omissions,
+    )
+
+
+def _with_earlier_stages(run: _Run, finished: _Stored, history: pd.DataFrame | None) -> TestPredictions:
+    """The predictions of the finished network, after those of the earlier stages of its fit."""
+    stages = [] if history is None else _earlier_stages(run, finished, history)
+    last = StagePredictions(run.title, finished.probabilities)
+    return TestPredictions(finished.labels, finished.summary, (*stages, last))
+
+
+def _earlier_stages(run: _Run, finished: _Stored, history: pd.DataFrame) -> list[StagePredictions]:
+    """The predictions after each stage but the last, left out where they are missing or of other images."""
+    stages = []
+    for name in history["stage"].unique()[:-1]:
+        earlier = run.read(f"evaluation/stages/{name}.npz", _predictions)
+        if earlier is None or earlier.probabilities.shape != finished.probabilities.shape:
+            continue
+        if np.array_equal(earlier.labels, finished.labels):
+            title = f"{run.title} after {name}"
+            stages.append(StagePredictions(title, earlier.probabilities, _seconds_until(history, name)))
+    return stages
+
+
+def _seconds_until(history: pd.DataFrame, stage: str) -> float:
+    """The seconds of training up to the end of the stage, NaN when they were not recorded."""
+    last_epoch = history.index[history["stage"] == stage][-1]
+    return history.loc[:last_epoch, "seconds"].sum() if "seconds" in history else np.nan
+
+
+def _predictions(file: Path) -> _Stored:
+    with np.load(file) as stored:
+        labels, probabilities = stored["labels"].astype(np.int64), stored["probabilities"].astype(np.float32)
+    return _Stored(labels, probabilities, evaluation.summary(labels, probabilities))
+
+
+def _class_table(file: Path) -> pd.DataFrame:
+    # A class may be called "null" or "NA": only numbers may be missing.
+    table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False)
+    return _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
+
+
+def _history(file: Path) -> pd.DataFrame:
+    table = pd.read_csv(file)
+    if "stage" not in table:
+        table["stage"] = "training"
+    return _with_columns(table, ("epoch", "loss", "accuracy", "stage"))
+
+
+def _centroids(file: Path) -> np.ndarray:
+    with np.load(file) as stored:
+        return np.asarray(stored["centroids"])
+
+
+def _images(file: Path) -> dict[int, np.ndarray]:
+    with np.load(file) as stored:
+        return dict(zip(stored["rows"].tolist(), stored["images"], strict=True))
+
+
+def _environment(file: Path) -> dict[str, object]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    facts = {name: found[name] for name in ("python", "platform", "cpus")}
+    # Older runs did not record these two.
+    newer = {name: found[name] for name in ("cpu", "vector instructions") if name in found}
+    packages: dict[str, object] = found["packages"]
+    return facts | newer | packages
+
+
+def _trials(file: Path) -> pd.DataFrame:
+    return _with_columns(_text_table(file), ("trial", "status", "val_accuracy", "seconds"))
+
+
+def _values(file: Path) -> pd.DataFrame:
+    return _with_columns(_text_table(file), VALUES)
+
+
+def _text_table(file: Path) -> pd.DataFrame:
+    """The table as text, so that hyperparameters keep their spelling: 3 does not become 3.0, "None" stays a word."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def _with_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    absent = [column for column in columns if column not in table]
+    if absent:
+        raise ValueError(f"no column {', '.join(absent)}")
+    return table
+
+
+def _png(file: Path) -> Path:
+    if not file.read_bytes().startswith(b"\x89PNG"):
+        raise ValueError("not a PNG image")
+    return file

@@ -1,0 +1,190 @@
+"""Final models as the report sees them: what their tags say, and the artifacts of their runs that could be read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mlproject.report.context import ReportContext, data_label_of
+
+if TYPE_CHECKING:
+    from mlproject.tracking import FinalModel
+
+
+@dataclass(frozen=True, eq=False)
+class StagePredictions:
+    """The predictions of a network as it was after one stage of its fit.
+
+    Attributes:
+        title: the model's title; for an earlier stage "<title> after <stage>".
+        probabilities: float32 (n, classes), in the stored order of the test images.
+        seconds: of training up to the end of this stage; NaN when it was not recorded.
+    """
+
+    title: str
+    probabilities: np.ndarray
+    seconds: float = np.nan
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each image, int64 (n,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class TestPredictions:
+    """The labels of the test images and what a model predicted for them.
+
+    Attributes:
+        labels: int64 (n,), in the stored order of the test images.
+        summary: accuracy and loss as `evaluation.summary` gives them.
+        stages: the predictions after each stage of the fit; the last entry is the finished network.
+    """
+
+    labels: np.ndarray
+    summary: dict[str, float]
+    stages: tuple[StagePredictions, ...]
+
+    @property
+    def title(self) -> str:
+        """The title of the model."""
+        return self.stages[-1].title
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The probabilities of the finished network, float32 (n, classes)."""
+        return self.stages[-1].probabilities
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class that the finished network predicts for each image, int64 (n,)."""
+        return self.stages[-1].predicted
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return int(self.probabilities.shape[1])
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether the finished network classifies each image correctly, bool (n,)."""
+        return np.asarray(self.predicted == self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassEvaluation:
+    """The predictions of a model together with what is known of each class.
+
+    Attributes:
+        predictions: the test predictions.
+        table: a row for each class with class, superclass, precision, recall, f1 and support.
+        centroids: mean features of each class, float32 (classes, d), or None when they could not be read.
+        images: some test images, uint8 (h, w, c), by their index, or None when they could not be read.
+    """
+
+    predictions: TestPredictions
+    table: pd.DataFrame
+    centroids: np.ndarray | None
+    images: dict[int, np.ndarray] | None
+
+    @property
+    def title(self) -> str:
+        """The title of the model."""
+        return self.predictions.title
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes in the order of their indices."""
+        return self.table["class"].tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class SearchRecord:
+    """What a search recorded, as text.
+
+    Attributes:
+        trials: a row for each trial with trial, status, val_accuracy, seconds and a column for each hyperparameter.
+        values: a row for each hyperparameter with the values of the first trial and of the winner, or None.
+    """
+
+    trials: pd.DataFrame
+    values: pd.DataFrame | None
+
+    @cached_property
+    def ranked_trials(self) -> pd.DataFrame:
+        """The trials that did not fail, the best validation accuracy first; of two equal ones the earlier leads."""
+        completed = self.trials[self.trials["status"].str.lower() != "failed"]
+        accuracies = pd.to_numeric(completed["val_accuracy"], errors="coerce")
+        return completed.loc[accuracies.sort_values(ascending=False, kind="stable").index]
+
+    @property
+    def refitted_trial(self) -> pd.Series:
+        """The trial whose values were refitted: the most accurate one where the run did not record which it was."""
+        ranked = self.ranked_trials
+        marked = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
+        return (marked if len(marked) else ranked).iloc[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportedModel:
+    """One final model with those of its artifacts that could be read; what could not be read is None.
+
+    Attributes:
+        registered: the version's record in the registry.
+        title: the name that tells the model apart from the other models of the report.
+        key: the same for file names and page anchors (a-z, 0-9 and hyphens only).
+        predictions: the test predictions.
+        class_evaluation: the same with the scores of each class; only there when the predictions are.
+        class_table: the scores of each class; the table of `class_evaluation` where that is there.
+        history: a row for each epoch of the final fit with epoch, loss, accuracy, stage and perhaps seconds.
+        search: what the search recorded.
+        layers: a row for each layer of the network, as text.
+        environment: versions of Python and packages, and the machine; by name.
+        plots: PNG files of the run, by the names in `artifacts.PLOTS`.
+        omissions: sentences that say which artifacts are missing or cannot be read.
+    """
+
+    registered: "FinalModel"
+    title: str
+    key: str
+    predictions: TestPredictions | None
+    class_evaluation: ClassEvaluation | None
+    class_table: pd.DataFrame | None
+    history: pd.DataFrame | None
+    search: SearchRecord | None
+    layers: pd.DataFrame | None
+    environment: dict[str, object] | None
+    plots: dict[str, Path]
+    omissions: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the final run."""
+        return self.registered.metrics
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters of the final run."""
+        return self.registered.params
+
+    def tag(self, name: str) -> str:
+        """The version's tag of that name, "" when it has none."""
+        return self.registered.tags.get(name, "")
+
+    @property
+    def data(self) -> str:
+        """The kind of data: "real", "synthetic", or "" when the version does not say."""
+        return self.tag("data")
+
+    @property
+    def seed(self) -> str:
+        """The seed of search and fit, "" when it was not recorded."""
+        return self.tag("seed") or self.params.get("seed", "")
+
+    @property
+    def context(self) -> ReportContext:
+        """The model as the subject of sections of its own."""
+        return ReportContext(self.key, self.title, data_label_of(self.data))

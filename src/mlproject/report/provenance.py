@@ -1,0 +1,94 @@
+"""Where the models of a report come from: runs, data, commands, machines and versions. Pure."""
+
+import shlex
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mlproject.networks import pretrained
+from mlproject.report.content import Column, Table, text_table
+from mlproject.report.context import with_data_label
+from mlproject.report.models import ReportedModel
+
+RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
+DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
+
+
+def tables(models: Sequence[ReportedModel]) -> list[Table]:
+    """The tables of the report's last section.
+
+    Args:
+        models: all models of the report.
+
+    Returns:
+        The runs; the data sets with the commands that repeat the runs; and, where it was recorded, the machines.
+    """
+    frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
+    return [
+        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS))),
+        Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
+        *_environments(models),
+    ]
+
+
+def repeat_command(model: ReportedModel) -> str:
+    """The command that repeats the search and the final fit of a model.
+
+    Args:
+        model: the model.
+
+    Returns:
+        A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER.
+    """
+    params = model.params
+    wanted = {"experiment": model.tag("experiment") or model.registered.name}
+    wanted |= {"data": model.data} if model.data not in ("real", "") else {}
+    wanted |= {name: params[name] for name in ("tuner", "budget_minutes") if params.get(name)}
+    if params.get("max_trials") not in (None, "", "None", "0"):
+        wanted["max_trials"] = params["max_trials"]
+    wanted |= {"values": params["values"]} if params.get("values") else {}
+    wanted |= {"seed": model.seed} if model.seed else {}
+    wanted |= {"deterministic": "true"} if params.get("deterministic") == "True" else {}
+    weights = params.get("weights")
+    usual = (None, *pretrained.NAMES) if model.data == "real" else (None, "none")
+    if weights not in usual:
+        wanted["weights"] = weights if weights == "none" else f"FOLDER/{weights}"
+    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
+    return f"mlflow run . -e tune --env-manager local{given}"
+
+
+def _column(name: str) -> Column:
+    return Column(name, name, number=False, link="url" if name == "run" else "")
+
+
+def _origin(model: ReportedModel) -> dict[str, str]:
+    registered = model.registered
+    return {
+        "model": with_data_label(registered.name, model.context.data_label),
+        "version": str(registered.version),
+        "alias": registered.alias,
+        "run": registered.run_id,
+        "url": registered.url,
+        "data": model.data,
+        "data set": model.tag("dataset"),
+        "labels": model.tag("labels"),
+        "data digest": model.tag("dataset.digest"),
+        "test images' digest": model.tag("test.digest"),
+        "commit": model.tag("git.commit"),
+        "seed": model.seed,
+        "repeat it": repeat_command(model),
+    }
+
+
+def _environments(models: Sequence[ReportedModel]) -> list[Table]:
+    """Versions and machines, with one column for all models that share them."""
+    titles: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for model in models:
+        if model.environment is not None:
+            facts = tuple((name, str(fact)) for name, fact in model.environment.items())
+            titles.setdefault(facts, []).append(model.title)
+    if not titles:
+        return []
+    columns = {", ".join(sharing): dict(facts) for facts, sharing in titles.items()}
+    frame = pd.DataFrame(columns).fillna("").rename_axis("what").reset_index()
+    return [text_table("environments", "Machines and versions", frame)]

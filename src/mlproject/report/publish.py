@@ -1,0 +1,47 @@
+"""Making a report: of registered models, kept in MLflow, and copied into the folder reports/."""
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlproject import disk, tracking
+from mlproject.errors import UserError
+from mlproject.report import build
+
+REPORTS = Path("reports")  # also the name of MLflow's experiment that keeps the reports
+
+
+def publish(
+    project: tracking.ProjectRun, models: Sequence[str] = (), comparisons: Sequence[str] = (), folder: Path = REPORTS
+) -> Path:
+    """Make a report, log it into MLflow, and copy it into a folder.
+
+    Args:
+        project: the run of `mlflow run`, from `tracking.connect`.
+        models: which models, each as NAME, NAME@ALIAS or NAME/VERSION; none for all champions.
+        comparisons: which comparisons; none for all.
+        folder: where the copy goes. Other files in it stay, such as the published study in reports/published.
+
+    Returns:
+        The path of the report's page.
+
+    Raises:
+        UserError: for models or comparisons that do not exist, and for a folder that cannot be written.
+    """
+    chosen = {"comparison": ",".join(comparisons), "models": ",".join(models)}
+    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in chosen.items() if value)
+    command = f"mlflow run . -e report --env-manager local{given}"
+    with tempfile.TemporaryDirectory() as temporary:
+        built = Path(temporary, "report")
+        build(tracking.final_models(models, comparisons), built, command)
+        tracking.use_comparison(project, REPORTS.name)
+        with tracking.run("report", {"role": "report"}):
+            tracking.log_params(chosen)
+            tracking.log_folder(built, "report")
+        try:
+            shutil.copytree(built, folder, dirs_exist_ok=True, copy_function=disk.atomic_copy)
+        except OSError as error:
+            raise UserError(f"{folder.absolute()} cannot be written ({error}); the report is kept in MLflow") from error
+    return folder / "index.html"

@@ -1,0 +1,89 @@
+"""On which fine classes the fine labels help: how often both models predict the right superclass. Pure."""
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation
+from mlproject.report import figures
+from mlproject.report.coarse_fine_pair import CoarseFinePair
+from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.fine_classes import SIGNIFICANCE
+from mlproject.report.formats import count, listed, p_value, percent, points, points_interval, unsigned_points
+
+COLUMNS = (
+    text_column("fine class", "class"),
+    text_column("superclass"),
+    Column("images", "images", count),
+    Column("fine labels, summed", "fine_recall", percent),
+    Column("coarse labels", "coarse_recall", percent),
+    Column("difference, points", "difference", points),
+    Column("95% interval, points", ("score_low", "score_high"), points_interval),
+    Column("McNemar p", "p", p_value),
+    Column("p, BH-adjusted", "p_adjusted", p_value),
+)
+NOTE = (
+    "Both models predict the superclass of the same images. Interval: Agresti and Min, for matched pairs. p: exact "
+    "McNemar test, adjusted by Benjamini and Hochberg over all classes."
+)
+TITLE = "Recall of the superclass on the images of each fine class"
+
+
+def section(context: ReportContext, pair: CoarseFinePair) -> Section:
+    """On the images of each fine class, how often each model predicts the right superclass.
+
+    Args:
+        context: the comparison.
+        pair: the coarse and the fine model; the fine model's probabilities are summed over each superclass.
+
+    Returns:
+        The section.
+    """
+    frame = _recalls(pair)
+    gains, losses = frame[frame["difference"] > 0], frame[frame["difference"] < 0]
+    overall = (
+        f"On the images of {len(gains)} of {len(frame)} fine classes, {pair.sum_title} predicts the right superclass "
+        f"more often than {pair.coarse.title}; on the images of {len(losses)}, less often. After correction for "
+        f"multiple testing (Benjamini-Hochberg), {(gains['p_adjusted'] < SIGNIFICANCE).sum()} of the gains and "
+        f"{(losses['p_adjusted'] < SIGNIFICANCE).sum()} of the losses are significant."
+    )
+    ends = (("gain", gains), ("loss", losses))
+    extremes = " ".join(f"The largest {what} is on {_largest(rows)}." for what, rows in ends if len(rows))
+    figure = figures.dumbbells(
+        frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
+        ("model trained on fine labels, probabilities summed", "model trained on coarse labels"),
+        ("Right more often with fine labels", "Right less often with fine labels"),
+        "recall of the superclass on the images of each fine class",
+        context.title,
+    )
+    name = context.file_name("recall")
+    chart = Chart(name, figure, f"{TITLE}: {extremes}", f"Recall of the superclass. {overall} {extremes}")
+    findings = [text for text in (overall, extremes) if text]
+    table = Table(name, TITLE, frame, COLUMNS, NOTE)
+    return Section("Which images benefit from fine labels?", findings, [chart], [table], [overall])
+
+
+def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
+    """A row for each fine class with test images, the largest gain first."""
+    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.by_sum == pair.truth
+    rows = []
+    for index, (name, superclass) in enumerate(zip(pair.fine.class_names, pair.fine.table["superclass"], strict=True)):
+        of_class = pair.fine.predictions.labels == index
+        if of_class.any():
+            fine, coarse = fine_correct[of_class], coarse_correct[of_class]
+            recalls = {"images": int(of_class.sum()), "fine_recall": fine.mean(), "coarse_recall": coarse.mean()}
+            difference = evaluation.paired_difference(fine, coarse)
+            rows.append({"class": name, "superclass": superclass} | recalls | difference)
+    frame = pd.DataFrame(rows).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
+    frame["p_adjusted"] = evaluation.benjamini_hochberg(frame["p"])
+    return frame
+
+
+def _largest(frame: pd.DataFrame) -> str:
+    """The class with the largest difference and its recalls, or all classes that share this difference."""
+    sizes = frame["difference"].abs()
+    rows = frame[np.isclose(sizes, sizes.max())]
+    if len(rows) > 1:
+        return f"{listed(rows['class'].tolist())}, {unsigned_points(sizes.max())} points each"
+    (row,) = rows.to_dict("records")
+    return f"{row['class']} ({percent(row['coarse_recall'])} to {percent(row['fine_recall'])})"

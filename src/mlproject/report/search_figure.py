@@ -1,0 +1,123 @@
+"""The figure of a search: validation accuracy over time, and the trials across their hyperparameters. Pure."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mlproject.plots import BLUE, GREY, ORANGE, STYLE, VERMILION, new_figure
+from mlproject.report.figures import wrap
+
+# What was searched of a hyperparameter: words, a range (least, most, "linear" or "log"), or () where it is not known.
+SearchedValues = list[str] | tuple[float, float, str] | tuple[()]
+
+
+@matplotlib.rc_context(STYLE)
+def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], title: str = "") -> Figure:
+    """A search: on the left the validation accuracy over time, on the right the trials across their hyperparameters.
+
+    Args:
+        trials: those that did not fail, in their order: minutes (from the start of the search to the end of the trial),
+            accuracy, refitted (bool), a column of numbers or words for each hyperparameter, and perhaps standard_error
+            (of the accuracy).
+        hyperparameters: for each name what was searched. Where that is (), the axis covers the values of the trials.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure.
+    """
+    figure = new_figure((13.5, 4.2), "the search", title)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
+    best = trials["accuracy"].cummax()
+    left.step(trials["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
+    errors = trials.get("standard_error")
+    left.errorbar(trials["minutes"], trials["accuracy"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
+    left.set_xlabel("Minutes of search")
+    left.set_ylabel("Validation accuracy")
+    left.set_xlim(left=0)
+    left.yaxis.set_major_formatter(PercentFormatter(1))
+    left.grid(True)
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: trials may lie anywhere
+    _parallel(right, trials, hyperparameters)
+    return figure
+
+
+def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues]) -> None:
+    """Parallel coordinates: an axis for each hyperparameter and one for the accuracy; the refitted trial is thick."""
+    accuracy = trials["accuracy"]
+    # With room for the standard errors, so that trials that differ by chance alone are drawn close together.
+    error = trials.get("standard_error", 0 * accuracy).fillna(0)
+    columns = dict(hyperparameters) | {"accuracy": ((accuracy - error).min(), (accuracy + error).max(), "linear")}
+    heights = np.column_stack(
+        [_heights(axes, place, trials[name], searched) for place, (name, searched) in enumerate(columns.items())]
+    )
+    colours = colormaps["cividis_r"](0.1 + 0.9 * heights[:, -1])
+    for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
+        axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
+    for place in range(len(columns)):
+        axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
+    names = [wrap(name.replace("_", " "), 11) for name in [*hyperparameters, "validation accuracy"]]
+    axes.set_xticks(range(len(columns)), names)
+    axes.set_yticks([])
+    axes.tick_params(length=0, pad=14)
+    axes.set_ylim(-0.04, 1.06)
+    axes.spines[:].set_visible(False)
+    axes.set_title("All trials across their hyperparameters (thick: the refitted trial)", pad=16)
+
+
+def _heights(axes: Axes, place: int, column: pd.Series, searched: SearchedValues) -> np.ndarray:
+    """Where each trial crosses this axis, from 0 to 1, NaN for a missing value; values at the axis are labelled."""
+    values = column[column.astype(str) != ""]
+    all_numbers = len(values) > 0 and bool(pd.to_numeric(values, errors="coerce").notna().all())
+    if isinstance(searched, list):
+        heights, labels = _word_heights(column, searched)
+    elif searched or all_numbers:
+        heights, labels = _number_heights(pd.to_numeric(column, errors="coerce"), searched)
+    else:
+        heights, labels = _word_heights(column, sorted(values.astype(str).unique()))
+    for height, text in labels.items():
+        offset, align = _label_position(height)
+        axes.annotate(text, (place, height), offset, textcoords="offset points", fontsize=8.5, zorder=4, **align)
+    return heights.to_numpy(dtype=np.float64)
+
+
+def _number_heights(
+    numbers: pd.Series, searched: tuple[float, float, str] | tuple[()]
+) -> tuple[pd.Series, dict[float, str]]:
+    low, high, scale = searched or (math.inf, -math.inf, "linear")
+    low, high = min(low, numbers.min()), max(high, numbers.max())
+    if not high > low:
+        return numbers * 0 + 0.5, {0.5: _short(low)}
+    # Where the range is not known, a wide one was most likely searched on a log scale.
+    log = scale == "log" or (not searched and low > 0 and high / low > 20)
+    bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
+    return (scaled - bottom) / (top - bottom), {0.0: _short(low), 1.0: _short(high)}
+
+
+def _word_heights(column: pd.Series, words: list[str]) -> tuple[pd.Series, dict[float, str]]:
+    heights = {word: (index / (len(words) - 1) if len(words) > 1 else 0.5) for index, word in enumerate(words)}
+    # A table that also has empty cells writes 128 as 128.0.
+    plain = {word.removesuffix(".0"): height for word, height in heights.items()}
+    labels = {height: word for word, height in heights.items()}
+    return column.astype(str).str.removesuffix(".0").map(plain), labels
+
+
+def _label_position(height: float) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Offset (points) and alignment of a label: below the lower end of the axis, above the upper one, or beside it."""
+    if height == 0:
+        return (0, -3), {"va": "top", "ha": "center"}
+    if height == 1:
+        return (0, 3), {"va": "bottom", "ha": "center"}
+    return (3, 0), {"va": "center", "ha": "left"}
+
+
+def _short(number: float) -> str:
+    """The number with three significant digits, or with all digits before the decimal point."""
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"

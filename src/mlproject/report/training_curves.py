@@ -1,0 +1,64 @@
+"""The training accuracy of a comparison's final fits, over time and beside the test accuracy. Pure."""
+
+from collections.abc import Sequence
+
+from mlproject.report import figures
+from mlproject.report.content import Chart, Section
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import listed, minutes, percent
+from mlproject.report.models import ReportedModel
+
+NOTICEABLE = 0.02  # a difference between training and test accuracy from which on it is put into words
+
+
+def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section | None:
+    """The learning curves of all final fits in one figure.
+
+    Args:
+        context: the comparison.
+        models: its models; those whose run recorded no seconds per epoch are left out.
+
+    Returns:
+        The section; None when no model is left.
+    """
+    histories = {m.title: m.history for m in models if m.history is not None and "seconds" in m.history}
+    if not histories:
+        return None
+    final_accuracies = {title: history["accuracy"].iloc[-1] for title, history in histories.items()}
+    summary = "; ".join(
+        f"{title} {percent(final_accuracies[title])} after {len(history)} epochs in "
+        f"{minutes(history['seconds'].sum())} minutes"
+        for title, history in histories.items()
+    )
+    caption = f"Training accuracy at the end of the fit: {summary}. It is measured with augmentation and dropout on."
+    if any(history["stage"].nunique() > 1 for history in histories.values()):
+        caption += " A ring marks the end of a stage."
+    figure = figures.learning_curves(histories, context.title)
+    chart = Chart(
+        context.file_name("training"), figure, f"Training accuracy by minutes of training: {summary}", caption
+    )
+    return Section("Learning curves of the final fits", _generalisation_gaps(models, final_accuracies), [chart], [])
+
+
+def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict[str, float]) -> list[str]:
+    """Which models are clearly more, and which clearly less, accurate on training images than on test images."""
+    gaps = {
+        model.title: final_accuracies[model.title] - model.predictions.summary["test_accuracy"]
+        for model in models
+        if model.predictions is not None and model.title in final_accuracies
+    }
+    above = [title for title, gap in gaps.items() if gap > NOTICEABLE]
+    below = [title for title, gap in gaps.items() if -gap > NOTICEABLE]
+    sentences = []
+    if above:
+        sentences.append(
+            f"The training accuracy of {listed(above)} ends more than 2 points above the test accuracy, so part of it "
+            "does not generalise to new images. These curves do not show whether more epochs, more regularisation or "
+            "more images would help most."
+        )
+    if below:
+        sentences.append(
+            f"The training accuracy of {listed(below)} ends more than 2 points below the test accuracy. It is "
+            "measured with augmentation and dropout on; more epochs might help."
+        )
+    return sentences
