@@ -1,8 +1,7 @@
 """Compare Keras Tuner's searches with equal minutes, and the rankings of hyperparameters by short and by long fits.
 
-    python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 0,1,2          (an hour on 2
-    cores) python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4 --seeds 0
-         (an hour)
+    python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 0,1,2          (an hour on 2 cores)
+    python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4 --seeds 0  (an hour)
 
 The first table has a row for each tuner and seed: the number of trials that fitted into the minutes, the best
 validation accuracy of the shipped best-known values (with which every search starts), the best validation accuracy of
@@ -17,7 +16,7 @@ that budget. Below the table is Spearman's rank correlation of each short kind w
 test images are not used.
 
 Searches, their trials and the additional fits are runs in the comparison (MLflow's *experiment*) `searches-NAME` of the
-store. An interrupted benchmark goes on.
+store. An interrupted benchmark continues.
 """
 
 import argparse
@@ -78,7 +77,7 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
             "long": (1.0, 1.0),
         }
         others = {way: logged(kept.search, way, task, trial, schedule, *shares) for way, shares in fits.items()}
-        rows.append({"seed": task.seed, "trial": trial.trial, **others})
+        rows.append({"seed": task.seed, "trial": trial.name, **others})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows).merge(found.trials[["trial", *task.experiment.best]])
 
@@ -86,11 +85,11 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
 def logged(
     search_id: str, way: str, task: Task, trial: Trial, schedule: Schedule, share: float, images: float
 ) -> float:
-    """The result of `fitted`, logged as a run of its own, or read from the run of an earlier start of the benchmark."""
-    made_by = {"search": search_id, "trial": trial.trial, "way": way}
+    """The result of `fitted`, logged as a run of its own, or read from a run that the benchmark logged earlier."""
+    made_by = {"search": search_id, "trial": trial.name, "way": way}
     if len(runs := finished(made_by)):
         return float(runs["metrics.val_accuracy"].iloc[0])
-    with tracking.run(f"{way}, trial {trial.trial}", {"role": "ranked"}):
+    with tracking.run(f"{way}, trial {trial.name}", {"role": "ranked"}):
         tracking.log_params(made_by)
         accuracy = fitted(task, trial, schedule, share, images)
         tracking.log_metrics({"val_accuracy": accuracy})

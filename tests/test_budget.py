@@ -1,4 +1,4 @@
-"""Where the minutes go: the plan of a budget, and the rule that makes a pair fair."""
+"""The plan of a budget, and the rule that makes a pair fair."""
 
 import pytest
 
@@ -8,9 +8,9 @@ from mlproject.budget import make_plan, measured_executions, reserve_seconds
 
 def test_a_plan_spends_the_whole_budget():
     plan = make_plan(budget=900, measuring=60, slowest=500, images=45_000, max_trials=None)
-    assert plan.measuring + plan.trials * plan.trial + plan.final_fit == pytest.approx(900)
+    assert plan.measuring + plan.trials * plan.trial_seconds + plan.final_fit == pytest.approx(900)
     assert plan.search == pytest.approx(budget.SEARCH_SHARE * 840)
-    assert plan.trials == 3  # 336 seconds have time for 3.7 passes
+    assert plan.trials == 3  # in 336 seconds there is time for 3.7 passes
 
 
 @pytest.mark.parametrize(("slowest", "trials"), [(1, budget.FEWEST_TRIALS), (1e6, budget.MOST_TRIALS)])
@@ -21,14 +21,14 @@ def test_there_are_neither_too_few_nor_too_many_trials(slowest, trials):
 def test_fewer_trials_are_not_longer_and_more_are_shorter():
     usual = make_plan(900, 0, 1e6, 45_000, None)
     fewer, more = (make_plan(900, 0, 1e6, 45_000, trials) for trials in (1, 16))
-    assert fewer.trial == usual.trial and fewer.final_fit == pytest.approx(900 - usual.trial)
-    assert more.trial == usual.trial / 2 and more.final_fit == pytest.approx(usual.final_fit)
+    assert fewer.trial_seconds == usual.trial_seconds and fewer.final_fit == pytest.approx(900 - usual.trial_seconds)
+    assert more.trial_seconds == usual.trial_seconds / 2 and more.final_fit == pytest.approx(usual.final_fit)
 
 
 def test_a_pair_gets_what_was_planned_and_others_what_is_left():
     plan = make_plan(900, 60, 500, 45_000, None)
-    assert plan.final_fit_seconds(spent=200, remeasuring=5, paired=True) == plan.final_fit - 5
-    assert plan.final_fit_seconds(spent=200, remeasuring=5, paired=False) == 700
+    assert plan.granted_final_fit(spent=200, remeasuring=5, paired=True) == plan.final_fit - 5
+    assert plan.granted_final_fit(spent=200, remeasuring=5, paired=False) == 700
 
 
 def test_a_plan_says_where_the_minutes_go_and_is_logged():

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: `mlflow run` on synthetic data into a fresh SQLite store, then every model by its name."""
+"""The whole pipeline as a user runs it: `mlflow run` on synthetic data; then every model is loaded by its name."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def mlflow_run(project: Path, *arguments: str, **environment: str) -> subprocess
 
 @pytest.fixture(scope="module")
 def tuned(project):
-    """The project after `mlflow run . -P data=synthetic` with a budget of seconds, the store selected for this process."""
+    """The project after `mlflow run . -P data=synthetic` with a budget of seconds. This process uses its store."""
     done = mlflow_run(project, "-P", "data=synthetic", "-P", "budget_minutes=0.05", "-P", "max_trials=2")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     before = mlflow.get_tracking_uri()
@@ -126,7 +126,7 @@ def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
         children = runs[runs["tags.mlflow.parentRunId"] == parent["run_id"]]
         assert sorted(children["tags.role"]) == ["final", *["trial"] * (len(children) - 1)] and 2 <= len(children) <= 3
         assert set(children["experiment_id"]) == {parent["experiment_id"]}
-        assert "Asked" in parent["tags.mlflow.note.content"] and "Came out" in parent["tags.mlflow.note.content"]
+        assert "Question" in parent["tags.mlflow.note.content"] and "Result" in parent["tags.mlflow.note.content"]
         assert len(mlflow.get_run(parent["run_id"]).inputs.dataset_inputs) == 2
 
 
@@ -175,7 +175,7 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
 
 
 def words(project, entry, **parameters):
-    """The arguments of `python -m mlproject` that `mlflow run -e entry` makes of these parameters by the file MLproject."""
+    """The arguments that `mlflow run -e entry` with these parameters passes to `python -m mlproject`."""
     command = load_project(str(project)).get_entry_point(entry).compute_command(parameters, None)
     assert command.startswith("python -m mlproject ")
     return shlex.split(command)[3:]

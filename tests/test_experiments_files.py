@@ -1,4 +1,4 @@
-"""The experiment files: what they declare fits together, builds at its real shape, loads anywhere, can be trained."""
+"""The experiment files: their declarations are consistent, and their networks can be built, trained and loaded."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
 COLOURED = Spec((32, 32, 3), 20, (129.0, 124.0, 112.0), (68.0, 65.0, 70.0), tuple(map(tuple, np.eye(12))))
 GREY = Spec((28, 28, 1), 10, (73.0,), (90.0,), tuple(map(tuple, np.eye(4))))
 SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GREY}
-# The coarse and the fine one share their network, so one of the pair is built.
+# The coarse and the fine experiment share their network, so only one of them is built.
 DISTINCT = [name for name in EXPERIMENTS if name != "cifar100-coarse-cnn"]
 
 
@@ -57,7 +57,7 @@ def accepts(parameter, value):
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
 def test_a_file_run_by_itself_asks_for_onednn_before_it_imports_keras(file):
-    """TensorFlow, which Keras imports, reads the variable then and never again."""
+    """TensorFlow reads the variable only once, when Keras imports it."""
     code = f"""
 import os, runpy, sys
 
@@ -141,7 +141,7 @@ def test_vgg16_uses_the_weights_it_is_given(minutes, last, tmp_path):
     source = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
     source.save_weights(tmp_path / "vgg16.weights.h5")
     spec = replace(GREY, weights=tmp_path / "vgg16.weights.h5")
-    experiment = EXPERIMENTS["fashion-mnist-vgg16"].within(minutes)
+    experiment = EXPERIMENTS["fashion-mnist-vgg16"].for_budget(minutes)
     hp = keras_tuner.HyperParameters()
     hp.values = dict(experiment.best)
     model = experiment.build(hp, spec)
@@ -152,4 +152,4 @@ def test_vgg16_uses_the_weights_it_is_given(minutes, last, tmp_path):
     expected = theirs.predict_on_batch(keras.applications.vgg16.preprocess_input(padded))
     ours = keras.Model(model.input, model.get_layer(last).output).predict_on_batch(images)
     np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
-    assert expected.shape[1:3] == (1, 1)  # nothing is left to be pooled
+    assert expected.shape[1:3] == (1, 1)  # nothing is left to pool

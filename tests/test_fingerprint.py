@@ -1,4 +1,4 @@
-"""What makes two searches the same: the rule finds every module that decides numbers, and only code counts."""
+"""What makes two searches the same: the rule finds every module that decides numbers, and only its code counts."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from mlproject.search import fingerprint
 from mlproject.search.fingerprint import EXCUSED, PACKAGE, ROOTS, import_closure, is_excused, modules
 from mlproject.search.journal import Trial, open_journal
 
-# Decide numbers and were once forgotten, or would be the worst to forget.
+# Modules that decide numbers, and that were once forgotten or matter most.
 DECIDING = (
     "mlproject/budget.py",
     "mlproject/datasets/dataset.py",
@@ -39,7 +39,7 @@ def take(task, settings=None):
 
 @pytest.fixture
 def experiment_file(tmp_path, monkeypatch):
-    """An experiment's file with a helper module beside it; gives the folder of the project."""
+    """Write an experiment's file with a helper module beside it; returns the folder of the project."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "experiments"
     folder.mkdir()
@@ -96,7 +96,7 @@ def copied(tmp_path):
 
 @pytest.mark.parametrize("module", DECIDING)
 def test_a_search_goes_on_when_docstrings_change_and_not_when_code_does(module, copied, tmp_path):
-    """The journal is that of a search which has finished a trial, with the code as it was then."""
+    """The journal belongs to a search that finished a trial with the unchanged code."""
     changed = copied.parent / module
 
     def opened():

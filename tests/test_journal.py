@@ -1,4 +1,4 @@
-"""The journal: whole or not there, one process at a time, and clear about what makes two searches the same."""
+"""The journal is complete or absent, one process at a time uses it, and it says why a search is a new one."""
 
 import contextlib
 import signal
@@ -118,6 +118,6 @@ def test_bits_are_packed_and_unpacked(rng):
 
 @contextlib.contextmanager
 def caught(capsys):
-    """What the library shows meanwhile, as a command would show it."""
+    """Show the library's messages as a command would; yields a function that returns them."""
     console.show_messages()
     yield lambda: capsys.readouterr().out

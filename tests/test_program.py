@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, TINY
 
+from mlproject import program as program_module
 from mlproject.errors import UserError
 from mlproject.networks.cost import Throughput
 from mlproject.program import ExperimentScript, facts
@@ -25,7 +26,7 @@ NAME = "fashion-mnist-resnet"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A copy of the project's experiments, and the README's example dropped among them as a file of its own."""
+    """A copy of the project's experiments, with the README's example added as a file."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(PROJECT / "MLproject", folder)
     shutil.copytree(
@@ -46,7 +47,7 @@ def nested_build(hp, spec):
 
 
 def program(folder, *arguments):
-    """`python experiments/fashion_mnist_resnet.py ...`, started."""
+    """Start `python experiments/fashion_mnist_resnet.py ...`."""
     return subprocess.Popen(
         [sys.executable, "experiments/fashion_mnist_resnet.py", *arguments],
         cwd=folder,
@@ -54,7 +55,7 @@ def program(folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whatever starts the tests may have them ignore it.
+        # The process that started the tests may have set SIGHUP to be ignored.
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
@@ -78,7 +79,7 @@ def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch
     assert f"exports/{NAME}-synthetic.keras" in said and "test accuracy" in said
     (line,) = [line for line in said.splitlines() if "load it with: " in line]
     names = {}
-    exec(line.partition("load it with: ")[2], names)  # the printed line is the documentation
+    exec(line.partition("load it with: ")[2], names)  # users load the model with the printed line
     probabilities = names["predict"](np.zeros((2, 28, 28, 1), np.uint8), verbose=0)
     assert probabilities.shape == (2, 10)
     assert len(json.loads((folder / "exports" / f"{NAME}-synthetic.classes.json").read_text())) == 10
@@ -88,7 +89,7 @@ def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch
 
 @pytest.fixture
 def given(folder, process_kept, monkeypatch):
-    """Reads the options as a program with these arguments would."""
+    """Return a function that reads the options as a program with these arguments would."""
 
     def read(*arguments):
         monkeypatch.chdir(folder)
@@ -119,7 +120,7 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     run = given()
     counted = dict(facts(fashion).itertuples(index=False))
     assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("1,500", "10", "uint8, 0 to 255")
-    assert counted["right by always naming one class"] == "10.0%"
+    assert counted["accuracy of always predicting one class"] == "10.0%"
     table = run.layers(TINY, fashion.spec()).set_index("layer")
     assert table.loc["low", ["input_shape", "output_shape"]].tolist() == ["28 × 28 × 1", "13 × 13 × 8"]
     nested = run.layers(replace(TINY, build=nested_build), fashion.spec()).set_index("layer")
@@ -134,7 +135,7 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
 
 
 def test_an_hour_has_the_values_best_known_for_it(given, fashion, monkeypatch):
-    run = given("--data", "synthetic", "--minutes", "60", "--output", "hour")  # three epochs are enough for it
+    run = given("--data", "synthetic", "--minutes", "60", "--output", "hour")  # TINY ends after three epochs
     experiment = replace(TINY, best_in_an_hour={"width": 12})
     table = run.layers(experiment, fashion.spec()).set_index("layer")
     assert table.loc["low", "output_shape"] == "13 × 13 × 12"
@@ -171,6 +172,11 @@ def test_a_notebook_takes_the_same_options_from_the_environment(given, monkeypat
     monkeypatch.setenv("MLPROJECT_ARGUMENTS", "--minutes 3 --data synthetic")
     run = given("-f", "kernel.json")
     assert (run.options.minutes, run.options.data, run.notebook) == (3.0, "synthetic", True)
+
+
+def test_a_file_that_asks_for_the_class_by_its_former_name_is_told_the_new_one():
+    with pytest.raises(AttributeError, match=r"program.Program\(...\) is now program.ExperimentScript\(...\): change"):
+        _ = program_module.Program
 
 
 def test_help_states_the_minutes(given, capsys):

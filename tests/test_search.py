@@ -1,4 +1,4 @@
-"""The search, on the real Keras Tuner and a real store: trials become runs, failures don't end it, budgets do."""
+"""The search with the real Keras Tuner and a real store: trials become runs; budgets end it, and failures do not."""
 
 import dataclasses
 import shutil
@@ -48,7 +48,7 @@ def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", det
 
 
 def fit_result(accuracy, images=150, classes=10):
-    """What a fit returns, for tests that leave out training; the first images are the correct ones."""
+    """A result of a fit, for tests that leave out training. All images are predicted with equal probabilities."""
     history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": accuracy}])
     return FitResult(history, {"training": 1.0}, False, np.ones((images, classes), np.float32))
 
@@ -67,7 +67,7 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     best = runs["metrics.val_accuracy"].max()
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
-    for _, run in runs.iterrows():  # the predictions by which trials are compared
+    for _, run in runs.iterrows():  # the predictions with which trials are compared
         kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{run['run_id']}/evaluation/validation.npz"))
         np.testing.assert_array_equal(kept["rows"], task.validation)
         assert np.mean(kept["labels"] == kept["predictions"]) == pytest.approx(run["metrics.val_accuracy"])
@@ -76,7 +76,7 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
 
 
 def test_the_winner_is_significantly_better_than_the_known_values(rng):
-    """Compared image by image: what matters is which images, not only how many."""
+    """Trials are compared image by image: it matters which images are correct, not only how many."""
     images = 1000
     known = rng.random(images) < 0.8
 
@@ -91,7 +91,7 @@ def test_the_winner_is_significantly_better_than_the_known_values(rng):
 
     better = known.copy()
     better[np.flatnonzero(~known)[:12]] = True  # 1.2 points, and no image worse
-    shuffled = rng.permutation(better)  # as accurate, but on other images: the lead may be luck
+    shuffled = rng.permutation(better)  # as accurate, but on other images: the lead may be chance
     assert winner(better) == 1
     assert winner(shuffled) == 0
     assert winner(shuffled, better) == 2
@@ -124,14 +124,14 @@ def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_ta
     monkeypatch.setattr(tuners, "fit", lambda *_: fit_result(0.5))
     found, _ = run_search(make_task(), seconds=100, max_trials=budget.MOST_TRIALS)
     planned = (1 - budget.SEARCH_SHARE) * (100 - found.plan.measuring)
-    left = found.plan.final_fit_seconds(found.spent, found.remeasuring, paired=False)
+    left = found.plan.granted_final_fit(found.spent, found.remeasuring, paired=False)
     assert found.plan.final_fit == pytest.approx(planned) and left > planned + 10
-    assert found.plan.final_fit_seconds(found.spent, 0.0, paired=True) == found.plan.final_fit
+    assert found.plan.granted_final_fit(found.spent, 0.0, paired=True) == found.plan.final_fit
 
 
 @pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
 def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
-    """Training is left out: what is tried next depends on the values and the outcomes alone."""
+    """Training is left out: the next values depend only on earlier values and their results."""
     fits, interruptions = [], set()
 
     def fit(model, recipe, schedule, fit_data, hooks):
@@ -152,7 +152,7 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
     times = ["seconds", "minutes"]
     pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
     assert len(fits) == trials + len(interruptions) and not (runs["status"] == "RUNNING").any()
-    # Hyperband: the first rung of its first bracket is 9 trials long.
+    # The first rung of Hyperband's first bracket has 9 trials.
     assert found.trials.duplicated(["width", "learning_rate"]).sum() == max(0, trials - 9)
 
 
@@ -186,7 +186,7 @@ def test_no_point_is_tried_twice(make_task, store):
 
     grid = dataclasses.replace(TINY, build=build, recipe=recipe, best={"width": 8, "only": "a"})
     found, _ = run_search(make_task(grid), "bayesian", max_trials=7)
-    assert len(found.trials) == 4  # all there are
+    assert len(found.trials) == 4  # all points of the space
     assert not found.trials.duplicated(["width", "only"]).any()
 
 
@@ -210,13 +210,13 @@ def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_p
         "from dataclasses import replace\nfrom conftest import TINY\n"
         "EXPERIMENTS = [replace(TINY, best_in_an_hour={'width': 12})]\n"
     )
-    # No more than three epochs, whatever the minutes.
+    # TINY trains for at most three epochs, so the hour is not used.
     done = run_here("tune", "--data", "synthetic", "--budget-minutes", 60, "--max-trials", 1, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = mlflow.search_runs(filter_string="tags.role = 'trial'", search_all_experiments=True)
     assert trials["params.width"].tolist() == ["12"]
     (experiment,) = find("tiny")
-    assert experiment.within(60).best["width"] == 12 and experiment.within(59).best["width"] == 8
+    assert experiment.for_budget(60).best["width"] == 12 and experiment.for_budget(59).best["width"] == 8
 
 
 @pytest.mark.parametrize("pair", ["width=17", "width=5.5", "width=", "width", "depth=3", "learning_rate=nan", "=5", ""])
@@ -240,7 +240,7 @@ def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
     _, runs = run_search(
         make_task(dataclasses.replace(TINY, recipe=recipe)), seconds=20, max_trials=1, deterministic=True
     )
-    assert int(runs["params.training_images"].iloc[0]) == 512  # half of the fit's
+    assert int(runs["params.training_images"].iloc[0]) == 512  # half of the fit's batch
 
 
 def test_a_failed_trial_is_marked_with_its_reason_and_the_search_goes_on(make_task, store):
@@ -260,7 +260,7 @@ def test_a_network_that_does_not_fit_into_memory_is_a_failed_trial(make_task, st
     def build(hp, spec):
         images = keras.Input(spec.shape, dtype="uint8")
         x = keras.layers.Flatten()(images)
-        for _ in range(2):  # 4 TB each, which only the first trial does without
+        for _ in range(2):  # 4 TB each, except in the first trial
             x = keras.layers.Dense(10**6 if hp.Int("width", 4, 16) != 8 else 8)(x)
         return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
 
@@ -334,7 +334,7 @@ def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store
     run_search(task, seconds=6000, max_trials=3)
     with journal_of(task) as journal:
         planned = journal.trials[0].planned_seconds
-        all_trials = 0.4 * (6000 - journal.throughput.seconds)
+        all_trials = 0.4 * (6000 - journal.throughput["seconds"])
         for trial, seconds in zip(journal.trials, (all_trials - 2.85 * planned, planned, planned), strict=True):
             trial.seconds = seconds
     run_search(task, seconds=6000, max_trials=4)
@@ -342,11 +342,11 @@ def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store
     with journal_of(task) as journal:
         journal.trials[0].seconds += 0.3 * planned
     found, _ = run_search(task, seconds=6000, max_trials=5)
-    assert len(found.trials) == 4  # for half of one there is no time
+    assert len(found.trials) == 4  # there is no time for half a trial
 
 
 def test_a_budget_that_is_gone_before_the_first_trial_is_told(make_task, store):
-    with pytest.warns(UserWarning, match=r"'tiny'.* of budget_minutes=0\.01, so it is hardly trained"):
+    with pytest.warns(UserWarning, match=r"'tiny'.* of budget_minutes=0\.01, so little time is left for training"):
         run_search(make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)), seconds=0.6, max_trials=1)
 
 

@@ -1,4 +1,4 @@
-"""The settings: parsed once, in one place, and told as the command that repeats them."""
+"""The settings are parsed in one place, and can be shown as the command that repeats them."""
 
 import argparse
 import shlex

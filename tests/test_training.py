@@ -41,6 +41,14 @@ def test_a_recipe_with_an_unknown_optimizer_or_two_stages_of_one_name_is_refused
         Recipe((stage, stage), 64, "adamw")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("crop", "random_translation"), ("erase", "cutout"), ("sizes", "progressive_resizing")]
+)
+def test_a_field_by_its_former_name_is_refused_with_the_new_one(old, new):
+    with pytest.raises(UserError, match=rf"Recipe\({old}=...\) is not accepted; {new}=... is the field's new name"):
+        Recipe((Stage("training", 1e-3),), 64, **{old: 2})
+
+
 def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():
     plan = plan_stages(TWO_STAGES, {"first": 100.0, "second": 50.0}, seconds=100, images=500)
     assert plan["first"] == StageSchedule(2, 50)  # 25 s would be 5 epochs; capped at 2, which take 10 s
@@ -65,7 +73,7 @@ def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_si
     assert small == {"first": StageSchedule(1, 20), "second": StageSchedule(2, 200)}
     assert shorten(TWO_STAGES, plan, 0.2, 4)[1]["first"] == StageSchedule(
         2, 10
-    )  # four epochs in all are two of each stage
+    )  # four epochs in all are two in each stage
 
 
 def test_with_a_quarter_of_the_steps_the_first_stage_has_twice_the_rate():
@@ -81,10 +89,10 @@ def test_plans_are_of_whole_executions_and_the_rate_ends_where_the_steps_do(make
 
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
     plan = plan_stages(task.network(TINY.best)[1], {"training": 64.0}, seconds=68, images=2000)
-    assert plan == {"training": StageSchedule(2, 30)}  # of 34 steps Keras would make 40
+    assert plan == {"training": StageSchedule(2, 30)}  # Keras would make 40 steps of 34
     assert shorten(recipe(None), plan, 0.2, 2)[1] == {"training": StageSchedule(2, 10)}  # of 12 steps
     _, _, result = run_fit(task, plan)
-    # What the last row shows is the rate of the step that would come next.
+    # The last row shows the learning rate of the step that would follow.
     assert list(result.history["learning_rate"]) == pytest.approx([2e-3 * 0.5 / 0.8, 0], abs=3e-5)
 
 
@@ -121,7 +129,7 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
     model, before, result = run_fit(task, {"training": StageSchedule(3, 120)})
     assert model.input.shape == (None, 28, 28, 1)
     assert all(not np.array_equal(old, new) for old, new in zip(before[3:], model.get_weights()[3:], strict=True))
-    assert result.history["val_loss"].iloc[-1] < 0.95 * math.log(10)  # what knowing nothing costs
+    assert result.history["val_loss"].iloc[-1] < 0.95 * math.log(10)  # the loss of equal probabilities
     right = model.predict(task.data.train_images[task.validation], verbose=0).argmax(axis=1)
     accuracy = np.mean(right == task.data.train_labels[task.validation])
     assert accuracy == pytest.approx(result.history["val_accuracy"].iloc[-1], abs=0.01)

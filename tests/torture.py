@@ -1,10 +1,11 @@
-"""Kills the real command at many moments, starts it again until it is done, and holds the store against every promise.
+"""Kill the real command at many moments, start it again until it has finished, and check what the store then holds.
 
     python tests/torture.py --kills 50 --seed 0
 
-Each round is one search in a fresh project folder with a tiny experiment of its own. Its command is killed several times:
-SIGKILL, SIGTERM or SIGINT, to our process, to `mlflow run` alone, or to the whole group; after a random time, or as soon as
-the search has come to a given point. Then it is run to its end.
+Each round is one search in a fresh project folder with a tiny experiment. Its command is killed several times: by SIGKILL,
+SIGTERM or SIGINT, sent to our process, to `mlflow run` alone, or to the whole process group, as soon as the search has
+reached a given point or a random time later. Finally the command runs to its end. The store must then hold every finished
+trial once, the right winner, and one registered model.
 """
 
 import argparse
@@ -61,10 +62,10 @@ class Round:
         for name in ("MLproject", "conda.yaml"):
             shutil.copy(PROJECT / name, folder)
         shutil.copy(database, folder / "mlflow.db")
-        # By default a writer waits five seconds for the others; `mlflow run` itself gave up so once, on a busy machine.
+        # By default, a process waits five seconds for other writers. On a busy machine, `mlflow run` once gave up.
         self.uri = f"sqlite:///{folder}/mlflow.db?timeout=60"
         asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS}
-        asked["deterministic"] = deterministic  # without, a slow machine may end the search before its last trial
+        asked["deterministic"] = deterministic  # otherwise a slow machine may end the search before its last trial
         programs = Path(sys.executable).parent
         if through_mlflow:
             words = [f"-P{name}={value}" for name, value in asked.items()]
@@ -90,13 +91,13 @@ class Round:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # Otherwise Ctrl-C would be ignored where the harness itself is started in the background.
+                # Otherwise SIGINT would be ignored if this script is started in the background.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def kill(self, sent: signal.Signals, whole_group: bool, point: str, delay: float) -> bool:
-        """Start the command, kill it `delay` seconds after it has come to `point`; False when it had ended before."""
-        searches = 0 if point == "start" else self._searches() + 1  # passed points are only passed when it is at work
+        """Start the command and kill it `delay` seconds after it reached `point`; returns False if it ended before."""
+        searches = 0 if point == "start" else self._searches() + 1  # earlier points count once the search has started
         process = self.start()
         self._wait_for(point, searches, process)
         time.sleep(delay)
@@ -140,15 +141,14 @@ class Round:
         return True
 
     def winner(self, trials: list) -> float:
-        """The validation accuracy of the trial that must be refitted, worked out anew from the predictions in the store."""
+        """The validation accuracy of the trial that must be refitted, computed from the predictions in the store."""
         correct = {}
-        for run in (one for one in trials if one.info.status == "FINISHED"):
+        finished = [run for run in trials if run.info.status == "FINISHED"]
+        for run in finished:
             path = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/evaluation/validation.npz")
             kept = np.load(path)
             correct[run.info.run_name] = kept["labels"] == kept["predictions"]
-        accuracy = {
-            run.info.run_name: run.data.metrics["val_accuracy"] for run in trials if run.info.run_name in correct
-        }
+        accuracy = {run.info.run_name: run.data.metrics["val_accuracy"] for run in finished}
         first = correct.pop("trial-01", None)
         if first is None:
             return max(accuracy.values())
@@ -161,7 +161,7 @@ class Round:
         return max(better, default=accuracy["trial-01"])
 
     def check(self) -> float:
-        """Every promise, held against the store; gives the test accuracy."""
+        """Check the store, and return the test accuracy."""
         client = mlflow.MlflowClient(self.uri)
         runs = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1000)
         role = {run.info.run_id: run.data.tags.get("role", "project") for run in runs}
@@ -210,9 +210,9 @@ def _mcnemar(first: np.ndarray, other: np.ndarray) -> float:
 
 
 def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str, int]:
-    """Rounds of `per_round` kills each until there were `kills`; gives counts. Raises AssertionError for a broken promise.
+    """Run rounds of `per_round` kills until there were `kills`; returns counts. A failed check raises AssertionError.
 
-    A deterministic search has to come to the test accuracy of one that nothing interrupted, made once for each tuner.
+    A deterministic search must reach the test accuracy of an uninterrupted search, which runs once for each tuner.
     """
     chance = random.Random(seed)
     database = folder / "empty.db"
@@ -225,7 +225,7 @@ def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str
         one = Round(
             folder / f"round{number}", database, tuner, through_mlflow=bool(number % 2), deterministic=number % 4 != 0
         )
-        # In their order of time, so that few are passed before they are waited for.
+        # In chronological order, so that few points are passed before the round waits for them.
         points = sorted(chance.choices(range(len(POINTS)), k=min(per_round, kills - counts["kills"])))
         for point in points:
             sent = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
@@ -257,12 +257,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=None, help="kept, to look at what failed")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the rounds, which is kept")
     chosen = parser.parse_args()
     place = chosen.folder or Path(tempfile.mkdtemp(prefix="torture"))
     place.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     print(
         torture(place, chosen.kills, chosen.seed),
-        f"in {(time.monotonic() - start) / 60:.0f} minutes, all promises kept",
+        f"in {(time.monotonic() - start) / 60:.0f} minutes, all checks passed",
     )

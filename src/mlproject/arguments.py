@@ -1,4 +1,4 @@
-"""Types of command-line arguments, and a parser that refuses invalid ones in one line."""
+"""Types of command-line arguments, and a parser that refuses invalid arguments in one line."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from mlproject.errors import UserError, truncate
 
-# The largest values that are accepted. They only rule out typing errors.
+# The largest accepted values. They only exclude typing errors.
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
 
 
@@ -18,29 +18,6 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
-def add_training(command: argparse.ArgumentParser) -> None:
-    """Add the options of every command that trains: seed, pretrained weights, data.
-
-    Args:
-        command: the parser to add them to.
-    """
-    command.add_argument("--seed", type=seed, default=0)
-    command.add_argument("--weights", default="imagenet", help="of the pretrained base: imagenet, none or a file")
-    add_data(command)
-
-
-def add_data(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which data to use and where it is.
-
-    Args:
-        command: the parser to add them to.
-    """
-    command.add_argument("--data", choices=("real", "synthetic"), default="real")
-    command.add_argument(
-        "--data-dir", default=None, type=lambda text: text or None, help="folder with the archives, as downloaded"
-    )
-
-
 def minutes(text: str) -> float:
     """Parse a number of minutes above 0 and up to MINUTES_LIMIT, which is a year."""
     try:
@@ -49,20 +26,20 @@ def minutes(text: str) -> float:
         number = math.nan
     if not 0 < number <= MINUTES_LIMIT:
         raise argparse.ArgumentTypeError(
-            f"'{truncate(text)}' is not accepted; a number of minutes above 0 is, up to {MINUTES_LIMIT} (a year)"
+            f"'{truncate(text)}' is not accepted; accepted: minutes above 0, up to {MINUTES_LIMIT} (a year)"
         )
     return number
 
 
 def count(text: str) -> int | None:
     """Parse a whole number up to TRIALS_LIMIT; 0 means no limit and gives None."""
-    return _whole_number(text, TRIALS_LIMIT, f"0 for no limit, up to {TRIALS_LIMIT}") or None
+    return _whole_number(text, TRIALS_LIMIT, f"from 1 to {TRIALS_LIMIT}, or 0 for no limit") or None
 
 
 def flag(text: str) -> bool:
     """Parse "true" or "false" in any case: YAML turns them into "True" and "False"."""
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; true and false are")
+        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: true, false")
     return text.lower() == "true"
 
 
@@ -78,5 +55,5 @@ def seed(text: str) -> int:
 
 def _whole_number(text: str, limit: int, accepted: str) -> int:
     if not text.isdecimal() or len(text) > 20 or int(text) > limit:
-        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; a whole number is, {accepted}")
+        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: a whole number {accepted}")
     return int(text)

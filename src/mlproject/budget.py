@@ -4,12 +4,12 @@ The budget of an experiment pays, in this order, for
 
 1. measuring how fast the network trains, with the activations of frozen layers,
 2. the search: SEARCH_SHARE of the rest, cut into equal trials,
-3. the final fit: what is left, less a reserve for predicting the test images and for logging.
+3. the final fit: what is left, of which a reserve is for predicting the test images and for logging.
 """
 
 from dataclasses import dataclass
 
-# The search's share of the budget after measuring. The final fit gets the rest.
+# The search's share of the budget after measuring. The final fit gets the rest: it decides the accuracy that is registered.
 SEARCH_SHARE = 0.4
 # The search is cut into as many trials as have time for one pass over the training images each, within these bounds. Trials
 # with fewer steps rank hyperparameters badly, and fewer than three trials are no search.
@@ -43,7 +43,7 @@ class Plan:
         measuring: the time that measuring the speed took.
         search: the time for all trials.
         trials: how many trials are planned.
-        trial: the planned length of a trial.
+        trial_seconds: the planned length of a trial.
         final_fit: the time for the final fit, with its reserve.
         reserve: the part of `final_fit` for predicting the test images and for logging.
     """
@@ -52,15 +52,15 @@ class Plan:
     measuring: float
     search: float
     trials: int
-    trial: float
+    trial_seconds: float
     final_fit: float
     reserve: float
 
     def __str__(self) -> str:
-        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial:.0f} s"
+        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial_seconds:.0f} s"
         return (
             f"{self.budget / 60:g} minutes: {self.measuring / 60:.1f} for measuring the speed, "
-            f"{self.trials * self.trial / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
+            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )
 
@@ -69,7 +69,7 @@ class Plan:
         """The plan as parameters to log, in seconds, under names that begin with `plan_`."""
         return {f"plan_{name}": value if name == "trials" else round(value, 1) for name, value in vars(self).items()}
 
-    def final_fit_seconds(self, spent: float, remeasuring: float, paired: bool) -> float:
+    def granted_final_fit(self, spent: float, remeasuring: float, paired: bool) -> float:
         """How long the final fit may take, once the search is over.
 
         A final fit gets all that the search has left of the budget. Experiments that are `paired` differ in their labels
@@ -92,7 +92,7 @@ def make_plan(
 ) -> Plan:
     """Plan how the seconds of a budget are spent.
 
-    With `max_trials` below the usual number of trials, trials are not longer: the final fit gets the time they leave. With
+    With `max_trials` below the default number of trials, trials are not longer: the final fit gets the time they leave. With
     more, trials are shorter.
 
     Args:
@@ -109,10 +109,10 @@ def make_plan(
     """
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
-    usual = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
-    trials = max_trials or usual
-    trial = search / max(trials, usual)
-    return Plan(budget, measuring, search, trials, trial, left - trials * trial, reserve)
+    default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
+    trials = max_trials or default_trials
+    trial_seconds = search / max(trials, default_trials)
+    return Plan(budget, measuring, search, trials, trial_seconds, left - trials * trial_seconds, reserve)
 
 
 def reserve_seconds(stages: int, test_images: int, images_per_second: float) -> float:

@@ -65,16 +65,16 @@ class Experiment:
         for what, value in (("name", self.name), ("comparison", self.comparison)):
             if not (isinstance(value, str) and _NAME.fullmatch(value)):
                 raise UserError(
-                    f"{what}='{truncate(value)}' of an experiment is not accepted; letters, digits, '-', '_' and '.' are, "
-                    "at most 100 of them, the first a letter or digit"
+                    f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: up to 100 letters, digits, '-', "
+                    "'_' and '.', beginning with a letter or a digit"
                 )
         for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
             if unknown := set(given) - self.best.keys():
                 raise UserError(
-                    f"{what} of {self.name}: {', '.join(sorted(unknown))} not accepted; {', '.join(self.best)} are"
+                    f"{what} of {self.name}: {', '.join(sorted(unknown))} not accepted; accepted: {', '.join(self.best)}"
                 )
 
-    def within(self, minutes: float) -> "Experiment":
+    def for_budget(self, minutes: float) -> "Experiment":
         """The same experiment with the values that are best known for a budget of so many minutes."""
         return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
 
@@ -102,7 +102,8 @@ class _Discovered:
 def find(patterns: str, folder: Path = FOLDER) -> list[Experiment]:
     """Find experiments by name.
 
-    A file that does not import is warned of, unless a glob might have matched its experiments.
+    A file that cannot be imported causes a warning. When a pattern is a glob, it is an error, because the glob might match
+    the file's experiments.
 
     Args:
         patterns: names or globs, separated by commas.
@@ -158,11 +159,12 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
         UserError: for a pattern that matches nothing.
     """
     wanted = arguments.names(patterns)
-    if not wanted or any(not fnmatch.filter(known, pattern) for pattern in wanted):
+    unmatched = [pattern for pattern in wanted if not fnmatch.filter(known, pattern)]
+    if unmatched or not wanted:
         hint = f"; {complaint}" if complaint else ""
         accepted = ", ".join(known)
         raise UserError(
-            f"experiment='{truncate(patterns)}' matches no experiment; accepted: {accepted}, a list or a glob{hint}"
+            f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; accepted: {accepted}, a list or a glob{hint}"
         )
     return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
 
@@ -198,7 +200,7 @@ def _import(path: Path) -> ModuleType:
         sys.path.append(folder)
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up here
     spec.loader.exec_module(module)

@@ -95,11 +95,11 @@ class ExperimentScript:
 
     def best(self, experiment: Experiment) -> HyperParameters:
         """The values that are best known for the minutes asked for, as `build` and `recipe` take them."""
-        return hyperparameters(experiment.within(self.options.minutes).best)
+        return hyperparameters(experiment.for_budget(self.options.minutes).best)
 
     def layers(self, experiment: Experiment, spec: Spec) -> pd.DataFrame:
         """The layers of the network with the values of `best`, as from `facts.layers`."""
-        return layers(experiment.within(self.options.minutes), spec)
+        return layers(experiment.for_budget(self.options.minutes), spec)
 
     def published(self, table: str) -> pd.DataFrame:
         """A table of the published study, `reports/published/tables/<table>.csv`; where it is missing, one that says so."""
@@ -134,7 +134,7 @@ class ExperimentScript:
             DivergedError: when the loss stops being finite.
         """
         options = self.options
-        experiment = experiment.within(options.minutes)
+        experiment = experiment.for_budget(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
         )

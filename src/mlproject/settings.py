@@ -1,6 +1,6 @@
 """What the user asks of `tune`: every option with its default, its parser and its help, in one place.
 
-A new option is a field here, a parameter of the entry point in the file MLproject, and the place that uses it.
+To add an option, add a field here and a parameter with its argument in the file MLproject, and use it.
 """
 
 import argparse
@@ -27,7 +27,9 @@ class Settings:
 
     experiment: str = _option("*", "name, comma-separated names or glob (default: all)", decides=False)
     tuner: str = _option("bayesian", "what proposes hyperparameters (default: bayesian)", choices=TUNERS)
-    budget_minutes: float = _option(15.0, "for each experiment: search and final fit", type=arguments.minutes)
+    budget_minutes: float = _option(
+        15.0, "minutes for each experiment, search and final fit together (default: 15)", type=arguments.minutes
+    )
     max_trials: int | None = _option(
         None, "at most this many trials (0: as many as the budget allows)", type=arguments.count
     )
@@ -39,7 +41,7 @@ class Settings:
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
     )
-    weights: str = _option("imagenet", "of the pretrained base: imagenet, none or a file", decides=False)
+    weights: str = _option("imagenet", "weights of the pretrained base: imagenet, none or a file", decides=False)
     deterministic: bool = _option(
         False, "true: the same numbers in every run, planned without a clock", type=arguments.flag
     )
@@ -55,9 +57,9 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """The settings whose values make a search another one, by name. They are logged as parameters.
 
-        The data and the weights decide as well, but by their content: see `search.fingerprint`.
+        The files behind `data_dir` and `weights` decide as well, by their content: see `search.fingerprint`.
         """
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["decides"]}
+        return {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["decides"]}
 
     def repeat(self, start: str | None = None) -> str:
         """The command that runs the same again, or goes on with what was interrupted.
@@ -68,9 +70,28 @@ class Settings:
         Returns:
             A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
         """
-        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "fresh"}
-        changed = {one.name: given[one.name] for one in fields(self) if given.get(one.name, one.default) != one.default}
-        return command_line(changed, start)
+        values = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
+        defaults = {option.name: option.default for option in fields(self)}
+        return command_line({name: value for name, value in values.items() if value != defaults[name]}, start)
+
+
+def options_to_repeat(logged: Mapping[str, str]) -> dict[str, str]:
+    """Read the deciding settings off the parameters of a run.
+
+    Args:
+        logged: the run's parameters, as text.
+
+    Returns:
+        The settings that a command must name to repeat the run: those that are not the default, and always the tuner and the
+        budget, whose defaults may change.
+    """
+    wanted = {}
+    for option in fields(Settings):
+        value = logged.get(option.name, "")
+        unchanged = value in ("", "0", str(option.default)) and option.name not in ("tuner", "budget_minutes")
+        if option.metadata["decides"] and value and not unchanged:
+            wanted[option.name] = value.lower() if value in ("True", "False") else value
+    return wanted
 
 
 def command_line(given: Mapping[str, object], start: str | None = None) -> str:
@@ -99,12 +120,12 @@ def add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> N
         parser: the parser to add them to.
         names: fields of Settings; none stands for all.
     """
-    for one in fields(Settings):
-        if one.name in names or not names:
-            option = f"--{one.name.replace('_', '-')}"
-            parser.add_argument(option, default=one.default, **one.metadata["argument"])
+    for option in fields(Settings):
+        if option.name in names or not names:
+            flag = f"--{option.name.replace('_', '-')}"
+            parser.add_argument(flag, default=option.default, **option.metadata["argument"])
 
 
 def from_options(options: argparse.Namespace) -> Settings:
     """The settings that a parser with all options read."""
-    return Settings(**{one.name: getattr(options, one.name) for one in fields(Settings)})
+    return Settings(**{option.name: getattr(options, option.name) for option in fields(Settings)})

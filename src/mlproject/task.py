@@ -126,7 +126,8 @@ def prepare(
         experiments: the experiments to prepare.
         data: "real" or "synthetic".
         data_dir: the folder that holds the real data; None looks for it in the usual places.
-        weights: of a pretrained base: "imagenet", "none" or a file.
+        weights: of a pretrained base: "imagenet", "none" or a file. With synthetic data "imagenet" means random weights, so
+            that it needs no download.
         seed: of the split and of all fits.
         cache: the folder for the activations of frozen layers.
 

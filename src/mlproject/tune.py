@@ -5,15 +5,15 @@ import logging
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mlproject import arguments, process, tracking
 from mlproject.errors import StoreGoneError, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
-from mlproject.networks.cost import Throughput
 from mlproject.search import fingerprint
 from mlproject.search.journal import Journal, open_journal
-from mlproject.search.search import SearchResult, search
+from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
 from mlproject.settings import Settings
 from mlproject.task import Task, prepare
@@ -26,7 +26,7 @@ JOURNALS = Path(".mlproject", "searches")
 
 @dataclass
 class Outcome:
-    """What a `tune` came to: the registered models, and the reasons of the experiments that failed, by name."""
+    """The result of a `tune`: the registered models, and the reasons of the experiments that failed, by name."""
 
     registered: list[RegisteredModel] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -47,25 +47,35 @@ class _Command:
         project: the run of `mlflow run`.
         throughputs: the speeds that were measured already, by `Task.network_key`. Networks of the same key are planned by
             the same measurement, and each of them pays for it.
-        alike: how many experiments have a network key. Final fits of two or more are planned alike.
+        alike: how many experiments have a network key. Experiments that share a key get equally long final fits.
     """
 
     settings: Settings
     project: tracking.ProjectRun
-    throughputs: dict[tuple[object, ...], Throughput | None]
+    throughputs: dict[tuple[object, ...], dict[str, Any] | None]
     alike: Counter[tuple[object, ...]]
 
 
 def prepare_tasks(settings: Settings) -> list[Task]:
-    """Find the experiments, load their data, and apply the user's values; raises UserError for what cannot be used."""
+    """Configure TensorFlow, find the experiments, load their data, and apply the user's values.
+
+    Args:
+        settings: what the user asked for.
+
+    Returns:
+        A task for each experiment.
+
+    Raises:
+        UserError: for experiments, data, weights or values that cannot be used.
+    """
     _configure_tensorflow(settings)
-    experiments = [experiment.within(settings.budget_minutes) for experiment in find(settings.experiment)]
+    experiments = [experiment.for_budget(settings.budget_minutes) for experiment in find(settings.experiment)]
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
     return [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
 
 
 def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) -> Outcome:
-    """Tune every task. An experiment that fails does not end the others.
+    """Tune every task. When one fails, the others go on.
 
     Args:
         settings: what the user asked for.
@@ -79,7 +89,7 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         KeyboardInterrupt: when the process is told to stop.
         StoreGoneError: when the MLflow store does not answer for too long.
     """
-    gc.freeze()  # what exists by now stays; looking through it took a third of a second before every trial
+    gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
     outcome = Outcome()
     command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))
     for position, task in enumerate(tasks, 1):
@@ -105,27 +115,31 @@ def _configure_tensorflow(settings: Settings) -> None:
 
 
 def _tune_one(task: Task, command: _Command) -> RegisteredModel:
-    """Tune one experiment, or finish what an interruption left, or find it complete already."""
+    """Tune one experiment, finish what an interruption left, or return the model of a complete search."""
     name = task.model_name
-    made_of = fingerprint.take(task, command.settings.deciding, tracking.address())
-    with open_journal(JOURNALS, name, made_of, command.settings.fresh) as journal:
-        parent = tracking.find_run(journal.search, "search")
-        if complete := _already_complete(journal, name):
-            logger.info("  already complete: %s; -P fresh=true starts anew", complete)
-            command.throughputs[task.network_key] = journal.throughput
-            return complete
-        if journal.throughput and (journal.result or parent is None):
-            logger.info("  its runs or its model are no longer in the store: starts anew")
-            journal.restart()
-            parent = None
-        journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
-        registered = _search_and_refit(task, command, journal, parent)
+    identity = fingerprint.take(task, command.settings.deciding, tracking.address())
+    with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
+        registered = _already_complete(journal, name)
+        if registered:
+            logger.info("  already complete: %s; fresh=true starts anew", registered)
+        else:
+            registered = _search_and_refit(task, command, journal, _parent_run(journal))
+            journal.result = asdict(registered)
+            journal.save()
+            journal.checkpoint.unlink(missing_ok=True)
+            logger.info("  %s", registered)
         command.throughputs[task.network_key] = journal.throughput
-        journal.result = asdict(registered)
-        journal.save()
-        journal.checkpoint.unlink(missing_ok=True)
-    logger.info("  %s", registered)
     return registered
+
+
+def _parent_run(journal: Journal) -> str | None:
+    """The run of this search, which goes on; None for a new search. One whose runs or model were deleted is a new search."""
+    parent = tracking.find_run(journal.search, "search")
+    if journal.throughput and (journal.result or parent is None):
+        logger.info("  starts anew, because its runs or its model are no longer in the store")
+        journal.restart()
+        return None
+    return parent
 
 
 def _already_complete(journal: Journal, name: str) -> RegisteredModel | None:
@@ -151,17 +165,15 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
     }
     tracking.use_comparison(command.project, experiment.comparison)
     with tracking.run(task.model_name, tags, resume=parent):
-        tracking.set_description(f"**Asked:** {experiment.question}")
+        tracking.set_description(f"**Question:** {experiment.question}")
         tracking.log_params(settings.deciding | weights_params(task))
         log_datasets(task.data)
+        journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
         found = search(task, journal, settings)
-        seconds = _final_fit_seconds(found, paired=command.alike[task.network_key] > 1)
+        paired = command.alike[task.network_key] > 1
+        seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
         registered = make_final_model(task, found, journal, seconds, settings.deciding)
         tracking.log_metrics({"val_accuracy": registered.val_accuracy, "test_accuracy": registered.test_accuracy})
         result = f"{registered}, after {len(found.trials)} trials."
-        tracking.set_description(f"**Asked:** {experiment.question}\n\n**Came out:** {result}")
+        tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")
     return registered
-
-
-def _final_fit_seconds(found: SearchResult, paired: bool) -> float:
-    return found.plan.final_fit_seconds(found.spent, found.remeasuring, paired)

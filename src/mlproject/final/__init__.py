@@ -1,1 +1,1 @@
-"""The final model: refitted, evaluated once on the test images, registered."""
+"""The final model: refitted, evaluated on the test images, registered."""

@@ -16,7 +16,7 @@ def describe_environment() -> dict[str, object]:
 
     Returns:
         Python's version, the platform, the CPU's name, the number of CPUs, their vector instructions and the versions of the
-        packages that decide numbers.
+        packages that the results may depend on.
     """
     return {
         "python": platform.python_version(),

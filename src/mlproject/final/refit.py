@@ -1,4 +1,4 @@
-"""The final model: the winner is refitted on all training images, predicts the test images once, and is registered."""
+"""The final model: the winner is refitted on all training images, predicts the test images, and is registered."""
 
 import logging
 import time
@@ -143,7 +143,7 @@ def _refit(
     schedule: Mapping[str, StageSchedule],
     journal: Journal,
 ) -> FitResult:
-    """Train on all training images, those of the validation included, and keep the predictions after every stage."""
+    """Train on all training images, those of the validation included; logs the plan and each earlier stage's predictions."""
     tracking.log_params({**found.values, "seed": task.seed, **schedule_params(schedule), **weights_params(task)})
     log_datasets(task.data)
     logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
@@ -166,10 +166,10 @@ def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.nda
     """Probabilities float16 (n, classes), the features (n, ...) before the last layer with weights, images per second."""
     last = [layer for layer in model.layers if layer.weights][-1]
     # A model within the model has an `input` of its own; what is wanted here is the tensor it is called with.
-    both = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
-    predict(both, images[:PREDICTION_BATCH])  # traces the graph
+    with_features = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
+    predict(with_features, images[:PREDICTION_BATCH])  # so that tracing the graph is not timed
     began = time.monotonic()
-    probabilities, features = predict(both, images)
+    probabilities, features = predict(with_features, images)
     speed = len(images) / (time.monotonic() - began)
     # Rounded as they are stored, so that figures drawn from the artifact later agree with those logged now.
     return probabilities.astype(np.float16), features, speed

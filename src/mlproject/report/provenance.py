@@ -1,10 +1,10 @@
 """Where the models of a report come from: runs, data, commands, machines and versions. Pure."""
 
-import shlex
 from collections.abc import Sequence
 
 import pandas as pd
 
+from mlproject import settings
 from mlproject.networks import pretrained
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
@@ -40,21 +40,15 @@ def repeat_command(model: ReportedModel) -> str:
     Returns:
         A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER.
     """
-    params = model.params
     wanted = {"experiment": model.tag("experiment") or model.registered.name}
-    wanted |= {"data": model.data} if model.data not in ("real", "") else {}
-    wanted |= {name: params[name] for name in ("tuner", "budget_minutes") if params.get(name)}
-    if params.get("max_trials") not in (None, "", "None", "0"):
-        wanted["max_trials"] = params["max_trials"]
-    wanted |= {"values": params["values"]} if params.get("values") else {}
-    wanted |= {"seed": model.seed} if model.seed else {}
-    wanted |= {"deterministic": "true"} if params.get("deterministic") == "True" else {}
-    weights = params.get("weights")
+    wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
+    if model.data not in ("real", ""):
+        wanted["data"] = model.data
+    weights = model.params.get("weights")
     usual = (None, *pretrained.NAMES) if model.data == "real" else (None, "none")
     if weights not in usual:
-        wanted["weights"] = weights if weights == "none" else f"FOLDER/{weights}"
-    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in wanted.items())
-    return f"mlflow run . -e tune --env-manager local{given}"
+        wanted["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
+    return settings.command_line(wanted, "mlflow run . -e tune --env-manager local")
 
 
 def _column(name: str) -> Column:

@@ -1,4 +1,4 @@
-"""Making a report: of registered models, kept in MLflow, and copied into the folder reports/."""
+"""Publish a report: make it, keep it in MLflow, and copy it into the folder reports/."""
 
 import shlex
 import shutil

@@ -1,1 +1,1 @@
-"""The search: what a budget buys, what is tried next, what a trial is, and which trial wins."""
+"""The search: what is tried next, what a trial is, which trial wins, and how an interrupted search goes on."""

@@ -12,18 +12,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlproject
-from mlproject.experiment import Experiment
 from mlproject.networks import pretrained
-from mlproject.search.space import declared_hyperparameters
-from mlproject.task import Task
+
+if TYPE_CHECKING:  # imports Keras, which takes seconds
+    from mlproject.experiment import Experiment
+    from mlproject.task import Task
 
 Scalar = str | int | float | bool | None
 Fingerprint = Mapping[str, Mapping[str, Scalar]]
 
 PACKAGE = Path(mlproject.__file__).parent
-# What begins a search, its trials and its final fit.
+# The search, the final fit and what connects them: everything that trains is imported from here.
 ROOTS = ("search/search.py", "final/refit.py", "tune.py")
 # Modules of the closure that decide no number of a search or a fit. A name of a folder excuses all modules in it.
 EXCUSED = {
@@ -64,7 +66,7 @@ EXCUSED = {
 }
 
 
-def take(task: Task, settings: Mapping[str, Scalar], store: str) -> Fingerprint:
+def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprint:
     """Take the fingerprint of a search.
 
     Args:
@@ -108,7 +110,7 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
     return changes
 
 
-def modules(experiment: Experiment, package: Path = PACKAGE) -> dict[str, Path]:
+def modules(experiment: "Experiment", package: Path = PACKAGE) -> dict[str, Path]:
     """Find the modules whose code counts.
 
     Args:
@@ -118,7 +120,8 @@ def modules(experiment: Experiment, package: Path = PACKAGE) -> dict[str, Path]:
     Returns:
         The files by name: paths in the package begin with "mlproject/", the user's own are relative to the working folder.
     """
-    files = [inspect.getsourcefile(function) for function in (experiment.build, experiment.recipe)]
+    functions = (experiment.build, experiment.recipe)
+    files = [inspect.getsourcefile(function) for function in functions]
     own = [Path(file).resolve() for file in files if file]
     counted = import_closure([*(package / root for root in ROOTS), *own], package)
     return {_name(path, package): path for path in counted if not is_excused(path, package)}
@@ -168,18 +171,17 @@ def _imported(path: Path, package: Path) -> Iterator[Path]:
 
 
 def _files_of(name: str, importer: Path, package: Path) -> Iterator[Path]:
-    """The files that an import of the dotted name runs: its packages and itself, of ours or beside the importer."""
-    parts = name.split(".")
-    if parts[0] == "mlproject":
-        roots = [package.parent]
+    """The files that an import of `name` runs, such as those of the packages a and a.b for the name a.b.c."""
+    first, *rest = name.split(".")
+    if first == "mlproject":
+        bases = [package]
     elif importer.is_relative_to(package):
-        return
-    else:
-        roots = [importer.parent, Path.cwd()]
-    for root in roots:
-        base = package if parts[0] == "mlproject" else root / parts[0]
-        for depth in range(1, len(parts) + 1):
-            place = base.joinpath(*parts[1:depth])
+        bases = []  # an installed library
+    else:  # a module of the user's own, beside the file that imports it or in the working folder
+        bases = [importer.parent / first, Path.cwd() / first]
+    for base in bases:
+        for depth in range(len(rest) + 1):
+            place = base.joinpath(*rest[:depth])
             yield from (file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file())
 
 
@@ -190,8 +192,10 @@ def _name(path: Path, package: Path) -> str:
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()
 
 
-def _space(task: Task) -> dict[str, str]:
-    """Each hyperparameter with its range; empty when the network cannot be built, of which the search will tell."""
+def _space(task: "Task") -> dict[str, str]:
+    """Each hyperparameter with its range; empty when the network cannot be built, which the search will report."""
+    from mlproject.search.space import declared_hyperparameters
+
     try:
         space = declared_hyperparameters(task)
     except Exception:  # whatever an experiment's code raises

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
 
 from mlproject import disk
 from mlproject.errors import UserError
-from mlproject.experiment import Value
-from mlproject.networks.cost import Throughput
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
+
+if TYPE_CHECKING:  # imports Keras, which takes seconds
+    from mlproject.experiment import Value
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Trial:
     """One trial of a search.
 
     Attributes:
-        trial: its name, such as "trial-01".
+        name: such as "trial-01".
         values: the value of each hyperparameter.
         status: running, completed, truncated (ended by the deadline) or failed.
         val_accuracy: the share of the validation images classified correctly after the last epoch, NaN for a failed trial.
@@ -42,13 +43,13 @@ class Trial:
         planned_seconds: how long it was planned to take.
         minutes: from the start of the search to the end of the trial, without interruptions.
         reason: why the trial failed.
-        starts: how many processes began the trial and died in it.
+        starts: how many processes began the trial; those that were told to stop do not count.
         run_id: its MLflow run.
         correct: which validation images were classified correctly, packed by `pack_bits`.
     """
 
-    trial: str
-    values: dict[str, Value]
+    name: str
+    values: "dict[str, Value]"
     status: str = "running"
     val_accuracy: float = math.nan
     seconds: float = 0.0
@@ -84,7 +85,7 @@ class Journal:
         path: the file.
         fingerprint: what makes two searches the same.
         search: names this search, also in the tags of its runs.
-        throughput: how fast the networks train, None until it is measured.
+        throughput: the fields of `networks.cost.Throughput`, None until it is measured.
         trials: all trials that were begun.
         schedule: epochs and steps of each stage of the final fit, None until it is planned.
         result: the registered model, None until the search is complete.
@@ -93,7 +94,7 @@ class Journal:
     path: Path
     fingerprint: Fingerprint
     search: str = field(default_factory=lambda: uuid.uuid4().hex)
-    throughput: Throughput | None = None
+    throughput: dict[str, Any] | None = None
     trials: list[Trial] = field(default_factory=list)
     schedule: dict[str, dict[str, int]] | None = None
     result: dict[str, Any] | None = None
@@ -138,12 +139,11 @@ class Journal:
         """
         content = json.loads(path.read_text())
         trials = [Trial(**trial) for trial in content.pop("trials")]
-        throughput = Throughput(**content.pop("throughput")) if content["throughput"] else content.pop("throughput")
-        return cls(path, trials=trials, throughput=throughput, **content)
+        return cls(path, trials=trials, **content)
 
 
 @contextmanager
-def open_journal(folder: Path, name: str, made_of: Fingerprint, fresh: bool = False) -> Iterator[Journal]:
+def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = False) -> Iterator[Journal]:
     """Open the journal of a search for this process alone, or begin a new one.
 
     A damaged journal is set aside with a warning. A new search says what differs from the search before it.
@@ -151,7 +151,7 @@ def open_journal(folder: Path, name: str, made_of: Fingerprint, fresh: bool = Fa
     Args:
         folder: holds the journals, each in `folder`/name/digest.
         name: the search's name, which is the registered model's.
-        made_of: the fingerprint of the search (see `fingerprint.take`).
+        identity: the fingerprint of the search (see `fingerprint.take`).
         fresh: forget what is in the journal.
 
     Yields:
@@ -160,16 +160,16 @@ def open_journal(folder: Path, name: str, made_of: Fingerprint, fresh: bool = Fa
     Raises:
         UserError: when another process is at the same search.
     """
-    made_of = json.loads(json.dumps(made_of))
-    path = folder / name / fingerprint.digest(made_of) / JOURNAL_FILE
+    path = folder / name / fingerprint.digest(identity) / JOURNAL_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=WAIT_SECONDS):
             journal = _read_or_set_aside(path)
             if journal is None:
-                journal = Journal(path, made_of)
-                _say_what_changed(folder / name, journal)
-            if fresh or not path.exists():
+                journal = Journal(path, identity)
+                _log_what_changed(folder / name, journal)
+                journal.save()
+            elif fresh:
                 journal.restart()
             try:
                 yield journal
@@ -190,13 +190,13 @@ def _read_or_set_aside(path: Path) -> Journal | None:
         return None
 
 
-def _say_what_changed(folder: Path, new: Journal) -> None:
-    """Say how the new search differs from the one whose journal in `folder` was written last."""
-    journals = [path for path in folder.glob(f"*/{JOURNAL_FILE}") if path != new.path]
-    for path in sorted(journals, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            changes = fingerprint.differences(Journal.read(path).fingerprint, new.fingerprint)
-        except UNREADABLE:
-            changes = ["the last one was made by another version of mlproject, which cannot be continued"]
-        logger.info("  a new search: %s", "; ".join(changes))
+def _log_what_changed(folder: Path, new: Journal) -> None:
+    """Report how the new search differs from the one whose journal in `folder` was written last."""
+    last = max(folder.glob(f"*/{JOURNAL_FILE}"), key=lambda path: path.stat().st_mtime, default=None)
+    if last is None:
         return
+    try:
+        changes = fingerprint.differences(Journal.read(last).fingerprint, new.fingerprint)
+    except UNREADABLE:
+        changes = ["the last one was made by another version of mlproject and cannot be continued"]
+    logger.info("  a new search: %s", "; ".join(changes))

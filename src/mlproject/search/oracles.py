@@ -19,6 +19,8 @@ HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # with a power of the factor, Hyperba
 class _BestKnownFirst(keras_tuner.Oracle if TYPE_CHECKING else object):  # type: ignore[misc]
     """Mixed into an Oracle: the first trial has the best-known values, no point is tried twice, and old trials are repeated.
 
+    Every Oracle asks `_random_values` for its first trial. Hyperband may try a point again, for longer.
+
     After an interruption an Oracle is asked again for all trials of the journal and told their results, which brings it into
     the state it was in. So its own files are not needed. Trials keep the values of the journal even where the last digit of a
     number would now come out differently.
@@ -45,8 +47,10 @@ class _BestKnownFirst(keras_tuner.Oracle if TYPE_CHECKING else object):  # type:
             values = self._random_values()
             answer = {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
         if int(trial_id) < len(self.journal.trials):
-            rung = {name: value for name, value in (answer.get("values") or {}).items() if name.startswith("tuner/")}
-            return {"status": "RUNNING", "values": rung | self.journal.trials[int(trial_id)].values}
+            hyperband = {
+                name: value for name, value in (answer.get("values") or {}).items() if name.startswith("tuner/")
+            }
+            return {"status": "RUNNING", "values": hyperband | self.journal.trials[int(trial_id)].values}
         return answer
 
 

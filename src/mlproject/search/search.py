@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
@@ -66,19 +66,25 @@ def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
         The winner and all trials.
 
     Raises:
-        UserError: when the best-known network does not train, and when no trial is completed, with the commonest reason.
+        UserError: when the best-known network does not train, and when no trial is completed, with the most frequent reason.
     """
-    if journal.throughput is None:
-        values = task.experiment.best
-        journal.throughput = _throughput(task, values, settings.deterministic, settings.budget_seconds)
-        journal.save()
-    plan = _plan(task, journal.throughput, settings)
+    throughput = _journaled_throughput(task, journal, settings)
+    plan = _plan(task, throughput, settings)
     logger.info("  plan: %s", plan)
     tracking.log_params(plan.params)
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Tuner(task, journal, settings, plan, folder)
+        tuner = Tuner(task, journal, settings, plan, throughput, folder)
         tuner.search()
     return _result(task, journal, plan, tuner)
+
+
+def _journaled_throughput(task: Task, journal: Journal, settings: Settings) -> Throughput:
+    """The throughput of the best-known network, measured once for each search."""
+    if journal.throughput is None:
+        values = task.experiment.best
+        journal.throughput = asdict(_throughput(task, values, settings.deterministic, settings.budget_seconds))
+        journal.save()
+    return Throughput(**journal.throughput)
 
 
 def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds: float) -> Throughput:
@@ -107,29 +113,29 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
-            f"experiment={task.experiment.name!r}: measuring its speed, with the activations of frozen layers, took "
-            f"{plan.measuring / 60:.1f} of budget_minutes={settings.budget_minutes:g}, so it is hardly trained; the "
-            "activations are kept, so the same command with -P fresh=true has more time, as has a larger budget",
+            f"experiment={task.experiment.name!r}: measuring the speed, with the activations of frozen layers, took "
+            f"{plan.measuring / 60:.1f} of budget_minutes={settings.budget_minutes:g}, so little time is left for training; "
+            "run it again with fresh=true, as the activations are cached now, or with a larger budget",
             stacklevel=2,
         )
     return plan
 
 
 def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchResult:
-    """Select the winner among the completed trials; raises UserError when there is none."""
+    """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
     trials = journal.finished
     completed = [trial for trial in trials if trial.status != "failed"]
     if not completed:
         journal.restart()  # there is nothing to go on from
         raise _no_trial_completed(task, trials)
-    known = trials[0].values
+    known = trials[0].values  # the Oracle proposes the best-known values first
     winner = select_winner(completed, known, len(task.validation))
     ahead = any(trial.val_accuracy > winner.val_accuracy for trial in completed)
     why = ", because no trial is significantly more accurate" if ahead else ""
-    logger.info("  %s is refitted%s", winner.trial, why)
+    logger.info("  %s is refitted%s", winner.name, why)
     measured = [tuner.throughput]
     if winner.values != known:
-        # The speed that its trial measured does not serve: the final fit has larger batches.
+        # The speed of its trial cannot be used, because the final fit has larger batches.
         measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit))
     measuring = sum(one.seconds for one in measured)
     return SearchResult(
@@ -146,7 +152,7 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchRes
 
 def _no_trial_completed(task: Task, trials: list[Trial]) -> UserError:
     reasons = Counter(trial.reason for trial in trials).most_common(1)
-    why = f"the commonest reason: {reasons[0][0]}" if reasons else "the budget ended before the first one"
+    why = f"the most frequent reason: {reasons[0][0]}" if reasons else "the budget ended before the first one"
     return UserError(f"experiment={task.experiment.name!r}: none of {len(trials)} trials was completed; {why}")
 
 
@@ -154,7 +160,7 @@ def _trials_table(trials: list[Trial], winner: Trial, images: int) -> pd.DataFra
     """A row for each finished trial, with its values."""
     rows = [
         {
-            "trial": trial.trial,
+            "trial": trial.name,
             "status": trial.status,
             OBJECTIVE: trial.val_accuracy,
             "standard_error": standard_error(trial.val_accuracy, images),

@@ -7,7 +7,7 @@ from mlproject import evaluation
 from mlproject.experiment import Value
 from mlproject.search.journal import Trial, unpack_bits
 
-LEVEL = 0.05  # of the paired tests
+SIGNIFICANCE_LEVEL = 0.05
 
 
 def standard_error(accuracy: float, images: int) -> float:
@@ -20,9 +20,9 @@ def select_winner(completed: Sequence[Trial], known: Mapping[str, Value], images
 
     The best-known values win unless another trial classifies significantly more validation images correctly. All trials
     predict the same images, so the exact McNemar test compares them image by image. Its p-values are adjusted by Holm's
-    method over all trials, because the best of several trials is partly the luckiest one. Best-known values have been
-    through whole fits, and trials that led them by less did worse when they were fitted whole (bench/README.md, "What a lead
-    is worth").
+    method over all compared trials, because the best of several trials is partly the luckiest one. Best-known values have
+    been through whole fits, and trials with a smaller lead lost it in the whole fit (bench/README.md, "What a lead is
+    worth").
 
     Args:
         completed: the trials that did not fail, at least one.
@@ -44,6 +44,6 @@ def select_winner(completed: Sequence[Trial], known: Mapping[str, Value], images
     better = [
         trial
         for trial, adjusted in zip(others, p, strict=True)
-        if adjusted < LEVEL and trial.val_accuracy > reference.val_accuracy
+        if adjusted < SIGNIFICANCE_LEVEL and trial.val_accuracy > reference.val_accuracy
     ]
     return max(better, key=lambda trial: trial.val_accuracy, default=reference)

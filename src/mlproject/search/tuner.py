@@ -15,6 +15,7 @@ import numpy as np
 from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
+from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal, Trial, pack_bits
 from mlproject.search.oracles import HYPERBAND_EPOCHS, OBJECTIVE, make_oracle
@@ -30,8 +31,8 @@ FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would f
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
-class _OutOfBudgetError(Exception):
-    """Raised between two trials, where Keras Tuner loses nothing by it."""
+class _SearchEndedError(Exception):
+    """Ends Keras Tuner's loop between two trials, where nothing is lost."""
 
 
 class Tuner(keras_tuner.Tuner):
@@ -42,13 +43,16 @@ class Tuner(keras_tuner.Tuner):
         journal: the trials.
         settings: the tuner, the number of trials, whether the search is deterministic.
         plan: how the budget is spent.
+        throughput: how fast the best-known network trains.
         folder: for Keras Tuner's own files, which are not needed afterwards.
     """
 
-    def __init__(self, task: Task, journal: Journal, settings: Settings, plan: Plan, folder: str):
-        assert journal.throughput is not None
+    def __init__(
+        self, task: Task, journal: Journal, settings: Settings, plan: Plan, throughput: Throughput, folder: str
+    ):
         self.task, self.journal, self.settings, self.plan = task, journal, settings, plan
-        self.throughput = journal.throughput
+        self.throughput = throughput
+        self.asked_at = 0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
         super().__init__(
             oracle=make_oracle(settings.tuner, task.experiment, task.seed, settings.max_trials, journal),
             hypermodel=self._declare,
@@ -65,13 +69,13 @@ class Tuner(keras_tuner.Tuner):
         return self.task.experiment.build(hp, self.task.spec)
 
     def search(self) -> None:
-        """Run Keras Tuner's loop until the budget is spent."""
+        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many failed in a row."""
         finished = self.journal.finished
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %d trials", len(finished))
-        with contextlib.suppress(_OutOfBudgetError):
+        with contextlib.suppress(_SearchEndedError):
             super().search()
 
     def cost(self, trial: Trial) -> float:
@@ -79,22 +83,22 @@ class Tuner(keras_tuner.Tuner):
         return trial.planned_seconds if self.throughput.nominal else trial.seconds
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """The seconds of the search that are left."""
         return self.plan.search - sum(map(self.cost, self.journal.finished))
 
     def pre_create_trial(self) -> None:
-        """Keras Tuner calls this before every trial; it ends the search when the next trial would not be done in time."""
-        self.asked = time.monotonic()  # a trial's time begins with the question for its values
+        """Keras Tuner calls this before every trial; it ends the search when there is no reason or no time for another."""
+        self.asked_at = time.monotonic()
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
-            return  # an earlier process began these
-        usual = statistics.median(map(self.cost, trials)) if trials else 0.0
+            return  # a trial of an earlier process, which is repeated from the journal and costs nothing
+        median_cost = statistics.median(map(self.cost, trials)) if trials else 0.0
         last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
         hopeless = last == ["failed"] * FAILURES_IN_A_ROW
         enough = bool(self.settings.max_trials) and len(trials) >= (self.settings.max_trials or 0)
-        if (1 - budget.LAST_TRIAL_OVERRUN) * usual > self.left or hopeless or enough:
-            raise _OutOfBudgetError
+        if (1 - budget.LAST_TRIAL_OVERRUN) * median_cost > self.seconds_left or hopeless or enough:
+            raise _SearchEndedError
 
     def run_trial(self, trial: Any) -> dict[str, float]:
         """Train one set of hyperparameters.
@@ -119,13 +123,21 @@ class Tuner(keras_tuner.Tuner):
         return {OBJECTIVE: record.val_accuracy}
 
     def _run_tracked(self, record: Trial, rung: float) -> None:
-        """Run one trial as a nested MLflow run. The journal has its result before the run ends, so it is never run twice."""
+        """Run one trial as a nested MLflow run.
+
+        The journal has the result before the run ends, so a finished trial is never run twice. A failed trial ends its run as
+        FAILED, and the search goes on. Only an interruption and a failure of the tracking itself leave this function.
+
+        Args:
+            record: the trial, which is filled.
+            rung: the share of a whole trial that it gets, below 1 in the lower rungs of Hyperband.
+        """
         record.starts += 1
-        record.planned_seconds = rung * self.plan.trial
+        record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
         tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
         try:
-            with tracking.run(record.trial, tags, nested=True) as record.run_id:
+            with tracking.run(record.name, tags, nested=True) as record.run_id:
                 try:
                     self._train(record, rung)
                 except Exception as error:
@@ -135,12 +147,12 @@ class Tuner(keras_tuner.Tuner):
                 finally:
                     self._record_end(record)
                 tracking.set_tags({"status": record.status})
-        except Exception:  # whatever a network raises: the run has the reason, and the search goes on
-            if not record.finished:
+        except Exception:
+            if not record.finished:  # not the trial's own failure
                 raise
         accuracy = f"validation accuracy {record.val_accuracy:.4f}"
         outcome = accuracy if record.status != "failed" else f"failed: {record.reason}"
-        logger.info("  %s  %s  (%.0f s)", record.trial, outcome, record.seconds)
+        logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
     def _train(self, record: Trial, rung: float) -> None:
         """Train and log one trial, from fresh weights at every rung, so that its learning rate always comes down to 0."""
@@ -152,7 +164,7 @@ class Tuner(keras_tuner.Tuner):
         recipe, schedule, rows = self._shorten(model, recipe, record.planned_seconds)
         peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
         tracking.log_params(schedule_params(schedule) | peaks | {"training_images": len(rows)})
-        latest = self.asked + self.left + budget.LAST_TRIAL_OVERRUN * self.plan.trial
+        latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
@@ -208,7 +220,7 @@ class Tuner(keras_tuner.Tuner):
         end_run = tracking.failure_callback()
 
         def end(reason: str) -> None:
-            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.asked
+            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.asked_at
             self.journal.save()
             end_run(reason)
 
@@ -216,7 +228,7 @@ class Tuner(keras_tuner.Tuner):
 
     def _record_end(self, record: Trial) -> None:
         if record.finished:
-            record.seconds = time.monotonic() - self.asked
+            record.seconds = time.monotonic() - self.asked_at
             record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial

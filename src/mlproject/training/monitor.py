@@ -39,7 +39,7 @@ class Validation:
         self.probabilities = network.predict(self.batches, callbacks=[on_batch], verbose=0)
         one_hot = keras.utils.to_categorical(self.labels, self.classes)
         correct = np.sum(self.probabilities.argmax(axis=1) == self.labels)
-        # Keras' metrics are float32, too.
+        # In float32, so that the value equals that of Keras' metric.
         accuracy = np.float32(correct) / np.float32(len(self.labels))
         return {"val_accuracy": float(accuracy), "val_loss": float(network.loss(one_hot, self.probabilities))}
 
@@ -103,7 +103,7 @@ class Monitor(keras.callbacks.Callback):
             self.images += (batch - self.last_batch) * self.batch_size
         self.last_batch = batch
         if not math.isfinite((logs or {})["loss"]):
-            self.model.stop_training = True
+            self.model.stop_training = True  # `on_epoch_end` then raises DivergedError
         if self.last_step_end > self.deadline and self.batches < self.length.total_steps:
             self.truncated = self.model.stop_training = True
 
@@ -117,8 +117,9 @@ class Monitor(keras.callbacks.Callback):
         if self.validation:
             scores |= self.validation.run(self.model, self)
         number = len(self.progress.rows) + 1
-        if not all(math.isfinite(value) for value in scores.values()):
-            raise DivergedError(f"the loss became {scores['loss']} in epoch {number} ({self.stage.name})")
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"the {name} became {value} in epoch {number} ({self.stage.name})")
         row = {"epoch": number, "stage": self.stage.name, **scores}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = time.monotonic() - self.began
