@@ -1,4 +1,4 @@
-"""The data sets: readers on files made here in the official formats, downloads from a real server, synthetic sets."""
+"""The data sets: readers with files made here in the official formats, downloads from a real server, synthetic sets."""
 
 import gzip
 import hashlib
@@ -23,6 +23,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from mlproject import datasets
 from mlproject.datasets import catalogue, cifar100, fashion_mnist, files, synthetic
+from mlproject.datasets.declaration import declaration
 from mlproject.errors import UserError
 
 NEEDS_REAL_DATA = pytest.mark.skipif(
@@ -74,7 +75,7 @@ def cifar_archive(cifar_folder, tmp_path_factory):
 
 @pytest.fixture
 def with_content(cifar_folder, tmp_path):
-    """A function that copies the unpacked folder with other content in one file, or without it where that is None."""
+    """Return a function that copies the unpacked folder with other content in one file, or without it if that is None."""
 
     def make(name, content):
         folder = tmp_path / "damaged" / cifar100.FOLDER
@@ -244,7 +245,7 @@ def test_data_are_found_in_the_named_folder_then_in_keras_cache_then_in_debians(
         ("t10k-images-idx3-ubyte.gz", _idx((10_000, 14, 56), 0), r"shape \(10000, 14, 56\); accepted: 0x0803"),
         ("t10k-images-idx3-ubyte.gz", None, "lacks fashion-mnist/t10k-images-idx3-ubyte.gz"),
     ],
-    # The bytes themselves are no names: gzip writes the time into them, and two processes that collect must agree.
+    # The bytes cannot serve as names: gzip writes the time into them, and all processes must collect the same names.
     ids=["truncated", "no-gzip", "short", "long", "magic", "label", "classes", "shape", "missing"],
 )
 def test_damaged_fashion_mnist_files_are_refused_by_name(fashion_folder, tmp_path, name, content, message):
@@ -358,7 +359,7 @@ def test_a_killed_download_leaves_nothing_that_looks_complete_and_the_next_one_c
         process.wait()
     (part,) = tmp_path.iterdir()
     assert part.name.endswith(".part")
-    os.utime(part, (0, 0))  # as if that was long ago
+    os.utime(part, (0, 0))  # as if the download had been long ago
     assert files.download(f"{server}/whole/data", SHA256, tmp_path).read_bytes() == BODY
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -380,7 +381,8 @@ def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their
 
 
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
-    one, same, other = (synthetic.make("fashion-mnist", fashion_mnist, seed) for seed in (3, 3, 4))
+    declared = declaration("fashion-mnist", fashion_mnist, ("flat",))
+    one, same, other = (synthetic.make(declared, seed) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
     assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"
 

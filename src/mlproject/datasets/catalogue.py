@@ -1,18 +1,19 @@
-"""The table of data sets, and how one of them is loaded by its name."""
+"""The table of data sets, and the function that loads a data set by its name."""
 
 from pathlib import Path
 from types import ModuleType
 
-from mlproject.datasets import cifar100, fashion_mnist, synthetic
+from mlproject.datasets import cifar100, contract, fashion_mnist, synthetic
 from mlproject.datasets.dataset import Dataset, from_arrays
+from mlproject.datasets.declaration import declaration
 from mlproject.errors import UserError
 
 # To add a data set, write a reader (a module beside this one), import it above and add its line here: the name of the
 # data set, its reader, and the label granularities that it offers: ("coarse", "fine") if its classes form
 # superclasses, else ("flat",). A reader defines
 #   CLASSES                       the names of the finest classes
-#   SHAPE                         (height, width, channels) of an image
-#   read(data_dir) -> Arrays      the images, and labels as indices into CLASSES
+#   SHAPE                         (height, width, channels) of an image, or (height, width) if it is grey
+#   read(data_dir) -> Arrays      the images, and labels as indices into CLASSES; `contract` says what else is accepted
 #   SUPERCLASSES, SUPERCLASS_OF   only with superclasses: their names, and the index of each class's superclass
 DATA_SETS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "cifar100": (cifar100, ("coarse", "fine")),
@@ -57,9 +58,11 @@ def load(name: str, labels: str, kind: str = "real", data_dir: Path | str | None
         The data set, all of it in memory.
 
     Raises:
-        UserError: unknown name, labels or kind; files that are missing, damaged or not as published; a failed download.
+        UserError: unknown name, labels or kind; files that are missing, damaged or not as published; a failed download;
+            a reader that breaks the contract (see `mlproject.datasets.contract`).
     """
     check(name, labels, kind)
-    reader, _ = DATA_SETS[name]
-    arrays = synthetic.make(name, reader) if kind == "synthetic" else reader.read(data_dir)
-    return from_arrays(name, labels, reader, arrays, synthetic=kind == "synthetic")
+    reader, offered = DATA_SETS[name]
+    declared = declaration(name, reader, offered)
+    arrays = synthetic.make(declared) if kind == "synthetic" else contract.read(declared, reader, data_dir)
+    return from_arrays(declared, labels, contract.check(declared, arrays), synthetic=kind == "synthetic")

@@ -1,6 +1,6 @@
 """CIFAR-100 (Krizhevsky, 2009): 60,000 colour images of 32 x 32 pixels in 100 classes, five in each superclass.
 
-The reader takes the official binary archive from https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A
+The reader reads the official binary archive from https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A
 record has 3,074 bytes: the superclass, the class, then the red, the green and the blue plane, each row by row.
 """
 
@@ -61,7 +61,7 @@ _NAME_LISTS = {"coarse_label_names.txt": SUPERCLASSES, "fine_label_names.txt": C
 
 
 def _size_limits() -> dict[str, int]:
-    """The number of bytes to read at most from each file: the size of the official records, a bound for the lists."""
+    """The largest number of bytes to read from each file: the size of the official records, or a bound for a list."""
     records = {name: count * RECORD_BYTES for name, count in RECORD_COUNTS.items()}
     return records | dict.fromkeys(_NAME_LISTS, NAME_LIST_BYTES)
 
@@ -88,11 +88,11 @@ def read(data_dir: Path | str | None) -> Arrays:
     contents = _read_folder(path) if path.is_dir() else _unpack(path)
     for name, expected in _NAME_LISTS.items():
         _check_names(f"{path}: {name}", contents[name], expected)
-    # Each content is dropped as soon as it is parsed: there is no need to hold 180 MB twice.
+    # Each content is dropped as soon as it is parsed, so that memory does not hold 180 MB twice.
     train_images, train_labels = _parse(f"{path}: train.bin", contents.pop("train.bin"), RECORD_COUNTS["train.bin"])
     test_images, test_labels = _parse(f"{path}: test.bin", contents.pop("test.bin"), RECORD_COUNTS["test.bin"])
     if path.is_file() and not _is_official(path):
-        warnings.warn(f"{path} is not the official archive; accepted because its structure is right", stacklevel=3)
+        warnings.warn(f"{path} is not the official archive; accepted because its structure is right", stacklevel=4)
     return Arrays(train_images, train_labels, test_images, test_labels, str(path))
 
 
@@ -125,7 +125,7 @@ def _unpack(path: Path) -> dict[str, bytes]:
         with gzip.open(path) as unpacked:  # not tarfile's own gzip reader, which does not check the CRC
             max_bytes = sum(limits.values()) + TAR_OVERHEAD_BYTES
             stream = files.BoundedReader(unpacked, str(path), max_bytes)
-            # The mode "r|" calls nothing but `read`, though the type asks for a whole file object.
+            # The mode "r|" only calls `read`, although the annotation requires a complete file object.
             with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:  # type: ignore[call-overload]
                 for member in archive:
                     _check_member(path, member, max_bytes)

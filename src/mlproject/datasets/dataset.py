@@ -1,29 +1,29 @@
 """A data set in memory: its labels at one granularity, its split into training and validation, its statistics.
 
-Everything that computes numbers from the arrays is in this module. The readers only deliver arrays, and a data set's
-digest changes with those.
+Everything that computes numbers from the arrays is in this module. The readers only deliver arrays, and the digest of
+a data set covers these arrays.
 """
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
+from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError
 
-PATCH_IMAGES = 2000  # They give two million patches, which is plenty for a matrix of 12 x 12.
+PATCH_IMAGES = 2000  # They give two million patches, more than enough to estimate a matrix of 12 x 12.
 SLICE_IMAGES = 500  # All pixels as float64 at once would need gigabytes.
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What an experiment's `build` gets to know about the data.
+    """What an experiment's `build` is told about the data.
 
     Attributes:
         shape: (height, width, channels) of one image.
@@ -53,7 +53,7 @@ class Dataset:
         labels: the label granularity, as given to `load`.
         train_images: uint8 (n, height, width, channels), as stored and in stored order.
         train_labels: int64 (n,), indices into `class_names`.
-        train_strata: int64 (n,), the finest labels known, whatever the granularity; `split` stratifies by them.
+        train_strata: int64 (n,), the finest labels, independent of `labels`; `split` stratifies by them.
         test_images: uint8 (m, height, width, channels), as stored and in stored order.
         test_labels: int64 (m,), indices into `class_names`.
         class_names: the names of the classes at this granularity.
@@ -167,30 +167,29 @@ class Dataset:
         return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
 
 
-def from_arrays(name: str, labels: str, reader: ModuleType, arrays: Arrays, synthetic: bool) -> Dataset:
-    """Make a `Dataset` of what a reader delivered, with labels at the granularity asked for.
+def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: bool) -> Dataset:
+    """Make a `Dataset` from the arrays of a reader, with labels at the given granularity.
 
     Args:
-        name: the data set's name.
+        declared: the data set's name, classes and superclasses.
         labels: "coarse" for the superclasses as classes, "fine" for the classes with their superclasses, anything else
             for the classes alone.
-        reader: the module of the data set, which defines `CLASSES` and, with superclasses, `SUPERCLASSES` and
-            `SUPERCLASS_OF`.
-        arrays: images and finest labels.
+        arrays: images and finest labels, checked.
         synthetic: whether the images were generated.
 
     Returns:
         The data set with its digests.
     """
-    train_labels, test_labels, class_names = arrays.train_labels, arrays.test_labels, reader.CLASSES
-    superclass_of, superclass_names = None, ()
+    train_labels, test_labels, class_names = arrays.train_labels, arrays.test_labels, declared.classes
+    superclass_of: np.ndarray | None = None
+    superclass_names: tuple[str, ...] = ()
     if labels == "coarse":
-        train_labels, test_labels = reader.SUPERCLASS_OF[train_labels], reader.SUPERCLASS_OF[test_labels]
-        class_names = reader.SUPERCLASSES
+        train_labels, test_labels = declared.superclass_of[train_labels], declared.superclass_of[test_labels]
+        class_names = declared.superclasses
     elif labels == "fine":
-        superclass_of, superclass_names = reader.SUPERCLASS_OF, reader.SUPERCLASSES
+        superclass_of, superclass_names = declared.superclass_of, declared.superclasses
     return Dataset(
-        name=name,
+        name=declared.name,
         labels=labels,
         train_images=arrays.train_images,
         train_labels=train_labels,

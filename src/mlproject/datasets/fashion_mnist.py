@@ -1,6 +1,6 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): 70,000 grey images, 28 x 28, in 10 classes of clothing.
 
-The reader takes the four official files (https://github.com/zalandoresearch/fashion-mnist), which are gzip-compressed
+The reader reads the four official files (https://github.com/zalandoresearch/fashion-mnist), which are gzip-compressed
 and in the IDX format: a magic number that encodes the type and the number of dimensions, the dimensions, then the
 bytes. All numbers have 32 bits and are big-endian.
 """
@@ -31,8 +31,8 @@ CLASSES: tuple[str, ...] = (
     "Bag",
     "Ankle boot",
 )
-# For each file the MD5 published in the README of zalandoresearch/fashion-mnist, and that in Debian's package, which is
-# compressed without the file's name and time.
+# For each file, the MD5 sum published in the README of zalandoresearch/fashion-mnist, and that of the file in Debian's
+# package, which is compressed without the name and the time.
 MD5 = {
     "train-images-idx3-ubyte.gz": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "cf8536b0aa1a6ac5fa3f23001093305c"),
     "train-labels-idx1-ubyte.gz": ("25c81989df183df01b3e8a0aad5dffbe", "10bea18fdb374794d4bb42e356e600c9"),
@@ -67,7 +67,7 @@ def read(data_dir: Path | str | None) -> Arrays:
         str(path) for name, path in paths.items() if hashlib.md5(path.read_bytes()).hexdigest() not in MD5[name]
     ]
     if unofficial:
-        warnings.warn(f"not official: {', '.join(unofficial)}; accepted because the structure is right", stacklevel=3)
+        warnings.warn(f"not official: {', '.join(unofficial)}; accepted because the structure is right", stacklevel=4)
     source = str(paths["train-images-idx3-ubyte.gz"].parent)
     return Arrays(train_images[..., None], train_labels, test_images[..., None], test_labels, source)
 

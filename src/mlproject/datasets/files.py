@@ -1,8 +1,8 @@
-"""Where the files of data sets and weights are found, and how they are read without trusting their size.
+"""Finds the files of data sets and weights, and reads them without trusting the sizes that they claim.
 
 A file is searched for in this order: the folder `data_dir`, or else the folder named by the environment variable
-MLPROJECT_DATA; Keras' cache; the folder of a Debian package; at last it is downloaded into Keras' cache. A folder that
-the user named must hold the data: no other place is tried then.
+MLPROJECT_DATA; Keras' cache; the folder of a Debian package. If no copy is found, the file is downloaded into Keras'
+cache. If the user named a folder, it must contain the data, and no other place is searched.
 """
 
 import gzip
@@ -25,12 +25,14 @@ DOWNLOAD_TIMEOUT_SECONDS = 30
 class Arrays(NamedTuple):
     """A data set as a reader delivers it, with its finest labels.
 
+    `mlproject.datasets.contract` says what a reader may deliver besides, and brings it into this form.
+
     Attributes:
         train_images: uint8 (n, height, width, channels).
         train_labels: int64 (n,), indices into the reader's `CLASSES`.
         test_images: uint8 (m, height, width, channels).
         test_labels: int64 (m,), indices into the reader's `CLASSES`.
-        source: where the data were read from, for people to read.
+        source: a text that says where the data were read from.
     """
 
     train_images: np.ndarray
@@ -71,7 +73,7 @@ def named_folder(data_dir: Path | str | None) -> Path | None:
 
 
 def user_path(text: Path | str) -> Path | None:
-    """Expand a path as users write it.
+    """Expand a path that a user wrote.
 
     Args:
         text: the path, in which a leading ~ stands for the home folder.

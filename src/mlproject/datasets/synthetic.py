@@ -3,14 +3,13 @@
 Each class has a pattern: smooth and random, and mostly shared with the other classes of its superclass. An image is
 its class's pattern, shifted, at a random contrast and brightness, with noise added. For each pair of classes in
 `CONFUSED_PAIRS`, the fraction `MIXED` of both classes' images shows the pattern of the other class. No network can tell
-these images apart, so an analysis must find these confusions and no others as strong.
+these images apart, so an analysis must find these confusions, and no others that are as strong.
 """
-
-from types import ModuleType
 
 import numpy as np
 from scipy.ndimage import zoom
 
+from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 
 MIXED = 0.4
@@ -30,23 +29,21 @@ DEFAULT_IMAGES_PER_CLASS = (150, 50)
 """The same for data sets that are not listed above."""
 
 
-def make(name: str, reader: ModuleType, seed: int = 0) -> Arrays:
+def make(declared: Declaration, seed: int = 0) -> Arrays:
     """Make a synthetic stand-in for a data set.
 
     Args:
-        name: the data set's name. "cifar100" gets 4,000 training and 1,000 test images, "fashion-mnist" 1,500 and 500;
-            any other gets 150 and 50 for each class.
-        reader: the module of the data set, which defines `CLASSES`, `SHAPE` and, with superclasses, `SUPERCLASS_OF`.
+        declared: the data set's name, classes, shape and superclasses. "cifar100" gets 4,000 training and 1,000 test
+            images, "fashion-mnist" 1,500 and 500; any other gets 150 and 50 for each class.
         seed: the seed of all random numbers.
 
     Returns:
         Images uint8 and labels int64, shuffled, with equally many images of each class.
     """
     rng = np.random.default_rng(seed)
-    classes, shape = reader.CLASSES, reader.SHAPE
-    superclass_of = getattr(reader, "SUPERCLASS_OF", np.arange(len(classes)))
-    shared_patterns = _patterns(rng, int(max(superclass_of)) + 1, shape)[superclass_of]
-    patterns = shared_patterns + 0.7 * _patterns(rng, len(classes), shape)
+    name, classes, superclass_of = declared.name, declared.classes, declared.superclass_of
+    shared_patterns = _patterns(rng, int(max(superclass_of)) + 1, declared.shape)[superclass_of]
+    patterns = shared_patterns + 0.7 * _patterns(rng, len(classes), declared.shape)
     partner = np.arange(len(classes))
     for first, second in CONFUSED_PAIRS.get(name, ()):
         i, j = classes.index(first), classes.index(second)

@@ -1,0 +1,254 @@
+"""The contract of a data set: what a reader may return, and the form in which everything else gets it.
+
+What has one meaning is brought into that form: labels as a column, as one-hot rows, as names or as whole floats; grey
+images without a channel; other integers; lists. Everything else is refused before anything is trained. Arrays that
+already have the form are not copied.
+"""
+
+import traceback
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlproject.datasets.declaration import Declaration
+from mlproject.datasets.files import Arrays
+from mlproject.errors import UserError, first_line, truncate
+
+_FORM = f"files.Arrays({', '.join(Arrays._fields)})"
+
+
+def read(declared: Declaration, reader: ModuleType, data_dir: Path | str | None) -> Arrays:
+    """Call a reader.
+
+    Args:
+        declared: what the reader declares.
+        reader: the module of the data set.
+        data_dir: the folder that holds the files, or None.
+
+    Returns:
+        What the reader returned, not yet checked.
+
+    Raises:
+        UserError: the reader raised one or failed otherwise, or returned something else than `Arrays`.
+    """
+    try:
+        arrays = reader.read(data_dir)
+    except UserError:
+        raise
+    except Exception as error:  # a reader of a user's own can raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == getattr(reader, "__file__", None)]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise UserError(
+            f"data set {declared.name}: {reader.__name__}.read failed{where} ({truncate(first_line(error))});"
+            f" accepted: a function read(data_dir) that returns {_FORM}"
+        ) from error
+    # A plain tuple is refused because its order is not certain: scikit-learn's begins with both images, Keras' is nested.
+    if not isinstance(arrays, Arrays):
+        found = f"a {type(arrays).__name__}" if arrays is not None else "nothing"
+        raise UserError(f"data set {declared.name}: {reader.__name__}.read returned {found}; accepted: {_FORM}")
+    return arrays
+
+
+def check(declared: Declaration, arrays: Arrays) -> Arrays:
+    """Check the arrays of a data set and bring them into the form that `Arrays` describes.
+
+    Args:
+        declared: what the reader declares.
+        arrays: what the reader returned.
+
+    Returns:
+        Images uint8 (n, height, width, channels) and labels int64 (n,), contiguous. What already had this form is not
+        copied.
+
+    Warns:
+        UserWarning: a class has no test images.
+
+    Raises:
+        UserError: something has no meaning or more than one; the message names the data set and the array.
+    """
+    train = _part(declared, "train", arrays.train_images, arrays.train_labels)
+    test = _part(declared, "test", arrays.test_images, arrays.test_labels)
+    where = f"data set {declared.name}:"
+    absent = _absent(declared, train[1])
+    if absent:
+        raise UserError(f"{where} train_labels lacks the classes {absent}; accepted: images of every class in CLASSES")
+    absent = _absent(declared, test[1])
+    if absent:
+        warnings.warn(
+            f"{where} test_labels lacks the classes {absent}; they get no scores, and macro averages count them as 0",
+            stacklevel=3,
+        )
+    if not isinstance(arrays.source, str | Path):
+        raise UserError(
+            f"{where} source is {truncate(repr(arrays.source))};"
+            " accepted: a text or path that says where the data were read from"
+        )
+    return Arrays(*train, *test, source=str(arrays.source))
+
+
+def _absent(declared: Declaration, labels: NDArray[np.int64]) -> str:
+    """The names of the classes without a label, separated by commas."""
+    counts = np.bincount(labels, minlength=len(declared.classes))
+    return truncate(", ".join(name for name, count in zip(declared.classes, counts, strict=True) if not count))
+
+
+def _part(
+    declared: Declaration, part: str, images: object, labels: object
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Check the images and labels of one part, "train" or "test"."""
+    images = _images(f"data set {declared.name}: {part}_images", images, declared.shape)
+    labels = _labels(f"data set {declared.name}: {part}_labels", labels, declared.classes)
+    if len(images) != len(labels):
+        raise UserError(
+            f"data set {declared.name}: {part}_images holds {len(images)} images, but {part}_labels {len(labels)}"
+            " labels; accepted: a label for each image"
+        )
+    return images, labels
+
+
+def _array(where: str, value: object) -> np.ndarray:
+    """Turn a value into an array that is not empty; what NumPy could only wrap as Python objects is refused."""
+    if np.ma.is_masked(value):
+        raise UserError(f"{where} has masked or missing values; accepted: a value for every image")
+    try:
+        array = np.asarray(value)
+        if array.dtype == object:  # which may hold arrays of one shape, or plain numbers or texts
+            array = np.asarray(array.tolist())
+    except Exception as error:  # objects of other libraries can raise anything when they become arrays
+        shapes = _shapes(value)
+        found = f"has entries of the shapes {shapes}" if shapes else f"is no array ({truncate(first_line(error))})"
+        raise UserError(f"{where} {found}; accepted: an array, whose entries all have one shape") from error
+    if array.dtype == object:
+        types = ", ".join(sorted({type(one).__name__ for one in array.flat}))
+        raise UserError(f"{where} holds {truncate(types)}; accepted: an array of numbers, or names as labels")
+    if array.size == 0:
+        raise UserError(f"{where} is empty (shape {array.shape}); accepted: at least one image of each class")
+    return array
+
+
+def _shapes(value: object) -> str:
+    """The first two different shapes of the entries; empty if they cannot be told."""
+    try:
+        shapes = list(dict.fromkeys(np.shape(one) for one in value))  # type: ignore[attr-defined]
+    except Exception:  # the entries have no shape either
+        return ""
+    return " and ".join(map(str, shapes[:2])) if len(shapes) > 1 else ""
+
+
+def _images(where: str, value: object, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Check images and bring them into the form uint8 (n, height, width, channels)."""
+    array = _array(where, value)
+    if array.shape[1:] == shape[:2] and shape[2] == 1:
+        array = array[..., None]
+    if array.shape[1:] != shape:
+        height, width, channels = shape
+        hints = {
+            (channels, height, width): ", with the channels first: use images.transpose(0, 2, 3, 1)",
+            (height * width * channels,): ", with a row of pixels for each image: reshape it",
+        }
+        hint = hints.get(array.shape[1:], "")
+        if array.shape[:-1] == shape:
+            hint = ", with the images along the last axis: use numpy.moveaxis(images, -1, 0)"
+        raise UserError(
+            f"{where} has the shape {array.shape}{hint};"
+            f" accepted: (n, {height}, {width}, {channels}), n images of the SHAPE that is declared"
+        )
+    return np.ascontiguousarray(_pixels(where, array))
+
+
+def _pixels(where: str, array: np.ndarray) -> NDArray[np.uint8]:
+    """Check the values of images and make them uint8."""
+    accepted = "integers from 0 to 255, best as uint8"
+    kind = array.dtype.kind
+    if kind not in "iuf":
+        raise UserError(f"{where} is {array.dtype}; accepted: {accepted}")
+    low, high = array.min(), array.max()
+    if kind == "f":
+        raise UserError(f"{where} holds {_describe_floats(array.dtype, float(low), float(high))}; accepted: {accepted}")
+    if low < 0 or high > 255:
+        raise UserError(f"{where} holds values from {low} to {high}; accepted: {accepted}")
+    if high <= 1:
+        raise UserError(
+            f"{where} holds no value above {high}; accepted: {accepted}, for which pixels must not be divided by 255,"
+            " and black and white are 0 and 255"
+        )
+    if low == high:
+        raise UserError(f"{where} holds nothing but the value {low}; accepted: images that differ")
+    return array.astype(np.uint8, copy=False)
+
+
+def _describe_floats(dtype: np.dtype, low: float, high: float) -> str:
+    """Say what floats look like, and how they become pixels."""
+    if np.isnan(low):  # the minimum is NaN if any value is
+        return f"NaN ({dtype})"
+    found = f"{dtype} from {low:g} to {high:g}"
+    if low < -1 or high > 255:
+        return found
+    if low < 0:
+        return f"{found}, which look like pixels / 127.5 - 1: add 1, multiply by 127.5, round and convert to uint8"
+    if high <= 1:
+        return f"{found}, which look like pixels / 255: multiply by 255, round and convert to uint8"
+    return f"{found}: round and convert to uint8"
+
+
+def _labels(where: str, value: object, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Check labels and bring them into the form int64 (n,)."""
+    array = _array(where, value)
+    is_text = array.dtype.kind in "SUT"
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.shape[1:] == (len(classes),) and not is_text:
+        array = _from_one_hot(where, array)
+    if array.ndim != 1:
+        raise UserError(
+            f"{where} has the shape {array.shape}; accepted: (n,) or (n, 1), or one-hot (n, {len(classes)})"
+        )
+    return _from_names(where, array, classes) if is_text else _indices(where, array, classes)
+
+
+def _from_one_hot(where: str, array: np.ndarray) -> NDArray[np.int64]:
+    """The position of the 1 in each row."""
+    ones = array == 1
+    valid = (ones.sum(axis=1) == 1) & (ones | (array == 0)).all(axis=1)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise UserError(
+            f"{where} holds the row {truncate(array[row].tolist())} for image {row};"
+            " accepted: rows with exactly one 1, and 0 elsewhere"
+        )
+    return np.asarray(ones.argmax(axis=1), np.int64)
+
+
+def _from_names(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """The index of each name."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    names, positions = np.unique(array, return_inverse=True)
+    unknown = [str(name) for name in names if name not in classes]
+    if unknown:
+        raise UserError(
+            f"{where} holds '{truncate(unknown[0])}', which is not in CLASSES;"
+            f" accepted: {truncate(', '.join(classes))}, or the indices 0 to {len(classes) - 1}"
+        )
+    return np.array([classes.index(name) for name in names], dtype=np.int64)[positions]
+
+
+def _indices(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Check labels that are numbers, and make them int64."""
+    accepted = f"whole numbers from 0 to {len(classes) - 1}, indices into CLASSES"
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{where} is {array.dtype}; accepted: {accepted}, or names")
+    if array.dtype.kind == "f":
+        odd = array[~np.isfinite(array) | (array != np.floor(array))]
+        if odd.size:
+            raise UserError(f"{where} holds {odd[0]:g}; accepted: {accepted}, or names")
+    low, high = int(array.min()), int(array.max())
+    if (low, high) == (1, len(classes)):
+        raise UserError(f"{where} holds 1 to {high}, so its labels begin at 1: subtract 1; accepted: {accepted}")
+    if low < 0 or high >= len(classes):
+        raise UserError(f"{where} holds {low if low < 0 else high}; accepted: {accepted}, or names")
+    return np.ascontiguousarray(array.astype(np.int64, copy=False))

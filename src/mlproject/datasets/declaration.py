@@ -1,0 +1,134 @@
+"""What the module of a data set declares: the names of its classes, the shape of its images, its superclasses."""
+
+import operator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlproject.errors import UserError, truncate
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The checked declaration of a data set.
+
+    Attributes:
+        name: the data set's name.
+        classes: the names of the finest classes.
+        shape: (height, width, channels) of an image.
+        superclasses: the names of the superclasses; empty if the data set has none.
+        superclass_of: int64 (classes,), indices into `superclasses`; without superclasses, every class is its own.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    superclasses: tuple[str, ...]
+    superclass_of: NDArray[np.int64]
+
+
+def declaration(name: str, reader: ModuleType, labels: Sequence[str]) -> Declaration:
+    """Read and check what a reader declares.
+
+    Args:
+        name: the data set's name.
+        reader: the module of the data set, as `mlproject.datasets.catalogue` describes it.
+        labels: the label granularities that the data set offers; with "coarse" or "fine" it needs superclasses.
+
+    Returns:
+        The declaration, its names as tuples.
+
+    Raises:
+        UserError: something is missing, or has no meaning.
+    """
+    if isinstance(labels, str):
+        raise UserError(
+            f"data set {name}: its line in DATA_SETS gives the text {labels!r} as labels;"
+            f' accepted: a tuple of texts, such as ("{labels}",)'
+        )
+    needed = ["CLASSES", "SHAPE", "read"]
+    has_superclasses = "coarse" in labels or "fine" in labels
+    if has_superclasses:
+        needed += ["SUPERCLASSES", "SUPERCLASS_OF"]
+    missing = [one for one in needed if not hasattr(reader, one)]
+    if missing:
+        raise UserError(
+            f"data set {name}: {reader.__name__} lacks {', '.join(missing)}; accepted: a module that defines"
+            f" {', '.join(needed)}"
+        )
+    if not callable(reader.read):
+        raise UserError(f"data set {name}: read is {truncate(reader.read)}; accepted: a function read(data_dir)")
+    classes, shape = _names(f"data set {name}: CLASSES", reader.CLASSES), _shape(name, reader.SHAPE)
+    if not has_superclasses:
+        return Declaration(name, classes, shape, (), np.arange(len(classes)))
+    superclasses = _names(f"data set {name}: SUPERCLASSES", reader.SUPERCLASSES)
+    return Declaration(
+        name, classes, shape, superclasses, _superclass_of(name, reader.SUPERCLASS_OF, classes, superclasses)
+    )
+
+
+def _names(where: str, value: object) -> tuple[str, ...]:
+    """Check the names of classes or superclasses."""
+    names = value.tolist() if isinstance(value, np.ndarray) else value
+    # Sets and the keys of dicts are refused: a label is a position, and they promise none.
+    if not isinstance(names, list | tuple):
+        raise UserError(f"{where} is a {type(value).__name__}; accepted: a tuple or list of names")
+    for one in names:
+        if not isinstance(one, str):
+            raise UserError(f"{where} holds {truncate(repr(one))}; accepted: names as text")
+        if one != one.strip() or len(one.splitlines()) != 1 or "\ufeff" in one:  # as from a file with Windows lines
+            raise UserError(
+                f"{where} holds {truncate(ascii(one))}; accepted: names that are not empty, without line breaks and"
+                " byte-order marks, and without spaces around them"
+            )
+    repeated = [one for one, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise UserError(f"{where} holds {truncate(repeated[0])!r} more than once; accepted: different names")
+    if len(names) < 2:
+        raise UserError(f"{where} holds {len(names)} names; accepted: at least 2")
+    return tuple(map(str, names))
+
+
+def _shape(name: str, value: Any) -> tuple[int, int, int]:
+    """Check the shape of an image; (height, width) means one channel."""
+    try:
+        sizes = tuple(map(operator.index, value))
+    except TypeError:  # no sequence, or not of integers
+        sizes = ()
+    height, width, channels = sizes if len(sizes) == 3 else (*sizes, 1) if len(sizes) == 2 else (0, 0, 0)
+    channels_first = height == 3 and channels > 4
+    if min(height, width) < 2 or channels < 1 or channels_first:
+        hint = ", which begins with the channels" if channels_first else ""
+        raise UserError(
+            f"data set {name}: SHAPE is {truncate(value)}{hint}; accepted: (height, width, channels) or"
+            " (height, width), integers, height and width of 2 or more"
+        )
+    return height, width, channels
+
+
+def _superclass_of(
+    name: str, value: object, classes: tuple[str, ...], superclasses: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Check the superclass of each class."""
+    where = f"data set {name}: SUPERCLASS_OF"
+    accepted = f"for each of the {len(classes)} classes an index from 0 to {len(superclasses) - 1}"
+    try:
+        indices = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        indices = np.array(None)
+    if indices.dtype.kind not in "iu" or indices.shape != (len(classes),):
+        raise UserError(f"{where} is {indices.dtype} of shape {indices.shape}; accepted: {accepted}")
+    if indices.min() < 0 or indices.max() >= len(superclasses):
+        raise UserError(f"{where} holds {indices.min()} to {indices.max()}; accepted: {accepted}")
+    empty = np.setdiff1d(np.arange(len(superclasses)), indices)
+    if empty.size:
+        raise UserError(
+            f"{where} gives the superclass {superclasses[empty[0]]!r} no class;"
+            " accepted: at least one class in each superclass"
+        )
+    return indices.astype(np.int64, copy=False)

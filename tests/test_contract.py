@@ -1,0 +1,476 @@
+"""The contract of a data set: what a user's own reader may return and declare, and how everything else is refused."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mlproject import datasets
+from mlproject.datasets import catalogue, contract, files
+from mlproject.datasets.declaration import declaration
+from mlproject.errors import UserError
+
+CLASSES = ("ash", "beech", "oak")
+SHAPE = (8, 6, 3)
+_RNG = np.random.default_rng(0)
+IMAGES, TEST_IMAGES = _RNG.integers(0, 256, (24, *SHAPE), np.uint8), _RNG.integers(0, 256, (6, *SHAPE), np.uint8)
+LABELS, TEST_LABELS = np.arange(24) % 3, np.arange(6) % 3
+NAMES = np.array(CLASSES)
+
+
+def arrays(**changes):
+    """What a reader returns, with some of it changed."""
+    return files.Arrays(IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, "here")._replace(**changes)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function that registers a module for the data set `leaves` and loads it.
+
+    The function takes what `read` returns, or `read` itself, and the names to define in the module, or to leave out if
+    the value is None.
+    """
+
+    def register_and_load(returned, labels="flat", offered: Sequence[str] = ("flat",), kind="real", **defined):
+        module = ModuleType("mlproject.datasets.leaves")
+        read = returned if callable(returned) else lambda data_dir: returned
+        values = {"CLASSES": CLASSES, "SHAPE": SHAPE, "read": read} | defined
+        vars(module).update({name: value for name, value in values.items() if value is not None})
+        monkeypatch.setitem(catalogue.DATA_SETS, "leaves", (module, offered))
+        monkeypatch.setitem(datasets.LABELS, "leaves", offered)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return datasets.load("leaves", labels, kind)
+
+    return register_and_load
+
+
+def refused(message, load, *arguments, **options):
+    """Check that loading is refused by one line that begins with this text."""
+    with pytest.raises(UserError) as error:
+        load(*arguments, **options)
+    assert str(error.value).startswith(f"data set leaves: {message}"), str(error.value)
+    assert "\n" not in str(error.value) and "accepted: " in str(error.value)
+
+
+# What is accepted
+
+LABELS_ACCEPTED = {
+    "column": lambda y: y[:, None],
+    "column of uint8, as in CIFAR-10 of Keras": lambda y: y[:, None].astype(np.uint8),
+    "one-hot float32, as of to_categorical": lambda y: np.eye(3, dtype=np.float32)[y],
+    "one-hot int8": lambda y: np.eye(3, dtype=np.int8)[y],
+    "one-hot bool, as of get_dummies": lambda y: pd.get_dummies(NAMES[y]).to_numpy(),
+    "one-hot frame": lambda y: pd.get_dummies(NAMES[y]),
+    "one-hot list": lambda y: np.eye(3, dtype=int)[y].tolist(),
+    "names": lambda y: NAMES[y],
+    "names as objects": lambda y: NAMES[y].astype(object),
+    "names as bytes": lambda y: NAMES[y].astype(np.bytes_),
+    "names of variable width": lambda y: NAMES[y].astype(np.dtypes.StringDType()),
+    "names in a list": lambda y: NAMES[y].tolist(),
+    "names in a column": lambda y: NAMES[y][:, None],
+    "names in a series": lambda y: pd.Series(NAMES[y]),
+    "names as categories": lambda y: pd.Categorical(NAMES[y]),
+    "uint8": lambda y: y.astype(np.uint8),
+    "int16": lambda y: y.astype(np.int16),
+    "uint64": lambda y: y.astype(np.uint64),
+    "big-endian": lambda y: y.astype(">i8"),
+    "not contiguous": lambda y: np.repeat(y, 2)[::2],
+    "whole floats": lambda y: y.astype(np.float64),
+    "objects": lambda y: y.astype(object),
+    "list": lambda y: y.tolist(),
+    "tuple": lambda y: tuple(y.tolist()),
+}
+
+
+@pytest.mark.parametrize("change", LABELS_ACCEPTED.values(), ids=LABELS_ACCEPTED.keys())
+def test_labels_with_one_meaning_are_accepted(load, change):
+    data = load(arrays(train_labels=change(LABELS), test_labels=change(TEST_LABELS)))
+    for found, wanted in ((data.train_labels, LABELS), (data.test_labels, TEST_LABELS)):
+        assert found.dtype == np.int64 and found.dtype.isnative and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, wanted)
+    assert data.digest == load(arrays()).digest and data.train_strata is data.train_labels
+
+
+def _objects(images):
+    boxed = np.empty(len(images), object)
+    boxed[:] = list(images)
+    return boxed
+
+
+IMAGES_ACCEPTED = {
+    "int64": lambda x: x.astype(np.int64),
+    "int16": lambda x: x.astype(np.int16),
+    "big-endian": lambda x: x.astype(">u4"),
+    "list": lambda x: x.tolist(),
+    "list of arrays": list,
+    "tuple of arrays": tuple,
+    "array of arrays": _objects,
+    "list of photographs": lambda x: [Image.fromarray(one) for one in x],
+    "Fortran order": np.asfortranarray,
+    "channels moved": lambda x: np.ascontiguousarray(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1),
+    "backwards": lambda x: x[::-1].copy()[::-1],
+}
+
+
+@pytest.mark.parametrize("change", IMAGES_ACCEPTED.values(), ids=IMAGES_ACCEPTED.keys())
+def test_images_with_one_meaning_are_accepted(load, change):
+    data = load(arrays(train_images=change(IMAGES), test_images=change(TEST_IMAGES)))
+    for found, wanted in ((data.train_images, IMAGES), (data.test_images, TEST_IMAGES)):
+        assert found.dtype == np.uint8 and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, wanted)
+    assert data.digest == load(arrays()).digest
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 1), (8, 6), [8, 6, 1], np.array([8, 6])])
+@pytest.mark.parametrize("channel", [True, False])
+def test_grey_images_need_no_channel(load, shape, channel):
+    grey, test_grey = (images[..., :1] if channel else images[..., 0] for images in (IMAGES, TEST_IMAGES))
+    data = load(arrays(train_images=grey, test_images=test_grey), SHAPE=shape)
+    assert data.spec().shape == (8, 6, 1)
+    np.testing.assert_array_equal(data.train_images, IMAGES[..., :1])
+    assert load(None, SHAPE=shape, kind="synthetic").spec().shape == (8, 6, 1)
+
+
+def test_what_has_the_right_form_is_not_copied(load, tmp_path):
+    given = arrays()
+    data = load(given)
+    assert data.train_images is given.train_images and data.train_labels is given.train_labels
+    assert data.test_images is given.test_images and data.test_labels is given.test_labels
+    grey = np.ascontiguousarray(IMAGES[..., 0])
+    data = load(arrays(train_images=grey, test_images=TEST_IMAGES[..., 0]), SHAPE=(8, 6))
+    assert np.shares_memory(data.train_images, grey)
+    column = np.ascontiguousarray(LABELS[:, None])
+    assert np.shares_memory(load(arrays(train_labels=column)).train_labels, column)
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    data = load(arrays(train_images=mapped))
+    assert np.shares_memory(data.train_images, mapped) and data.digest == load(arrays()).digest
+
+
+def test_two_classes_may_be_true_and_false(load):
+    labels = {"train_labels": LABELS == 1, "test_labels": TEST_LABELS == 1}
+    data = load(arrays(**labels), CLASSES=("leaf", "needle"))
+    np.testing.assert_array_equal(data.train_labels, LABELS == 1)
+
+
+@pytest.mark.parametrize("names", [list(CLASSES), np.array(CLASSES), [np.str_(name) for name in CLASSES]])
+def test_class_names_become_a_tuple_of_texts(load, names):
+    data = load(arrays(), CLASSES=names)
+    assert data.class_names == CLASSES and {type(name) for name in data.class_names} == {str}
+    assert data.digest == load(arrays()).digest
+
+
+@pytest.mark.parametrize("superclass_of", [(0, 0, 1), [0, 0, 1], np.array([0, 0, 1], np.uint8)])
+def test_superclasses_may_be_declared_as_lists(load, superclass_of):
+    declared = {"SUPERCLASSES": ["smooth", "lobed"], "SUPERCLASS_OF": superclass_of}
+    coarse = load(arrays(), "coarse", ("coarse", "fine"), **declared)
+    fine = load(arrays(), "fine", ("coarse", "fine"), **declared)
+    assert coarse.class_names == fine.superclass_names == ("smooth", "lobed")
+    assert coarse.train_labels.dtype == np.int64 and fine.superclasses == ["smooth", "smooth", "lobed"]
+    np.testing.assert_array_equal(coarse.test_labels, TEST_LABELS == 2)
+
+
+def test_a_source_may_be_a_path(load, tmp_path):
+    assert load(arrays(source=tmp_path)).source == str(tmp_path)
+
+
+def test_a_class_without_test_images_is_warned_of(load):
+    one = {"test_images": TEST_IMAGES[TEST_LABELS != 1], "test_labels": TEST_LABELS[TEST_LABELS != 1]}
+    with pytest.raises(UserWarning, match="leaves: test_labels lacks the classes beech; they get no scores"):
+        load(arrays(**one))
+
+
+# What is refused
+
+PIXELS = "accepted: integers from 0 to 255, best as uint8"
+WHOLE = "accepted: whole numbers from 0 to 2, indices into CLASSES"
+RAGGED = [IMAGES[0], IMAGES[1][:5], *IMAGES[2:]]
+IMAGES_REFUSED = [
+    (
+        "pixels / 255",
+        IMAGES / np.float32(255),
+        "holds float32 from 0 to 1, which look like pixels / 255: multiply by 255,",
+    ),
+    ("pixels / 255 in half precision", (IMAGES / 255).astype(np.float16), "holds float16 from 0 to 1, which look like"),
+    (
+        "pixels / 127.5 - 1",
+        IMAGES / 127.5 - 1,
+        "holds float64 from -1 to 1, which look like pixels / 127.5 - 1: add 1,",
+    ),
+    ("standardised", (IMAGES - 128.0) / 60, "holds float64 from -2.13333 to 2.11667; " + PIXELS),
+    ("whole floats", IMAGES.astype(np.float32), "holds float32 from 0 to 255: round and convert to uint8; " + PIXELS),
+    ("big-endian floats", (IMAGES / 255).astype(">f4"), "holds >f4 from 0 to 1, which look like pixels / 255"),
+    ("a NaN", np.where(IMAGES == 7, np.nan, IMAGES), "holds NaN (float64); " + PIXELS),
+    ("infinity", np.where(IMAGES == 7, np.inf, IMAGES), "holds float64 from 0 to inf; " + PIXELS),
+    ("negative", IMAGES.astype(np.int16) - 128, "holds values from -128 to 127; " + PIXELS),
+    ("16 bits", IMAGES.astype(np.uint16) * 257, "holds values from 0 to 65535; " + PIXELS),
+    ("truncated pixels / 255", (IMAGES / 255).astype(np.uint8), "holds no value above 1; " + PIXELS),
+    ("black", np.zeros_like(IMAGES), "holds no value above 0; " + PIXELS),
+    ("one value", np.full_like(IMAGES, 128), "holds nothing but the value 128; accepted: images that differ"),
+    ("booleans", IMAGES > 128, "is bool; " + PIXELS),
+    ("complex", IMAGES.astype(complex), "is complex128; " + PIXELS),
+    ("texts", IMAGES.astype(str), "is <U3; " + PIXELS),
+    ("another size", IMAGES[:, :4], "has the shape (24, 4, 6, 3); accepted: (n, 8, 6, 3), n images of the SHAPE"),
+    ("height and width swapped", IMAGES.transpose(0, 2, 1, 3), "has the shape (24, 6, 8, 3); accepted: (n, 8, 6, 3)"),
+    ("channels first", IMAGES.transpose(0, 3, 1, 2), "has the shape (24, 3, 8, 6), with the channels first: use"),
+    (
+        "images last, as in SVHN",
+        np.moveaxis(IMAGES, 0, -1),
+        "has the shape (8, 6, 3, 24), with the images along the last",
+    ),
+    ("rows", IMAGES.reshape(24, -1), "has the shape (24, 144), with a row of pixels for each image: reshape it"),
+    ("no channel for three", IMAGES[..., 0], "has the shape (24, 8, 6); accepted: (n, 8, 6, 3)"),
+    ("opacity", np.concatenate([IMAGES, IMAGES[..., :1]], 3), "has the shape (24, 8, 6, 4); accepted: (n, 8, 6, 3)"),
+    ("labels", LABELS, "has the shape (24,); accepted: (n, 8, 6, 3)"),
+    ("no images", IMAGES[:0], "is empty (shape (0, 8, 6, 3)); accepted: at least one"),
+    ("an empty list", [], "is empty (shape (0,)); accepted: at least one"),
+    ("ragged", RAGGED, "has entries of the shapes (8, 6, 3) and (5, 6, 3); accepted: an array, whose entries all"),
+    ("a ragged array", _objects(RAGGED), "has entries of the shapes (8, 6, 3) and (5, 6, 3); accepted: an array"),
+    ("ragged rows", [[[1, 2], [3]], [[4], [5, 6]]], "is no array (ValueError: setting an array element"),
+    ("fewer", IMAGES[:20], "holds 20 images, but train_labels 24 labels; accepted: a label for each image"),
+    ("a generator", (one for one in IMAGES), "holds generator; accepted: an array of numbers"),
+    ("nothing", None, "holds NoneType; accepted: an array of numbers"),
+    ("a mask", np.ma.masked_less(IMAGES, 9), "has masked or missing values; accepted: a value for every image"),
+]
+LABELS_REFUSED = [
+    ("from 1 on", LABELS + 1, "holds 1 to 3, so its labels begin at 1: subtract 1; " + WHOLE),
+    ("floats from 1 on", LABELS + 1.0, "holds 1 to 3, so its labels begin at 1: subtract 1; " + WHOLE),
+    (
+        "a column from 1 on, as in SVHN",
+        (LABELS + 1).astype(np.uint8)[:, None],
+        "holds 1 to 3, so its labels begin at 1",
+    ),
+    ("too large", LABELS + (LABELS == 2), "holds 3; " + WHOLE),
+    ("much too large", LABELS.astype(np.uint64) + np.uint64(2**63), "holds 9223372036854775810; " + WHOLE),
+    ("negative", LABELS - 1, "holds -1; " + WHOLE),
+    ("fractions", LABELS / 2, "holds 0.5; " + WHOLE),
+    ("a NaN", np.where(LABELS == 1, np.nan, LABELS), "holds nan; " + WHOLE),
+    ("infinity", np.where(LABELS == 1, np.inf, LABELS), "holds inf; " + WHOLE),
+    ("complex", LABELS.astype(complex), "is complex128; " + WHOLE),
+    ("soft", np.full((24, 3), 1 / 3), "holds the row [0.3333333333333333, 0.3333333333333333, 0.3333333333333333] for"),
+    ("smoothed", np.eye(3)[LABELS] * 0.8 + 0.1, "holds the row ["),
+    ("two 1 in a row", np.eye(3, dtype=int)[LABELS] | [1, 0, 0], "holds the row [1, 1, 0] for image 1; accepted: rows"),
+    ("no 1 in a row", np.eye(3)[LABELS] * (LABELS != 1)[:, None], "holds the row [0.0, 0.0, 0.0] for image 1;"),
+    ("a NaN in a row", np.where(np.eye(3)[LABELS] > 0, np.nan, 0), "holds the row [nan, 0.0, 0.0] for image 0;"),
+    ("one-hot of four", np.eye(4)[LABELS], "has the shape (24, 4); accepted: (n,) or (n, 1), or one-hot (n, 3)"),
+    ("a row", LABELS[None], "has the shape (1, 24); accepted: (n,) or (n, 1)"),
+    ("images", IMAGES, "has the shape (24, 8, 6, 3); accepted: (n,) or (n, 1)"),
+    (
+        "another name",
+        np.where(LABELS == 1, "birch", NAMES[LABELS]),
+        "holds 'birch', which is not in CLASSES; accepted: ash",
+    ),
+    (
+        "Windows lines",
+        [f"{CLASSES[label]}\r" for label in LABELS],
+        r"holds 'ash\r', which is not in CLASSES; accepted: ash",
+    ),
+    (
+        "digits as text",
+        LABELS.astype(str),
+        "holds '0', which is not in CLASSES; accepted: ash, beech, oak, or the indices",
+    ),
+    (
+        "broken bytes",
+        np.where(LABELS == 1, b"\xff", NAMES[LABELS].astype("S")),
+        "holds '\ufffd', which is not in CLASSES",
+    ),
+    ("a name is missing", [None, *NAMES[LABELS][1:]], "holds NoneType, str_; accepted: an array of numbers, or names"),
+    (
+        "a missing value",
+        pd.array([None, *LABELS[1:]], "Int64"),
+        "has masked or missing values; accepted: a value for every image",
+    ),
+    ("a class is missing", LABELS % 2, "lacks the classes oak; accepted: images of every class in CLASSES"),
+    ("a class is missing at the start", LABELS % 2 + 1, "lacks the classes ash; accepted: images of every class"),
+    ("empty", LABELS[:0], "is empty (shape (0,)); accepted: at least one"),
+    ("ragged", [[0], *([[1, 2]] * 23)], "has entries of the shapes (1,) and (2,); accepted: an array"),
+]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"), [row[1:] for row in IMAGES_REFUSED], ids=[row[0] for row in IMAGES_REFUSED]
+)
+def test_images_without_one_meaning_are_refused(load, images, message):
+    refused(f"train_images {message}", load, arrays(train_images=images))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [row[1:] for row in LABELS_REFUSED], ids=[row[0] for row in LABELS_REFUSED]
+)
+def test_labels_without_one_meaning_are_refused(load, labels, message):
+    refused(f"train_labels {message}", load, arrays(train_labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test_images": TEST_IMAGES[:, :, :4]}, "test_images has the shape (6, 8, 4, 3); accepted: (n, 8, 6, 3)"),
+        ({"test_images": TEST_IMAGES / 255}, "test_images holds float64 from 0 to 1, which look like pixels / 255"),
+        ({"test_images": TEST_IMAGES[:5]}, "test_images holds 5 images, but test_labels 6 labels; accepted"),
+        ({"test_images": []}, "test_images is empty (shape (0,)); accepted"),
+        ({"test_labels": TEST_LABELS + 1}, "test_labels holds 1 to 3, so its labels begin at 1: subtract 1; " + WHOLE),
+        ({"test_labels": NAMES[TEST_LABELS] + "s"}, "test_labels holds 'ashs', which is not in CLASSES; accepted"),
+        ({"source": None}, "source is None; accepted: a text or path"),
+    ],
+)
+def test_the_test_part_is_checked_alike(load, changes, message):
+    refused(message, load, arrays(**changes))
+
+
+@pytest.mark.parametrize(
+    ("defined", "message"),
+    [
+        (
+            {"CLASSES": None},
+            "mlproject.datasets.leaves lacks CLASSES; accepted: a module that defines CLASSES, SHAPE, read",
+        ),
+        ({"SHAPE": None}, "mlproject.datasets.leaves lacks SHAPE; accepted"),
+        ({"SHAPE": None, "read": None}, "mlproject.datasets.leaves lacks SHAPE, read; accepted"),
+        ({"read": "leaves.npz"}, "read is leaves.npz; accepted: a function read(data_dir)"),
+        ({"CLASSES": ()}, "CLASSES holds 0 names; accepted: at least 2"),
+        ({"CLASSES": ("ash",)}, "CLASSES holds 1 names; accepted: at least 2"),
+        ({"CLASSES": ("ash", "oak", "ash")}, "CLASSES holds 'ash' more than once; accepted: different names"),
+        ({"CLASSES": (0, 1, 2)}, "CLASSES holds 0; accepted: names as text"),
+        ({"CLASSES": ("ash", b"beech", "oak")}, "CLASSES holds b'beech'; accepted: names as text"),
+        ({"CLASSES": ("ash", "", "oak")}, "CLASSES holds ''; accepted: names that are not empty"),
+        ({"CLASSES": ("ash", "beech\r", "oak")}, r"CLASSES holds 'beech\r'; accepted: names that are not empty"),
+        ({"CLASSES": ("\ufeffash", "beech", "oak")}, r"CLASSES holds '\ufeffash'; accepted: names that are not empty"),
+        ({"CLASSES": ("ash\nbeech", "oak")}, r"CLASSES holds 'ash\nbeech'; accepted: names that are not empty"),
+        ({"CLASSES": "ash"}, "CLASSES is a str; accepted: a tuple or list of names"),
+        ({"CLASSES": set(CLASSES)}, "CLASSES is a set; accepted: a tuple or list of names"),
+        ({"CLASSES": {"ash": 0, "oak": 1}}, "CLASSES is a dict; accepted: a tuple or list of names"),
+        ({"SHAPE": 64}, "SHAPE is 64; accepted: (height, width, channels) or (height, width), integers"),
+        ({"SHAPE": (8,)}, "SHAPE is (8,); accepted: (height, width, channels)"),
+        ({"SHAPE": (24, 8, 6, 3)}, "SHAPE is (24, 8, 6, 3); accepted: (height, width, channels)"),
+        ({"SHAPE": (None, None, 3)}, "SHAPE is (None, None, 3); accepted: (height, width, channels)"),
+        ({"SHAPE": (8.0, 6.0, 3)}, "SHAPE is (8.0, 6.0, 3); accepted: (height, width, channels)"),
+        ({"SHAPE": (8, 6, 0)}, "SHAPE is (8, 6, 0); accepted: (height, width, channels)"),
+        ({"SHAPE": (1, 28, 28)}, "SHAPE is (1, 28, 28); accepted: (height, width, channels)"),
+        ({"SHAPE": (3, 32, 32)}, "SHAPE is (3, 32, 32), which begins with the channels; accepted: (height, width"),
+    ],
+)
+@pytest.mark.parametrize("kind", datasets.KINDS)
+def test_declarations_without_meaning_are_refused(load, kind, defined, message):
+    refused(message, load, arrays(), kind=kind, **defined)
+
+
+@pytest.mark.parametrize(
+    ("defined", "message"),
+    [
+        ({"SUPERCLASS_OF": None}, "mlproject.datasets.leaves lacks SUPERCLASS_OF; accepted: a module that defines"),
+        ({"SUPERCLASSES": None}, "mlproject.datasets.leaves lacks SUPERCLASSES; accepted"),
+        ({"SUPERCLASSES": ("smooth", "smooth")}, "SUPERCLASSES holds 'smooth' more than once; accepted"),
+        ({"SUPERCLASSES": ("smooth",)}, "SUPERCLASSES holds 1 names; accepted: at least 2"),
+        (
+            {"SUPERCLASS_OF": (0, 1)},
+            "SUPERCLASS_OF is int64 of shape (2,); accepted: for each of the 3 classes an index",
+        ),
+        (
+            {"SUPERCLASS_OF": (0, 0, 2)},
+            "SUPERCLASS_OF holds 0 to 2; accepted: for each of the 3 classes an index from 0 to 1",
+        ),
+        ({"SUPERCLASS_OF": (-1, 0, 1)}, "SUPERCLASS_OF holds -1 to 1; accepted: for each"),
+        (
+            {"SUPERCLASS_OF": (0, 0, 0)},
+            "SUPERCLASS_OF gives the superclass 'lobed' no class; accepted: at least one class",
+        ),
+        ({"SUPERCLASS_OF": (0.0, 0.0, 1.0)}, "SUPERCLASS_OF is float64 of shape (3,); accepted: for each"),
+        ({"SUPERCLASS_OF": {"ash": 0}}, "SUPERCLASS_OF is object of shape (); accepted: for each"),
+        ({"SUPERCLASS_OF": [[0, 1], [2]]}, "SUPERCLASS_OF is object of shape (); accepted: for each"),
+    ],
+)
+@pytest.mark.parametrize("labels", ["coarse", "fine"])
+def test_superclasses_without_meaning_are_refused(load, labels, defined, message):
+    declared = {"SUPERCLASSES": ("smooth", "lobed"), "SUPERCLASS_OF": (0, 0, 1)} | defined
+    refused(message, load, arrays(), labels, ("coarse", "fine"), **declared)
+
+
+def test_a_forgotten_comma_in_the_table_is_refused(load):
+    refused("its line in DATA_SETS gives the text 'flat' as labels; accepted", load, arrays(), offered="flat")
+
+
+def _raises(error):
+    def read(data_dir):
+        raise error
+
+    return read
+
+
+READ = "mlproject.datasets.leaves.read"
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (tuple(arrays()), f"{READ} returned a tuple; accepted: files.Arrays(train_images, train_labels, test_images,"),
+        (((IMAGES, LABELS), (TEST_IMAGES, TEST_LABELS)), f"{READ} returned a tuple; accepted: files.Arrays("),
+        (arrays()._asdict(), f"{READ} returned a dict; accepted: files.Arrays("),
+        (None, f"{READ} returned nothing; accepted: files.Arrays("),
+        (_raises(KeyError("train_images")), f"{READ} failed (KeyError: 'train_images'); accepted: a function"),
+        (_raises(ValueError("two\nlines")), f"{READ} failed (ValueError: two); accepted: a function read(data_dir)"),
+        (_raises(MemoryError()), f"{READ} failed (MemoryError: ); accepted: a function read(data_dir)"),
+        (lambda: arrays(), f"{READ} failed (TypeError: "),
+    ],
+)
+def test_a_reader_that_fails_or_returns_something_else_is_refused(load, returned, message):
+    refused(message, load, returned)
+
+
+def test_the_line_of_a_readers_file_that_fails_is_named(load, tmp_path):
+    script = tmp_path / "leaves.py"
+    script.write_text(
+        "def read(data_dir):\n    return unpack(data_dir)\n\ndef unpack(path):\n    return open('none.npz')\n"
+    )
+    names = {"__file__": str(script)}
+    exec(compile(script.read_text(), script, "exec"), names)
+    message = f"{READ} failed in line 5 (FileNotFoundError: [Errno 2] No such file or directory: 'none.npz'); accepted"
+    refused(message, load, names["read"], __file__=str(script))
+
+
+def test_a_readers_own_message_is_kept(load):
+    with pytest.raises(UserError, match=re.escape("leaves.npz is not found")):
+        load(_raises(UserError("leaves.npz is not found")))
+
+
+def test_a_class_with_one_training_image_is_refused_when_the_split_is_made(load):
+    data = load(arrays(train_images=IMAGES[:22], train_labels=np.r_[LABELS[:21] % 2, 2]))
+    with pytest.raises(UserError, match="^cannot split leaves with seed 0 .*least populated class") as error:
+        data.split(0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", datasets.NAMES)
+def test_the_synthetic_arrays_fulfil_the_contract_as_they_are(name):
+    declared = declaration(name, *catalogue.DATA_SETS[name])
+    made = catalogue.synthetic.make(declared)
+    assert all(one is other for one, other in zip(made, contract.check(declared, made), strict=True))
+
+
+EXPERIMENT = """
+from mlproject.experiment import Experiment
+from mlproject.recipe import Recipe, Stage
+
+EXPERIMENTS = [Experiment(
+    name="leaves-cnn", question="?", comparison="leaves", dataset="leaves", labels="flat",
+    build=lambda hp, spec: None, recipe=lambda hp: Recipe((Stage("training", 0.1),), 32, "adamw"), best={},
+)]
+"""
+
+
+def test_tune_refuses_a_broken_data_set_in_one_line_before_it_makes_a_run(load, run_here, store, tmp_path):
+    with pytest.raises(UserError):
+        load(arrays(train_images=IMAGES / 255))  # registers the data set
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "leaves.py").write_text(EXPERIMENT)
+    done = run_here("tune", "--experiment", "leaves-cnn", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: data set leaves: train_images holds float64 from 0 to 1, which look like")
+    assert not mlflow.search_runs(search_all_experiments=True, output_format="list")
