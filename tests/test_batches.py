@@ -1,4 +1,4 @@
-"""The batches of a fit: shuffled, mirrored every second time, shifted, resized; the same wherever the fit begins."""
+"""The batches of a fit are shuffled, mirrored every second time, shifted and resized, wherever the fit begins."""
 
 import itertools
 from dataclasses import replace
@@ -49,7 +49,7 @@ def test_every_image_is_mirrored_every_second_time(fashion):
     recipe = Recipe(RECIPE.stages, 50, flip=True)
     seen = [where(fashion, image) for images, _ in taken(fashion, recipe, 12) for image in images]
     epochs = [dict(seen[start : start + 200]) for start in (0, 200, 400)]
-    assert 50 < sum(epochs[0].values()) < 150  # at random in the first one
+    assert 50 < sum(epochs[0].values()) < 150  # at random in the first epoch
     assert all(epochs[1][row] is not epochs[0][row] and epochs[2][row] is epochs[0][row] for row in range(200))
 
 
@@ -104,7 +104,7 @@ def test_batches_do_not_depend_on_where_the_fit_began(fashion):
 
 
 def test_squares_as_large_as_the_images_are_refused(fashion):
-    with pytest.raises(UserError, match="cutout=28.*less than 28 pixels"):
+    with pytest.raises(UserError, match="cutout=28.*fewer than the 28 pixels"):
         taken(fashion, Recipe(RECIPE.stages, 50, cutout=28), 1)
 
 

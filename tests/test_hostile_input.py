@@ -1,4 +1,4 @@
-"""Malicious input: nothing in it is executed, and each is refused in one line. (Archives: test_properties.py.)"""
+"""Malicious input is never executed, and is refused in one line. (For archives, see test_properties.py.)"""
 
 import dataclasses
 import os
@@ -39,14 +39,16 @@ from mlproject.networks import pretrained
 )
 @pytest.mark.parametrize("field", ["name", "comparison"])
 def test_a_name_that_some_system_would_not_accept_is_refused(field, name):
-    with pytest.raises(UserError, match=f"{field}='.*' of an experiment is not accepted; letters") as error:
+    with pytest.raises(
+        UserError, match=f"{field}='.*' of an experiment is not accepted; accepted: up to 100 letters"
+    ) as error:
         dataclasses.replace(TINY, **{field: name})
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("field", "value"), [("best_in_an_hour", {"widht": 12}), ("fixed", ("widht",))])
 def test_a_hyperparameter_that_has_no_best_value_is_refused(field, value):
-    with pytest.raises(UserError, match=f"{field} of tiny: widht not accepted; width, learning_rate are"):
+    with pytest.raises(UserError, match=f"{field} of tiny: widht not accepted; accepted: width, learning_rate"):
         dataclasses.replace(TINY, **{field: value})
 
 
@@ -60,7 +62,7 @@ def test_the_file_with_a_bad_name_is_named(tmp_path):
 
 
 def test_parameters_of_mlflow_run_are_never_executed(tmp_path, empty_database):
-    """Every value below would make a file in the project's folder if a shell took it for more than a word."""
+    """Every value below would create a file in the project's folder if a shell interpreted it."""
     for name in ("MLproject", "conda.yaml"):
         shutil.copy(PROJECT / name, tmp_path)
     shutil.copytree(PROJECT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))

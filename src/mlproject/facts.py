@@ -1,4 +1,4 @@
-"""Tables for people to read: the facts of a data set, and the layers of a network."""
+"""Tables for readers: the facts about a data set, and the layers of a network."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, hyperparameters
 from mlproject.networks import explain
+from mlproject.networks.contract import as_functional
 
 
 def facts(data: Dataset) -> pd.DataFrame:
-    """Count what is known of a data set before any training.
+    """Describe a data set before any training.
 
     Args:
         data: the data set.
@@ -34,7 +35,7 @@ def facts(data: Dataset) -> pd.DataFrame:
         "their standard deviation": ", ".join(f"{value:.1f}" for value in deviation),
         "classes": f"{len(data.class_names)}",
         "training images of each class": " to ".join(f"{n:,}" for n in sorted({per_class.min(), per_class.max()})),
-        "right by always naming one class": f"{most_frequent:.1%}",
+        "accuracy of always predicting one class": f"{most_frequent:.1%}",
     }
     return pd.DataFrame({"what": list(rows), "value": list(rows.values())})
 
@@ -44,22 +45,22 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
 
     Args:
         experiment: builds the network.
-        spec: what the network knows of the data.
+        spec: what the network knows about the data.
 
     Returns:
-        The table of `explain.layer_table`, with `input_shape` (a shape for each layer before) ahead of `output_shape`, and
-        "yes" in place of True.
+        The table of `explain.layer_table`, with a column `input_shape` (a shape for each preceding layer) before
+        `output_shape`, and "yes" in place of True.
 
     Raises:
         UserError: when the network cannot be built for grey and coloured images and for any number of classes.
     """
     best = hyperparameters(experiment.best)
     try:
-        table = explain.layer_table(lambda spec: experiment.build(best, spec), spec)
+        table = explain.layer_table(lambda spec: as_functional(experiment.build(best, spec), spec), spec)
     except Exception as error:  # whatever `build` raises
         raise UserError(
-            f"experiment={experiment.name!r}: its layers are not explained: {first_line(error)}; accepted: a build for grey and "
-            "coloured images and for any number of classes"
+            f"experiment={experiment.name!r}: its layers are not explained: {first_line(error)}; accepted: a `build` that works "
+            "for grey and coloured images and for any number of classes"
         ) from error
     shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
     # A model within the model is not a layer of the table, so it has no shape here.

@@ -25,6 +25,7 @@ from mlproject import arguments, budget, console, datasets, evaluation, export, 
 from mlproject.datasets import Dataset, Spec
 from mlproject.experiment import Experiment, hyperparameters, select
 from mlproject.facts import facts, layers
+from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.task import CACHE, Task, prepare
 from mlproject.trained import Trained
 from mlproject.training.fit import FitHooks, fit
@@ -159,6 +160,8 @@ class ExperimentScript:
             measured = measure_throughput(*task.network(best), fit_data, seconds)
             self.speeds[task.network_key] = measured.images_per_second
         model, recipe = task.network(best)
+        check_network(model, task.spec)
+        check_probabilities(predict(model, task.data.train_images[:8]))
         training_seconds = budget.SCRIPT_TRAINING_SHARE * seconds
         schedule = plan_stages(recipe, self.speeds[task.network_key], training_seconds, len(task.train))
         print(f"  {describe_schedule(schedule)}", flush=True)

@@ -77,10 +77,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"optimizer={self.optimizer!r} of a recipe is not accepted; {', '.join(OPTIMIZERS)} are")
+            raise UserError(f"optimizer={self.optimizer!r} of a recipe; accepted: {', '.join(OPTIMIZERS)}")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
-            raise UserError(f"stages named {', '.join(names)} are not accepted; each needs a name of its own")
+            raise UserError(f"stages named {', '.join(names)}; accepted: a name of its own for each stage")
 
     @property
     def frozen_layers(self) -> list[str]:

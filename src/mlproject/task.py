@@ -14,6 +14,7 @@ from mlproject import datasets
 from mlproject.datasets import Dataset, Spec
 from mlproject.experiment import Experiment, Value, hyperparameters
 from mlproject.networks import pretrained
+from mlproject.networks.contract import as_functional
 from mlproject.networks.cost import estimate_memory
 from mlproject.recipe import Recipe
 from mlproject.training.features import FeatureCache
@@ -89,7 +90,7 @@ class Task:
         self._refuse_too_big(values)
         keras.utils.set_random_seed(self.seed)
         hp = hyperparameters(values)
-        return self.experiment.build(hp, self.spec), self.experiment.recipe(hp)
+        return as_functional(self.experiment.build(hp, self.spec), self.spec), self.experiment.recipe(hp)
 
     def fit_data(self, train: np.ndarray, validation: np.ndarray | None) -> FitData:
         """The images of one fit: these rows of the training images, with the task's cache and seed."""
@@ -102,7 +103,8 @@ class Task:
         hp = hyperparameters(values)
         try:
             with keras.StatelessScope(initialize_variables=False):  # declares weights without making them
-                needed = estimate_memory(self.experiment.build(hp, self.spec), self.experiment.recipe(hp))
+                model = as_functional(self.experiment.build(hp, self.spec), self.spec)
+                needed = estimate_memory(model, self.experiment.recipe(hp))
         except Exception:  # `build` fails, and will fail again; or it needs the weights' values
             return
         finally:

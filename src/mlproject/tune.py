@@ -1,4 +1,4 @@
-"""The story of `tune`: every experiment is searched, refitted, evaluated and registered, one after another."""
+"""The story of `tune`: every experiment is rehearsed; then each is searched, refitted, evaluated and registered."""
 
 import gc
 import logging
@@ -11,6 +11,7 @@ from mlproject import arguments, process, tracking
 from mlproject.errors import StoreGoneError, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
+from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.journal import Journal, open_journal
 from mlproject.search.search import search
@@ -70,6 +71,7 @@ def prepare_tasks(settings: Settings) -> list[Task]:
     """
     _configure_tensorflow(settings)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in find(settings.experiment)]
+    tracking.disable_autologging()
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
     return [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
 
@@ -86,9 +88,11 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         The registered models and the failures.
 
     Raises:
+        UserError: when the rehearsal finds something that would fail later.
         KeyboardInterrupt: when the process is told to stop.
         StoreGoneError: when the MLflow store does not answer for too long.
     """
+    rehearse(tasks, settings, project, JOURNALS)
     gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
     outcome = Outcome()
     command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))

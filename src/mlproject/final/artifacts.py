@@ -1,15 +1,19 @@
 """What a final run logs of its model: predictions, tables, plots, example images, and the tags of the registered version."""
 
 import warnings
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mlproject import evaluation, plots, tracking
-from mlproject.datasets import Dataset
+from mlproject.datasets import Dataset, Spec
 from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.networks import explain
+from mlproject.networks.contract import as_functional
 from mlproject.search.search import SearchResult
 from mlproject.search.space import describe_space
 from mlproject.task import Task
@@ -32,10 +36,12 @@ def log_artifacts(
     data = task.data
     centroids = evaluation.centroids(features, data.test_labels, len(data.class_names))
     log_predictions("evaluation/predictions.npz", data, probabilities)
-    _log_tables(task, found, history, probabilities)
+    for path, table in make_tables(task, found.values, found.trials, history, probabilities).items():
+        tracking.log_table(table, path)
     tracking.log_arrays("evaluation/features.npz", centroids=centroids)
     _log_images(data, probabilities)
-    _log_plots(task, history, probabilities)
+    for path, figure in draw_plots(task, history, probabilities).items():
+        tracking.log_figure(figure, path)
 
 
 def log_predictions(path: str, data: Dataset, probabilities: np.ndarray) -> None:
@@ -83,28 +89,43 @@ def version_tags(task: Task) -> dict[str, str]:
     }
 
 
-def _log_tables(task: Task, found: SearchResult, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+def make_tables(
+    task: Task, values: Mapping[str, Value], trials: pd.DataFrame, history: pd.DataFrame, probabilities: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Make the tables that a final run logs.
+
+    Args:
+        task: the experiment with its data.
+        values: the hyperparameters of the final model.
+        trials: a row for each trial.
+        history: a row for each epoch of the final fit.
+        probabilities: float (n, classes), the predictions for the test images.
+
+    Returns:
+        The tables by their paths among the artifacts.
+    """
     tables = {
         "evaluation/per_class.csv": _per_class(task.data, probabilities),
         "evaluation/history.csv": history,
-        "search/trials.csv": found.trials,
-        "search/values.csv": _values_table(task, found),
+        "search/trials.csv": trials,
+        "search/values.csv": _values_table(task, values),
     }
     try:
-        tables["explain/layers.csv"] = explain.layer_table(
-            lambda spec: task.experiment.build(hyperparameters(found.values), spec), task.spec
-        )
+        tables["explain/layers.csv"] = explain.layer_table(lambda spec: _build(task, values, spec), task.spec)
     except Exception as error:  # a network for these colours or classes alone is no reason to lose its fit
         warnings.warn(f"its layers are not explained: {first_line(error)}", stacklevel=2)
-    for path, table in tables.items():
-        tracking.log_table(table, path)
+    return tables
+
+
+def _build(task: Task, values: Mapping[str, Value], spec: Spec) -> keras.Model:
+    return as_functional(task.experiment.build(hyperparameters(values), spec), spec)
 
 
 def _per_class(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
     return evaluation.per_class(data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses)
 
 
-def _values_table(task: Task, found: SearchResult) -> pd.DataFrame:
+def _values_table(task: Task, values: Mapping[str, Value]) -> pd.DataFrame:
     """A row for each hyperparameter: the best-known value, the winner's, and the range that was searched."""
     try:
         ranges = describe_space(task)
@@ -114,7 +135,7 @@ def _values_table(task: Task, found: SearchResult) -> pd.DataFrame:
     rows = [
         {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
         | dict[str, Value](ranges.get(name, unknown))
-        for name, value in found.values.items()
+        for name, value in values.items()
     ]
     return pd.DataFrame(rows, dtype=object)  # keeps 2 layers from becoming 2.0
 
@@ -130,13 +151,22 @@ def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
     tracking.log_arrays("evaluation/images.npz", rows=rows, images=data.test_images[rows])
 
 
-def _log_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> None:
+def draw_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> dict[str, Figure]:
+    """Draw the figures that a final run logs.
+
+    Args:
+        task: the experiment with its data.
+        history: a row for each epoch of the final fit.
+        probabilities: float (n, classes), the predictions for the test images.
+
+    Returns:
+        The figures by their paths among the artifacts.
+    """
     data, title = task.data, task.title
     labels, names, predictions = data.test_labels, data.class_names, probabilities.argmax(axis=1)
-    for name, figure in {
-        "learning_curves": plots.learning_curves(history, title),
-        "per_class": plots.per_class_bars(_per_class(data, probabilities), title),
-        "confusion": plots.confusion_matrix(labels, predictions, names, data.superclasses, title),
-        "examples": plots.examples(data.test_images, labels, probabilities, names, title),
-    }.items():
-        tracking.log_figure(figure, f"plots/{name}.png")
+    return {
+        "plots/learning_curves.png": plots.learning_curves(history, title),
+        "plots/per_class.png": plots.per_class_bars(_per_class(data, probabilities), title),
+        "plots/confusion.png": plots.confusion_matrix(labels, predictions, names, data.superclasses, title),
+        "plots/examples.png": plots.examples(data.test_images, labels, probabilities, names, title),
+    }

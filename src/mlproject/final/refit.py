@@ -88,7 +88,7 @@ def make_final_model(
         tracking.log_json("environment.json", describe_environment())
         model, recipe = task.network(found.values)
         result = _refit(task, model, recipe, found, _schedule(task, recipe, found, journal, seconds), journal)
-        probabilities, features, prediction_speed = _predict(model, data.test_images)
+        probabilities, features, prediction_speed = predict_with_features(model, data.test_images)
         metrics = evaluation.summary(data.test_labels, probabilities) | superclass_accuracy(data, probabilities)
         metrics |= {
             "val_accuracy": found.val_accuracy,
@@ -150,7 +150,7 @@ def _refit(
 
     def keep_predictions(stage: str) -> None:
         if stage != recipe.stages[-1].name:
-            probabilities, _, _ = _predict(model, task.data.test_images)
+            probabilities, _, _ = predict_with_features(model, task.data.test_images)
             log_predictions(f"evaluation/stages/{stage}.npz", task.data, probabilities)
 
     hooks = FitHooks(
@@ -162,8 +162,17 @@ def _refit(
     return fit(model, recipe, schedule, task.fit_data(np.arange(len(task.data.train_images)), None), hooks)
 
 
-def _predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Probabilities float16 (n, classes), the features (n, ...) before the last layer with weights, images per second."""
+def predict_with_features(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Predict images, and keep what the predictions are made of.
+
+    Args:
+        model: the network.
+        images: uint8 (n, h, w, c).
+
+    Returns:
+        Probabilities, float16 (n, classes); the features, float (n, ...), which enter the last layer with weights; and the
+        speed in images per second.
+    """
     last = [layer for layer in model.layers if layer.weights][-1]
     # A model within the model has an `input` of its own; what is wanted here is the tensor it is called with.
     with_features = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])

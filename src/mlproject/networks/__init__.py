@@ -1,1 +1,1 @@
-"""Networks: what they cost, what in them depends on the data, and the weights of the pretrained base."""
+"""Networks: their cost, the layers that depend on the data, and the weights of the pretrained base."""

@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds, memory, and the speed at which it trains, on this machine or on a nominal one."""
+"""The cost of a network: multiply-adds, memory, and its training speed on this machine or on a nominal one."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from mlproject.recipe import Recipe, Stage
 # The nominal machine has 2 CPU cores. With these two constants the final fits of the five shipped experiments took within 15 %
 # of the measured time on a Xeon with AVX-512, before Winograd's convolutions.
 NOMINAL_MULTIPLY_ADDS_PER_SECOND = 31e9  # of the forward pass, while training
-NOMINAL_SECONDS_PER_IMAGE = 20e-6  # for each image, whatever the network
+NOMINAL_SECONDS_PER_IMAGE = 20e-6  # overhead for each image, the same for all networks
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Throughput:
 
     Attributes:
         images_per_second: the training speed of each stage, by its name, and the speed of `prediction`.
-        multiply_adds: the forward pass of one image in each stage, by the stage's name.
+        multiply_adds: those of one image's forward pass in each stage, by the stage's name.
         nominal: whether the speeds are a nominal machine's, which are the same in every run, rather than measured.
         seconds: the time that the measurement took.
     """
@@ -39,7 +39,7 @@ class Throughput:
     def speeds_of(self, model: keras.Model, recipe: Recipe) -> dict[str, float]:
         """Estimate the speeds of another network, in images per second for each stage, from its multiply-adds.
 
-        Trials are planned by these: a network that is twice as large trains for half as many steps.
+        Trials are planned with these speeds: a network that is twice as large trains for half as many steps.
         """
         if self.nominal:
             return nominal_speeds(model, recipe)

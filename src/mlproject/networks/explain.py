@@ -21,10 +21,10 @@ def layer_table(build: Callable[[Spec], keras.Model], spec: Spec) -> pd.DataFram
     the other two. A layer depends on the colours (or the classes) if the other network has, in its place, no layer of
     the same type with the same weight shapes and the same configuration. Layers without weights count too: for instance
     a normalisation with a fixed mean for each colour, or a conversion from grey to RGB that only grey images need. A
-    layer of which only the output's shape changes does not count.
+    layer does not count if only the shape of its output changes.
 
     Args:
-        build: makes the network for a data set; it may raise anything, which is passed on.
+        build: builds the network for a data set. Its exceptions are passed on.
         spec: the data that the network is for.
 
     Returns:
@@ -74,7 +74,7 @@ def _equal_channels_covariance(spec: Spec, channels: int) -> np.ndarray:
 
 def _differs(model: keras.Model, other: keras.Model) -> list[bool]:
     """For each layer of `model` whether `other` has no equal layer in its place."""
-    # Not by position, which shifts where one network has an extra layer, and not by name, as automatic names differ.
+    # Positions shift if one network has an extra layer, and automatic names differ, so the contents are compared.
     ours = [_content(layer) for _, layer in iterate_layers(model)]
     theirs = [_content(layer) for _, layer in iterate_layers(other)]
     differs = np.ones(len(ours), dtype=bool)

@@ -57,7 +57,7 @@ def digest(path: Path) -> str:
 
 
 def _find_imagenet(data_dir: Path | str | None) -> Path:
-    """The file of ImageNet weights; unlike the images it may be in the cache though the user named a data folder."""
+    """The file of ImageNet weights; unlike the images, it may be in the cache even if the user named a data folder."""
     cache = files.keras_cache() / "models"
     named = files.named_folder(data_dir)
     return files.first_existing([named, cache] if named else [cache], NAMES) or files.download(URL, MD5, cache)

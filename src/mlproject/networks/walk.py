@@ -1,4 +1,4 @@
-"""How the layers of a network are listed, those of nested models included."""
+"""Lists the layers of a network, including those of nested models."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,11 @@ import keras
 
 
 def iterate_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
-    """List the layers of a model in the model's order, and in place of a nested model the layers of that.
+    """List the layers of a model in the model's order. A nested model is replaced by its own layers.
 
     Args:
         model: the network.
-        prefix: what every name begins with.
+        prefix: the beginning of every name.
 
     Yields:
         Each layer's name and the layer; a layer of a nested model has the name "model/layer".

@@ -96,7 +96,7 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
         return measure_throughput(model, recipe, task.fit_data(task.train, None), seconds)
     except Exception as error:  # whatever an experiment's code raises; without a speed nothing can be planned
         raise UserError(
-            f"experiment={task.experiment.name!r}: its hyperparameters {values} fail: {first_line(error)}"
+            f"experiment={task.experiment.name!r}: training the network with {dict(values)} fails: {first_line(error)}"
         ) from error
 
 

@@ -17,10 +17,7 @@ def declared_hyperparameters(task: Task) -> list[Any]:
 
     Raises whatever the experiment's `build` or `recipe` raises.
     """
-    hp = hyperparameters(task.experiment.best)
-    task.experiment.recipe(hp)
-    task.experiment.build(hp, task.spec)
-    return list(hp.space)
+    return list(_by_name(task, task.experiment.best).values())
 
 
 def replace_best_values(task: Task, given: Sequence[str]) -> Task:
@@ -56,6 +53,54 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
                 f"values='{truncate(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
             ) from None
     return replace(task, experiment=replace(task.experiment, best=best))
+
+
+def check_best_values(task: Task) -> None:
+    """Check that the best-known values are complete and lie in the search space.
+
+    Args:
+        task: the task whose experiment has the best-known values.
+
+    Raises:
+        UserError: for a hyperparameter without a best-known value, a value of no hyperparameter, and a value that the search
+            space does not offer, in one line. The experiment's own code may raise anything.
+    """
+    try:
+        declared = _by_name(task, task.experiment.best)
+    except Exception as error:  # perhaps because of a value that the space does not offer: the declared defaults tell
+        try:
+            declared = _by_name(task, {})
+        except Exception:
+            raise error from None
+        _refuse_foreign_values(task, declared)
+        raise
+    _refuse_foreign_values(task, declared)
+    best = task.experiment.best
+    active = [name for name, one in declared.items() if all(condition.is_active(best) for condition in one.conditions)]
+    if missing := [name for name in active if name not in best]:
+        accepted = _describe_range(declared[missing[0]])
+        raise UserError(f"best lacks the hyperparameter {missing[0]}; accepted: {missing[0]}={accepted}")
+
+
+def _by_name(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
+    hp = hyperparameters(values)
+    task.experiment.recipe(hp)
+    task.experiment.build(hp, task.spec)
+    return {one.name: one for one in hp.space}
+
+
+def _refuse_foreign_values(task: Task, declared: Mapping[str, Any]) -> None:
+    """Raise UserError for a best-known value that the search space does not offer."""
+    for field in ("best", "best_in_an_hour"):
+        for name, value in getattr(task.experiment, field).items():
+            if name not in declared:
+                known = ", ".join(declared) or "none"
+                raise UserError(
+                    f"{field} has {name}={value!r}, which neither build nor recipe declares; accepted: {known}"
+                )
+            if not _offers(declared[name], value):
+                accepted = _describe_range(declared[name])
+                raise UserError(f"{field} has {name}={value!r}; accepted: {name}={accepted}")
 
 
 def describe_space(task: Task) -> dict[str, dict[str, str]]:
@@ -99,6 +144,19 @@ def _parse_value(declared: Any, text: str) -> Value:
     if not math.isclose(steps, round(steps), abs_tol=1e-6):
         raise ValueError(text)
     return number
+
+
+def _offers(declared: Any, value: Value) -> bool:
+    """Whether the search space offers this value, of the right type."""
+    if not hasattr(declared, "min_value"):
+        return any(value == one and isinstance(value, type(one)) for one in declared.values)
+    if isinstance(value, bool | str):
+        return False
+    try:
+        _parse_value(declared, repr(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _has_linear_step(declared: Any) -> bool:

@@ -41,7 +41,7 @@ def train_dataset(
     """
     if augment and recipe.cutout >= min(inputs.shape[1:3]):
         raise UserError(
-            f"cutout={recipe.cutout} of a recipe is not accepted; less than {min(inputs.shape[1:3])} pixels is"
+            f"cutout={recipe.cutout} of a recipe; accepted: fewer than the {min(inputs.shape[1:3])} pixels of an image's side"
         )
     data, rows, seed = fit_data.data, fit_data.train, fit_data.seed
     take_inputs, targets = _row_reader(inputs), tf.one_hot(data.train_labels, len(data.class_names))

@@ -1,0 +1,207 @@
+"""The rehearsal: before any minute is spent, every experiment goes the whole way on a handful of images.
+
+Whatever the end of a search needs is tried here: the network and its recipe with the best-known values, one step of each stage,
+predictions that are probabilities, tables and plots, a saved model that loads again, and the right to register it.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from mlproject import disk, evaluation, process, tracking
+from mlproject.datasets import Dataset
+from mlproject.errors import UserError, first_line
+from mlproject.final.artifacts import draw_plots, make_tables, superclass_accuracy
+from mlproject.final.refit import predict_with_features
+from mlproject.networks.contract import check_network, check_probabilities
+from mlproject.recipe import Recipe
+from mlproject.search import fingerprint
+from mlproject.search.space import check_best_values
+from mlproject.settings import Settings
+from mlproject.task import Task
+from mlproject.training.features import FeatureCache
+from mlproject.training.fit import fit
+from mlproject.training.prediction import predict
+from mlproject.training.schedule import StageSchedule
+
+logger = logging.getLogger(__name__)
+
+TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES, BATCH = 16, 8, 16, 8
+TOLERANCE = 1e-4  # between the probabilities of a model before it is saved and after it is loaded
+MARKER = "rehearsed"
+
+# What a user has who loads the model by MLflow or Keras: nothing of this project.
+_LOAD = """
+import sys
+import keras, mlflow, numpy
+stored = numpy.load(sys.argv[1])
+for load in (mlflow.keras.load_model, lambda path: keras.models.load_model(path + "/data/model.keras")):
+    difference = abs(numpy.asarray(load(sys.argv[2])(stored["images"])) - stored["probabilities"]).max()
+    assert difference <= float(sys.argv[3]), f"it predicts differently after loading, by {difference:.2g}"
+"""
+
+
+def rehearse(tasks: Sequence[Task], settings: Settings, project: tracking.ProjectRun, journals: Path) -> None:
+    """Rehearse every experiment whose search has not been rehearsed yet.
+
+    Args:
+        tasks: the experiments with their data.
+        settings: what the user asked for.
+        project: the run of `mlflow run`, from `tracking.connect`.
+        journals: the folder of the searches' journals, where a finished rehearsal is marked.
+
+    Raises:
+        UserError: for the first thing that fails, in one line that names the experiment, the part, what was found and what is
+            accepted.
+    """
+    for task in tasks:
+        identity = fingerprint.take(task, settings.deciding, tracking.address())
+        marker = journals / task.model_name / fingerprint.digest(identity) / MARKER
+        if marker.exists():
+            continue
+        began = time.monotonic()
+        try:
+            _rehearse_one(task, project)
+        except UserError as error:
+            raise UserError(f"experiment={task.experiment.name!r}: {error}") from error
+        finally:
+            keras.backend.clear_session()
+        seconds = time.monotonic() - began
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        with disk.atomic_write(marker) as part:
+            part.write_text(json.dumps({"seconds": round(seconds, 1)}))
+        logger.info("%s: rehearsed in %.0f s, everything that the end needs works", task.experiment.name, seconds)
+
+
+def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
+    with _part("build or recipe with the best-known values", "a network and a recipe"):
+        check_best_values(task)
+    tracking.check_permissions(project, task.experiment.comparison, task.model_name)
+    values = dict(task.experiment.best)
+    with tempfile.TemporaryDirectory() as folder:
+        small = _with_few_images(task, Path(folder))
+        with _part("build or recipe with the best-known values", "a network and a recipe"):
+            model, recipe = small.network(values)
+        check_network(model, small.spec)
+        with _part("training a step of each stage", "a network and a recipe that train"):
+            history = _train_few_steps(small, model, recipe)
+        with _part("predicting", "a network that predicts"):
+            probabilities = predict(model, small.data.test_images)
+        check_probabilities(probabilities)
+        with _part("evaluation, tables and plots", "data and a network that can be evaluated and drawn"):
+            _evaluate(small, model, history)
+        _check_saving(model, small.data.test_images, probabilities, Path(folder))
+
+
+def _evaluate(task: Task, model: keras.Model, history: pd.DataFrame) -> None:
+    """Everything that a final run makes of its test images, without logging it."""
+    probabilities, features, _ = predict_with_features(model, task.data.test_images)
+    evaluation.summary(task.data.test_labels, probabilities)
+    evaluation.centroids(features, task.data.test_labels, len(task.data.class_names))
+    superclass_accuracy(task.data, probabilities)
+    make_tables(task, dict(task.experiment.best), pd.DataFrame(), history, probabilities)
+    for figure in draw_plots(task, history, probabilities).values():
+        figure.savefig(io.BytesIO(), dpi=20)
+
+
+@contextlib.contextmanager
+def _part(what: str, accepted: str) -> Iterator[None]:
+    """Say which part of the rehearsal failed."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's code or a library raises
+        process.stop_if_told()
+        raise UserError(f"{what} fails: {first_line(error)}; accepted: {accepted}") from error
+
+
+def _with_few_images(task: Task, folder: Path) -> Task:
+    """The task with a handful of images of as many classes as possible, and a feature cache of its own."""
+    data = task.data
+    train = _one_of_each_class(data.train_labels, TRAIN_IMAGES + VALIDATION_IMAGES)
+    test = _one_of_each_class(data.test_labels, TEST_IMAGES)
+    few: Dataset = replace(
+        data,
+        train_images=data.train_images[train],
+        train_labels=data.train_labels[train],
+        train_strata=data.train_strata[train],
+        test_images=data.test_images[test],
+        test_labels=data.test_labels[test],
+        digest="rehearsal",
+    )
+    rows = np.arange(len(train))
+    validation = rows[-min(VALIDATION_IMAGES, max(len(rows) - 1, 1)) :]
+    features = FeatureCache(folder / "features", few)
+    return replace(task, data=few, features=features, train=rows[: len(rows) - len(validation)], validation=validation)
+
+
+def _one_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of `count` images, the first ones of each class before the second ones: sorted int64."""
+    order = pd.Series(labels).groupby(labels).cumcount().to_numpy()
+    return np.sort(np.argsort(order, kind="stable")[:count])
+
+
+def _train_few_steps(task: Task, model: keras.Model, recipe: Recipe) -> pd.DataFrame:
+    """Train a step of each stage, and one for each image size; returns the history."""
+    recipe = replace(recipe, batch_size=min(recipe.batch_size, BATCH), steps_per_execution=1)
+    steps = 1 + len(recipe.progressive_resizing)
+    schedule = {stage.name: StageSchedule(1, steps) for stage in recipe.stages}
+    return fit(model, recipe, schedule, task.fit_data(task.train, task.validation)).history
+
+
+def _check_saving(model: keras.Model, images: np.ndarray, probabilities: np.ndarray, folder: Path) -> None:
+    """Save the model as it will be registered, and load it: in a fresh process if it has parts that are not Keras' own."""
+    saved = folder / "model"
+    with _part("saving the model", "layers that Keras can save"):
+        tracking.save_model(model, images[:2], saved)
+    with _part("loading the saved model", "built-in layers of Keras, which load in any process"):
+        if foreign := _foreign_parts(model.get_config()):
+            _load_in_fresh_process(saved, images, probabilities, foreign)
+        else:
+            loaded = keras.models.load_model(saved / "data" / "model.keras")
+            difference = float(np.abs(predict(loaded, images) - probabilities).max())
+            if difference > TOLERANCE:
+                raise ValueError(f"it predicts differently after loading, by {difference:.2g}")
+
+
+def _foreign_parts(config: Any) -> list[str]:
+    """The classes and functions in a model's configuration that are not Keras' own; a Lambda counts, as it holds code."""
+    if isinstance(config, dict):
+        name = config.get("class_name")
+        ours = str(config.get("module") or "keras").partition(".")[0] == "keras" and name not in (
+            "Lambda",
+            "__lambda__",
+        )
+        own = [] if name is None or (ours and not config.get("registered_name")) else [str(name)]
+        own = [] if name in ("__tensor__", "__numpy__", "__keras_tensor__") else own
+        return own + [part for value in config.values() for part in _foreign_parts(value)]
+    if isinstance(config, list | tuple):
+        return [part for value in config for part in _foreign_parts(value)]
+    return []
+
+
+def _load_in_fresh_process(saved: Path, images: np.ndarray, probabilities: np.ndarray, foreign: list[str]) -> None:
+    arrays = saved.parent / "expected.npz"
+    np.savez(arrays, images=images, probabilities=probabilities)
+    command = [sys.executable, "-c", _LOAD, str(arrays), str(saved), str(TOLERANCE)]
+    done = subprocess.run(command, cwd=saved.parent, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(
+            f"another process cannot load the model, because of {', '.join(dict.fromkeys(foreign))}: {reason[:300]}; accepted: "
+            "built-in layers and functions of Keras, or those of an installed package"
+        )
