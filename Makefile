@@ -1,7 +1,7 @@
-# `make` alone lists the targets.
+# `make` without a target lists all targets.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-# Only the environment's own programs, whatever is active outside: `mlflow run` looks for `python` on the PATH.
+# Use the programs of .venv, whatever environment is active: `mlflow run` looks for `python` on the PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 RUN = mlflow run . --env-manager local
 READY = .venv/ready
@@ -13,7 +13,7 @@ PORT = 5000
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-setup: $(READY) ## make the environment in .venv from the locked versions
+setup: $(READY) ## create the environment in .venv with the locked versions
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-demo: $(READY) ## the whole main job on small synthetic data, which needs no download (ten minutes with the setup)
+demo: $(READY) ## run the whole pipeline on small synthetic data, without a download (ten minutes with the setup)
 	$(RUN) -P data=synthetic -P budget_minutes=1
 
 tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one
@@ -30,27 +30,27 @@ tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P e
 report: $(READY) ## compare the registered models: reports/index.html
 	$(RUN) -e report
 
-notebooks: $(READY) ## run all experiments as notebooks, 8 to 10 minutes a model, into experiments/notebooks/
+notebooks: $(READY) ## execute all experiments as notebooks in experiments/notebooks/ (8 to 10 minutes a model)
 	$(RUN) -e notebook -P "experiment=*" -P output=experiments/notebooks $(ARGS)
 
-ui: $(READY) ## look at runs, comparisons and models on http://127.0.0.1:5000; PORT=5001 if that is taken, HOST=0.0.0.0 for the network
+ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT=5001 if port 5000 is in use, HOST=0.0.0.0 for access from the network
 	mlflow ui --host $(HOST) --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
-# Reordered by their number of tests, the files with few and long ones would come last, and one core would wait for them.
+# By default, xdist sorts files by their number of tests. Files with few but long tests would come last, and one core would be idle.
 test: $(READY) ## run the tests
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-torture: $(READY) ## kill a search 50 times at all moments and check that nothing is lost (15 minutes); KILLS=200 for more
+torture: $(READY) ## kill a search 50 times at random moments and check that nothing is lost (15 minutes); KILLS=200 for more
 	python tests/torture.py --kills $(or $(KILLS),50)
 
-bench: $(READY) ## how fast it trains, against peers, what tracking costs, how much memory (2 hours); see bench/ for each
+bench: $(READY) ## measure throughput, tracking overhead, feature cache, memory, and accuracy beside other tools (2 hours); see bench/README.md
 	@for bench in throughput tracking features memory peers; do echo "$$bench"; python bench/$$bench.py || exit 1; done
 
 lint: $(READY) ## check style, formatting and types
 	ruff check . && ruff format --check . && mypy
 
-lock: $(READY) ## renew requirements.lock from the ranges in pyproject.toml
+lock: $(READY) ## update requirements.lock from the ranges in pyproject.toml
 	uv pip compile --universal --extra dev --no-emit-index-url pyproject.toml -o requirements.lock
 
-clean: ## remove the environment and the caches; runs, models, reports and what searches go on from stay
+clean: ## remove the environment and the caches; keep runs, models, reports and the state of searches
 	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache

@@ -1,11 +1,10 @@
 """Measure how much each component of the convolutional networks' recipe contributes: change one and train for as long.
 
     python bench/ablation.py --experiment cifar100-fine-cnn --minutes 2.5 --seeds 2          (2 hours on 2 cores)
-    python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values
-    label_smoothing=0.3
+    python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values label_smoothing=0.3
 
 Every fit is a run in the comparison (MLflow's *experiment*) `ablation-NAME` of the store. Fits that are finished at
-this commit are not repeated, so an interrupted benchmark goes on. The table has a row for each change: the difference
+this commit are not repeated, so an interrupted benchmark continues. The table has a row for each change: the difference
 in validation accuracy to the shipped best-known values with the same seed, in percentage points, as the mean over the
 seeds and for each seed. The seed also decides the split and the initial weights. All fits are planned for the same
 minutes by the speed measured before them, so a change that makes a step cheaper trains on more images. With `--passes`,

@@ -1,15 +1,15 @@
-"""Do two MLflow stores hold the same models? Their test predictions, image by image, and their trials.
+"""Compare the models of two MLflow stores: their test predictions, image by image, and their trials.
 
-    python bench/compare_stores.py sqlite:////before/mlflow.db sqlite:////after/mlflow.db          (seconds)
+    python bench/compare_stores.py sqlite:////before/mlflow.db sqlite:////after/mlflow.db          (takes seconds)
 
-A change of the code that must not change results is checked so: run the same deterministic command before and after it, each in
-a folder of its own, for instance
+Use it to check a change of the code that must not change results. Run the same deterministic command before and after the
+change, each in a folder of its own, for instance
 
     python -m mlproject tune --data synthetic --deterministic true --budget-minutes 0.5
 
-and compare the two stores. A row for each registered model: the number of test images, on how many of them the two champions
-predict the same class, both test accuracies, and whether all trials have the same values and validation accuracies. The exit
-code is 1 when anything differs.
+and compare the two stores. The table has a row for each registered model: the number of test images, on how many of them the
+two champions predict the same class, both test accuracies, and whether all trials have the same values and validation
+accuracies. The exit code is 1 if anything differs.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def compare(before: mlflow.MlflowClient, after: mlflow.MlflowClient) -> pd.DataF
 
 
 def main() -> int:
-    """Print the table; gives the exit code."""
+    """Print the table, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", help="the store's address, such as sqlite:////folder/mlflow.db")
     parser.add_argument("after")

@@ -5,7 +5,7 @@
 Both train the same head with the same schedule, learning rates and loss, on the first `--images` training images of
 Fashion-MNIST, and without XLA. The cache is empty at the start, so the time of the first trial includes the computation
 of the activations. The validation accuracies (on 1,000 other images) are means over the trials; the deviation is the
-standard deviation of one trial. The two ways differ in the order of the batches and in the float16 of the activations.
+standard deviation of one trial. The two ways differ in the order of the batches, and cached activations are stored as float16.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Compare the test accuracy after the same minutes: our search, AutoKeras' ImageClassifier, Keras Tuner's tutorial.
 
-    python bench/peers.py --minutes 15          (real data, 2 cores: 6 times the minutes, and one installation)
+    python bench/peers.py --minutes 15          (real data, 2 cores; takes 6 times the minutes, and once the installation)
 
 All use the same images in the same split, and predict the test images once, after their minutes. They run one after the
-other. Our search starts with the best-known values of earlier searches, the peers start with none. A peer is a program
+other. Our search starts with the best-known values of earlier searches; the peers start with none. A peer is a program
 in bench/peers/ and runs in its own environment, which is kept under .cache/peers. `low` and `high` are the 95 %
 interval of the accuracy (Wilson). It does not include the variation between seeds, because there is one seed.
 """

@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: a search, and a whole `tune` with its own store, whatever the environment says."""
+"""Helpers of the benchmarks: a search, and a whole `tune` with a store of its own."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def _own_store(folder: Path) -> dict[str, str]:
 
 
 def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -> dict:
-    """The arguments of `subprocess` that run `tune` for one experiment in an empty folder, with its store there."""
+    """The arguments of `subprocess` that run `tune` for one experiment in an empty folder, which also holds its store."""
     (folder / "experiments").symlink_to(PROJECT / "experiments")
     command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, *arguments]
     command += ["--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]

@@ -3,7 +3,7 @@
     python bench/tracking.py --seconds 60 --rounds 3          (real data; 18 minutes on 2 slow cores)
 
 A trial is planned to take `--seconds`, or up to three times as long. It takes less where `max_epochs` ends the final
-fit early, as with synthetic data. The same schedule is then trained without a tuner, a run, a callback and a journal.
+fit early, as with synthetic data. The same schedule is then trained without a tuner, a run, callbacks or a journal.
 Both build a new network. The table has a row for each round: the seconds from the request for hyperparameters to the
 end of the trial, the seconds of the fit alone, and the overhead in percent.
 """

@@ -1,8 +1,8 @@
-"""AutoKeras' ImageClassifier as in its documentation, with a time limit.
+"""Run AutoKeras' ImageClassifier as in its documentation, with a time limit.
 
     python autokeras_classifier.py data.npz MINUTES
 
-It runs as many trials as fit into the time; the last one is stopped at its end. AutoKeras is given an early stopping
+It runs as many trials as fit into the time, and stops the last one when the time is over. AutoKeras is given an early stopping
 callback with the settings of its default. It then keeps the best epoch of the best trial and trains no final model, so
 the search can use all of the time. The last line of the output is a JSON object.
 """

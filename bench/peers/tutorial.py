@@ -1,4 +1,4 @@
-"""A Keras Tuner search as in its tutorial (keras.io, *Getting started with KerasTuner*), with a time limit.
+"""Run a Keras Tuner search as in its tutorial (keras.io, *Getting started with KerasTuner*), with a time limit.
 
     python tutorial.py data.npz MINUTES
 

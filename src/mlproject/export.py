@@ -1,4 +1,4 @@
-"""Export of a trained model: written under a temporary name, checked in a fresh process, then given its name."""
+"""Exports a trained model: writes it under a temporary name, checks it in a new process, and renames it."""
 
 import json
 import os
@@ -18,7 +18,7 @@ import numpy as np
 from mlproject import disk
 from mlproject.errors import UserError
 
-TOLERANCE = 1e-4  # between probabilities: other runtimes add up in another order
+TOLERANCE = 1e-4  # between probabilities: other runtimes sum in a different order
 COMPARED_IMAGES = 32  # predicted by the model and by the exported file
 
 
@@ -31,11 +31,11 @@ class Format:
     """One format that a model can be written in.
 
     Attributes:
-        suffix: what the file's name ends in.
+        suffix: the end of the file's name.
         write: writes the model to a path.
-        load: Python code that opens `{path}` and leaves a function `predict`, from uint8 images (n, h, w, c) to
+        load: Python code that opens `{path}` and defines a function `predict`, from uint8 images (n, h, w, c) to
             probabilities (n, classes). It is shown to users, and executed to check the file.
-        needs: the packages that the format needs and that may not be installed.
+        needs: optional packages that the format needs.
     """
 
     suffix: str
@@ -53,9 +53,9 @@ def _write_saved_model(model: keras.Model, path: Path) -> None:
 
 
 def _write_onnx(model: keras.Model, path: Path) -> None:
-    """Convert a SavedModel, as `model.export(format="onnx")` makes inputs without values of Normalization's constants.
+    """Convert a SavedModel, because `model.export(format="onnx")` turns the constants of Normalization into inputs.
 
-    (In keras 3.15.1 with tf2onnx 1.17.0, onnxruntime then asks for `standardise/Sub/y:0`.)
+    They have no values there: in keras 3.15.1 with tf2onnx 1.17.0, onnxruntime then asks for `standardise/Sub/y:0`.
     """
     with tempfile.TemporaryDirectory() as folder:
         saved_model = str(Path(folder, "saved_model"))
@@ -86,7 +86,7 @@ FORMATS = {
     ),
 }
 
-# Only the printed command and NumPy: it must work for a user who has nothing but the file.
+# It uses only the printed command and NumPy, because the command must work for a user who has nothing but the file.
 _COMPARE = """
 import sys, numpy
 expected = numpy.load(sys.argv[1])
@@ -111,8 +111,8 @@ def check(format_name: str, folder: Path) -> None:
     if missing:
         others = ", ".join(name for name in FORMATS if not FORMATS[name].needs)
         raise UserError(
-            f"format={format_name!r} needs {' and '.join(missing)}, not installed here;"
-            f" accepted: {others}, or this one after `pip install -e .[onnx]`"
+            f"format={format_name!r} needs {' and '.join(missing)} (not installed);"
+            f" accepted: {others}, or {format_name} after `pip install -e .[onnx]`"
         )
     disk.require_writable("output", folder)
 
@@ -125,7 +125,7 @@ def write(
     name: str,
     format_name: str = "keras",
 ) -> Path:
-    """Export a model, and check the file in a fresh process that imports nothing of this package.
+    """Export a model, and check the file in a new process that imports nothing of this package.
 
     The class names are written to `<name>.classes.json` beside it. Files of an earlier export are replaced only after
     the check.
@@ -171,13 +171,13 @@ def loading_code(path: Path, format_name: str = "keras") -> str:
         format_name: one of `FORMATS`.
 
     Returns:
-        Code that opens `path` and leaves the function `predict`.
+        Code that opens `path` and defines the function `predict`.
     """
     return FORMATS[format_name].load.format(path=str(path))
 
 
 def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np.ndarray) -> None:
-    """Load the exported model in a fresh process, and raise ExportError unless it predicts these probabilities."""
+    """Load the exported model in a new process, and raise ExportError unless it predicts these probabilities."""
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder, "expected.npz")
         np.savez(arrays, images=images, probabilities=probabilities)
@@ -186,7 +186,7 @@ def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np
     if done.returncode:
         raise ExportError(f"the exported model {path.name!r} does not load: {_last_line(done.stderr)}")
     difference = float(done.stdout.split()[-1])
-    if not difference <= TOLERANCE:  # so that NaN fails, too
+    if not difference <= TOLERANCE:  # this form also rejects NaN
         raise ExportError(
             f"the exported model {path.name!r} predicts differently: its probabilities differ by {difference:.2g};"
             f" accepted: up to {TOLERANCE:g}"
@@ -198,7 +198,7 @@ def _replace(part: Path, path: Path) -> None:
     if not path.is_dir():
         os.replace(part, path)
         return
-    # A folder that is not empty cannot be replaced in one step: it is renamed first, and renamed back if the second
+    # A folder that is not empty cannot be replaced in one step. It is renamed first, and renamed back if the second
     # step fails.
     old = part.with_suffix(".old")
     os.rename(path, old)

@@ -11,10 +11,10 @@ from mlproject.datasets import Spec
 
 # Keras' default of .99 needs some 500 steps to settle, more than a short trial has.
 BATCH_NORM_MOMENTUM = 0.9
-# As in NAVIER-STOKED (see `residual_groups`). It keeps the first class scores near 0, and a step of the last layer
-# moves them by less.
+# As in NAVIER-STOKED (see `residual_groups`). It keeps the initial class scores near 0, and makes a step of the last
+# layer change them less.
 LOGIT_SCALE = 1.25 / 9
-# Added to the variances before dividing by them: directions with hardly any variance would be amplified to noise.
+# Added to the variances before the division, which would amplify directions with hardly any variance to noise.
 WHITENING_EPSILON = 5e-4
 
 
@@ -75,7 +75,7 @@ def whitened(images: keras.KerasTensor, spec: Spec, name: str = "whiten") -> ker
     """Turn patches of 2x2 standardised pixels into uncorrelated numbers of variance 1.
 
     This is a frozen convolution with the eigenvectors of the patches' covariance, and with their negatives, so that an
-    activation behind it loses neither sign (Page, myrtle.ai, *How to train your ResNet*, 2018; Jordan's airbench,
+    activation after it loses neither sign (Page, myrtle.ai, *How to train your ResNet*, 2018; Jordan's airbench,
     arXiv 2404.00498).
 
     Args:
@@ -94,7 +94,7 @@ def whitened(images: keras.KerasTensor, spec: Spec, name: str = "whiten") -> ker
 
 
 def convolution(x: keras.KerasTensor, filters: int, size: int, name: str, padding: str = "same") -> keras.KerasTensor:
-    """Apply a convolution that at first passes its first channels on unchanged.
+    """Apply a convolution that initially passes its first channels through unchanged.
 
     The first min(channels, filters) filters start as the identity (Dirac initialisation: Zagoruyko & Komodakis,
     arXiv 1706.00388; partial as in arXiv 2404.00498), the others at random (He et al., arXiv 1502.01852).
@@ -140,21 +140,21 @@ def conv_unit(
 ) -> keras.KerasTensor:
     """Apply a convolution, a 2x2 max-pooling if asked for, batch normalisation and an activation.
 
-    Pooling comes before the last two, which then have a quarter of the numbers to compute (the order of Jordan's
-    airbench, arXiv 2404.00498).
+    Pooling comes before batch normalisation and activation, which then process a quarter of the numbers (the order of
+    Jordan's airbench, arXiv 2404.00498).
 
     Args:
         x: features (n, height, width, channels).
         filters: the number of output channels.
         activation: the activation's name in Keras.
-        name: what the names of the layers begin with.
+        name: the beginning of the layers' names.
         size: the convolution kernel's height and width.
         pool: whether to pool.
 
     Returns:
         Features (n, height, width, filters), or (n, height // 2, width // 2, filters) with pooling.
     """
-    # Of an odd number of rows pooling drops the last, the only one where a kernel of size 2 reaches over the border.
+    # Pooling drops the last of an odd number of rows, the only one where a kernel of size 2 extends over the border.
     padding = "valid" if pool and size == 2 and x.shape[1] % 2 and x.shape[2] % 2 else "same"
     x = convolution(x, filters, size, f"{name}_conv", padding)
     if pool:
@@ -172,7 +172,7 @@ def residual_pair(
         x: features (n, height, width, channels).
         middle: the number of channels between the two units.
         activation: the activation's name in Keras.
-        name: what the names of the layers begin with.
+        name: the beginning of the layers' names.
         sizes: the kernel sizes of the two convolutions.
 
     Returns:
@@ -209,7 +209,7 @@ def max_and_mean(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
     Args:
         x: features (n, height, width, channels).
-        name: the name of the last layer; those of the others begin with it.
+        name: the name of the last layer. The names of the others begin with it.
 
     Returns:
         Features (n, 2 channels): all maxima, then all means.

@@ -1,4 +1,4 @@
-"""A model that an experiment's file has trained: its scores and its figures."""
+"""A model that an experiment's file has trained, with its scores and figures."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ class Trained:
     """A trained model and its predictions for the test images.
 
     Attributes:
-        experiment: what was asked.
+        experiment: the experiment that the model belongs to.
         data: the data set.
         model: the trained network.
         history: a row for each epoch, as in `training.fit.FitResult`.
@@ -41,7 +41,7 @@ class Trained:
 
     @cached_property
     def predictions(self) -> np.ndarray:
-        """The likeliest class of each test image: int64 (n,)."""
+        """The most probable class of each test image: int64 (n,)."""
         likeliest: np.ndarray = self.probabilities.argmax(axis=1)
         return likeliest
 
@@ -53,7 +53,7 @@ class Trained:
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
-        """Precision, recall, F1 and support of each class, as from `evaluation.per_class`."""
+        """Precision, recall, F1 and support of each class, as `evaluation.per_class` returns them."""
         data = self.data
         return evaluation.per_class(data.test_labels, self.predictions, data.class_names, data.superclasses)
 
@@ -71,7 +71,7 @@ class Trained:
         """How the accuracy changes when test images are shifted to the right, with black pixels behind them.
 
         Args:
-            images: the number of test images, the first ones.
+            images: the number of test images, counted from the first.
 
         Returns:
             A row for each shift: model, shift in pixels, accuracy (0 to 1).

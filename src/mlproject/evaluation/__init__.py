@@ -1,14 +1,14 @@
 """Tables and statistics from true labels and predictions.
 
 Every function here is pure: arrays go in, numbers, arrays or tables come out; nothing is read, written or drawn.
-Callers write `evaluation.summary(...)`; which file holds which function:
+Callers write `evaluation.summary(...)`. The functions are in these files:
 
 - `scores`: accuracy, loss, and precision, recall and F1 by class
 - `superclasses`: predictions of fine classes become predictions of superclasses
 - `calibration_error`: whether the predicted probabilities are as high as the accuracy
 - `paired`: two models compared on the same images
 - `multiple_testing`: p-values adjusted for the number of tests
-- `fine_coarse_differences`: the scores of each fine class less the scores of its superclass
+- `fine_coarse_differences`: the scores of each fine class minus the scores of its superclass
 - `feature_space`: the mean feature vector of each class
 - `checks`: checks of arguments
 

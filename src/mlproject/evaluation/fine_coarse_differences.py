@@ -1,4 +1,4 @@
-"""A fine model against a coarse model: the scores of each fine class less the scores of its superclass."""
+"""A fine model compared with a coarse model: the scores of each fine class minus the scores of its superclass."""
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def class_differences(
 
     Returns:
         One row for each fine class. For each score (precision, recall, f1): `<score>_difference`, the fine class's
-        score less its superclass's, -1..1, and its 95 % interval `<score>_low`, `<score>_high`. For f1 also `p`, the
+        score minus its superclass's, -1..1, and its 95 % interval `<score>_low`, `<score>_high`. For f1 also `p`, the
         two-sided p-value of a z-test (the difference divided by its bootstrap standard error, compared with the
         standard normal distribution), and `p_adjusted`, adjusted by Benjamini and Hochberg's method over the classes
         that have images (NaN for a class without images).
@@ -102,7 +102,7 @@ def _bootstrap_differences(
 def _normal_p_values(difference: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute two-sided p-values of differences (classes,) from their resamples (resamples, classes)."""
     standard_error = resampled.std(axis=0, ddof=1)
-    # If all resamples agree, the standard error is 0 and z undefined. It stays 0 then, so that p is 1.
+    # If all resamples agree, the standard error is 0 and z is undefined. z is then 0, so that p is 1.
     z = np.divide(np.abs(difference), standard_error, out=np.zeros_like(difference), where=standard_error > 0)
     return np.asarray(2 * stats.norm.sf(z), dtype=np.float64)
 

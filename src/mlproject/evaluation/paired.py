@@ -1,7 +1,7 @@
 """Two models compared on the same images.
 
 Both models see the same images, so their accuracies are not independent: an image that is hard for one is hard for the
-other. What tells them apart is the discordant images, those that exactly one of the two models classifies correctly.
+other. Only the discordant images tell the models apart: those that exactly one of the two classifies correctly.
 """
 
 from collections.abc import Sequence

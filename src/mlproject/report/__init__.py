@@ -17,12 +17,12 @@ def build(
 ) -> Path:
     """Write the report of these models.
 
-    It is made from the models' tags, parameters, metrics and artifacts alone; what is missing of them is said in it.
+    It uses only the models' tags, parameters, metrics and artifacts, and names those that are missing.
 
     Args:
         models: the models to report, as `tracking.final_models` gives them.
-        folder: where to write; made if it does not exist. Files of the same name are replaced, others are kept.
-        again: the command that makes this report, which the report shows.
+        folder: the folder to write to; it is created if it is missing. Files of the same name are replaced, others kept.
+        again: the command that creates this report; the report shows it.
 
     Returns:
         The path of the page: folder/index.html, which needs no other file. Beside it are report.md, figures/*.png and

@@ -41,8 +41,8 @@ COST_COLUMNS = (
     Column("prediction, ms/image", "milliseconds", two_decimals),
 )
 COST_NOTE = (
-    "Minutes, images per second and milliseconds were measured on the machine that ran the search, whatever else it "
-    "was doing at the time. Predictions were made in batches."
+    "Minutes, images per second and milliseconds were measured on the machine that ran the search, possibly beside "
+    "other work. Predictions were made in batches."
 )
 AVERAGE_COLUMNS = (
     text_column("model"),

@@ -38,7 +38,7 @@ def read_models(models: Sequence["FinalModel"]) -> list[ReportedModel]:
 
     Returns:
         The models in the same order. Artifacts that are missing or cannot be read are None, and the model's
-        `omissions` say so.
+        `omissions` name them.
     """
     names = [model.name for model in models]
     titles = [name if names.count(name) == 1 else f"{name} v{m.version}" for name, m in zip(names, models, strict=True)]
@@ -55,7 +55,7 @@ class _Run:
         self.unreadable: list[str] = []
 
     def read(self, path: str, reader: Callable[[Path], Artifact]) -> Artifact | None:
-        """The artifact as `reader` gives it; None, with the reason kept, where there is no readable one."""
+        """The artifact as `reader` returns it; None if it is missing or unreadable, in which case the reason is kept."""
         file = self.model.artifact(path)
         if file is None:
             self.missing.append(path)

@@ -12,7 +12,7 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import TestPredictions
 
-NOTICEABLE = 0.02  # a difference between mean confidence and accuracy from which on it is put into words
+NOTICEABLE = 0.02  # a smaller difference between mean confidence and accuracy counts as none
 COLUMNS = (
     text_column("model"),
     Column("accuracy", "accuracy", percent),

@@ -30,7 +30,7 @@ def sections(context: ReportContext, models: Sequence[ClassEvaluation]) -> list[
         models: tested on the same images with the same labels.
 
     Returns:
-        Two sections; none with fewer than two models, or where their classes have different names.
+        Two sections; none with fewer than two models, or if their classes have different names.
     """
     if len(models) < 2 or any(model.class_names != models[0].class_names for model in models):
         return []
@@ -60,7 +60,7 @@ def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
     """The F1 of each class (row) by each model (column), the class on which the models differ most first."""
     scores = pd.DataFrame({model.title: model.table["f1"].to_numpy() for model in models})
     scores.index = pd.Index(models[0].class_names, name="class")
-    scores = scores[models[0].table["support"].to_numpy() > 0]  # without test images nothing is known of a class
+    scores = scores[models[0].table["support"].to_numpy() > 0]  # without test images nothing is known about a class
     order = (scores.max(axis=1) - scores.min(axis=1)).sort_values(ascending=False, kind="stable").index
     return scores.loc[order]
 
@@ -93,7 +93,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     by_all, by_none = int(correct.all(axis=0).sum()), int((~correct.any(axis=0)).sum())
     rows += [{"right": "all", "images": by_all}, {"right": "none", "images": by_none}]
     frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
-    title = "Images by which models classify them correctly"
+    title = "Images, by the models that classify them correctly"
     table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS)
     by_one = listed([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
     everyone, nobody = ("both", "neither") if len(models) == 2 else (f"all {len(models)}", "none")

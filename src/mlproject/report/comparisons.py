@@ -50,7 +50,7 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
 def _comparable(
     models: Sequence[ReportedModel], omissions: list[str]
 ) -> list[list[tuple[ReportedModel, TestPredictions]]]:
-    """Groups of models with the same labels for the same test images, left out where there is nothing to compare.
+    """Groups of models with the same labels for the same test images, without groups that have nothing to compare.
 
     A model alone forms a group when its fit had earlier stages. Reasons why two models with the same kind of labels
     are in different groups are added to `omissions`.

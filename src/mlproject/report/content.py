@@ -1,4 +1,4 @@
-"""What a report is made of before any markup: sections with sentences, charts and tables, and the comparisons."""
+"""The content of a report before any markup: sections with sentences, charts and tables, and the comparisons."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ class Column:
     """One column of a printed table.
 
     Attributes:
-        heading: what stands above it.
-        fields: the name of the frame's column, or several names where these make one cell together.
+        heading: the text above it.
+        fields: the name of the frame's column, or several names if one cell shows them together.
         format: gives the text of a cell from the values of `fields`, in their order.
         number: whether the column is aligned and sorted as numbers.
         link: the name of the frame's column that holds the http(s) address the text links to, "" for none.
@@ -37,13 +37,13 @@ class Column:
         return self.format(*(row[name] for name in fields))
 
     def address(self, row: pd.Series) -> str:
-        """Where the cell's text links to, "" for nowhere: other kinds of addresses could run as script."""
+        """The http(s) address that the cell's text links to; "" for any other, because it could run as a script."""
         address = row[self.link] if self.link else ""
         return address if address.startswith(("http://", "https://")) else ""
 
 
 def text_column(heading: str, name: str = "") -> Column:
-    """A column of words: the frame's column `name`, which is called like the heading unless it is given."""
+    """A column of words: the frame's column `name`, or the column named like the heading if no name is given."""
     return Column(heading, name or heading, number=False)
 
 
@@ -61,10 +61,10 @@ class Table:
     """A table of the report.
 
     Attributes:
-        name: of its CSV file, without suffix; the file holds the whole frame, unrounded.
-        title: what stands above it; the page adds the data label.
+        name: the name of its CSV file, without suffix; the file holds the whole frame, unrounded.
+        title: the text above it; the page adds the data label.
         frame: a row for each row of the table.
-        columns: what is printed of the frame, and how.
+        columns: the columns that are printed, and their formats.
         note: what a reader must know to read the numbers.
     """
 
@@ -85,10 +85,10 @@ class Chart:
     """A figure of the report.
 
     Attributes:
-        name: of its PNG file, without suffix.
+        name: the name of its PNG file, without suffix.
         figure: a figure, or the PNG file that a run holds.
         alt: the text for readers who cannot see the figure; the page adds the data label.
-        caption: what stands below it; the page adds the data label.
+        caption: the text below it; the page adds the data label.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Section:
         findings: sentences below the heading.
         charts: figures after the findings.
         tables: tables after the figures.
-        conclusions: those findings that the comparison also states at its very top.
+        conclusions: findings that are repeated at the top of the comparison.
     """
 
     title: str
@@ -155,8 +155,8 @@ def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     """A table of text, printed as it is except that long decimals are shortened to four significant digits.
 
     Args:
-        name: of the CSV file, without suffix.
-        title: what stands above the table.
+        name: the name of the CSV file, without suffix.
+        title: the text above the table.
         frame: texts only; its column names are the headings.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a part of the report is about: its name, the start of its file names, and the kind of data behind it."""
+"""The subject of a part of the report: its name, the start of its file names, and the kind of its data."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class ReportContext:
 
 
 def data_label_of(data: str) -> str:
-    """What to print about the data.
+    """The label that the report prints about the data.
 
     Args:
         data: the model's tag `data`: "real", "synthetic", or "" when it was not recorded.

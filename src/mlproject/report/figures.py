@@ -4,14 +4,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.plots import BLUE, GREY, INK, ORANGE, STYLE, VERMILION, new_figure
+from mlproject.plots import BLUE, ORANGE, VERMILION, new_figure
+from mlproject.style import GREY, INK, styled
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
@@ -20,7 +20,7 @@ MARKERS = "osD^vPX"
 GalleryRow = tuple[str, list[tuple[np.ndarray, str]]]  # a heading, and images with the text below each
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """Training accuracy against the minutes trained, with all models on one axis.
 
@@ -49,7 +49,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """How often each model is correct at a given confidence, one panel for each model; ideally it lies on the diagonal.
 
@@ -81,7 +81,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figure:
     """One score of each class by each model: a line for each class, and on it a marker for each model.
 
@@ -111,7 +111,7 @@ def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figur
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def dumbbells(
     table: pd.DataFrame, names: tuple[str, str], headings: tuple[str, str], what: str, title: str = "", top: int = 15
 ) -> Figure:
@@ -120,10 +120,10 @@ def dumbbells(
     Args:
         table: class, superclass, first and second, two scores from 0 to 1; a row for each class.
         names: what `first` (blue circles) and `second` (orange diamonds) are.
-        headings: of the left panel, with classes whose `first` is the higher, and of the right panel with the others.
+        headings: of the left panel, which shows classes with a higher `first`, and of the right panel with the others.
         what: what is shown, for the heading of the figure.
         title: the subject of the figure, printed before `what`.
-        top: the most classes in a panel; those with the largest differences are shown.
+        top: the largest number of classes in a panel; those with the largest differences are shown.
 
     Returns:
         The figure.
@@ -148,7 +148,7 @@ def dumbbells(
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     """The F1 of fine classes beside the F1 of their superclass, in a small panel for each superclass.
 
@@ -186,7 +186,7 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
     """Rows of images with a heading for each row and a short text below each image.
 

@@ -13,7 +13,7 @@ from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, or_dash, p_value, signed, signed_interval, two_decimals
 
-STAND_OUTS = 5  # classes in each direction that are put into words
+STAND_OUTS = 5  # classes in each direction that are described in sentences
 SIGNIFICANCE = 0.05  # the share of false discoveries
 
 
@@ -70,7 +70,7 @@ def class_differences(pair: CoarseFinePair) -> pd.DataFrame:
         fine.predictions.labels, fine.predictions.predicted, coarse.predictions.predicted, pair.superclass_of
     )
     frame = pd.concat([frame, differences, _errors(pair), _neighbours(pair)], axis=1)
-    frame = frame[frame["support"] > 0]  # without test images nothing is known of a class
+    frame = frame[frame["support"] > 0]  # without test images nothing is known about a class
     return frame.sort_values("f1_difference", ascending=False, kind="stable", ignore_index=True)
 
 

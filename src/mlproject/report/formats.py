@@ -95,7 +95,7 @@ def listed(words: Sequence[str], limit: int = 6) -> str:
 
     Args:
         words: at least one word.
-        limit: the most entries of the list; of more words the last entry counts the rest.
+        limit: the largest number of entries; if there are more words, the last entry counts the rest.
 
     Returns:
         ["a", "b", "c"] -> "a, b and c"; with a limit of 2 "a and 2 more".

@@ -36,7 +36,7 @@ NOTE = (
 def sections(context: ReportContext, models: Sequence[ReportedModel], omissions: list[str]) -> list[Section]:
     """Compare every coarse model with every fine model, and the first such pair also class by class.
 
-    Where there are models with the same seed, only these are compared.
+    If there are models with the same seed, only these are compared.
 
     Args:
         context: the comparison.

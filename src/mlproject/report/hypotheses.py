@@ -1,4 +1,4 @@
-"""Why some fine classes differ so much from their superclass: guesses from where their errors go. Pure."""
+"""Hypotheses about why some fine classes differ so much from their superclass, from their errors. Pure."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from mlproject.report.fine_classes import SIGNIFICANCE, stand_outs
 from mlproject.report.formats import signed_interval
 from mlproject.report.models import ClassEvaluation
 
-FEW_ERRORS = 5  # with fewer errors than this nothing is said about where they go
+FEW_ERRORS = 5  # with fewer errors, the section does not say where they go
 PICTURES = 4  # of a class's misclassified images
 
 
@@ -67,7 +67,7 @@ def _pictures(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | Non
 
 
 def _hypothesis(row: pd.Series, differences: pd.DataFrame) -> str:
-    """How far a class lies from its superclass, how certain this is, and a guess at the reason."""
+    """How far a class lies from its superclass, how certain this is, and a possible reason."""
     above = row["f1_difference"] > 0
     difference = (
         f"{row['class']}: F1 {row['f1']:.2f}, {abs(row['f1_difference']):.2f} {'above' if above else 'below'} its "
@@ -130,11 +130,14 @@ def _why_below(row: pd.Series) -> str:
         low_precision = row["precision"] < row["recall"]
         return "Other classes may be mistaken for it: its precision is lower than its recall." if low_precision else ""
     if row["errors_inside"] >= row["errors"] / 2:
-        return "It may be hard to distinguish from its siblings, which costs the fine class but not the superclass."
+        return (
+            "It may be hard to distinguish from its siblings, which lowers the score of the fine class but not of the "
+            "superclass."
+        )
     low, _ = evaluation.accuracy_interval(np.arange(row["errors"]) < row["errors_inside"])
     if low > row["siblings_share"]:
         return (
-            "It may resemble its siblings and, more often, classes outside the superclass, which costs both the fine "
-            "class and the superclass."
+            "It may resemble its siblings and, more often, classes outside the superclass, which lowers the scores of "
+            "both the fine class and the superclass."
         )
-    return "It may resemble its siblings no more than other classes, which costs the superclass too."
+    return "It may resemble other classes as much as its siblings, which lowers the score of the superclass, too."

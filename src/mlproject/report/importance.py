@@ -34,8 +34,8 @@ def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequ
         names: the hyperparameters.
 
     Returns:
-        A sentence and the table; only the sentence where the trials are too few, or where the forest predicts unseen
-        trials no better than their mean.
+        A sentence and the table; only the sentence if there are too few trials, or if the forest predicts unseen trials
+        no better than their mean.
     """
     if len(trials) < TRIALS_FOR_IMPORTANCE or not names:
         return (

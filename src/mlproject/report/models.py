@@ -115,14 +115,14 @@ class SearchRecord:
 
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
-        """The trials that did not fail, the best validation accuracy first; of two equal ones the earlier leads."""
+        """The trials that did not fail, the best validation accuracy first; of two equal trials, the earlier comes first."""
         completed = self.trials[self.trials["status"].str.lower() != "failed"]
         accuracies = pd.to_numeric(completed["val_accuracy"], errors="coerce")
         return completed.loc[accuracies.sort_values(ascending=False, kind="stable").index]
 
     @property
     def refitted_trial(self) -> pd.Series:
-        """The trial whose values were refitted: the most accurate one where the run did not record which it was."""
+        """The trial whose values were refitted; the most accurate one if the run did not record which it was."""
         ranked = self.ranked_trials
         marked = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
         return (marked if len(marked) else ranked).iloc[0]
@@ -137,8 +137,8 @@ class ReportedModel:
         title: the name that tells the model apart from the other models of the report.
         key: the same for file names and page anchors (a-z, 0-9 and hyphens only).
         predictions: the test predictions.
-        class_evaluation: the same with the scores of each class; only there when the predictions are.
-        class_table: the scores of each class; the table of `class_evaluation` where that is there.
+        class_evaluation: the same with the scores of each class; None if there are no predictions.
+        class_table: the scores of each class; the table of `class_evaluation` if that exists.
         history: a row for each epoch of the final fit with epoch, loss, accuracy, stage and perhaps seconds.
         search: what the search recorded.
         layers: a row for each layer of the network, as text.

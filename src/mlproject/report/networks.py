@@ -124,7 +124,7 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
 
 
 def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
-    """The rows at which columns begin: about equally far apart, and nearby where the fewest shortcuts are cut."""
+    """The rows at which columns begin: about evenly spaced, but moved to nearby rows that cut the fewest shortcuts."""
     count = -(-layers // LONGEST)
     starts = [0]
     while layers - starts[-1] > LONGEST:
@@ -153,7 +153,7 @@ def _box(axes: Axes, x: float, y: float, layer: Any) -> None:
 
 
 def _heading(axes: Axes, x: float, y: float) -> None:
-    """The words above a column that say what stands where in its boxes."""
+    """The headings above a column of boxes."""
     for place, text, side in (
         (0.05, "layer", "left"),
         (TYPE, "type", "left"),
@@ -176,7 +176,7 @@ def _arrows(axes: Axes, edges: list[tuple[int, int]], spots: list[Spot], column_
 
 
 def _reach(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """How many inches to the right each shortcut runs: those beside the same layers keep apart, the longest outside."""
+    """How many inches to the right each shortcut runs. Those beside the same layers do not touch; the longest is outermost."""
     lanes: dict[tuple[int, int], int] = {}
     for source, target in sorted(shortcuts, key=lambda edge: edge[1] - edge[0]):
         beside = {lane for (a, b), lane in lanes.items() if a < target and source < b}
@@ -192,7 +192,7 @@ def _arrow_down(axes: Axes, source: Spot, target: Spot) -> None:
 
 
 def _arrow_to_next_column(axes: Axes, source: Spot, target: Spot) -> None:
-    """A line that leaves its box on the right, and runs between the columns up to the box it enters from the left."""
+    """A line from the right side of a box, through the space between two columns, to the left side of another box."""
     (x0, y0), (x1, y1) = source, target
     lane = x1 - 0.3
     axes.plot([x0 + WIDTH + 0.02, lane, lane], [y0, y0, y1], color=INK, lw=1.1, solid_joinstyle="round")
@@ -200,7 +200,7 @@ def _arrow_to_next_column(axes: Axes, source: Spot, target: Spot) -> None:
 
 
 def _shortcut(axes: Axes, source: Spot, target: Spot, reach: float) -> None:
-    """An arc on the right of the boxes it passes."""
+    """An arc to the right of the boxes that it skips."""
     (x0, y0), (x1, y1) = source, target
     bend = f"arc3,rad={-2 * reach / (y0 - y1)}"
     start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)

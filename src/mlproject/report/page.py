@@ -1,4 +1,4 @@
-"""Writes the report: figures, tables, and two renderings of the same content, an HTML page and a Markdown page."""
+"""Writes the report: figures, tables, and the same content as an HTML page and as a Markdown page."""
 
 import base64
 import hashlib
@@ -19,19 +19,19 @@ from mlproject.report.content import Chart, Comparison, ModelSection, Section, T
 from mlproject.report.context import after_data_label, with_data_label
 
 FOLDED_ROWS = 12  # longer tables are folded: only their title shows until the reader opens them
-PICTURE_BYTES = 6_500_000  # of all pictures in the page; with base64 and text the page then stays below 10 MB
+PICTURE_BYTES = 6_500_000  # limit for all pictures of the page; with base64 and text, the page then stays below 10 MB
 DPI = 110
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """All that a report shows.
+    """The whole content of a report.
 
     Attributes:
         comparisons: the comparisons, in the page's order.
         models: the sections about each model alone.
         provenance: the tables of the last section.
-        again: the command that makes this report.
+        again: the command that creates this report.
     """
 
     comparisons: Sequence[Comparison]
@@ -51,7 +51,7 @@ def write(content: Content, folder: Path) -> Path:
 
     Args:
         content: what the report shows.
-        folder: where to write; made if it does not exist.
+        folder: the folder to write to; it is created if it is missing.
 
     Returns:
         The path of index.html.
@@ -104,7 +104,7 @@ def _save(chart: Chart, folder: Path) -> None:
 def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
     """The templates' environment for HTML: everything is escaped (autoescape), and files become data URIs.
 
-    Where there are very many pictures they are made smaller, so that the page stays below 10 MB.
+    If the pictures are too large together, they are shrunk, so that the page stays below 10 MB.
     """
     total = sum(_picture(chart.name, folder).stat().st_size for chart in charts)
     scale = min(1.0, (PICTURE_BYTES / max(total, 1)) ** 0.5)
@@ -130,7 +130,7 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
 
 
 def _shrink(file: Path, scale: float) -> bytes:
-    """The bytes of the picture; at a scale below 1 it gets smaller and has a palette of 256 colours."""
+    """The bytes of the picture; at a scale below 1, it is smaller and has a palette of 256 colours."""
     if scale == 1:
         return file.read_bytes()
     with Image.open(file) as opened:

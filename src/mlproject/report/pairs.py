@@ -1,4 +1,4 @@
-"""Models tested on the same images, two by two: the table of their paired differences, and what it supports. Pure."""
+"""Models tested on the same images, compared in pairs: the table of differences, and its findings. Pure."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,7 +12,7 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, listed, p_equals, p_value, points, points_interval
 from mlproject.report.models import ReportedModel, TestPredictions
 
-MANY = 6  # with more pairs than this only those of the most accurate model are put into words
+MANY = 6  # with more pairs, sentences describe only those of the most accurate model
 SIGNIFICANCE = 0.05  # of the Holm-adjusted p-value
 
 COLUMNS = (
@@ -39,7 +39,7 @@ def same_images(one: ReportedModel, other: ReportedModel) -> bool:
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel], predictions: Sequence[TestPredictions]) -> Section:
-    """Every two of the models compared, the earlier stages of their fits included.
+    """Compare every two of the models, including the earlier stages of their fits.
 
     Args:
         context: the comparison, or the numbered part of it that these models form.
@@ -77,7 +77,7 @@ def compare(classifiers: Sequence[tuple[str, np.ndarray]]) -> pd.DataFrame:
 
 
 def is_significant(pair: pd.Series) -> bool:
-    """Whether the more accurate model of the pair may be called so: interval and adjusted exact test both say it."""
+    """Whether the difference of the pair is significant by both the interval and the adjusted exact test."""
     return bool(pair["low"] > 0 and pair["p_adjusted"] < SIGNIFICANCE)
 
 
@@ -107,13 +107,13 @@ def finding(pair: pd.Series) -> str:
 
 
 def findings(frame: pd.DataFrame) -> list[str]:
-    """The results of all pairs in sentences; of many pairs only those of the most accurate model.
+    """The results of all pairs in sentences; if there are many pairs, only those of the most accurate model.
 
     Args:
         frame: as `compare` gives it.
 
     Returns:
-        A sentence for each pair; with more than `MANY` pairs two sentences at most.
+        A sentence for each pair; with more than `MANY` pairs, at most two sentences.
     """
     pairs = [pair for _, pair in frame.iterrows()]
     if len(pairs) <= MANY:
@@ -128,7 +128,7 @@ def findings(frame: pd.DataFrame) -> list[str]:
 
 
 def _leader(frame: pd.DataFrame) -> str:
-    """The most accurate model: the one that is never the less accurate one of a pair."""
+    """The most accurate model: it is the less accurate one in no pair."""
     return next(str(title) for title in frame["a"] if title not in set(frame["b"]))
 
 

@@ -52,7 +52,7 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
     figure = figures.dumbbells(
         frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
         ("model trained on fine labels, probabilities summed", "model trained on coarse labels"),
-        ("Right more often with fine labels", "Right less often with fine labels"),
+        ("Correct more often with fine labels", "Correct less often with fine labels"),
         "recall of the superclass on the images of each fine class",
         context.title,
     )

@@ -15,7 +15,7 @@ from matplotlib.ticker import PercentFormatter
 from mlproject.plots import BLUE, GREY, ORANGE, STYLE, VERMILION, new_figure
 from mlproject.report.figures import wrap
 
-# What was searched of a hyperparameter: words, a range (least, most, "linear" or "log"), or () where it is not known.
+# The searched values of a hyperparameter: words, a range (least, most, "linear" or "log"), or () if they are not known.
 SearchedValues = list[str] | tuple[float, float, str] | tuple[()]
 
 
@@ -27,7 +27,7 @@ def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], ti
         trials: those that did not fail, in their order: minutes (from the start of the search to the end of the trial),
             accuracy, refitted (bool), a column of numbers or words for each hyperparameter, and perhaps standard_error
             (of the accuracy).
-        hyperparameters: for each name what was searched. Where that is (), the axis covers the values of the trials.
+        hyperparameters: the searched values by name. If they are (), the axis covers the values of the trials.
         title: the subject of the figure, printed above.
 
     Returns:
@@ -52,7 +52,7 @@ def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], ti
 def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues]) -> None:
     """Parallel coordinates: an axis for each hyperparameter and one for the accuracy; the refitted trial is thick."""
     accuracy = trials["accuracy"]
-    # With room for the standard errors, so that trials that differ by chance alone are drawn close together.
+    # The axis includes the standard errors, so that trials that differ only by chance are drawn close together.
     error = trials.get("standard_error", 0 * accuracy).fillna(0)
     columns = dict(hyperparameters) | {"accuracy": ((accuracy - error).min(), (accuracy + error).max(), "linear")}
     heights = np.column_stack(
@@ -95,7 +95,7 @@ def _number_heights(
     low, high = min(low, numbers.min()), max(high, numbers.max())
     if not high > low:
         return numbers * 0 + 0.5, {0.5: _short(low)}
-    # Where the range is not known, a wide one was most likely searched on a log scale.
+    # If the range is not known, a wide range was most likely searched on a log scale.
     log = scale == "log" or (not searched and low > 0 and high / low > 20)
     bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
     return (scaled - bottom) / (top - bottom), {0.0: _short(low), 1.0: _short(high)}

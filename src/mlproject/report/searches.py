@@ -40,7 +40,7 @@ def section(model: ReportedModel) -> Section | None:
 def _completed_trials(search: SearchRecord) -> pd.DataFrame:
     """The trials that did not fail, in their order, with accuracy, minutes and standard_error as numbers.
 
-    Older searches recorded no minutes, which are then summed up from the seconds, and no standard_error.
+    Older searches recorded no standard_error and no minutes. The minutes are then summed from the seconds.
     """
     recorded = pd.to_numeric(search.trials.get("minutes", pd.Series(dtype=object)), errors="coerce")
     summed = pd.to_numeric(search.trials["seconds"], errors="coerce").cumsum() / 60
@@ -72,7 +72,7 @@ def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, n
 
 
 def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
-    """The words or the range that were searched for this hyperparameter; () where that was not recorded."""
+    """The words or the range that were searched for this hyperparameter; () if they were not recorded."""
     values = search.values
     if values is None or not {"searched", "sampling"} <= set(values):
         return ()
@@ -136,7 +136,7 @@ def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
 
 
 def _winner(context: ReportContext, search: SearchRecord) -> Table:
-    """The values of the winner, beside those of the first trial where the run recorded them."""
+    """The values of the winner, beside those of the first trial if the run recorded them."""
     name = context.file_name("winner")
     if search.values is not None:
         frame = search.values.rename(columns={"best_known": "first trial"})

@@ -34,7 +34,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
 
     Args:
         context: the comparison.
-        models: its models; of several versions with the same seed the newest counts.
+        models: its models; of several versions with the same seed, the newest counts.
 
     Returns:
         The section; None when no experiment has two seeds on the same data.

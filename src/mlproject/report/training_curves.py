@@ -8,7 +8,7 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import listed, minutes, percent
 from mlproject.report.models import ReportedModel
 
-NOTICEABLE = 0.02  # a difference between training and test accuracy from which on it is put into words
+NOTICEABLE = 0.02  # a smaller difference between training and test accuracy is not mentioned
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section | None:

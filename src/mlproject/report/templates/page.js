@@ -1,5 +1,6 @@
 "use strict";
-// A click on a column's heading sorts the table by it, another one the other way round. Without script, tables stay as they are.
+// A click on a column's heading sorts the table by this column, and a second click reverses the order. Without scripts, the
+// tables keep their order.
 function key(cell, number) {
   const text = cell.textContent.trim();
   if (!number) return text;
@@ -10,7 +11,7 @@ function sort(table, column, descending) {
   const number = table.tHead.rows[0].cells[column].classList.contains("number");
   const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[column], number), row]);
   rows.sort(([a], [b]) => {
-    if (number && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b); // what is missing stays last
+    if (number && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b); // missing values stay last
     const order = number ? a - b : a.localeCompare(b, undefined, { numeric: true });
     return descending ? -order : order;
   });
@@ -30,7 +31,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-// On paper nothing can be unfolded.
+// All folded tables are opened for printing.
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];
