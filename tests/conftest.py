@@ -1,9 +1,9 @@
-"""Small real things that tests share: synthetic data, a tiny experiment, a SQLite store of one's own."""
+"""Fixtures that tests share: synthetic data, a tiny experiment, and a SQLite store for each test."""
 
 import gc
 import os
 
-# Before TensorFlow: as many tests run side by side as there are cores, and networks this small gain nothing from two.
+# Set before TensorFlow is imported: each core runs a test, and networks this small gain nothing from a second thread.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import logging
@@ -28,8 +28,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-gc.freeze()  # what was imported stays: looking through it takes a third of a second for every network made
-# A script that starts the tests in the background has them ignore SIGINT, which interruptions are made of.
+gc.freeze()  # otherwise garbage collection examines all imported objects: a third of a second for every new network
+# A process that a script starts in the background ignores SIGINT, but tests interrupt fits with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT = Path(__file__).parent.parent
 
@@ -44,7 +44,7 @@ def tiny_build(hp, spec):
 
 
 def tiny_recipe(hp):
-    """One stage, everything trained; few epochs at most, so that a trial is short whatever its budget."""
+    """One stage that trains all layers, for at most three epochs, so that a trial is short with any budget."""
     stage = Stage("training", hp.Float("learning_rate", 1e-4, 1e-2, sampling="log"), max_epochs=3)
     return Recipe((stage,), 64, "adamw", random_translation=2)
 
@@ -77,7 +77,7 @@ def fashion():
 
 @pytest.fixture
 def make_task(fashion, tmp_path):
-    """Makes a Task of an experiment on the synthetic data."""
+    """Return a function that makes a Task of an experiment on the synthetic data."""
 
     def make(experiment=TINY, data=fashion, seed=0):
         train, validation = data.split(seed)
@@ -88,7 +88,7 @@ def make_task(fashion, tmp_path):
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
-    """An initialised SQLite store without runs: making one takes seconds, copying it none."""
+    """An initialised SQLite store without runs: creating one takes seconds, copying it hardly any time."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -96,14 +96,14 @@ def empty_database(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_handed_down():
-    """No test gets the run or the experiment of another, or of `mlflow run`: MLflow itself keeps them in the environment."""
+    """Remove the run and the experiment of other tests or of `mlflow run`, which MLflow keeps in environment variables."""
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
         os.environ.pop(name, None)
 
 
 @pytest.fixture
 def store(tmp_path, empty_database, monkeypatch):
-    """A fresh SQLite store, connected; gives its URI."""
+    """Connect to a fresh SQLite store, and yield its URI."""
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -122,8 +122,8 @@ def rng():
 
 @pytest.fixture
 def process_kept(monkeypatch):
-    """This process is afterwards what it was, whatever a command of ours sets in it: handlers, hooks, MLflow's address."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """Restore what our commands change in this process: signal handlers, hooks, loggers and MLflow's address."""
+    handlers = {number: signal.getsignal(number) for number in map(signal.Signals, signal.valid_signals() & {1, 2, 15})}
     uri = mlflow.get_tracking_uri()
     loggers = {one: (one.level, list(one.handlers)) for one in map(logging.getLogger, ("mlproject", "tensorflow", ""))}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
@@ -140,9 +140,9 @@ def process_kept(monkeypatch):
 
 @pytest.fixture
 def run_here(process_kept, monkeypatch, capsys):
-    """Runs a command in this process, which saves the seconds that importing TensorFlow and MLflow takes in a new one.
+    """Return a function that runs a command in this process, which saves the seconds for importing TensorFlow and MLflow.
 
-    Gives its exit code, standard output and standard error, as `command` does.
+    The function returns exit code, standard output and standard error, as `command` does.
     """
 
     def run(*arguments, cwd, **environment):
@@ -158,7 +158,7 @@ def run_here(process_kept, monkeypatch, capsys):
 
 
 def command(*arguments, cwd, **environment):
-    """Run `python -m mlproject ...` as a user would; gives the completed process with its text output."""
+    """Run `python -m mlproject ...` as a user would; returns the completed process with its text output."""
     return subprocess.run(
         [sys.executable, "-m", "mlproject", *map(str, arguments)],
         cwd=cwd,

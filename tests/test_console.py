@@ -1,6 +1,8 @@
-"""What commands show of the library's messages, and where."""
+"""Which of the library's messages commands show, and where."""
 
+import io
 import logging
+import os
 import sys
 import warnings
 
@@ -13,8 +15,8 @@ logger = logging.getLogger("mlproject.tests")
 
 @pytest.fixture(autouse=True)
 def loggers_restored(monkeypatch):
-    """After the test the loggers and Python's warnings are as they were before it."""
-    loggers = [logging.getLogger(name) for name in ("mlproject", "tensorflow", "")]
+    """Restore the loggers and Python's warnings after the test."""
+    loggers = [logging.getLogger(name) for name in ("mlproject", "tensorflow", "matplotlib.font_manager", "")]
     before = [(one, one.level, list(one.handlers)) for one in loggers]
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     yield
@@ -67,3 +69,22 @@ def test_a_library_that_sets_up_logging_shows_no_message_twice(capsys, monkeypat
     logging.getLogger("another.library").warning("as Python shows it")
     logging.getLogger("another.library").info("not shown")
     assert capsys.readouterr().err == "warning: once\nas Python shows it\n"
+
+
+def test_a_stream_that_takes_ascii_only_shows_other_characters_as_escape_sequences(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.show_messages()
+    logger.info("größer als 猫")
+    assert written.getvalue() == rb"gr\xf6\xdfer als \u732b" + os.linesep.encode()
+
+
+def test_warnings_are_shown_even_if_python_was_told_to_raise_them(capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        console.show_messages()
+        warnings.showwarning = console._show_warning  # pytest records warnings; this shows them again
+        warnings.warn("of a library", FutureWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: of a library\n"
+    assert os.environ["PYTHONWARNINGS"] == "default"  # also for processes that this one starts

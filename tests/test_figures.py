@@ -1,4 +1,4 @@
-"""The report's own figures: where things are drawn, and whether they can be read, as for `mlproject.plots`."""
+"""The report's own figures: where they draw the data, and whether their labels are legible."""
 
 import numpy as np
 import pandas as pd

@@ -1,7 +1,9 @@
-"""Experiment files as notebooks: all run on synthetic data, and the committed copies match the files as they are."""
+"""Experiment files as notebooks: all run on synthetic data, and the committed copies match the files."""
 
 import re
 import shutil
+import tempfile
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pytest
 from conftest import PROJECT, command
 
 from mlproject import notebooks
+from mlproject.errors import UserError
 from mlproject.experiment import find_files
 
 SCRIPTS = sorted((PROJECT / "experiments").glob("*.py"))
-LARGEST = 2_000_000  # bytes, which GitHub and editors still show
+LARGEST = 2_000_000  # bytes; GitHub and editors can still show a notebook of this size
 
 
 def sources(notebook):
@@ -80,7 +83,7 @@ def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
             assert kept == {f"{found.info.run_name}.ipynb", f"{found.info.run_name}.html"}
 
     names = [script.stem for script in SCRIPTS]
-    with ThreadPoolExecutor(2) as pool:  # the last one, VGG16, takes as long as the others together
+    with ThreadPoolExecutor(2) as pool:  # VGG16, the last one, takes as long as the others together
         list(pool.map(run, (names[:-1], names[-1:])))
     for script in SCRIPTS:
         copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
@@ -114,3 +117,28 @@ def test_a_file_is_found_by_its_own_name_and_by_those_of_its_experiments():
     folder = PROJECT / "experiments"
     for pattern in ("cifar100_cnn", "cifar100_cnn.py", "cifar100-fine-cnn", "cifar100-*"):
         assert find_files(pattern, folder) == [folder / "cifar100_cnn.py"]
+
+
+@pytest.mark.parametrize("sockets", [True, False], ids=["far from here", "on TCP"])
+def test_a_notebook_runs_where_the_temporary_folder_cannot_hold_sockets(sockets, tmp_path, monkeypatch):
+    long = tmp_path / ("scratch-" * 15)  # an address of a socket has about 100 bytes
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    if not sockets:  # as on Windows
+        monkeypatch.setattr(notebooks, "socket", types.SimpleNamespace())
+    script = tmp_path / "script.py"
+    # As an editor on Windows writes it: a byte-order mark, and two characters at the end of a line.
+    script.write_bytes("\ufeff# %% [markdown]\r\n# # Größe\r\n\r\n# %%\r\nprint('größer')\r\n".encode())
+    notebook = notebooks.convert(script)
+    assert sources(notebook) == [("markdown", "# Größe"), ("code", "print('größer')")]
+    notebooks.execute(notebook, [])
+    assert notebook.cells[1].outputs[0].text == "größer\n"
+    assert not list(long.iterdir())
+
+
+@pytest.mark.parametrize("content", ["# -*- coding: latin-1 -*-\n# %%\n'größer'\n", "# %%\n'größer'\n"])
+def test_a_file_in_another_encoding_is_refused(content, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"script\.py cannot become a notebook .*; accepted: a file in UTF-8"):
+        notebooks.convert(script)

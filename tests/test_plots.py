@@ -1,3 +1,5 @@
+"""The figures: what they draw, and whether their labels are legible."""
+
 from io import BytesIO
 from itertools import pairwise
 
@@ -74,7 +76,7 @@ def test_every_title_names_the_subject_and_what_is_shown_and_pyplot_stays_clean(
         "learning curves": plots.learning_curves(history(), title=title),
         "precision, recall and F1": plots.per_class_bars(coarse, title=title),
         "confusion matrix": plots.confusion_matrix(labels, predictions, names, title=title),
-        "surest predictions": plots.examples(images, labels, np.eye(10)[predictions], names, title=title),
+        "most confident predictions": plots.examples(images, labels, np.eye(10)[predictions], names, title=title),
         "test accuracy": plots.accuracy_bars(accuracies, title=title),
     }
     for shown, figure in figures.items():
@@ -189,8 +191,8 @@ def test_examples_are_the_correct_predictions_and_mistakes_of_the_highest_confid
     upper, lower = figure.subfigs
     assert [int(axes.images[0].get_array().flat[0]) for axes in upper.axes] == [5, 0, 1]
     assert [int(axes.images[0].get_array().flat[0]) for axes in lower.axes if axes.images] == [3, 4]
-    surest_mistake = lower.axes[0].get_title().replace("\n", " ")
-    assert surest_mistake == "large man-made outdoor things → household electrical devices 95.0%"
+    most_confident_mistake = lower.axes[0].get_title().replace("\n", " ")
+    assert most_confident_mistake == "large man-made outdoor things → household electrical devices 95.0%"
 
 
 def test_examples_of_a_model_without_mistakes():

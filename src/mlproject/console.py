@@ -1,6 +1,8 @@
 """Shows the library's messages to the user: information on standard output, warnings on standard error."""
 
+import io
 import logging
+import os
 import sys
 import warnings
 
@@ -24,7 +26,9 @@ def show_messages(verbose: bool = False) -> None:
     """Show the messages of the package `mlproject`, and all warnings, to the user of a command or a program.
 
     Messages of level INFO go to standard output as they are. Higher levels go to standard error, after "warning: " or
-    "error: ", and so do warnings issued by `warnings.warn`. Calling the function again changes nothing but the level.
+    "error: ", and so do warnings issued by `warnings.warn`, even if the user has asked Python to raise them: MLflow and
+    TensorFlow warn when they are imported. Characters that a stream's encoding lacks appear as escape sequences. Calling
+    the function again changes only the level.
 
     Args:
         verbose: also show messages of level DEBUG.
@@ -34,8 +38,15 @@ def show_messages(verbose: bool = False) -> None:
     if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
         logger.addHandler(_ConsoleHandler())
     _give_root_a_handler()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if any(action == "error" and category is Warning for action, _, category, *_ in warnings.filters):
+        warnings.simplefilter("default")
+        os.environ["PYTHONWARNINGS"] = "default"  # also in the processes that this one starts
     warnings.showwarning = _show_warning
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each weight that a font lacks
 
 
 def _give_root_a_handler() -> None:

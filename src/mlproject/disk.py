@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete or absent. Whatever ends the process, a reader finds the old content or the new."""
+"""Atomic writes: a file is complete or absent. However the process ends, a reader finds the old or the new content."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from pathlib import Path
 from mlproject.errors import UserError
 
 ABANDONED_SECONDS = 3600  # age of an abandoned temporary file; a running process writes to its own far more often
+REPLACE_PAUSES = (0.1, 0.3, 0.9)  # seconds before the next attempt
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file under a temporary name and rename it at the end of a `with` block, unless the block raises.
 
-    The content is on the disk before the rename (fsync), so that even a power cut leaves the old content or the new.
+    The content is on the disk before the rename (fsync), so that even a power cut leaves the old or the new content.
     The temporary files of killed processes are removed.
 
     Args:
@@ -40,9 +41,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(part, path)
+        _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Rename a file; try it again for a while if it is not permitted.
+
+    Windows does not replace a file that a program has open, such as a virus scanner, which soon closes it.
+    """
+    for pause in REPLACE_PAUSES:
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(part, path)
 
 
 def require_writable(setting: str, folder: Path) -> None:

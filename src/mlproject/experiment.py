@@ -24,6 +24,12 @@ FOLDER = Path("experiments")
 HOUR = 60  # minutes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
+
+# What layers do that say nothing else. The user's keras.json may hold other defaults, which other projects need.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+
 Value = int | float | str | bool  # of a hyperparameter
 
 

@@ -61,7 +61,7 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
         saved_model = str(Path(folder, "saved_model"))
         _write_saved_model(model, Path(saved_model))
         command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", saved_model, "--output", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise ExportError(f"tf2onnx cannot convert {model.name!r}: {_last_line(done.stderr)}")
 
@@ -182,7 +182,9 @@ def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np
         arrays = Path(folder, "expected.npz")
         np.savez(arrays, images=images, probabilities=probabilities)
         program = _COMPARE.format(load=loading_code(path, format_name))
-        done = subprocess.run([sys.executable, "-c", program, str(arrays)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(arrays)], capture_output=True, text=True, errors="replace"
+        )
     if done.returncode:
         raise ExportError(f"the exported model {path.name!r} does not load: {_last_line(done.stderr)}")
     difference = float(done.stdout.split()[-1])

@@ -1,8 +1,10 @@
 """Experiment files as Jupyter notebooks: Jupytext converts them, nbclient executes them."""
 
+import contextlib
 import os
 import re
 import shlex
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +18,10 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from mlproject import disk
+from mlproject.errors import UserError, first_line
 from mlproject.program import ARGUMENTS
 
-STARTUP_TIMEOUT_SECONDS = 300  # The default of one minute is short for a busy laptop.
+STARTUP_TIMEOUT_SECONDS = 300  # The default of one minute is too short for a busy laptop.
 NATIVE_LOG = re.compile(r"[IWEF]\d{4} \d\d|WARNING: All log messages before absl|To enable the following instructions")
 
 
@@ -34,8 +37,16 @@ def convert(script: Path) -> NotebookNode:
 
     Returns:
         The notebook.
+
+    Raises:
+        UserError: the file is not in UTF-8.
     """
-    notebook: NotebookNode = jupytext.read(script)
+    try:
+        notebook: NotebookNode = jupytext.reads(script.read_text(encoding="utf-8-sig"), fmt=script.suffix)
+    except ValueError as error:
+        raise UserError(
+            f"{script} cannot become a notebook ({first_line(error)}); accepted: a file in UTF-8"
+        ) from error
     notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # Jupytext's own ids are random, so every conversion would differ
@@ -55,7 +66,8 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
         KeyboardInterrupt: this process received SIGINT or SIGTERM; the kernel has ended by then.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="kernel") as sockets:
+        place = _place_for_sockets()
+        with tempfile.TemporaryDirectory(prefix="kernel", dir=place) as sockets:
             client = NotebookClient(
                 notebook,
                 timeout=None,
@@ -64,14 +76,14 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
                 record_timing=False,
                 coalesce_streams=True,
                 resources={"metadata": {"path": str(Path.cwd())}},
-                config=_transport(Path(sockets)),
+                config=_transport(Path(sockets)) if place else Config(),
             )
             client.execute(env=os.environ | {ARGUMENTS: shlex.join(arguments)})
     except CellExecutionError as error:
         raise NotebookError(f"{error.ename}: {error.evalue}".splitlines()[0]) from error
     except DeadKernelError as error:
         raise NotebookError(f"the kernel died: {error}") from error
-    # On SIGINT and SIGTERM nbclient 0.11 ends the kernel, then fails an assertion because there is none.
+    # On SIGINT and SIGTERM, nbclient 0.11 ends the kernel and then fails an assertion because there is no kernel.
     except AssertionError as error:
         raise KeyboardInterrupt from error
     finally:
@@ -79,12 +91,31 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
 
 
 def _transport(sockets: Path) -> Config:
-    """The kernel's connection: socket files where the system has them, since other users could listen on TCP ports.
+    """A connection to the kernel by socket files, since other users of the machine could listen on TCP ports.
 
     The files need a folder of their own: by default all kernels of one working folder share the files' names, and their
     messages mix.
     """
-    return Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc", "ip": str(sockets / "socket")})
+    return Config(KernelManager={"transport": "ipc", "ip": str(sockets / "socket")})
+
+
+def _place_for_sockets() -> str | None:
+    """The folder for temporary files, or another one where that cannot hold sockets; None where none can (Windows).
+
+    The path of a socket has about 100 bytes at most, and on clusters that of the temporary folder is often longer. Some
+    shared file systems have no sockets.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    for place in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp"):
+        with (
+            contextlib.suppress(OSError),
+            tempfile.TemporaryDirectory(prefix="kernel", dir=place) as folder,
+            socket.socket(socket.AF_UNIX) as probe,
+        ):
+            probe.bind(str(Path(folder, "socket-0")))
+            return place
+    return None
 
 
 def _remove_native_log(notebook: NotebookNode) -> None:

@@ -2,14 +2,12 @@
 
 The functions are pure: they read and write no files. They do without pyplot, so figures need no display and none stays
 in pyplot's global list; save one with `figure.savefig(path)`. Every function takes `title`, the name of the model or data
-set, for instance "fashion-mnist-cnn, synthetic data", and heads the figure with it and with the kind of the figure.
+set, for instance "fashion-mnist-cnn, synthetic data". The heading of the figure consists of it and the kind of the figure.
 """
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,28 +18,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from mlproject.style import GREY, INK, StyledFigure, styled
+
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
-INK, GREY = "#222222", "#8C8C8C"
-
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 120,
-    "text.parse_math": False,  # a class called "$x$" is written as it is, not as a formula
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.axisbelow": True,
-    "grid.color": "#E3E3E3",
-    "text.color": INK,
-    "legend.frameon": False,
-}
-MANY_CLASSES = 40  # with more than this, bars stand in two columns and a confusion matrix names superclasses
+MANY_CLASSES = 40  # with more classes, bars are in two columns and a confusion matrix names superclasses
 SCORES = {"precision": (BLUE, "Precision"), "recall": (ORANGE, "Recall"), "f1": (INK, "F1")}
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """Draw accuracy and loss by epoch, in two panels, on the training data and, if known, on the validation data.
 
@@ -66,12 +51,12 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw precision and recall of every class as bars, and F1 as a vertical line across them.
 
     Args:
-        table: as from `evaluation.per_class`. Classes of the same superclass are grouped under its name.
+        table: as `evaluation.per_class` returns it. Classes of the same superclass are grouped under its name.
     """
     blocks = _by_superclass(table)
     columns = 2 if len(table) > MANY_CLASSES and len(blocks) > 1 else 1
@@ -89,7 +74,7 @@ def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def confusion_matrix(
     labels: NDArray[np.integer],
     predictions: NDArray[np.integer],
@@ -100,7 +85,7 @@ def confusion_matrix(
     """Draw the confusion matrix: of the images of each true class (row), the share predicted as each class (column).
 
     With superclasses the classes are ordered by superclass, with lines between the superclasses; if there are more than
-    40 classes, the columns are labelled with superclasses only. Up to 20 classes each cell shows its percentage.
+    40 classes, the columns are labelled with superclasses only. With up to 20 classes, each cell shows its percentage.
 
     Args:
         labels: int, (images,), the true classes.
@@ -114,7 +99,7 @@ def confusion_matrix(
     side = float(np.clip(3 + 0.42 * classes, 6.5, 11.5))
     figure = new_figure((side + 0.9, side), "confusion matrix, in % of the true class", title)
     axes = figure.subplots()
-    # The square root makes rare confusions visible, which a linear scale would draw in white beside the diagonal.
+    # The square root makes rare confusions visible, which a linear scale would draw almost white.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PercentFormatter(1))
     bar.set_label("Share of the true class")
@@ -132,7 +117,7 @@ def confusion_matrix(
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def examples(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
@@ -152,9 +137,9 @@ def examples(
     """
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     hits, mistakes = _most_confident(labels, predictions, confidence)
-    figure = new_figure((1.5 * count, 5.2), "the surest predictions", title)
+    figure = new_figure((1.5 * count, 5.2), "the most confident predictions", title)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
-    rows = (upper, hits, "Surest correct predictions"), (lower, mistakes, "Surest mistakes: true → predicted")
+    rows = (upper, hits, "Correct predictions"), (lower, mistakes, "Mistakes: true → predicted")
     for part, chosen, heading in rows:
         part.suptitle(heading if len(chosen) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
         for axes, index in zip(part.subplots(1, count), chosen[:count], strict=False):
@@ -167,7 +152,7 @@ def examples(
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def samples(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
@@ -184,7 +169,7 @@ def samples(
         superclasses: for each class the name of its superclass, which gets a row of its own, or None.
     """
     rows = _sample_rows(labels, class_names, superclasses)
-    columns = 1 if superclasses is None else 2  # of rows, because a hundred classes in one column would be too high
+    columns = 1 if superclasses is None else 2  # of rows; a hundred classes in one column would be too tall
     height = -(-len(rows) // columns)
     width = max(len(chosen) for _, chosen in rows) + 3  # the row's name takes as much room as three images
     size = (0.72 * width * columns, (1.0 if superclasses else 0.74) * height + 0.8)
@@ -203,7 +188,7 @@ def samples(
     return figure
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the accuracy of each model of a comparison, with its interval.
 
@@ -237,7 +222,7 @@ def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
         what: the kind of the figure.
         title: the name of the model or data set, or "" for a heading without it.
     """
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    figure = StyledFigure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
     figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
     return figure

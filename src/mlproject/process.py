@@ -17,7 +17,7 @@ import psutil
 
 from mlproject.errors import UserError
 
-START_TIME_TOLERANCE = 60  # seconds; a process' start time seems to move when the machine's clock is set
+START_TIME_TOLERANCE = 60  # seconds; the start time of a process seems to change when the machine's clock is set
 FORCED_EXIT_AFTER = 10  # seconds after the first signal; a later signal ends the process at once
 
 
@@ -60,10 +60,12 @@ def alive(identity: str) -> bool:
         )
     except psutil.NoSuchProcess:
         return _is_hidden(int(pid))
+    except psutil.AccessDenied:  # it belongs to another user
+        return True
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether it is another user's process that this user cannot see (Linux: /proc mounted with hidepid)."""
+    """Whether the process belongs to another user and is hidden from this one (Linux: /proc mounted with hidepid)."""
     if os.name != "posix":
         return False
     try:
@@ -123,11 +125,11 @@ def stop_if_told() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, after everything has been saved. From now on a signal ends it at once."""
+    """End the process with this exit code, after everything has been saved. A signal now ends it at once."""
     for number in _stop_signals():
         signal.signal(number, signal.SIG_DFL)
     if told_to_stop():
-        # When the signal came while a thread was being created, Python would wait for that thread forever (seen with
+        # If the signal came while a thread was being created, Python would wait for that thread forever (observed with
         # MLflow's uploads).
         sys.stdout.flush()
         sys.stderr.flush()
@@ -138,10 +140,10 @@ def leave(code: int) -> NoReturn:
 def say_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report an uncaught exception; install it as `sys.excepthook`.
 
-    A UserError takes one line and exit code 2, an interruption one line and exit code 130. An interruption inside a
-    library can come out as one of the library's own exceptions. All other exceptions are reported as Python does.
+    A UserError gets one line and exit code 2, an interruption one line and exit code 130. An interruption inside a
+    library can appear as one of the library's own exceptions. Python reports all other exceptions as usual.
     """
-    # Not through logging: the process ends here, and its loggers need not be set up.
+    # This does not use logging: the process ends here, and its loggers may not be set up.
     if issubclass(kind, UserError):
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -155,17 +157,21 @@ def interrupt_main_thread() -> None:
     """Raise KeyboardInterrupt in the main thread from another thread. It does not count as a signal to stop."""
     global _interrupting
     _interrupting = True
+    _signal_main_thread(signal.SIGINT)
+
+
+def _signal_main_thread(number: signal.Signals) -> None:
     main_thread = threading.main_thread().ident
     if main_thread is not None and hasattr(signal, "pthread_kill"):  # this signal also ends a sleep
-        signal.pthread_kill(main_thread, signal.SIGINT)
-    else:
-        _thread.interrupt_main()
+        signal.pthread_kill(main_thread, number)
+    else:  # Windows, where `os.kill` would end the process at once
+        _thread.interrupt_main(number)
 
 
 def stop_with_mlflow_run() -> None:
     """Send this process a SIGTERM when the `mlflow run` that started it has ended.
 
-    When someone kills `mlflow run` itself, it does not pass the signal on.
+    If someone kills `mlflow run` itself, it does not pass the signal on.
     """
     parent = next(filter(_is_mlflow_run, psutil.Process().parents()), None)
     if parent:
@@ -176,7 +182,7 @@ def _stop_after(parent: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
             time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    _signal_main_thread(signal.SIGTERM)
 
 
 def mlflow_run_since(began: float) -> bool:

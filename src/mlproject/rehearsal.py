@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES, BATCH = 16, 8, 16, 8
 TOLERANCE = 1e-4  # between the probabilities of a model before it is saved and after it is loaded
+ROOM = 64 << 20  # bytes in the temporary folder, for a model and its artifacts
 MARKER = "rehearsed"
 
 # What a user has who loads the model by MLflow or Keras: nothing of this project.
@@ -92,6 +93,7 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
     tracking.check_permissions(project, task.experiment.comparison, task.model_name)
     values = dict(task.experiment.best)
     with tempfile.TemporaryDirectory() as folder:
+        _require_room(Path(folder))
         small = _with_few_images(task, Path(folder))
         with _part("build or recipe with the best-known values", "a network and a recipe"):
             model, recipe = small.network(values)
@@ -115,6 +117,17 @@ def _evaluate(task: Task, model: keras.Model, history: pd.DataFrame) -> None:
     make_tables(task, dict(task.experiment.best), pd.DataFrame(), history, probabilities)
     for figure in draw_plots(task, history, probabilities).values():
         figure.savefig(io.BytesIO(), dpi=20)
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse a temporary folder without room for a model, which a library would blame on the network."""
+    try:
+        (folder / "room").write_bytes(bytes(ROOM))
+    except OSError as error:
+        raise UserError(
+            f"TMPDIR={folder.parent} cannot be written ({error.strerror}); accepted: a folder with {ROOM >> 20} MB of room"
+        ) from error
+    (folder / "room").unlink()
 
 
 @contextlib.contextmanager
@@ -198,7 +211,7 @@ def _load_in_fresh_process(saved: Path, images: np.ndarray, probabilities: np.nd
     arrays = saved.parent / "expected.npz"
     np.savez(arrays, images=images, probabilities=probabilities)
     command = [sys.executable, "-c", _LOAD, str(arrays), str(saved), str(TOLERANCE)]
-    done = subprocess.run(command, cwd=saved.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=saved.parent, capture_output=True, text=True, errors="replace")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlproject import disk
+from mlproject import disk, environment
 from mlproject.errors import UserError, truncate
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
@@ -46,9 +46,9 @@ def keras_cache() -> Path:
     """Find Keras' cache folder by Keras' own rule, without importing Keras, which takes seconds.
 
     Returns:
-        The folder named by the environment variable KERAS_HOME, or else ~/.keras.
+        The folder named by the environment variable KERAS_HOME, or else ~/.keras, or /tmp/.keras if home is read-only.
     """
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    return Path(environment.keras_home())
 
 
 def named_folder(data_dir: Path | str | None) -> Path | None:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
-from mlproject.plots import BLUE, GREY, INK, STYLE, new_figure
+from mlproject.plots import BLUE, new_figure
+from mlproject.style import GREY, INK, styled
 
 ROLES = {
     "InputLayer": "takes the images as they are stored",
@@ -82,7 +82,7 @@ def dependencies_in_words(layers: pd.DataFrame) -> str:
     )
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def draw(layers: pd.DataFrame, title: str = "") -> Figure:
     """Draw the network from top to bottom, in as many columns as it needs: boxes for layers and arrows between them.
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -12,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.plots import BLUE, GREY, ORANGE, STYLE, VERMILION, new_figure
+from mlproject.plots import BLUE, ORANGE, VERMILION, new_figure
 from mlproject.report.figures import wrap
+from mlproject.style import GREY, styled
 
 # The searched values of a hyperparameter: words, a range (least, most, "linear" or "log"), or () if they are not known.
 SearchedValues = list[str] | tuple[float, float, str] | tuple[()]
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], title: str = "") -> Figure:
     """A search: on the left the validation accuracy over time, on the right the trials across their hyperparameters.
 

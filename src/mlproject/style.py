@@ -1,0 +1,148 @@
+"""How all figures look: the same whatever the user's matplotlibrc says, with fonts for the characters of all names. Pure."""
+
+import contextlib
+import functools
+import logging
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence, Set
+from typing import Any, ParamSpec
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findSystemFonts, fontManager, get_font
+from matplotlib.text import Text
+
+INK, GREY = "#222222", "#8C8C8C"
+FONT = "DejaVu Sans"  # comes with matplotlib
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 120,
+    "font.family": [FONT],
+    "text.parse_math": False,  # a class called "$x$" is written as it is, not as a formula
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "text.color": INK,
+    "legend.frameon": False,
+}
+# Packages with fonts for Debian and Ubuntu, for Fedora, and for macOS (Homebrew).
+_CJK = ("fonts-noto-cjk", "google-noto-sans-cjk-fonts", "font-noto-sans-cjk")
+_SYMBOLS = ("fonts-symbola", "gdouros-symbola-fonts", "font-noto-emoji")
+_EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA")  # first words of characters' Unicode names
+_warned: set[tuple[str, str, str]] = set()  # the packages that were named in this process
+
+logger = logging.getLogger(__name__)
+Arguments = ParamSpec("Arguments")
+
+
+class StyledFigure(Figure):
+    """A figure that is also saved in our style, whatever the user's matplotlibrc says about saved files."""
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """Save the figure, as `matplotlib.figure.Figure.savefig` does."""
+        with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # `styled` has warned, once for all figures
+            super().savefig(*arguments, **options)
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Make a function draw in our style, with fonts for all characters that it writes.
+
+    The figure is drawn again if it has characters that matplotlib's own font lacks, such as Chinese ones, and an installed
+    font has them. Otherwise a warning names a package that brings such a font.
+
+    Args:
+        draw: a pure function that makes a figure.
+
+    Returns:
+        The function.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*arguments: Arguments.args, **options: Arguments.kwargs) -> Figure:
+        with matplotlib.style.context(["default", STYLE]):
+            figure = draw(*arguments, **options)
+        fonts = _fonts_for(frozenset().union(*(text.get_text() for text in figure.findobj(Text))))
+        if not fonts:
+            return figure
+        with matplotlib.style.context(["default", STYLE | {"font.family": [FONT, *fonts]}]):
+            return draw(*arguments, **options)
+
+    return drawn
+
+
+def _fonts_for(characters: frozenset[str]) -> tuple[str, ...]:
+    """The families of fonts for those characters that FONT lacks, the one that has the most of them first."""
+    written = {character for character in characters if unicodedata.category(character)[0] not in "CZ"}
+    missing = written - _having(written, _installed()[FONT])
+    return _search(frozenset(missing)) if missing else ()
+
+
+@functools.cache
+def _search(missing: frozenset[str]) -> tuple[str, ...]:
+    chosen: list[str] = []
+    left = set(missing)
+    _add_new_fonts()
+    has = {family: _having(missing, path) for family, path in _installed().items()}
+    while left:
+        # With equal merits, a font without serifs fits FONT.
+        family = max(has, key=lambda one: (len(has[one] & left), "Sans" in one))
+        if not has[family] & left:
+            break
+        chosen.append(family)
+        left -= has[family]
+    _warn(sorted(left))
+    return tuple(chosen)
+
+
+def _installed() -> dict[str, str]:
+    """The file of the regular font of each family that matplotlib knows, without the one that draws boxes."""
+    entries = sorted(fontManager.ttflist, key=lambda entry: (entry.style != "normal", entry.weight != 400))
+    return {entry.name: entry.fname for entry in reversed(entries) if "Last" not in entry.name}
+
+
+def _add_new_fonts() -> None:
+    """Tell matplotlib of the fonts that were installed since it listed them, which it does once and for all."""
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in findSystemFonts():
+        if path not in known:
+            with contextlib.suppress(Exception):  # whatever is wrong with a file, the other fonts can be used
+                fontManager.addfont(path)
+
+
+def _having(characters: Set[str], path: str) -> set[str]:
+    """Those of the characters that a font has."""
+    try:
+        font = get_font(path)
+        return {character for character in characters if font.get_char_index(ord(character))}
+    except (OSError, RuntimeError):  # removed since, or broken
+        return set()
+
+
+def _packages(character: str) -> tuple[str, str, str]:
+    if unicodedata.category(character)[0] == "S":
+        return _SYMBOLS
+    script = unicodedata.name(character, "SYMBOLS").partition(" ")[0]
+    if script in _EAST_ASIAN:
+        return _CJK
+    return "fonts-noto-core", f"google-noto-sans-{script.lower()}-fonts", f"font-noto-sans-{script.lower()}"
+
+
+def _warn(characters: Sequence[str]) -> None:
+    """Say which characters no font has, once for each kind of them."""
+    kinds: dict[tuple[str, str, str], str] = {}
+    for character in characters:
+        kinds[_packages(character)] = kinds.get(_packages(character), "") + character
+    for packages, some in kinds.items():
+        if packages not in _warned:
+            _warned.add(packages)
+            logger.warning(
+                "no installed font has %s, so figures show boxes in their place; packages with a font that has them: "
+                "%s (Debian, Ubuntu), %s (Fedora), %s (Homebrew)",
+                some if len(some) <= 10 else f"{some[:10]}...",
+                *packages,
+            )
