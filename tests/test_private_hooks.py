@@ -56,6 +56,14 @@ def test_mlflow_sqlalchemystore_keeps_its_engines():
     assert isinstance(engines, dict), "MLflow's SqlAlchemyStore._engine_map is no longer a dict"
 
 
+def test_mlflow_reads_a_databases_revision_and_file_addresses():
+    """Used by `tracking.database` and `tracking.location`; also the autologging table, by `tracking.keras_flavor`."""
+    require("MLflow", "mlflow.store.db.utils", "_get_alembic_config", ["db_url", "alembic_dir"])
+    require("MLflow", "mlflow.utils.file_utils", "local_file_uri_to_path", ["uri"])
+    table = require("MLflow", "mlflow.utils.autologging_utils", "AUTOLOGGING_INTEGRATIONS", None)
+    assert isinstance(table, dict), "MLflow's AUTOLOGGING_INTEGRATIONS is no longer a dict"
+
+
 def test_mlflow_names_the_tags_of_projects():
     """Used by `tracking.runs` to recognise and describe the run that `mlflow run` opened."""
     expected = {

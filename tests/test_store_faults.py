@@ -1,4 +1,4 @@
-"""Faults of the store: processes that create it at once, a lock, a full disk, a server that dies."""
+"""Faults of the store: processes that create it at the same time, a lock, a full disk, a server that is killed."""
 
 import logging
 import os
@@ -19,6 +19,7 @@ import mlflow
 import pytest
 from conftest import PROJECT
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -67,7 +68,7 @@ def history(run_id, key="value"):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_four_processes_make_one_store(tmp_path):
-    # The first try is killed while the store is being made, which leaves none.
+    # The first process is killed while it creates the store, so there is none.
     killed = subprocess.Popen(
         [sys.executable, "-c", LOG, "1", "1"], cwd=tmp_path, env=environment(tmp_path), start_new_session=True
     )
@@ -124,7 +125,7 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small file system needs root and Linux")
     yield folder
     os.chdir(tmp_path)
-    tracking.store.SqlAlchemyStore._engine_map.clear()
+    SqlAlchemyStore._engine_map.clear()
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
@@ -156,7 +157,7 @@ def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
         for step in range(3):
             tracking.log_metrics({"value": step}, step=step)
         tracking.log_json("a.json", {})
-    assert "training goes on" in caplog.text and "kept in memory only" in caplog.text
+    assert "training continues" in caplog.text and "kept in memory only" in caplog.text
     assert "\n" not in str(error.value)
     filler.unlink()
     assert history(finished) == [0] and mlflow.get_run(finished).info.status == "FINISHED"
@@ -212,8 +213,8 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
 class Server:
     """A real MLflow server with a SQLite store in a folder. It can be killed and started again at the same address."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, *options, **environment):
+        self.folder, self.options, self.environment = folder, options, environment
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
@@ -223,9 +224,9 @@ class Server:
         self.process = subprocess.Popen(
             [Path(sys.executable).parent / "mlflow", "server", "-w", "1", "--port", str(self.port), "--host", "127.0.0.1",
              "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts")],
+             "--artifacts-destination", str(self.folder / "artifacts"), *self.options],
             cwd=self.folder,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -288,20 +289,22 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
         stderr=subprocess.STDOUT,
         text=True,
     )
-    # This process has less patience than that one.
+    # This process gives up sooner than the search does.
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
     mlflow.MlflowClient(server.address).delete_experiment(tracking.store.DEFAULT_EXPERIMENT_ID)  # as some teams do
     tracking.use_comparison(tracking.connect(), "impatient")
     with pytest.raises(StoreGoneError) as gone, tracking.run("impatient", {}) as impatient:
         tracking.log_metrics({"value": 0}, step=0)
-        wait_for_metrics("final", search)  # a trial might end before the server does
+        wait_for_metrics("final", search)  # a trial might end before the server is killed
         server.kill()
         for step in range(1, 4):
             tracking.log_metrics({"value": step}, step=step)
         tracking.log_json("a.json", {})
     kept = re.search(r"(\d+) values wait in ([^;]+)", str(gone.value))
     assert server.address in str(gone.value) and int(kept[1]) == 3
-    assert len(Path(kept[2]).read_text().splitlines()) == 5  # three metrics, why it failed, its end
+    assert (
+        len(Path(kept[2]).read_text().splitlines()) == 5
+    )  # three metrics, the reason of the failure, the end of the run
 
     server.start()
     tracking.connect()
@@ -311,7 +314,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
 
     said, _ = search.communicate(timeout=900)
     assert search.returncode == 0, said
-    assert said.count("does not answer") == 1 and "training goes on" in said
+    assert said.count("does not answer") == 1 and "training continues" in said
     assert int(re.search(r"answers again; (\d+) values delivered", said)[1]) > 0
     runs = mlflow.search_runs(search_all_experiments=True)
     assert not runs["status"].isin(["RUNNING", "FAILED"]).any()

@@ -116,8 +116,7 @@ def test_artifacts_come_back_or_are_none(store):
 
 
 def test_the_project_run_is_annotated_and_not_resumed(store, monkeypatch):
-    with mlflow.start_run() as outer:
-        pass
+    outer = mlflow.MlflowClient().create_run("0")
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.info.run_id)
     project = tracking.connect()
     project.set_description("what came out")
@@ -165,14 +164,14 @@ def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
 
 @pytest.fixture
 def versions(store):
-    """Model "a" with champion 2 and challenger 3, model "b" with champion 1 and in another comparison; no weights."""
+    """Register model "a" with champion 2 and challenger 3, and model "b" with champion 1 in another comparison."""
     client = mlflow.MlflowClient()
     for name, version, comparison in (("a", 1, "x"), ("a", 2, "x"), ("a", 3, "x"), ("b", 1, "y")):
         if version == 1:
             client.create_registered_model(name)
         with tracking.run(name, {}) as run_id:
             tracking.log_metrics({"test_accuracy": version / 10})
-        tags = {"experiment": name, "comparison": comparison}
+        tags = {"experiment": name, "comparison": comparison, "dataset.digest": "d"}
         client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags=tags)
     aliases = (("a", "champion", "2"), ("a", "challenger", "3"), ("b", "champion", "1"), ("b", "shipped", "1"))
     for name, alias, version in aliases:
@@ -203,7 +202,7 @@ def test_versions_are_selected_by_name_alias_number_and_comparison(versions, sel
         (("a/9",), (), "models='a/9': no such version; accepted: a/1, a/2, a/3"),
         (("a/x",), (), "models='a/x': no such version"),
         (("b@challenger",), (), "no version has the alias 'challenger'; accepted: b@champion, b@shipped, b/1"),
-        ((), ("z",), "comparison='z' is none of the models'; accepted: x, y"),
+        ((), ("z",), "comparison='z': no model belongs to it; accepted: x, y"),
     ],
 )
 def test_a_selection_that_matches_nothing_is_refused(versions, selectors, comparisons, said):
@@ -254,7 +253,7 @@ def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
     killed.kill()
     killed.wait()
     client = mlflow.MlflowClient()
-    # A process of another host may live, whatever its number; a run without our tags is somebody else's.
+    # A process of another host may be alive, whatever its id. A run without our tags is not ours.
     tags = client.get_run(runs["killed"]).data.tags
     for name, others in {"elsewhere": {"host": "elsewhere", "process": tags["process"]}, "theirs": {}}.items():
         runs[name] = client.create_run("0", tags=others).info.run_id

@@ -35,7 +35,9 @@ def publish(
     command = f"mlflow run . -e report --env-manager local{given}"
     with tempfile.TemporaryDirectory() as temporary:
         built = Path(temporary, "report")
-        build(tracking.final_models(models, comparisons), built, command)
+        found = tracking.final_models(models, comparisons)
+        tracking.require_artifacts(found)  # a report without content must not replace a better one
+        build(found, built, command)
         tracking.use_comparison(project, REPORTS.name)
         with tracking.run("report", {"role": "report"}):
             tracking.log_params(chosen)

@@ -3,13 +3,18 @@
 The modules in reading order:
 
 * `runs` begins, resumes and ends runs.
+* `commit` reads the git commit.
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
 * `models` reads registered models, for reports and exports.
+* `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
+* `location` and `database` find the store, and check the file of an SQLite store.
 * `outbox` keeps what the store cannot take at the moment.
 """
 
+from mlproject.tracking.commit import git_commit
+from mlproject.tracking.keras_flavor import disable_autologging, save_model
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -22,15 +27,15 @@ from mlproject.tracking.log import (
     set_description,
     set_tags,
 )
-from mlproject.tracking.models import FinalModel, final_models, load_model
+from mlproject.tracking.models import FinalModel, final_models, load_model, require_artifacts
 from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
+    check_permissions,
     connect,
     end_own_runs,
     failure_callback,
     find_run,
-    git_commit,
     reconcile_trials,
     run,
     use_comparison,
@@ -43,7 +48,9 @@ __all__ = [
     "ProjectRun",
     "address",
     "alias_of",
+    "check_permissions",
     "connect",
+    "disable_autologging",
     "end_own_runs",
     "failure_callback",
     "final_models",
@@ -61,7 +68,9 @@ __all__ = [
     "promote",
     "reconcile_trials",
     "register",
+    "require_artifacts",
     "run",
+    "save_model",
     "set_description",
     "set_tags",
     "use_comparison",

@@ -118,7 +118,7 @@ def log_json(path: str, content: Mapping[str, object]) -> None:
 
     Args:
         path: The artifact's path, such as "environment.json".
-        content: What JSON can hold.
+        content: Values that JSON can represent.
     """
     store.retry_file_transfer(lambda: mlflow.log_dict(dict(content), path))
 
@@ -143,7 +143,7 @@ def log_arrays(path: str, **arrays: NDArray[Any]) -> None:
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, name)
-        content: dict[str, Any] = {**arrays}  # NumPy's stubs would take arrays for `allow_pickle`
+        content: dict[str, Any] = {**arrays}  # without this, type checkers match an array with `allow_pickle`
         np.savez_compressed(file, **content)
         store.retry_file_transfer(lambda: mlflow.log_artifact(str(file), folder))
 

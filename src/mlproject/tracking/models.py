@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import mlflow
 from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, truncate
 from mlproject.tracking import store
-from mlproject.tracking.registry import CHAMPION
+from mlproject.tracking.registry import CHAMPION, is_ours
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -33,12 +34,13 @@ class FinalModel:
     Attributes:
         name: The registered model's name.
         version: The version's number.
-        alias: The alias it was selected by, or has; "" when it has none.
+        alias: The alias by which it was selected, or which it has; "" when it has none.
         run_id: The run that made it.
         tags: The version's tags.
         params: The run's parameters.
         metrics: The run's last metrics.
         url: The run's page in MLflow's UI; "" when the store is not a server.
+        artifact_location: Where MLflow keeps the run's artifacts.
     """
 
     name: str
@@ -49,6 +51,15 @@ class FinalModel:
     params: dict[str, str]
     metrics: dict[str, float]
     url: str = ""
+    artifact_location: str = ""
+
+    def has_artifacts(self) -> bool:
+        """Whether the run has any artifacts.
+
+        Raises:
+            StoreGoneError: The store has not answered for too long.
+        """
+        return bool(store.retry_file_transfer(lambda: self._list_folder("")))
 
     def artifact(self, path: str) -> Path | None:
         """Download an artifact of the run.
@@ -101,25 +112,50 @@ def load_model(final: FinalModel) -> tuple["keras.Model", list[str]]:
         The Keras model and the names of its classes, in the order of its outputs.
 
     Raises:
+        UserError: The model's files are missing.
         StoreGoneError: The store has not answered for too long.
     """
     uri = f"models:/{final.name}/{final.version}"
-    metadata = store.retry_file_transfer(lambda: mlflow.models.get_model_info(uri).metadata) or {}
-    return store.retry_file_transfer(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+    try:
+        metadata = store.retry_file_transfer(lambda: mlflow.models.get_model_info(uri).metadata) or {}
+        return store.retry_file_transfer(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+    except (OSError, MlflowException) as error:
+        raise UserError(
+            f"{final.name}/{final.version} cannot be loaded ({truncate(' '.join(str(error).split()))}); accepted: a model "
+            f"whose files are still where MLflow recorded them, beside {final.artifact_location}"
+        ) from error
+
+
+def require_artifacts(models: Sequence[FinalModel]) -> None:
+    """Refuse models of which nothing but their values is left, before a report without content replaces a better one.
+
+    Args:
+        models: The models to report.
+
+    Raises:
+        UserError: None of the models' runs has an artifact.
+        StoreGoneError: The store has not answered for too long.
+    """
+    if models and not any(model.has_artifacts() for model in models):
+        raise UserError(
+            f"no artifact of {', '.join(model.name for model in models)} is left in {models[0].artifact_location}, so there "
+            "is nothing to report; accepted: a store whose folder of artifacts is where MLflow recorded it, or beside "
+            "the database with which it was moved"
+        )
 
 
 def final_models(
     selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models"
 ) -> list[FinalModel]:
-    """Read the registered versions that this project made, which carry the tag "experiment".
+    """Read the registered versions that this project made, which its tags tell from those of other people and programs.
 
     The number of queries does not grow with the number of models.
 
     Args:
-        selectors: Versions to read: `name` (its champion), `name@alias` or `name/version`. Without any: every champion,
-            by name.
+        selectors: Versions to read: `name` (its champion), `name@alias` or `name/version`. Without selectors, every
+            champion is read, in the order of the names.
         comparisons: If given, only versions of these comparisons are read.
-        parameter: What error messages call the selectors.
+        parameter: The name of the selectors in error messages.
 
     Returns:
         The versions in the order of the selectors, each once. A version whose run is deleted is left out with a
@@ -136,15 +172,15 @@ def _final_models(selectors: Sequence[str], comparisons: Sequence[str], paramete
     client = mlflow.MlflowClient()
     versions: dict[str, dict[int, ModelVersion]] = {}
     for version in store.iterate_pages(client.search_model_versions, max_results=1000):
-        if "experiment" in version.tags:
+        if is_ours(version):
             versions.setdefault(version.name, {})[int(version.version)] = version
-    # Models are asked for after versions: another machine may register a model's first version between the two queries.
+    # Models are queried after versions, because another machine may register a model's first version in between.
     registered = {model.name: model for model in store.iterate_pages(client.search_registered_models, max_results=1000)}
     aliases = {
         name: {
             alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
         }
-        for name in sorted(versions)
+        for name in sorted(versions.keys() & registered.keys())  # a model may be deleted in between
     }
     if selectors:
         selected = [_select(parameter, selector, versions, aliases) for selector in selectors]
@@ -166,8 +202,8 @@ def _select(
     """The name, number and alias (or "") of the version that a selector names."""
     name, at, alias = selector.partition("@")
     name, slash, number = (name, "", "") if at else selector.partition("/")
-    if name not in versions:
-        raise UserError(f"{parameter}={selector!r}: no such model; accepted: {', '.join(sorted(versions)) or 'none'}")
+    if name not in aliases:
+        raise UserError(f"{parameter}={selector!r}: no such model; accepted: {', '.join(aliases) or 'none'}")
     numbers_accepted = [f"{name}/{accepted}" for accepted in sorted(versions[name])]
     if slash:
         if not number.isdecimal() or int(number) not in versions[name]:
@@ -186,7 +222,7 @@ def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
     for comparison in comparisons:
         if comparison not in existing:
             raise UserError(
-                f"comparison={comparison!r} is none of the models'; accepted: {', '.join(existing) or 'none'}"
+                f"comparison={comparison!r}: no model belongs to it; accepted: {', '.join(existing) or 'none'}"
             )
     return [
         (version, alias) for version, alias in found if not comparisons or version.tags.get("comparison") in comparisons
@@ -226,4 +262,5 @@ def _final_model(version: ModelVersion, alias: str, run: Run) -> FinalModel:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         url=page if server.startswith(("http://", "https://")) else "",
+        artifact_location=run.info.artifact_uri,
     )

@@ -18,7 +18,7 @@ FOLDER = Path(".mlproject", "outbox")
 DEFAULT_PATIENCE = 300.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two attempts
 
-Item = dict[str, Any]  # one write to the store, as JSON can hold it
+Item = dict[str, Any]  # one write to the store, which JSON can represent
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Outbox:
     """Every write to the store goes through an outbox.
 
     `send` is for writes that can wait (metrics, parameters, tags, the end of a run). It does not fail when the store
-    does not answer, so training goes on. `retry` is for calls that cannot wait (a new run, an artifact, the registry):
+    does not answer, so training continues. `retry` is for calls that cannot wait (a new run, an artifact, the registry):
     it tries again, with growing pauses, for `patience` seconds, and then raises StoreGoneError. Items that wait are
     also written to a file in `FOLDER`, one JSON object per line; `recover` delivers them in a later process. An item
     may be delivered twice, so delivery must be idempotent.
@@ -54,15 +54,15 @@ class Outbox:
         self.path = (FOLDER / f"{self._prefix}-{os.getpid()}-{secrets.token_hex(4)}.jsonl").absolute()
         self.waiting: deque[Item] = deque()
         self.reason = ""  # why the store did not answer the last time; empty when it did
-        self._gave_up = False  # `retry` ran out of patience: what follows fails at once, until the store answers again
+        self._gave_up = False  # after `retry` gave up, calls fail at once until the store answers again
         self._delivered_values = 0  # since the store last answered
         self._pause, self._next_attempt = FIRST_PAUSE, 0.0
 
     def send(self, item: Item) -> None:
-        """Deliver the item after everything that waits, or keep it for later when the store does not answer.
+        """Deliver the item after all items that wait, or keep it for later when the store does not answer.
 
         Args:
-            item: What `deliver` accepts; JSON must be able to hold it.
+            item: An item that `deliver` accepts and JSON can represent.
 
         Raises:
             Exception: Any failure of `deliver` that is not transient.
@@ -80,7 +80,7 @@ class Outbox:
         self._save(item)
 
     def retry(self, call: Callable[[], Result]) -> Result:
-        """Deliver everything that waits, then make the call; try again while the store does not answer.
+        """Deliver all items that wait, then make the call; repeat both while the store does not answer.
 
         Args:
             call: The call to the store. It may be made several times.
@@ -144,7 +144,7 @@ class Outbox:
             self._delivered_values += _count_values(self.waiting.popleft())
 
     def _record_success(self) -> None:
-        """Forget the failures, and report the store's return."""
+        """Forget the failures, and report that the store answers again."""
         if self.reason:
             logger.warning("%s answers again; %d values delivered", self.store, self._delivered_values)
             self.path.unlink(missing_ok=True)
@@ -153,12 +153,12 @@ class Outbox:
 
     def _record_failure(self, error: Exception) -> None:
         """Schedule the next attempt, and report the first failure of a series."""
-        first, self.reason = not self.reason, _root_cause(error)
+        first, self.reason = not self.reason, root_cause(error)
         self._pause = FIRST_PAUSE if first else min(2 * self._pause, LONGEST_PAUSE)
         self._next_attempt = time.monotonic() + self._pause
         if first:
             logger.warning(
-                "%s does not answer (%s): training goes on, and values to log wait; "
+                "%s does not answer (%s): training continues, and values to log wait; "
                 "a new run or a file can wait %g seconds",
                 self.store,
                 self.reason,
@@ -183,12 +183,19 @@ class Outbox:
         waiting = f"{count} values wait in {self.path}" if self.path.exists() else "no values wait"
         return (
             f"{self.store} has not answered for {self.patience:g} seconds ({self.reason}); {waiting}; when it answers "
-            "again, the same command goes on and delivers them"
+            "again, start the same command: it continues and delivers them"
         )
 
 
-def _root_cause(error: BaseException) -> str:
-    """The message of the innermost exception, such as "database is locked" or "[Errno 111] Connection refused"."""
+def root_cause(error: BaseException) -> str:
+    """Say in one line why a store did not answer.
+
+    Args:
+        error: The exception, of whichever layer.
+
+    Returns:
+        The message of the innermost exception, such as "database is locked" or "[Errno 111] Connection refused".
+    """
     while cause := error.__cause__ or error.__context__:
         error = cause
     return truncate(" ".join(str(error).split()))

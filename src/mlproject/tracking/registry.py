@@ -1,6 +1,7 @@
 """Write to MLflow's model registry: register a final model once, and give the better version the alias champion."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need i
     import keras
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "mlflow")  # what a registered model needs to be loaded
 
 
@@ -32,8 +34,8 @@ def register(
         model: The trained model.
         name: The registered model's name.
         class_names: The classes in the order of the model's outputs; they become metadata of the model.
-        example: Images of shape (n, height, width, channels), dtype uint8. With their predictions they make the
-            signature.
+        example: Images of shape (n, height, width, channels), dtype uint8. The model's signature is inferred from them
+            and their predictions.
         tags: Tags of the new version.
 
     Returns:
@@ -101,7 +103,7 @@ def _find_version(name: str, run_id: str) -> int | None:
 
 
 def alias_of(name: str, version: int) -> str:
-    """Read the alias that a version has now.
+    """Read the current alias of a version.
 
     Args:
         name: The registered model's name.
@@ -118,21 +120,22 @@ def alias_of(name: str, version: int) -> str:
 
 
 def promote(name: str, version: int) -> str:
-    """Give a version the alias "champion" if it beats the present champion, and "challenger" otherwise.
+    """Give a version the alias "champion" if it beats the current champion, and "challenger" otherwise.
 
     It beats the champion if there is none, or if it was trained on the same data set and
     (1) its budget in minutes was larger, or
     (2) the budgets were equal, `max_trials` differed, and its final fit took longer, or
     (3) both were equal, and its val_accuracy is higher.
-    The val_accuracy was measured in a trial, and the longer the final fit, the smaller the part of it that a trial
-    covers. Therefore it only tells which version is better when both searches had the same settings.
+    Versions of other people and programs keep their aliases.
+    The val_accuracy was measured in a trial. The longer the final fit is, the smaller is the part of it that a trial
+    covers. The val_accuracy therefore shows which version is better only if both searches had the same settings.
 
     Args:
         name: The registered model's name.
         version: The version's number.
 
     Returns:
-        The alias that the version got.
+        The alias that the version got; "" when it did not win and another program's version is "challenger".
 
     Raises:
         StoreGoneError: The store has not answered for too long.
@@ -142,22 +145,39 @@ def promote(name: str, version: int) -> str:
 
 def _promote(name: str, version: int) -> str:
     client = mlflow.MlflowClient()
-    champion = _version_with_alias(name, CHAMPION)
+    champion, challenger = _version_with_alias(name, CHAMPION), _version_with_alias(name, CHALLENGER)
     wins = (
         champion is None
         or int(champion.version) == version
-        or _beats(client.get_model_version(name, str(version)), champion)
+        or (is_ours(champion) and _beats(client.get_model_version(name, str(version)), champion))
     )
+    if not wins and challenger and not is_ours(challenger):
+        return ""
     alias = CHAMPION if wins else CHALLENGER
     client.set_registered_model_alias(name, alias, str(version))
-    challenger = _version_with_alias(name, CHALLENGER)
     if alias == CHAMPION and challenger and int(challenger.version) == version:
-        client.delete_registered_model_alias(name, CHALLENGER)
+        try:
+            client.delete_registered_model_alias(name, CHALLENGER)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":  # who may only edit a model keeps both aliases
+                raise
     return alias
 
 
+def is_ours(version: ModelVersion) -> bool:
+    """Whether this project made a version, judged by its tags.
+
+    Args:
+        version: Any version in the registry.
+
+    Returns:
+        False for the versions of other people and programs, which are neither reported nor lose their aliases.
+    """
+    return version.tags.keys() >= OUR_TAGS and bool(version.run_id)
+
+
 def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
-    if champion.run_id and not _run_exists(champion.run_id):  # deleted for good: reports leave this version out
+    if not _run_exists(champion.run_id or ""):  # deleted for good: reports leave this version out
         return True
     if challenger.tags.get("dataset.digest") != champion.tags.get("dataset.digest"):
         return False
@@ -167,7 +187,7 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
         return new_budget > old_budget
     same_trials = new.params.get("max_trials") == old.params.get("max_trials")
     measure = "val_accuracy" if same_trials else "train_seconds"
-    return bool(new.metrics[measure] > old.metrics[measure])
+    return bool(new.metrics[measure] > old.metrics.get(measure, -math.inf))
 
 
 def _run_exists(run_id: str) -> bool:
@@ -183,6 +203,6 @@ def _version_with_alias(name: str, alias: str) -> ModelVersion | None:
     try:
         return mlflow.MlflowClient().get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if store.is_transient(error):
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None

@@ -1,13 +1,12 @@
-"""The runs: begin, resume and end them, also those whose process was killed."""
+"""Begins, resumes and ends runs, including runs whose process was killed."""
 
 import contextlib
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,20 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from mlproject import process
-from mlproject.errors import StoreGoneError, UserError, first_line
-from mlproject.tracking import store
+from mlproject.errors import StoreGoneError, UserError, first_line, truncate
+from mlproject.tracking import permissions, store
+from mlproject.tracking.commit import git_commit
 from mlproject.tracking.log import active_run_id, log_values, set_tags
 
 # The tag that says why a run ended badly, and its value when the run was stopped from outside.
 FAILURE, INTERRUPTED = "failure", "interrupted"
-PRESUMED_DEAD_AFTER = 86_400  # seconds after which a run of `mlflow run` on an unknown host is taken for dead
+PRESUMED_DEAD_AFTER = 86_400  # seconds after which a run of `mlflow run` on an unknown host is presumed dead
 
 logger = logging.getLogger(__name__)
 
 
 class ProjectRun:
-    """The run that `mlflow run` opened for the whole command, if there is one. It gets tags and a description only.
+    """The run that `mlflow run` opened for the whole command, if there is one. It only gets tags and a description.
 
     `mlflow run` passes its id in MLFLOW_RUN_ID, and MLflow's first `start_run` would resume it. The runs of a search
     need a parent of their own, so the constructor removes the variable from the environment.
@@ -47,11 +47,25 @@ class ProjectRun:
         self.tags: dict[str, str] = {}
 
     def tag_owner(self) -> None:
-        """Tag the run with this process, so that a later start can end it if this process is killed."""
-        if self.run_id:
-            for key, value in _owner_tags().items():
-                mlflow.MlflowClient().set_tag(self.run_id, key, value)
-            self.tags = mlflow.get_run(self.run_id).data.tags
+        """Tag the run with this process, so that a later start can end it if this process is killed.
+
+        An id that is left over in the shell from something else is ignored with a warning.
+        """
+        if not self.run_id:
+            return
+        found = find_existing_run(self.run_id)
+        if found is None or found.info.status != "RUNNING" or found.info.lifecycle_stage != "active":
+            state = "there is no such run" if found is None else "this run has ended"
+            logger.warning(
+                "MLFLOW_RUN_ID=%s is ignored: %s; `mlflow run` sets it, `unset MLFLOW_RUN_ID` removes a leftover",
+                truncate(self.run_id),
+                state,
+            )
+            self.run_id = None
+            return
+        for key, value in _owner_tags().items():
+            mlflow.MlflowClient().set_tag(self.run_id, key, value)
+        self.tags = {**found.data.tags, **_owner_tags()}
 
     @property
     def command(self) -> str | None:
@@ -72,16 +86,16 @@ class ProjectRun:
 
 
 def connect() -> ProjectRun:
-    """Open the store, and end the runs that killed processes of ours left running in it.
+    """Open the store, and end the runs in it that our processes left running when they were killed.
 
     Returns:
-        The run of `mlflow run`; it has no id when the command was started otherwise.
+        The run of `mlflow run`. Its `run_id` is None if `mlflow run` did not start the command.
 
     Raises:
         UserError: The store cannot be reached or written.
     """
     store.connect()
-    git_commit()  # now, while it is the commit of the imported code: another one may be made while the command runs
+    git_commit()  # read now: a commit that is made while the command runs is not that of the imported code
     project = ProjectRun()
     project.tag_owner()
     _end_stale_runs(project)
@@ -98,27 +112,53 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
     Args:
         project: The run of `mlflow run`. If `mlflow run --experiment-name` named an MLflow experiment, that one is
             used.
-        comparison: The comparison's name; it becomes the MLflow experiment's name, and MLflow creates it where needed.
+        comparison: The comparison's name; it becomes the name of the MLflow experiment, which is created if needed.
             Runs that belong to no comparison, such as reports and notebooks, use a name of their own.
 
     Raises:
-        UserError: The MLflow experiment is deleted.
+        UserError: The MLflow experiment is missing, deleted or another user's, or its artifacts were in a folder that is
+            gone.
     """
-    experiment_id = project.experiment_id
+    experiment_id, name = project.experiment_id, f"MLflow's experiment {comparison!r}"
+    if experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID):
+        name = f"MLflow's experiment of MLFLOW_EXPERIMENT_ID={truncate(experiment_id)!r} or --experiment-name"
     try:
         if experiment_id in (None, store.DEFAULT_EXPERIMENT_ID):
-            # When another process creates it at the same moment, MLflow 3.17 does not make it the active one.
+            # If another process creates it at the same moment, MLflow 3.17 does not make it the active one.
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
-        store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
+        experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
+        permissions.require_logging(experiment, name)
     except MlflowException as error:
-        raise UserError(f"MLflow's experiment {comparison!r} cannot be logged into: {error.message}") from error
+        said = truncate(" ".join(str(error.message).split()))
+        raise UserError(
+            f"{name} cannot be logged into: {said}; accepted: an experiment that is not deleted, named by "
+            "`mlflow run --experiment-name NAME`, or none (unset MLFLOW_EXPERIMENT_ID)"
+        ) from error
+
+
+def check_permissions(project: ProjectRun, comparison: str, model_name: str) -> None:
+    """Test, before anything is trained, that runs may be logged into a comparison and a model registered under a name.
+
+    The requests cost some milliseconds. They leave nothing behind except the comparison itself.
+
+    Args:
+        project: The run of `mlflow run`.
+        comparison: The comparison's name.
+        model_name: The name of the registered model.
+
+    Raises:
+        UserError: A right is missing.
+        StoreGoneError: The store has not answered for too long.
+    """
+    use_comparison(project, comparison)
+    permissions.require_registering(model_name)
 
 
 @contextmanager
 def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | None = None) -> Iterator[str]:
     """Keep a run active inside a `with` block.
 
-    The run ends as FINISHED; as FAILED after an exception; as KILLED after an interruption or when the store is gone.
+    The run ends as FINISHED, as FAILED after an exception, or as KILLED after an interruption or a StoreGoneError.
 
     Args:
         name: The run's name.
@@ -160,7 +200,7 @@ def _end(run_id: str, status: int) -> None:
     end = _end_item(run_id, status)
     try:
         mlflow.end_run(end["status"])
-    except Exception as error:  # MLflow has no active run any more, even when this failed
+    except Exception as error:  # even if this fails, MLflow has no active run any more
         if not store.is_transient(error):
             raise
         store.send(end)
@@ -184,6 +224,26 @@ def failure_callback() -> Callable[[str], None]:
         store.send(_end_item(run_id, RunStatus.FAILED))
 
     return end_as_failed
+
+
+def find_existing_run(run_id: str) -> Run | None:
+    """Read a run that may be missing.
+
+    Args:
+        run_id: Any text.
+
+    Returns:
+        The run, deleted or not; None when the store has none of this id.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    try:
+        return store.retry(lambda: mlflow.get_run(run_id))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def find_run(search: str, role: str) -> str | None:
@@ -222,7 +282,7 @@ def reconcile_trials(search: str, statuses: Mapping[str, str]) -> None:
 def end_own_runs() -> None:
     """End every run that this process left RUNNING as KILLED.
 
-    An interruption can come at a moment when no `with` block ends the run. When the store does not answer, the next
+    An interruption can come at a moment when no `with` block ends the run. If the store does not answer, the next
     start ends these runs.
     """
     with contextlib.suppress(Exception):
@@ -234,12 +294,12 @@ def end_own_runs() -> None:
 
 
 def _owner_tags() -> dict[str, str]:
-    """The tags that name the process a run belongs to."""
+    """The tags that identify the process to which a run belongs."""
     return {"host": process.host(), "process": process.identity()}
 
 
 def _end_stale_runs(project: ProjectRun) -> None:
-    """End the runs that killed processes of ours on this host left RUNNING. Runs of other hosts stay as they are."""
+    """End the runs that our processes on this host left RUNNING when they were killed. Other runs do not change."""
     running = _search_runs("attributes.status = 'RUNNING'")
     stale = [found for found in running if found.info.run_id != project.run_id and _is_stale(found)]
     for found in stale:
@@ -252,7 +312,7 @@ def _is_stale(found: Run) -> bool:
     tags = found.data.tags
     if {"host", "process"} <= tags.keys():
         return tags["host"] == process.host() and not process.alive(tags["process"])
-    # A run without our tags may be of an `mlflow run` that was killed or failed before our command started.
+    # A run without our tags may belong to an `mlflow run` that was killed or failed before our command started.
     if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_working_folder(tags.get(MLFLOW_SOURCE_NAME, "")):
         return False
     began = found.info.start_time / 1000
@@ -280,24 +340,3 @@ def _search_runs(query: str) -> list[Run]:
     client = mlflow.MlflowClient()
     everywhere = [experiment.experiment_id for experiment in store.iterate_pages(client.search_experiments)]
     return list(store.iterate_pages(partial(client.search_runs, everywhere, query)))
-
-
-def git_commit() -> str:
-    """The git commit of the working folder, as it was at the first call: later commits do not change the imported code.
-
-    Returns:
-        The commit's hash, followed by "+changes" when files differed from it; "unknown" outside a repository.
-    """
-    return _git_commit(Path.cwd())
-
-
-@cache
-def _git_commit(folder: Path) -> str:
-    try:
-        head, changed = (
-            subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if changed else "")

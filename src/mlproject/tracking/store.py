@@ -1,32 +1,27 @@
-"""The MLflow store: create it, open it, and write to it through an outbox that waits while it does not answer."""
+"""Creates and opens the MLflow store, and writes to it through an outbox that waits while it does not answer."""
 
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import mlflow
 import requests
-from filelock import FileLock
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
-from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlproject.errors import StoreGoneError, UserError, truncate
-from mlproject.tracking.outbox import DEFAULT_PATIENCE, Item, Outbox, Result
+from mlproject.tracking import database
+from mlproject.tracking.location import DEFAULT_STORE, address_of, canonical, database_of, without_password
+from mlproject.tracking.outbox import DEFAULT_PATIENCE, Item, Outbox, Result, root_cause
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 # The environment variables that MLflow reads before each request to a server.
 REQUEST_TIMEOUT, REQUEST_RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 SERVER_TIMEOUT = 10  # seconds for a tracking server's answer; MLflow retries once, the outbox more often
 FILE_TIMEOUT = 120  # seconds for a request with a file, which the server may have to pass on to other storage first
-INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that creates the database
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default": `mlflow run` logs into it unless it is given another one
 WRITE_TEST_TAG = "mlproject"  # set on that experiment to test whether a database can be written
 
@@ -48,25 +43,39 @@ def connect() -> None:
     os.environ.setdefault(REQUEST_RETRIES, "1")
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-    shown = without_password(uri)
-    # A question mark starts the options of the database driver, as in sqlite:///mlflow.db?timeout=60.
-    database = Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
-    if database:
-        _require_writable(database)
+    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    file, uri, shown = database_of(given), canonical(given), address_of(given)
+    _require_one_place(uri)
     try:
-        if database:
-            _create_database(database)
+        if file:
+            database.prepare(file)
         mlflow.set_tracking_uri(uri)
         _test_access(uri)
+        if file:
+            database.remove_litter(given)
+            database.remove_litter(uri)
         _outbox = Outbox(shown, _deliver, is_transient, patience)
         _outbox.recover()
+    except UserError:
+        raise
     except Exception as error:  # from a database driver, a socket or MLflow: whichever layer fails first
-        reason = without_password(" ".join(str(error).split()))[:200]
+        # The layers above a broken connection quote their requests at length. Other errors say most in the outermost words.
+        reason = root_cause(error) if is_transient(error) else truncate(" ".join(str(error).split()))
         raise UserError(
-            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {reason}; accepted: sqlite:///FILE in a writable folder, "
-            "or the http address of a running MLflow server"
+            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {without_password(reason)}; accepted: sqlite:///FILE in a "
+            "writable folder, or the http address of a running MLflow server, with MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD if it has users"
         ) from error
+
+
+def _require_one_place(uri: str) -> None:
+    """Refuse a registry in another place: MLflow looks up there the models that runs have logged here."""
+    registry = os.environ.get("MLFLOW_REGISTRY_URI")
+    if registry and canonical(registry) != uri:
+        raise UserError(
+            f"MLFLOW_REGISTRY_URI={address_of(registry)!r} is not the store of the runs, {address_of(uri)!r}; accepted: the "
+            "same address, or none: unset MLFLOW_REGISTRY_URI"
+        )
 
 
 def _read_patience() -> float:
@@ -83,59 +92,19 @@ def _read_patience() -> float:
     return seconds
 
 
-def without_password(uri: str) -> str:
-    """The address with user name and password replaced by stars, for messages and reports.
-
-    Args:
-        uri: The address of a store.
-
-    Returns:
-        The address that may be shown.
-    """
-    return re.sub(r"//[^/@]*@", "//***@", uri)
-
-
 def address() -> str:
     """The address of the store in use.
 
     Returns:
-        The address without user name and password: a store remains the same when its password changes.
+        The address, as `location.address_of` spells it: a store remains the same when its password changes.
     """
-    return without_password(mlflow.get_tracking_uri())
-
-
-def _require_writable(database: Path) -> None:
-    target = database if database.exists() else database.absolute().parent
-    if not target.exists() or not os.access(target, os.W_OK):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI='sqlite:///{database}' is not writable; accepted: a file in a writable folder"
-        )
-
-
-def _create_database(database: Path) -> None:
-    """Create an empty database where there is none.
-
-    MLflow's migrations corrupt a database when two processes run them at once. Therefore they run under a lock, on a
-    temporary file, which gets the database's name when it is complete.
-    """
-    if database.exists() and database.stat().st_size:
-        return
-    with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
-        if database.exists() and database.stat().st_size:  # another process was first
-            return
-        part = database.with_name(f"{database.name}.{os.getpid()}.part")
-        try:
-            uri, artifacts = f"sqlite:///{part}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-            SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
-            os.replace(part, database)
-        finally:
-            part.unlink(missing_ok=True)
+    return address_of(mlflow.get_tracking_uri())
 
 
 def _test_access(uri: str) -> None:
     """Read from a server; write a tag into a database.
 
-    A server gets no write: where it has user accounts, MLflow's experiment 0 may be read-only or deleted.
+    Nothing is written to a server: if it has user accounts, MLflow's experiment 0 may be read-only or deleted.
     """
     if uri.startswith("http"):
         mlflow.MlflowClient().search_experiments(max_results=1)
@@ -165,7 +134,7 @@ def is_transient(error: BaseException | None) -> bool:
     """Whether the same call may succeed later: no connection, an overloaded server, a locked database or a full disk.
 
     Args:
-        error: The exception; its causes are looked at, too.
+        error: The exception. Its causes are examined as well.
 
     Returns:
         False for errors that repeat, such as a missing file, and for None.
@@ -182,13 +151,13 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, OSError) or is_transient(error.__cause__ or error.__context__)
 
 
-# The outbox of this process. The store is process-wide as MLflow's own state is; `connect` replaces the outbox when it
+# The outbox of this process. The store is process-wide, like MLflow's own state. `connect` replaces the outbox when it
 # has opened a store. Other modules use it through `send`, `retry` and `retry_file_transfer`.
 _outbox = Outbox(DEFAULT_STORE, _deliver, is_transient)
 
 
 def send(item: Item) -> None:
-    """Write to the store now, or later when it does not answer; see `Outbox.send`.
+    """Write to the store now, or later if it does not answer; see `Outbox.send`.
 
     Args:
         item: Metrics, parameters and tags of a run, or the run's end, as `_deliver` reads them.
@@ -197,7 +166,7 @@ def send(item: Item) -> None:
 
 
 def retry(call: Callable[[], Result]) -> Result:
-    """Make a call to the store, again while it does not answer; see `Outbox.retry`.
+    """Make a call to the store, and repeat it while the store does not answer; see `Outbox.retry`.
 
     Args:
         call: The call. It may be made several times.
