@@ -1,4 +1,4 @@
-"""Made-up registered models for the tests of the report: records as `tracking` gives them, artifacts in a folder."""
+"""Invented registered models for the tests of the report: records as `tracking` returns them, artifacts in a folder."""
 
 import json
 import re
@@ -21,7 +21,7 @@ FLAT_LABELS = np.tile(np.arange(3), 400)
 
 @dataclass(frozen=True)
 class Model:
-    """What the report reads of a registered model, with its artifacts in a folder."""
+    """The part of a registered model that the report reads, with its artifacts in a folder."""
 
     name: str
     version: int
@@ -62,7 +62,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "seconds": [30.0, 60.0]})
     history["stage"] = [*(stages or {}), "last", "last"][:2]
     history.to_csv(root / "evaluation/history.csv", index=False)
-    # Each class lies along an axis of its own; classes of one superclass lie near each other.
+    # Each class has an axis of its own, and classes of one superclass are near each other.
     family = np.unique(superclasses, return_inverse=True)[1] if superclasses else np.arange(len(names))
     centroids = np.hstack([np.eye(len(names)), 3 * np.eye(len(names))[family]]).astype(np.float32)
     np.savez_compressed(root / "evaluation/features.npz", centroids=centroids)
@@ -70,7 +70,7 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     images = np.broadcast_to(rows.astype(np.uint8)[:, None, None, None], (len(rows), 4, 4, 1))
     np.savez_compressed(root / "evaluation/images.npz", rows=rows, images=images)
     plots.learning_curves(history).savefig(root / "plots/learning_curves.png", dpi=25)
-    for plot in ("per_class", "confusion", "examples"):  # the report does not look into them
+    for plot in ("per_class", "confusion", "examples"):  # the report only copies them
         shutil.copy(root / "plots/learning_curves.png", root / f"plots/{plot}.png")
     search_table(trials).to_csv(root / "search/trials.csv", index=False)
     values = {"hyperparameter": ["width", "activation"], "best_known": [64, "relu"], "winner": [48, "silu"]}

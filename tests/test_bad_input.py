@@ -1,4 +1,4 @@
-"""Bad input: one line that names what, where and what would be accepted; exit code 2; nothing trained, nothing logged."""
+"""Bad input gives exit code 2 and one line that names the value and what is accepted. Nothing is trained or logged."""
 
 import gzip
 import shutil
@@ -27,7 +27,7 @@ def refused(done):
 
 @pytest.fixture
 def refusal(run_here):
-    """Runs a command that is refused; gives its one line. It leaves nothing behind, no store either."""
+    """Return a function that runs a command, checks that it is refused and writes no files, and returns its one line."""
 
     def refuse(folder, *arguments, **environment):
         before = sorted(folder.iterdir())

@@ -1,3 +1,5 @@
+"""Scores and statistical tests, compared with hand calculations, scikit-learn and SciPy."""
+
 import math
 
 import numpy as np

@@ -54,7 +54,7 @@ def test_only_the_stem_and_the_fixed_means_depend_on_colours_only_the_head_on_cl
 def test_the_first_dense_layer_of_a_perceptron_depends_on_colours():
     def perceptron(spec: Spec) -> keras.Model:
         inputs = keras.Input(spec.shape, dtype="uint8")
-        # One offset for all colours: rounding alone makes it differ with how many there are.
+        # One offset for all colours. It depends on their number only by rounding.
         x = layers.Rescaling(1.0, offset=-sum(spec.mean) / len(spec.mean), name="centre")(inputs)
         x = layers.Dense(16, name="first")(layers.Flatten()(x))
         x = layers.Dense(16, name="second")(x)
@@ -114,7 +114,7 @@ def test_every_layer_names_the_layers_before_it():
 def test_a_whitening_stem_depends_on_colours_and_ends_there(spec):
     def stemmed(spec: Spec) -> keras.Model:
         images = raw_images(spec)
-        # As many channels as for three colours, or the layer behind would depend on them, too.
+        # As many channels as for three colours. Otherwise the next layer would also depend on the colours.
         x = conv_unit(whitened(standardised(images, spec), spec), 24, "silu", "first")
         return keras.Model(images, probabilities(max_and_mean(conv_unit(x, 8, "silu", "second"), "head"), spec))
 

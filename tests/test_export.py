@@ -1,4 +1,4 @@
-"""Exported files: complete or absent, loaded by the printed line alone, refused before any training."""
+"""Exported files are complete or absent, the printed line alone loads them, and bad options are refused at once."""
 
 import json
 
@@ -31,7 +31,7 @@ def images(rng):
 
 
 def predictions(path, format, images):
-    """The predictions of somebody who has nothing but the file and the printed line."""
+    """The predictions of a user who has nothing but the file and the printed line."""
     names = {}
     exec(export.loading_code(path, format), names)
     return np.asarray(names["predict"](images))
@@ -60,7 +60,7 @@ def test_a_model_that_does_not_come_back_the_same_is_not_exported(images, tmp_pa
     (tmp_path / "small.keras").write_text("the older one")
     model = small_model()
     twin = small_model(seed=3)
-    model.save = twin.save  # another network reaches the disk
+    model.save = twin.save  # another network is written to the disk
     with pytest.raises(export.ExportError, match="predicts differently"):
         export.write(model, NAMES, images, tmp_path, "small")
     assert [found.name for found in tmp_path.iterdir()] == ["small.keras"]

@@ -1,4 +1,4 @@
-"""The cache of frozen activations: right values, computed once, keyed by data and weights, never half written."""
+"""The cache of frozen activations: correct, computed once for the same data and weights, and never half written."""
 
 import dataclasses
 import os

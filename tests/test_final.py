@@ -1,4 +1,4 @@
-"""The final model: what it is fitted on and for how long; and in whole commands, of a file of one's own."""
+"""The final model: its training images and the length of its fit; and whole commands with a user's own file."""
 
 import dataclasses
 import shutil
@@ -34,7 +34,7 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
         refit.make_final_model(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
     np.testing.assert_array_equal(seen["fit_data"].train, np.arange(1500))
     assert seen["fit_data"].validation is None
-    # .95 of the 100 seconds that are left after 12 for logging and 1 for the predictions, at 100 images a second.
+    # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.
     assert 85 < seen["schedule"]["training"].total_steps * 64 / 100 <= 95
 
 

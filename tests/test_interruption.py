@@ -1,4 +1,4 @@
-"""A command that is told to stop, or killed, loses nothing that was finished: started again it goes on."""
+"""A command that is interrupted or killed loses no finished work, and continues when it is started again."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ import mlflow
 from conftest import PROJECT, command
 from torture import torture
 
-# Planned without a clock: three trials on any machine.
+# A deterministic search is planned without a clock, so it has three trials on any machine.
 SMALL = ["--data", "synthetic", "--experiment", "fashion-mnist-mlp", "--deterministic", "true"]
 SMALL += ["--budget-minutes", "0.3", "--max-trials", "3"]
 
@@ -29,7 +29,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
         text=True,
     )
     lines = []
-    for line in process.stdout:  # the second trial is then under way
+    for line in process.stdout:  # stop reading when the second trial is running
         lines.append(line)
         if "trial-01" in line:
             break
@@ -49,7 +49,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
 
 
 def _runs(uri):
-    """Every run's states by its name."""
+    """The statuses of all runs, by the runs' names."""
     client, states = mlflow.MlflowClient(uri), {}
     for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
         states.setdefault(run.info.run_name, []).append(run.info.status)

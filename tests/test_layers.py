@@ -1,4 +1,4 @@
-"""The building blocks: what they do to images before any training, and that models load without this package."""
+"""The building blocks: their effect on images before any training, and their built-in configuration."""
 
 import keras
 import numpy as np

@@ -32,14 +32,14 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
     assert singular.min() > 0.5 and singular.max() < 1.5
     expected = before / norm - 0.1 * direction / 4  # √16
     np.testing.assert_allclose(after / norm, expected / np.linalg.norm(expected), atol=1e-5)
-    # Adam's first step is its rate in every direction.
+    # Adam's first step has the size of the learning rate in every direction.
     np.testing.assert_allclose(-bias.numpy(), 0.1 * ADAM_RATIO * np.sign(gradients[1]), rtol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(72, 8), (8, 72), (16, 16)])
 def test_the_cheaper_iteration_gives_the_result_of_keras(shape):
     update = np.random.default_rng(0).normal(size=shape).astype("float32")
-    update[:, 0] = update[:, 1]  # the matrix then has not full rank
+    update[:, 0] = update[:, 1]  # so that the matrix does not have full rank
     own, cheaper = keras.optimizers.Muon(0.1), make_optimizer("muon", 0.1, weight_decay=0.0)
     expected = own.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)
     found = cheaper.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(update), 3)

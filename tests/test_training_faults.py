@@ -1,4 +1,4 @@
-"""Faults of the training that one process does not survive, or that take all trials with them: on the real command."""
+"""Faults of training that end the process, or that make all trials fail, tested with real commands."""
 
 import shutil
 import subprocess

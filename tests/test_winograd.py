@@ -1,4 +1,4 @@
-"""Winograd convolutions: the output and the gradients are those of Keras, and saved models contain none of them."""
+"""Winograd convolutions have the output and the gradients of Keras' convolutions, and saved models contain none."""
 
 import keras
 import numpy as np
