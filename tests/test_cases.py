@@ -2,9 +2,11 @@
 
 import dataclasses
 import io
+import os
 from pathlib import Path
 
 import keras
+import mlflow
 import numpy as np
 import pytest
 from conftest import TINY
@@ -12,6 +14,7 @@ from keras import layers
 
 from mlproject import evaluation, plots, tracking
 from mlproject.errors import UserError
+from mlproject.experiment import find
 from mlproject.recipe import Recipe, Stage
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
@@ -89,8 +92,31 @@ def one_class_too_many(hp, spec):
     return build_of(lambda x, hp, spec: x)(hp, dataclasses.replace(spec, classes=spec.classes + 1))
 
 
+SHARED = layers.Conv2D(1, 3, padding="same", name="shared")
+
+
+def frozen(hp, spec):
+    model = build_of(lambda x, hp, spec: x)(hp, spec)
+    model.trainable = False
+    return model
+
+
+def logs_by_itself(hp, spec):
+    mlflow.log_param("width", 8)
+    return build_of(lambda x, hp, spec: x)(hp, spec)
+
+
+def one_more(name):
+    """A `build` with one more hyperparameter of this name, and best values for it."""
+    return {"build": build_of(lambda x, hp, spec: (hp.Int(name, 1, 3), x)[1]), "best": TINY.best | {name: 1}}
+
+
 REFUSED = {
     # a network
+    "keras-team/keras-hub#143": ({"build": build_of(lambda x, hp, spec: SHARED(x))}, "build uses shared/kernel again"),
+    "keras-team/keras#4471": ({"build": frozen}, "no weights to train"),
+    "mlflow/mlflow#7680": ({"build": logs_by_itself}, "starts an MLflow run"),
+    "ours: no recipe": ({"recipe": lambda hp: hp.Float("learning_rate", 1e-4, 1e-2)}, "AttributeError|returns float"),
     "keras-team/keras#3945": ({"build": build_of(three_poolings)}, "output size would be zero or negative"),
     "keras-team/keras#12187": ({"build": build_of(same_name_twice)}, 'The name "same" is used 2 times'),
     "keras-team/keras#6849": ({"build": build_of(vgg16((32, 32, 1), "imagenet"))}, "must have 3 channels"),
@@ -112,9 +138,34 @@ REFUSED = {
         {"recipe": recipe_of(lambda hp: hp.Float("learning_rate", 0, 1e-2, sampling="log"))},
         "sampling='log' does not support",
     ),
+    "mlflow/mlflow#1164": (one_more(name="units[0]"), r"name 'units\[0\]'; accepted: up to 250 letters"),
+    "mlflow/mlflow#7152": (one_more(name="data"), "name 'data' is taken by a parameter of every run"),
+    "ours: a stage's steps": (one_more(name="training_steps"), "'training_steps' is taken"),
     # a recipe
+    "verl-project/verl#119": (
+        {"recipe": lambda hp: Recipe((Stage("fine (1)", 1e-3),), 64)},
+        "name='fine .1.' of a stage",
+    ),
+    "ours: smoothing": (
+        {"recipe": recipe_of(label_smoothing=1.5)},
+        "label_smoothing=1.5 of a recipe; accepted: a number from 0",
+    ),
+    "ours: warm-up": ({"recipe": recipe_of(warmup=2)}, "warmup=2 of a recipe; accepted: a number from 0 to below 1"),
+    "ours: share": ({"recipe": recipe_of(stage={"share": 0})}, "share=0 of a stage; accepted: a number above 0"),
+    "ours: epochs": (
+        {"recipe": recipe_of(stage={"max_epochs": 0})},
+        "max_epochs=0 of a stage; accepted: a whole number",
+    ),
+    "ours: rate": (
+        {"recipe": recipe_of(lambda hp: -hp.Float("learning_rate", 1e-4, 1e-2))},
+        "learning_rate=-.* of a stage",
+    ),
+    "ours: shift": ({"recipe": recipe_of(random_translation=-1)}, "random_translation=-1 of a recipe"),
+    "ours: sizes": ({"recipe": recipe_of(progressive_resizing=((0.5, 0),))}, "progressive_resizing=.* of a recipe"),
+    "ours: stages": ({"recipe": lambda hp: Recipe((), 64)}, "stages=.. of a recipe; accepted: at least one Stage"),
+    "ours: resizing with Flatten": ({"recipe": recipe_of(progressive_resizing=((0.5, 14),))}, "Matrix size|size|shape"),
     "He-Jian/NTS-Net-keras#1": ({"recipe": recipe_of(stage={"frozen_through": "block5_pool"})}, "block5_pool"),
-    "keras-team/keras-tuner#122": ({"recipe": recipe_of(batch_size=-32)}, "-32|Dimension"),
+    "keras-team/keras-tuner#122": ({"recipe": recipe_of(batch_size=-32)}, "batch_size=-32 of a recipe"),
     "keras-team/keras-tuner#395": ({"recipe": recipe_of(batch_size=10**8)}, "GB of memory"),
 }
 
@@ -183,6 +234,54 @@ def test_a_small_space_with_a_point_that_diverges_is_searched_once(make_task, st
     statuses = dict(zip(found.trials["learning_rate"], found.trials["status"], strict=True))
     assert statuses == {1e-4: "completed", 1e30: "failed", 2e-4: "completed"} and len(found.trials) == 3
     assert found.values["learning_rate"] < 1
+
+
+def as_deep_as_asked(hp, spec):
+    """Keras Tuner's own guide: each layer has a hyperparameter, which only networks of that depth declare."""
+    images = keras.Input(spec.shape, dtype="uint8")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(images))
+    for number in range(hp.Int("depth", 1, 3)):
+        x = layers.Dense(hp.Int(f"units_{number}", 4, 16), activation="relu")(x)
+    return keras.Model(images, layers.Dense(spec.classes, activation="softmax")(x))
+
+
+def test_hyperparameters_that_only_deeper_networks_declare_are_searched_and_recorded(make_task, store):
+    """Report keras-io#1116."""
+    best = {"depth": 1, "units_0": 8, "learning_rate": 1e-3}
+    task = make_task(
+        dataclasses.replace(TINY, build=as_deep_as_asked, recipe=recipe_of(stage={"max_epochs": 1}), best=best)
+    )
+    settings = Settings(max_trials=7, tuner="random")
+    identity = fingerprint.take(task, settings.deciding, tracking.address())
+    with open_journal(Path("searches"), "tiny", identity) as journal, tracking.run("search", {"role": "search"}):
+        trials = search(task, journal, settings).trials
+    deep = trials[trials["depth"] == 3]
+    assert len(deep) and deep[["units_0", "units_1", "units_2"]].notna().all(axis=None)
+    assert len(set(trials["units_1"].dropna())) > 1
+
+
+def test_mlflow_settings_in_an_experiments_file_do_not_move_the_store(tmp_path, monkeypatch, process_kept):
+    (tmp_path / "own.py").write_text(
+        "import mlflow\nmlflow.set_tracking_uri('sqlite:///elsewhere.db')\n"
+        "from conftest import TINY\nEXPERIMENTS = [TINY]\n"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///here.db")
+    with pytest.warns(UserWarning, match="MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store"):
+        find("*", tmp_path)
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///here.db"
+
+
+@pytest.mark.parametrize("names", [("Tiny", "tiny"), ("tiny-synthetic",)])
+def test_names_that_share_a_folder_or_a_model_are_refused(names, tmp_path):
+    listed = ", ".join(f"dataclasses.replace(TINY, name={name!r})" for name in names)
+    (tmp_path / "own.py").write_text(f"import dataclasses\nfrom conftest import TINY\nEXPERIMENTS = [{listed}]\n")
+    with pytest.raises(UserError, match="is taken; choose another one|a name that does not end in -synthetic"):
+        find("*", tmp_path)
+
+
+def test_numpy_numbers_among_best_values_are_plain_numbers():
+    best = dataclasses.replace(TINY, best={"width": np.int64(8), "learning_rate": np.float32(0.5)}).best
+    assert best == {"width": 8, "learning_rate": 0.5} and type(best["width"]) is int
 
 
 @pytest.mark.parametrize(

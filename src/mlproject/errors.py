@@ -34,5 +34,11 @@ def truncate(value: object, limit: int = 200) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Describe an exception in one line: its type and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Describe an exception in one line: its type and the first line of its message.
+
+    TensorFlow's "Graph execution error" has its reason on the last line before the list of nodes.
+    """
+    message = str(error)
+    if message.startswith("Graph execution error"):
+        message = message.partition("\n\t [[")[0].rstrip().rpartition("\n")[2]
+    return f"{type(error).__name__}: {message}".splitlines()[0]

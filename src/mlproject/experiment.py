@@ -2,7 +2,7 @@
 
 import fnmatch
 import importlib.util
-import re
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, first_line, truncate
-from mlproject.recipe import Recipe
+from mlproject.recipe import NAME, NAME_RULE, Recipe
 
 FOLDER = Path("experiments")
 HOUR = 60  # minutes
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SYNTHETIC = "-synthetic"  # ends the names of models of synthetic data
 T = TypeVar("T")
 
 # What layers do that say nothing else. The user's keras.json may hold other defaults, which other projects need.
@@ -69,11 +69,16 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for what, value in (("name", self.name), ("comparison", self.comparison)):
-            if not (isinstance(value, str) and _NAME.fullmatch(value)):
-                raise UserError(
-                    f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: up to 100 letters, digits, '-', "
-                    "'_' and '.', beginning with a letter or a digit"
-                )
+            if not (isinstance(value, str) and NAME.fullmatch(value)):
+                raise UserError(f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: {NAME_RULE}")
+        if self.name.endswith(SYNTHETIC):
+            raise UserError(f"name='{self.name}' of an experiment; accepted: a name that does not end in {SYNTHETIC}")
+        for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
+            plain = {
+                name: getattr(value, "item", lambda value=value: value)()
+                for name, value in getattr(self, values).items()
+            }
+            object.__setattr__(self, values, plain)
         for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
             if unknown := set(given) - self.best.keys():
                 raise UserError(
@@ -193,7 +198,8 @@ def _discover(folder: Path) -> _Discovered:
             found.broken[path] = first_line(error)
             continue
         for experiment in experiments:
-            if experiment.name in found.experiments:
+            # Names that differ in case alone would share a folder on macOS and Windows.
+            if experiment.name.casefold() in map(str.casefold, found.experiments):
                 raise UserError(f"{path}: the experiment name {experiment.name!r} is taken; choose another one")
             found.experiments[experiment.name] = experiment
         found.names[path] = [experiment.name for experiment in experiments]
@@ -209,5 +215,15 @@ def _import(path: Path) -> ModuleType:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up here
+    before = _mlflow_variables()
     spec.loader.exec_module(module)
+    if _mlflow_variables() != before:  # by mlflow.set_tracking_uri or set_experiment, which write them
+        for name in _mlflow_variables():
+            del os.environ[name]
+        os.environ.update(before)
+        warnings.warn(f"{path}: MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store", stacklevel=2)
     return module
+
+
+def _mlflow_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}

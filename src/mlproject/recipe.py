@@ -1,11 +1,43 @@
 """How a network is trained, declared: what the `recipe` function of an experiment returns."""
 
+import math
+import numbers
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from mlproject.errors import UserError
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
+
+
+class _Range(NamedTuple):
+    """What a number may be: `whole`, at least `lowest` (or above it, if `open`), and below `below`."""
+
+    accepted: str
+    lowest: float = 0
+    open: bool = False
+    below: float = math.inf
+    whole: bool = False
+
+
+_POSITIVE, _COUNT = _Range("a number above 0", open=True), _Range("a whole number from 1", lowest=1, whole=True)
+_SHARE, _PIXELS = _Range("a number from 0 to below 1", below=1), _Range("a whole number from 0", whole=True)
+RANGES = {
+    "learning_rate": _POSITIVE,
+    "share": _POSITIVE,
+    "max_epochs": _COUNT,
+    "batch_size": _COUNT,
+    "steps_per_execution": _COUNT,
+    "weight_decay": _Range("a number from 0"),
+    "label_smoothing": _SHARE,
+    "warmup": _SHARE,
+    "random_translation": _PIXELS,
+    "cutout": _PIXELS,
+}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # becomes part of files, addresses and names in MLflow
+NAME_RULE = "up to 100 letters, digits, '-', '_' and '.', beginning with a letter or a digit"
 RENAMED_FIELDS = {"crop": "random_translation", "erase": "cutout", "sizes": "progressive_resizing"}
 
 
@@ -27,6 +59,11 @@ class Stage:
     frozen_through: str | None = None
     share: float = 1.0
     max_epochs: int = 60
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+            raise UserError(f"name={self.name!r} of a stage; accepted: {NAME_RULE}")
+        _check_numbers("stage", vars(self))
 
 
 @dataclass(frozen=True)
@@ -76,6 +113,16 @@ class Recipe:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        _check_numbers("recipe", vars(self))
+        if not self.stages:
+            raise UserError("stages=() of a recipe; accepted: at least one Stage")
+        shares = [0, *(share for share, _ in self.progressive_resizing), 1]
+        rising = all(before < after for before, after in zip(shares, shares[1:], strict=False))
+        if not rising or not all(isinstance(size, int) and size > 0 for _, size in self.progressive_resizing):
+            raise UserError(
+                f"progressive_resizing={self.progressive_resizing!r} of a recipe; accepted: pairs of a share, rising between 0 "
+                "and 1, and a height in whole pixels"
+            )
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"optimizer={self.optimizer!r} of a recipe; accepted: {', '.join(OPTIMIZERS)}")
         names = [stage.name for stage in self.stages]
@@ -94,3 +141,15 @@ class Recipe:
             area += (end - start) * (size / pixels) ** 2
             start = end
         return area
+
+
+def _check_numbers(what: str, fields: Mapping[str, Any]) -> None:
+    """Raise UserError for the first field that is not a number in its range."""
+    for name, value in fields.items():
+        allowed = RANGES.get(name)
+        if allowed is None:
+            continue
+        kind = numbers.Integral if allowed.whole else numbers.Real
+        fits = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+        if not fits or value < allowed.lowest or (allowed.open and value == allowed.lowest) or value >= allowed.below:
+            raise UserError(f"{name}={value!r} of a {what}; accepted: {allowed.accepted}")

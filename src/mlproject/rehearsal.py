@@ -90,6 +90,7 @@ def rehearse(tasks: Sequence[Task], settings: Settings, project: tracking.Projec
 def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
     with _part("build or recipe with the best-known values", "a network and a recipe"):
         check_best_values(task)
+    tracking.require_no_active_run()
     tracking.check_permissions(project, task.experiment.comparison, task.model_name)
     values = dict(task.experiment.best)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +99,9 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
         with _part("build or recipe with the best-known values", "a network and a recipe"):
             model, recipe = small.network(values)
         check_network(model, small.spec)
+        if not isinstance(recipe, Recipe):
+            raise UserError(f"recipe returns {type(recipe).__name__}; accepted: a Recipe")
+        _refuse_shared_weights(model, small)
         with _part("training a step of each stage", "a network and a recipe that train"):
             history = _train_few_steps(small, model, recipe)
         with _part("predicting", "a network that predicts"):
@@ -106,6 +110,17 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
         with _part("evaluation, tables and plots", "data and a network that can be evaluated and drawn"):
             _evaluate(small, model, history)
         _check_saving(model, small.data.test_images, probabilities, Path(folder))
+    tracking.require_no_active_run()
+
+
+def _refuse_shared_weights(model: keras.Model, task: Task) -> None:
+    """Refuse a layer that was made outside of `build`: it would carry its weights from one trial into the next."""
+    again, _ = task.network(task.experiment.best)
+    known = {id(variable) for variable in model.variables}
+    if shared := [variable.path for variable in again.variables if id(variable) in known]:
+        raise UserError(
+            f"build uses {shared[0]} again, which was made outside of it; accepted: layers that build makes"
+        )
 
 
 def _evaluate(task: Task, model: keras.Model, history: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mlproject import datasets
 from mlproject.datasets import Dataset, Spec
-from mlproject.experiment import Experiment, Value, hyperparameters
+from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters
 from mlproject.networks import pretrained
 from mlproject.networks.contract import as_functional
 from mlproject.networks.cost import estimate_memory
@@ -57,7 +57,7 @@ class Task:
     @property
     def model_name(self) -> str:
         """The registered name of the model. Models of synthetic data have their own, so they never become champion of real."""
-        return f"{self.experiment.name}-synthetic" if self.data.synthetic else self.experiment.name
+        return f"{self.experiment.name}{SYNTHETIC}" if self.data.synthetic else self.experiment.name
 
     @property
     def title(self) -> str:

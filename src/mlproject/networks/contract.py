@@ -60,6 +60,8 @@ def check_network(model: keras.Model, spec: Spec) -> None:
             f"its network has {len(model.inputs)} inputs and {len(model.outputs)} outputs; accepted: one of each"
         )
     images, probabilities = model.inputs[0], model.outputs[0]
+    if not model.trainable_variables:
+        raise UserError("its network has no weights to train; accepted: at least one trainable layer")
     if images.dtype != "uint8":
         raise UserError(
             f"the input of its network is {images.dtype}; accepted: uint8, as by keras.Input(spec.shape, dtype='uint8'), "

@@ -1,15 +1,21 @@
 """The search space: the hyperparameters that an experiment declares, their ranges, and values given by the user."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import keras_tuner
 
 from mlproject.errors import UserError, first_line, truncate
 from mlproject.experiment import Value, hyperparameters
+from mlproject.settings import Settings
 from mlproject.task import Task
+
+LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of a parameter
+# Parameters of runs that are neither settings nor hyperparameters.
+LOGGED_PARAMETERS = {"rung", "training_images", "weights", "weights_digest"}
 
 
 def declared_hyperparameters(task: Task) -> list[Any]:
@@ -75,6 +81,7 @@ def check_best_values(task: Task) -> None:
         _refuse_foreign_values(task, declared)
         raise
     _refuse_foreign_values(task, declared)
+    _refuse_names(task, declared)
     best = task.experiment.best
     active = [name for name, one in declared.items() if all(condition.is_active(best) for condition in one.conditions)]
     if missing := [name for name in active if name not in best]:
@@ -87,6 +94,22 @@ def _by_name(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
     task.experiment.recipe(hp)
     task.experiment.build(hp, task.spec)
     return {one.name: one for one in hp.space}
+
+
+def _refuse_names(task: Task, declared: Mapping[str, Any]) -> None:
+    """Raise UserError for a hyperparameter's name that MLflow does not take, or that a parameter of ours has."""
+    stages = task.experiment.recipe(hyperparameters(task.experiment.best)).stages
+    own = {f"{stage.name}_{what}" for stage in stages for what in ("epochs", "steps", "peak_rate")}
+    own |= {option.name for option in fields(Settings)} | LOGGED_PARAMETERS
+    for name in declared:
+        if not LOGGABLE.fullmatch(name):
+            raise UserError(
+                f"the hyperparameter's name {truncate(name)!r}; accepted: up to 250 letters, digits, spaces and the signs _-.:/"
+            )
+        if name in own:
+            raise UserError(
+                f"the hyperparameter's name {name!r} is taken by a parameter of every run; accepted: another one"
+            )
 
 
 def _refuse_foreign_values(task: Task, declared: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
+from mlproject.experiment import hyperparameters
 from mlproject.networks.contract import as_functional
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe
@@ -116,12 +117,25 @@ class Tuner(keras_tuner.Tuner):
             values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
             self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values))
         record = self.journal.trials[index]
+        self._add_to_space(record)
         if not record.finished:
             rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
             # The best-known values get a whole trial. Hyperband might not promote a short one, and then nothing would tell
             # whether the search found better values.
             self._run_tracked(record, rung if index else 1.0)
         return {OBJECTIVE: record.val_accuracy}
+
+    def _add_to_space(self, record: Trial) -> None:
+        """Add hyperparameters that only these values declare, such as those of a third layer, to the space and the trial."""
+        hp = hyperparameters(record.values)
+        with (
+            contextlib.suppress(Exception),
+            keras.StatelessScope(initialize_variables=False),
+        ):  # a failure ends the trial
+            self._declare(hp)
+        keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
+        self.oracle.update_space(hp)
+        record.values |= {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
 
     def _run_tracked(self, record: Trial, rung: float) -> None:
         """Run one trial as a nested MLflow run.

@@ -14,7 +14,7 @@ The modules in reading order:
 """
 
 from mlproject.tracking.commit import git_commit
-from mlproject.tracking.keras_flavor import disable_autologging, save_model
+from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -69,6 +69,7 @@ __all__ = [
     "reconcile_trials",
     "register",
     "require_artifacts",
+    "require_no_active_run",
     "run",
     "save_model",
     "set_description",

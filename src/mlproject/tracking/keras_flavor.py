@@ -1,4 +1,4 @@
-"""MLflow's Keras flavor apart from any run: saving a model to a folder, and turning autologging off."""
+"""MLflow apart from any run of ours: saving a model to a folder, and what experiment files do to MLflow by themselves."""
 
 import warnings
 from pathlib import Path
@@ -8,6 +8,8 @@ import mlflow
 from mlflow.models import infer_signature
 from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
 from numpy.typing import NDArray
+
+from mlproject.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -24,6 +26,19 @@ def save_model(model: "keras.Model", example: NDArray[Any], path: Path) -> None:
     signature = infer_signature(example, model.predict(example, verbose=0))
     # Without explicit requirements MLflow infers them in a subprocess, which takes ten seconds.
     mlflow.keras.save_model(model, str(path), signature=signature, pip_requirements=["keras"])
+
+
+def require_no_active_run() -> None:
+    """Refuse a run that an experiment's file has started by itself.
+
+    Raises:
+        UserError: A run is active, which ours could not begin beside.
+    """
+    if mlflow.active_run():
+        raise UserError(
+            "an experiment's file starts an MLflow run, by mlflow.start_run or mlflow.log_*; accepted: neither, because "
+            "everything is logged already"
+        )
 
 
 def disable_autologging() -> None:
