@@ -118,13 +118,13 @@ def test_a_locked_database_delays_and_loses_nothing(store, impatient_mlflow, cap
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder on a file system of 4 MB."""
-    folder = tmp_path / "disk"
+    folder, before = tmp_path / "disk", Path.cwd()
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root and Linux")
     yield folder
-    os.chdir(tmp_path)
+    os.chdir(before)
     SqlAlchemyStore._engine_map.clear()
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 

@@ -131,7 +131,7 @@ class Round:
 
     def _reached(self, point: str) -> bool:
         if point.startswith("trial"):
-            return any(trial["trial"] == point for trial in self.journal().get("trials", []))
+            return any(trial["name"] == point for trial in self.journal().get("trials", []))
         if point in ("schedule", "result"):
             return bool(self.journal().get(point))
         if point.endswith(".npz"):
