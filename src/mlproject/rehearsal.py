@@ -24,9 +24,10 @@ import pandas as pd
 from mlproject import disk, evaluation, process, tracking
 from mlproject.datasets import Dataset
 from mlproject.errors import UserError, first_line
+from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import draw_plots, make_tables, superclass_accuracy
 from mlproject.final.refit import predict_with_features
-from mlproject.networks.contract import check_network, check_probabilities
+from mlproject.networks.contract import as_functional, check_network, check_probabilities
 from mlproject.recipe import Recipe
 from mlproject.search import fingerprint
 from mlproject.search.space import check_best_values
@@ -105,17 +106,17 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
         with _part("training a step of each stage", "a network and a recipe that train"):
             history = _train_few_steps(small, model, recipe)
         with _part("predicting", "a network that predicts"):
-            probabilities = predict(model, small.data.test_images)
+            probabilities, features, _ = predict_with_features(model, small.data.test_images)
         check_probabilities(probabilities)
         with _part("evaluation, tables and plots", "data and a network that can be evaluated and drawn"):
-            _evaluate(small, model, history)
-        _check_saving(model, small.data.test_images, probabilities, Path(folder))
+            _evaluate(small, history, probabilities, features)
+        _check_saving(model, small.data.test_images, Path(folder))
     tracking.require_no_active_run()
 
 
 def _refuse_shared_weights(model: keras.Model, task: Task) -> None:
     """Refuse a layer that was made outside of `build`: it would carry its weights from one trial into the next."""
-    again, _ = task.network(task.experiment.best)
+    again = as_functional(task.experiment.build(hyperparameters(task.experiment.best), task.spec), task.spec)
     known = {id(variable) for variable in model.variables}
     if shared := [variable.path for variable in again.variables if id(variable) in known]:
         raise UserError(
@@ -123,9 +124,8 @@ def _refuse_shared_weights(model: keras.Model, task: Task) -> None:
         )
 
 
-def _evaluate(task: Task, model: keras.Model, history: pd.DataFrame) -> None:
+def _evaluate(task: Task, history: pd.DataFrame, probabilities: np.ndarray, features: np.ndarray) -> None:
     """Everything that a final run makes of its test images, without logging it."""
-    probabilities, features, _ = predict_with_features(model, task.data.test_images)
     evaluation.summary(task.data.test_labels, probabilities)
     evaluation.centroids(features, task.data.test_labels, len(task.data.class_names))
     superclass_accuracy(task.data, probabilities)
@@ -191,11 +191,11 @@ def _train_few_steps(task: Task, model: keras.Model, recipe: Recipe) -> pd.DataF
     return fit(model, recipe, schedule, task.fit_data(task.train, task.validation)).history
 
 
-def _check_saving(model: keras.Model, images: np.ndarray, probabilities: np.ndarray, folder: Path) -> None:
+def _check_saving(model: keras.Model, images: np.ndarray, folder: Path) -> None:
     """Save the model as it will be registered, and load it: in a fresh process if it has parts that are not Keras' own."""
-    saved = folder / "model"
+    saved, probabilities = folder / "model", predict(model, images)
     with _part("saving the model", "layers that Keras can save"):
-        tracking.save_model(model, images[:2], saved)
+        tracking.save_model(model, images, saved)
     with _part("loading the saved model", "built-in layers of Keras, which load in any process"):
         if foreign := _foreign_parts(model.get_config()):
             _load_in_fresh_process(saved, images, probabilities, foreign)
