@@ -34,11 +34,7 @@ def test_a_pair_gets_what_was_planned_and_others_what_is_left():
 def test_a_plan_says_where_the_minutes_go_and_is_logged():
     plan = make_plan(900, 60, 500, 45_000, None, reserve=30)
     said = str(plan)
-    assert (
-        "15 minutes: 1.0 for measuring" in said
-        and "about 3 trials of 112 s" in said
-        and "8.4 for the final fit" in said
-    )
+    assert "15 min: 1.0 for measuring" in said and "about 3 trials of 112 s" in said and "8.4 for the final fit" in said
     assert plan.params["plan_trials"] == 3 and plan.params["plan_final_fit"] == pytest.approx(504, abs=1)
 
 

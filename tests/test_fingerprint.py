@@ -94,7 +94,11 @@ def copied(tmp_path):
     return Path(shutil.copytree(PACKAGE, tmp_path / "src" / "mlproject", ignore=shutil.ignore_patterns("__pycache__")))
 
 
-@pytest.mark.parametrize("module", DECIDING)
+# Of those that an older, hand-kept list lacked or that are imported in the most roundabout ways.
+@pytest.mark.parametrize(
+    "module",
+    [f"mlproject/{name}.py" for name in ("datasets/dataset", "task", "networks/walk", "final/refit", "budget")],
+)
 def test_a_search_goes_on_when_docstrings_change_and_not_when_code_does(module, copied, tmp_path):
     """The journal belongs to a search that finished a trial with the unchanged code."""
     changed = copied.parent / module

@@ -59,7 +59,7 @@ class Plan:
     def __str__(self) -> str:
         trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial_seconds:.0f} s"
         return (
-            f"{self.budget / 60:g} minutes: {self.measuring / 60:.1f} for measuring the speed, "
+            f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
             f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )

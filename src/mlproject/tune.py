@@ -172,6 +172,7 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
         tracking.set_description(f"**Question:** {experiment.question}")
         tracking.log_params(settings.deciding | weights_params(task))
         log_datasets(task.data)
+        tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
         found = search(task, journal, settings)
         paired = command.alike[task.network_key] > 1
