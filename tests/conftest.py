@@ -18,6 +18,9 @@ from mlproject import __main__ as commands
 from mlproject import datasets, tracking
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
+from mlproject.rehearsal import rehearse
+from mlproject.search import fingerprint
+from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training import winograd
 from mlproject.training.features import FeatureCache
@@ -67,6 +70,13 @@ TINY = Experiment(
     recipe=tiny_recipe,
     best={"width": 8, "learning_rate": 2e-3},
 )
+
+
+def rehearse_one(task, journals, **settings):
+    """Rehearse one experiment as `tune` does."""
+    project = tracking.connect()
+    identity = fingerprint.take(task, Settings(**settings).deciding, tracking.address())
+    rehearse([task], [identity], project, journals)
 
 
 @pytest.fixture(scope="session")

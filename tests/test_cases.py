@@ -9,14 +9,13 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, rehearse_one
 from keras import layers
 
 from mlproject import evaluation, plots, tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.recipe import Recipe, Stage
-from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.journal import open_journal
 from mlproject.search.search import search
@@ -175,7 +174,7 @@ def test_what_failed_elsewhere_after_minutes_is_refused_before_the_first(report,
     change, said = REFUSED[report]
     with pytest.raises(UserError, match=said) as refused:
         task = make_task(dataclasses.replace(TINY, **change))
-        rehearse([task], Settings(), tracking.connect(), tmp_path / "searches")
+        rehearse_one(task, tmp_path / "searches")
     assert "\n" not in str(refused.value)
 
 
@@ -211,7 +210,7 @@ def test_what_failed_elsewhere_and_has_a_meaning_works(make_task, store, tmp_pat
     )
     task = replace_best_values(make_task(experiment), ["normalised=false", "learning_rate=0.01"])
     assert task.experiment.best == best | {"normalised": False, "learning_rate": 0.01}
-    rehearse([task], Settings(), tracking.connect(), tmp_path)
+    rehearse_one(task, tmp_path)
     assert list(tmp_path.rglob("rehearsed"))
 
 

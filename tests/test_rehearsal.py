@@ -7,16 +7,13 @@ import shutil
 import keras
 import mlflow
 import pytest
-from conftest import TINY, tiny_build, tiny_staged_recipe
+from conftest import TINY, rehearse_one, tiny_build, tiny_staged_recipe
 from keras import layers
 
-from mlproject import tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe, Stage
-from mlproject.rehearsal import rehearse
-from mlproject.settings import Settings
 
 HEAD = """
 import keras
@@ -84,7 +81,7 @@ def test_a_network_that_would_fail_later_is_refused_with_its_part(case, make_tas
     build, said = REFUSED[case]
     task = make_task(dataclasses.replace(TINY, build=build))
     with pytest.raises(UserError, match=f"experiment='tiny': .*{said}") as refused:
-        rehearse([task], Settings(), tracking.connect(), tmp_path / "searches")
+        rehearse_one(task, tmp_path / "searches")
     assert "hyperparameters" not in str(refused.value) and "\n" not in str(refused.value)
     assert not list((tmp_path / "searches").rglob("*rehearsed*"))
 
@@ -108,9 +105,7 @@ def recipe_of(**fields):
 )
 def test_values_and_recipes_that_would_fail_later_are_refused(change, said, make_task, store, tmp_path):
     with pytest.raises(UserError, match=said):
-        rehearse(
-            [make_task(dataclasses.replace(TINY, **change))], Settings(), tracking.connect(), tmp_path / "searches"
-        )
+        rehearse_one(make_task(dataclasses.replace(TINY, **change)), tmp_path / "searches")
 
 
 def test_a_rehearsal_is_kept_with_the_search_and_not_repeated(make_task, store, tmp_path):
@@ -121,13 +116,13 @@ def test_a_rehearsal_is_kept_with_the_search_and_not_repeated(make_task, store, 
         return tiny_build(hp, spec)
 
     task = make_task(dataclasses.replace(TINY, build=build, recipe=tiny_staged_recipe))
-    rehearse([task], Settings(), tracking.connect(), tmp_path)
+    rehearse_one(task, tmp_path)
     (marker,) = tmp_path.rglob("rehearsed")
     assert json.loads(marker.read_text())["seconds"] < 60
     before = len(seen)
-    rehearse([task], Settings(), tracking.connect(), tmp_path)
+    rehearse_one(task, tmp_path)
     assert len(seen) - before <= 2  # only the fingerprint builds it, for the search space
-    rehearse([task], Settings(seed=1), tracking.connect(), tmp_path)
+    rehearse_one(task, tmp_path, seed=1)
     assert len(seen) - before > 3
 
 

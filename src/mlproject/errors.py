@@ -33,6 +33,11 @@ def truncate(value: object, limit: int = 200) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def last_line(text: str) -> str:
+    """The last line of a process's error output, which holds the exception's message."""
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
 def first_line(error: BaseException) -> str:
     """Describe an exception in one line: its type and the first line of its message.
 

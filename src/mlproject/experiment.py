@@ -18,6 +18,7 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, first_line, truncate
+from mlproject.networks.contract import as_functional
 from mlproject.recipe import NAME, NAME_RULE, Recipe
 
 FOLDER = Path("experiments")
@@ -88,6 +89,21 @@ class Experiment:
     def for_budget(self, minutes: float) -> "Experiment":
         """The same experiment with the values that are best known for a budget of so many minutes."""
         return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
+
+    def network(self, hp: HyperParameters, spec: Spec) -> keras.Model:
+        """Build the network as the suite uses it: functional, with the images as uint8.
+
+        Args:
+            hp: holds the values of the hyperparameters, or takes their declarations.
+            spec: what the network may know of the data.
+
+        Returns:
+            The network, with fresh weights.
+
+        Raises:
+            UserError: when `build` returns no Keras model with an input. The experiment's own code may raise anything.
+        """
+        return as_functional(self.build(hp, spec), spec)
 
 
 def hyperparameters(values: Mapping[str, Value]) -> HyperParameters:

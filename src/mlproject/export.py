@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from mlproject import disk
-from mlproject.errors import UserError
+from mlproject.errors import UserError, last_line
 
 TOLERANCE = 1e-4  # between probabilities: other runtimes sum in a different order
 COMPARED_IMAGES = 32  # predicted by the model and by the exported file
@@ -63,7 +63,7 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
         command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", saved_model, "--output", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        raise ExportError(f"tf2onnx cannot convert {model.name!r}: {_last_line(done.stderr)}")
+        raise ExportError(f"tf2onnx cannot convert {model.name!r}: {last_line(done.stderr)}")
 
 
 FORMATS = {
@@ -186,7 +186,7 @@ def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np
             [sys.executable, "-c", program, str(arrays)], capture_output=True, text=True, errors="replace"
         )
     if done.returncode:
-        raise ExportError(f"the exported model {path.name!r} does not load: {_last_line(done.stderr)}")
+        raise ExportError(f"the exported model {path.name!r} does not load: {last_line(done.stderr)}")
     difference = float(done.stdout.split()[-1])
     if not difference <= TOLERANCE:  # this form also rejects NaN
         raise ExportError(
@@ -218,8 +218,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _last_line(text: str) -> str:
-    """The last line of an error output, which holds the exception's message."""
-    return (text.strip().splitlines() or ["no reason given"])[-1]

@@ -1,5 +1,6 @@
 """Tables for readers: the facts about a data set, and the layers of a network."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, hyperparameters
 from mlproject.networks import explain
-from mlproject.networks.contract import as_functional
 
 
 def facts(data: Dataset) -> pd.DataFrame:
@@ -54,9 +54,8 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
     Raises:
         UserError: when the network cannot be built for grey and coloured images and for any number of classes.
     """
-    best = hyperparameters(experiment.best)
     try:
-        table = explain.layer_table(lambda spec: as_functional(experiment.build(best, spec), spec), spec)
+        table = explain.layer_table(partial(experiment.network, hyperparameters(experiment.best)), spec)
     except Exception as error:  # whatever `build` raises
         raise UserError(
             f"experiment={experiment.name!r}: its layers are not explained: {first_line(error)}; accepted: a `build` that works "

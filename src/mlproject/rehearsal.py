@@ -23,15 +23,15 @@ import pandas as pd
 
 from mlproject import disk, evaluation, process, tracking
 from mlproject.datasets import Dataset
-from mlproject.errors import UserError, first_line
+from mlproject.errors import UserError, first_line, last_line
 from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import draw_plots, make_tables, superclass_accuracy
 from mlproject.final.refit import predict_with_features
-from mlproject.networks.contract import as_functional, check_network, check_probabilities
+from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.recipe import Recipe
 from mlproject.search import fingerprint
+from mlproject.search.fingerprint import Fingerprint
 from mlproject.search.space import check_best_values
-from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.features import FeatureCache
 from mlproject.training.fit import fit
@@ -44,6 +44,8 @@ TRAIN_IMAGES, VALIDATION_IMAGES, TEST_IMAGES, BATCH = 16, 8, 16, 8
 TOLERANCE = 1e-4  # between the probabilities of a model before it is saved and after it is loaded
 ROOM = 64 << 20  # bytes in the temporary folder, for a model and its artifacts
 MARKER = "rehearsed"
+# Class names in a model's configuration: CODE stands for a function that Keras saved as bytecode, VALUES for an array.
+CODE, VALUES = ("Lambda", "__lambda__"), ("__tensor__", "__numpy__", "__keras_tensor__")
 
 # What a user has who loads the model by MLflow or Keras: nothing of this project.
 _LOAD = """
@@ -56,12 +58,14 @@ for load in (mlflow.keras.load_model, lambda path: keras.models.load_model(path 
 """
 
 
-def rehearse(tasks: Sequence[Task], settings: Settings, project: tracking.ProjectRun, journals: Path) -> None:
+def rehearse(
+    tasks: Sequence[Task], fingerprints: Sequence[Fingerprint], project: tracking.ProjectRun, journals: Path
+) -> None:
     """Rehearse every experiment whose search has not been rehearsed yet.
 
     Args:
         tasks: the experiments with their data.
-        settings: what the user asked for.
+        fingerprints: of their searches.
         project: the run of `mlflow run`, from `tracking.connect`.
         journals: the folder of the searches' journals, where a finished rehearsal is marked.
 
@@ -69,8 +73,7 @@ def rehearse(tasks: Sequence[Task], settings: Settings, project: tracking.Projec
         UserError: for the first thing that fails, in one line that names the experiment, the part, what was found and what is
             accepted.
     """
-    for task in tasks:
-        identity = fingerprint.take(task, settings.deciding, tracking.address())
+    for task, identity in zip(tasks, fingerprints, strict=True):
         marker = journals / task.model_name / fingerprint.digest(identity) / MARKER
         if marker.exists():
             continue
@@ -116,7 +119,7 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
 
 def _refuse_shared_weights(model: keras.Model, task: Task) -> None:
     """Refuse a layer that was made outside of `build`: it would carry its weights from one trial into the next."""
-    again = as_functional(task.experiment.build(hyperparameters(task.experiment.best), task.spec), task.spec)
+    again = task.experiment.network(hyperparameters(task.experiment.best), task.spec)
     known = {id(variable) for variable in model.variables}
     if shared := [variable.path for variable in again.variables if id(variable) in known]:
         raise UserError(
@@ -210,13 +213,12 @@ def _foreign_parts(config: Any) -> list[str]:
     """The classes and functions in a model's configuration that are not Keras' own; a Lambda counts, as it holds code."""
     if isinstance(config, dict):
         name = config.get("class_name")
-        ours = str(config.get("module") or "keras").partition(".")[0] == "keras" and name not in (
-            "Lambda",
-            "__lambda__",
+        of_keras = str(config.get("module") or "keras").partition(".")[0] == "keras" and not config.get(
+            "registered_name"
         )
-        own = [] if name is None or (ours and not config.get("registered_name")) else [str(name)]
-        own = [] if name in ("__tensor__", "__numpy__", "__keras_tensor__") else own
-        return own + [part for value in config.values() for part in _foreign_parts(value)]
+        foreign = name is not None and name not in VALUES and (name in CODE or not of_keras)
+        within = [part for value in config.values() for part in _foreign_parts(value)]
+        return [str(name), *within] if foreign else within
     if isinstance(config, list | tuple):
         return [part for value in config for part in _foreign_parts(value)]
     return []
@@ -228,7 +230,7 @@ def _load_in_fresh_process(saved: Path, images: np.ndarray, probabilities: np.nd
     command = [sys.executable, "-c", _LOAD, str(arrays), str(saved), str(TOLERANCE)]
     done = subprocess.run(command, cwd=saved.parent, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = last_line(done.stderr)
         raise UserError(
             f"another process cannot load the model, because of {', '.join(dict.fromkeys(foreign))}: {reason[:300]}; accepted: "
             "built-in layers and functions of Keras, or those of an installed package"

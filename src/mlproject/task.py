@@ -14,7 +14,6 @@ from mlproject import datasets
 from mlproject.datasets import Dataset, Spec
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters
 from mlproject.networks import pretrained
-from mlproject.networks.contract import as_functional
 from mlproject.networks.cost import estimate_memory
 from mlproject.recipe import Recipe
 from mlproject.training.features import FeatureCache
@@ -90,7 +89,7 @@ class Task:
         self._refuse_too_big(values)
         keras.utils.set_random_seed(self.seed)
         hp = hyperparameters(values)
-        return as_functional(self.experiment.build(hp, self.spec), self.spec), self.experiment.recipe(hp)
+        return self.experiment.network(hp, self.spec), self.experiment.recipe(hp)
 
     def fit_data(self, train: np.ndarray, validation: np.ndarray | None) -> FitData:
         """The images of one fit: these rows of the training images, with the task's cache and seed."""
@@ -103,7 +102,7 @@ class Task:
         hp = hyperparameters(values)
         try:
             with keras.StatelessScope(initialize_variables=False):  # declares weights without making them
-                model = as_functional(self.experiment.build(hp, self.spec), self.spec)
+                model = self.experiment.network(hp, self.spec)
                 needed = estimate_memory(model, self.experiment.recipe(hp))
         except Exception:  # `build` fails, and will fail again; or it needs the weights' values
             return

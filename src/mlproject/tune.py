@@ -13,6 +13,7 @@ from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
+from mlproject.search.fingerprint import Fingerprint
 from mlproject.search.journal import Journal, open_journal
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
@@ -92,14 +93,15 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         KeyboardInterrupt: when the process is told to stop.
         StoreGoneError: when the MLflow store does not answer for too long.
     """
-    rehearse(tasks, settings, project, JOURNALS)
+    fingerprints = [fingerprint.take(task, settings.deciding, tracking.address()) for task in tasks]
+    rehearse(tasks, fingerprints, project, JOURNALS)
     gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
     outcome = Outcome()
     command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))
-    for position, task in enumerate(tasks, 1):
+    for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
         logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
         try:
-            outcome.registered.append(_tune_one(task, command))
+            outcome.registered.append(_tune_one(task, identity, command))
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
@@ -118,10 +120,9 @@ def _configure_tensorflow(settings: Settings) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _tune_one(task: Task, command: _Command) -> RegisteredModel:
+def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> RegisteredModel:
     """Tune one experiment, finish what an interruption left, or return the model of a complete search."""
     name = task.model_name
-    identity = fingerprint.take(task, command.settings.deciding, tracking.address())
     with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
         registered = _already_complete(journal, name)
         if registered:

@@ -2,18 +2,17 @@
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 
-import keras
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mlproject import evaluation, plots, tracking
-from mlproject.datasets import Dataset, Spec
+from mlproject.datasets import Dataset
 from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.networks import explain
-from mlproject.networks.contract import as_functional
 from mlproject.search.search import SearchResult
 from mlproject.search.space import describe_space
 from mlproject.task import Task
@@ -111,14 +110,12 @@ def make_tables(
         "search/values.csv": _values_table(task, values),
     }
     try:
-        tables["explain/layers.csv"] = explain.layer_table(lambda spec: _build(task, values, spec), task.spec)
+        tables["explain/layers.csv"] = explain.layer_table(
+            partial(task.experiment.network, hyperparameters(values)), task.spec
+        )
     except Exception as error:  # a network for these colours or classes alone is no reason to lose its fit
         warnings.warn(f"its layers are not explained: {first_line(error)}", stacklevel=2)
     return tables
-
-
-def _build(task: Task, values: Mapping[str, Value], spec: Spec) -> keras.Model:
-    return as_functional(task.experiment.build(hyperparameters(values), spec), spec)
 
 
 def _per_class(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:

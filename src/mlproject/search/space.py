@@ -43,7 +43,7 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     if not given:
         return task
     try:
-        declared = {one.name: one for one in declared_hyperparameters(task)}
+        declared = _by_name(task, task.experiment.best)
     except Exception as error:  # whatever an experiment's code raises
         raise UserError(
             f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"

@@ -16,7 +16,6 @@ from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import hyperparameters
-from mlproject.networks.contract import as_functional
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal, Trial, pack_bits
@@ -68,7 +67,7 @@ class Tuner(keras_tuner.Tuner):
 
     def _declare(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         self.task.experiment.recipe(hp)
-        return as_functional(self.task.experiment.build(hp, self.task.spec), self.task.spec)
+        return self.task.experiment.network(hp, self.task.spec)
 
     def search(self) -> None:
         """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many failed in a row."""

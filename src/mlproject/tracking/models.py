@@ -261,6 +261,6 @@ def _final_model(version: ModelVersion, alias: str, run: Run) -> FinalModel:
         tags=dict(version.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
-        url=page if server.startswith(("http://", "https://")) else "",
+        url=page if store.is_server(server) else "",
         artifact_location=run.info.artifact_uri,
     )

@@ -93,7 +93,7 @@ def _is_denied(request: Callable[[], object]) -> bool:
 
 
 def _is_server() -> bool:
-    return store.address().startswith(("http://", "https://"))
+    return store.is_server(store.address())
 
 
 def _user() -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlproject.tracking import store
 from mlproject.tracking.log import active_run_id, log_metrics
+from mlproject.tracking.runs import find_existing_run
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -177,7 +178,7 @@ def is_ours(version: ModelVersion) -> bool:
 
 
 def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
-    if not _run_exists(champion.run_id or ""):  # deleted for good: reports leave this version out
+    if not find_existing_run(champion.run_id or ""):  # deleted for good: reports leave this version out
         return True
     if challenger.tags.get("dataset.digest") != champion.tags.get("dataset.digest"):
         return False
@@ -188,15 +189,6 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     same_trials = new.params.get("max_trials") == old.params.get("max_trials")
     measure = "val_accuracy" if same_trials else "train_seconds"
     return bool(new.metrics[measure] > old.metrics.get(measure, -math.inf))
-
-
-def _run_exists(run_id: str) -> bool:
-    try:
-        return bool(mlflow.get_run(run_id))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
 
 
 def _version_with_alias(name: str, alias: str) -> ModelVersion | None:

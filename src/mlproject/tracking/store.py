@@ -101,12 +101,17 @@ def address() -> str:
     return address_of(mlflow.get_tracking_uri())
 
 
+def is_server(uri: str) -> bool:
+    """Whether the address of a store is that of an MLflow server, not of a database or a folder."""
+    return uri.startswith(("http://", "https://"))
+
+
 def _test_access(uri: str) -> None:
     """Read from a server; write a tag into a database.
 
     Nothing is written to a server: if it has user accounts, MLflow's experiment 0 may be read-only or deleted.
     """
-    if uri.startswith("http"):
+    if is_server(uri):
         mlflow.MlflowClient().search_experiments(max_results=1)
         return
     write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, WRITE_TEST_TAG, "true")
