@@ -105,9 +105,7 @@ def per_class(
         UserError: if lengths do not match or a label or prediction is not a class index.
     """
     classes = len(class_names)
-    labels = check_labels("labels", labels, classes)
-    predictions = check_labels("predictions", predictions, classes)
-    check_same_length("labels", labels, "predictions", predictions)
+    labels, predictions = _check_pairs(labels, predictions, classes)
     superclasses = [""] * classes if superclasses is None else list(superclasses)
     check_same_length("superclasses", superclasses, "class_names", class_names)
     precision, recall, f1, support = precision_recall_fscore_support(
@@ -142,9 +140,7 @@ def averages(labels: NDArray[np.integer], predictions: NDArray[np.integer], clas
     Raises:
         UserError: if lengths do not match or a label or prediction is not a class index.
     """
-    labels = check_labels("labels", labels, classes)
-    predictions = check_labels("predictions", predictions, classes)
-    check_same_length("labels", labels, "predictions", predictions)
+    labels, predictions = _check_pairs(labels, predictions, classes)
     averaged: dict[str, float] = {}
     for average in ("macro", "weighted"):
         scores = precision_recall_fscore_support(
@@ -173,9 +169,7 @@ def confused_pairs(
         UserError: if lengths do not match or a label or prediction is not a class index.
     """
     classes = len(class_names)
-    labels = check_labels("labels", labels, classes)
-    predictions = check_labels("predictions", predictions, classes)
-    check_same_length("labels", labels, "predictions", predictions)
+    labels, predictions = _check_pairs(labels, predictions, classes)
     counts = confusion_matrix(labels, predictions, labels=range(classes))
     support = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
@@ -192,3 +186,13 @@ def confused_pairs(
         }
     )
     return pairs.sort_values("images", ascending=False, kind="stable", ignore_index=True)
+
+
+def _check_pairs(
+    labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Check that both hold a class index for each image; returns them as arrays."""
+    labels = check_labels("labels", labels, classes)
+    predictions = check_labels("predictions", predictions, classes)
+    check_same_length("labels", labels, "predictions", predictions)
+    return labels, predictions
