@@ -27,6 +27,7 @@ from dataclasses import replace
 
 # mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject import evaluation, plots, program
+from mlproject.datasets import CIFAR100
 from mlproject.experiment import Experiment
 from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
@@ -50,7 +51,7 @@ from scipy import stats
 # %%
 if __name__ == "__main__":
     run = program.ExperimentScript(minutes=8)
-    data = run.load("cifar100", "fine")
+    data = run.load(CIFAR100(), "fine")
     picture = plots.samples(data.train_images, data.train_labels, data.class_names, data.superclasses, "CIFAR-100")
     run.show(picture, "data")
     run.show(program.facts(data), "facts")
@@ -228,7 +229,7 @@ COARSE = Experiment(
     name="cifar100-coarse-cnn",
     question="How well does the network predict the 20 superclasses when it is trained on their labels only?",
     comparison="coarse-vs-fine",
-    dataset="cifar100",
+    dataset=CIFAR100(),
     labels="coarse",
     build=build,
     recipe=recipe,

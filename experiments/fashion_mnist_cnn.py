@@ -16,6 +16,7 @@
 # %%
 # mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject import plots, program
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
@@ -34,7 +35,7 @@ from keras import layers
 # %%
 if __name__ == "__main__":
     run = program.ExperimentScript(minutes=8)
-    data = run.load("fashion-mnist", "flat")
+    data = run.load(FashionMNIST(), "flat")
     run.show(plots.samples(data.train_images, data.train_labels, data.class_names, title="Fashion-MNIST"), "data")
     run.show(program.facts(data), "facts")
 
@@ -192,7 +193,7 @@ EXPERIMENTS = [
         name="fashion-mnist-cnn",
         question="How accurate does a small convolutional network become in minutes when trained from scratch?",
         comparison="mlp-vs-cnn-vs-vgg16",
-        dataset="fashion-mnist",
+        dataset=FashionMNIST(),
         labels="flat",
         build=build,
         recipe=recipe,

@@ -15,6 +15,7 @@
 # %%
 # mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject import plots, program
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import batch_norm, probabilities, raw_images, standardised
 from mlproject.recipe import Recipe, Stage
@@ -35,7 +36,7 @@ from keras import layers
 # %%
 if __name__ == "__main__":
     run = program.ExperimentScript(minutes=10)
-    data = run.load("fashion-mnist", "flat")
+    data = run.load(FashionMNIST(), "flat")
     run.show(plots.samples(data.train_images, data.train_labels, data.class_names, title="Fashion-MNIST"), "data")
     run.show(program.facts(data), "facts")
 
@@ -149,7 +150,7 @@ EXPERIMENTS = [
         name="fashion-mnist-mlp",
         question="How accurate is a network that does not know which pixels are neighbours?",
         comparison="mlp-vs-cnn-vs-vgg16",
-        dataset="fashion-mnist",
+        dataset=FashionMNIST(),
         labels="flat",
         build=build,
         recipe=recipe,

@@ -23,6 +23,7 @@
 # %%
 # mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject import plots, program
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import probabilities, raw_images
 from mlproject.recipe import Recipe, Stage
@@ -46,7 +47,7 @@ IMAGENET_MEANS = (123.68, 116.779, 103.939)
 # %%
 if __name__ == "__main__":
     run = program.ExperimentScript(minutes=10)
-    data = run.load("fashion-mnist", "flat")
+    data = run.load(FashionMNIST(), "flat")
     run.show(plots.samples(data.train_images, data.train_labels, data.class_names, title="Fashion-MNIST"), "data")
     run.show(program.facts(data), "facts")
 
@@ -235,7 +236,7 @@ EXPERIMENTS = [
         name="fashion-mnist-vgg16",
         question="How accurate are VGG16's ImageNet features on grey 28-pixel images of clothes, frozen or fine-tuned?",
         comparison="mlp-vs-cnn-vs-vgg16",
-        dataset="fashion-mnist",
+        dataset=FashionMNIST(),
         labels="flat",
         build=build,
         recipe=recipe,

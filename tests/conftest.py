@@ -15,7 +15,8 @@ import warnings
 from pathlib import Path
 
 from mlproject import __main__ as commands
-from mlproject import datasets, tracking
+from mlproject.datasets import FashionMNIST
+from mlproject import tracking
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 from mlproject.rehearsal import rehearse
@@ -64,7 +65,7 @@ TINY = Experiment(
     name="tiny",
     question="Does the machinery work?",
     comparison="tests",
-    dataset="fashion-mnist",
+    dataset=FashionMNIST(),
     labels="flat",
     build=tiny_build,
     recipe=tiny_recipe,
@@ -82,7 +83,7 @@ def rehearse_one(task, journals, **settings):
 @pytest.fixture(scope="session")
 def fashion():
     """The synthetic stand-in for Fashion-MNIST."""
-    return datasets.load("fashion-mnist", "flat", "synthetic")
+    return FashionMNIST().load("flat", "synthetic")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import re
 import warnings
-from collections.abc import Sequence
-from types import ModuleType
 
 import mlflow
 import numpy as np
@@ -11,9 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlproject import datasets
-from mlproject.datasets import catalogue, contract, files
-from mlproject.datasets.declaration import declaration
+from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
 from mlproject.errors import UserError
 
 CLASSES = ("ash", "beech", "oak")
@@ -29,29 +25,24 @@ def arrays(**changes):
     return files.Arrays(IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, "here")._replace(**changes)
 
 
-@pytest.fixture
-def load(monkeypatch):
-    """Return a function that registers a module for the data set `leaves` and loads it.
+def load(returned, labels="flat", kind="real", **defined):
+    """Load a data set of one's own.
 
-    The function takes what `read` returns, or `read` itself, and the names to define in the module, or to leave out if
-    the value is None.
+    `returned` is what `read` returns, or `read` itself; `defined` replaces attributes of its class, or removes those that are
+    None.
     """
 
-    def register_and_load(returned, labels="flat", offered: Sequence[str] = ("flat",), kind="real", **defined):
-        module = ModuleType("mlproject.datasets.leaves")
-        read = returned if callable(returned) else lambda data_dir: returned
-        values = {"CLASSES": CLASSES, "SHAPE": SHAPE, "read": read} | defined
-        vars(module).update({name: value for name, value in values.items() if value is not None})
-        monkeypatch.setitem(catalogue.DATA_SETS, "leaves", (module, offered))
-        monkeypatch.setitem(datasets.LABELS, "leaves", offered)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return datasets.load("leaves", labels, kind)
+    def read(self, data_dir):
+        return returned(data_dir) if callable(returned) else returned
 
-    return register_and_load
+    attributes = {"name": "leaves", "classes": CLASSES, "shape": SHAPE, "read": read} | defined
+    made = type("Leaves", (Loader,), {name: value for name, value in attributes.items() if value is not None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return made().load(labels, kind)
 
 
-def refused(message, load, *arguments, **options):
+def refused(message, *arguments, **options):
     """Check that loading is refused by one line that begins with this text."""
     with pytest.raises(UserError) as error:
         load(*arguments, **options)
@@ -90,7 +81,7 @@ LABELS_ACCEPTED = {
 
 
 @pytest.mark.parametrize("change", LABELS_ACCEPTED.values(), ids=LABELS_ACCEPTED.keys())
-def test_labels_with_one_meaning_are_accepted(load, change):
+def test_labels_with_one_meaning_are_accepted(change):
     data = load(arrays(train_labels=change(LABELS), test_labels=change(TEST_LABELS)))
     for found, wanted in ((data.train_labels, LABELS), (data.test_labels, TEST_LABELS)):
         assert found.dtype == np.int64 and found.dtype.isnative and found.flags.c_contiguous
@@ -120,7 +111,7 @@ IMAGES_ACCEPTED = {
 
 
 @pytest.mark.parametrize("change", IMAGES_ACCEPTED.values(), ids=IMAGES_ACCEPTED.keys())
-def test_images_with_one_meaning_are_accepted(load, change):
+def test_images_with_one_meaning_are_accepted(change):
     data = load(arrays(train_images=change(IMAGES), test_images=change(TEST_IMAGES)))
     for found, wanted in ((data.train_images, IMAGES), (data.test_images, TEST_IMAGES)):
         assert found.dtype == np.uint8 and found.flags.c_contiguous
@@ -130,21 +121,21 @@ def test_images_with_one_meaning_are_accepted(load, change):
 
 @pytest.mark.parametrize("shape", [(8, 6, 1), (8, 6), [8, 6, 1], np.array([8, 6])])
 @pytest.mark.parametrize("channel", [True, False])
-def test_grey_images_need_no_channel(load, shape, channel):
+def test_grey_images_need_no_channel(shape, channel):
     grey, test_grey = (images[..., :1] if channel else images[..., 0] for images in (IMAGES, TEST_IMAGES))
-    data = load(arrays(train_images=grey, test_images=test_grey), SHAPE=shape)
+    data = load(arrays(train_images=grey, test_images=test_grey), shape=shape)
     assert data.spec().shape == (8, 6, 1)
     np.testing.assert_array_equal(data.train_images, IMAGES[..., :1])
-    assert load(None, SHAPE=shape, kind="synthetic").spec().shape == (8, 6, 1)
+    assert load(None, shape=shape, kind="synthetic").spec().shape == (8, 6, 1)
 
 
-def test_what_has_the_right_form_is_not_copied(load, tmp_path):
+def test_what_has_the_right_form_is_not_copied(tmp_path):
     given = arrays()
     data = load(given)
     assert data.train_images is given.train_images and data.train_labels is given.train_labels
     assert data.test_images is given.test_images and data.test_labels is given.test_labels
     grey = np.ascontiguousarray(IMAGES[..., 0])
-    data = load(arrays(train_images=grey, test_images=TEST_IMAGES[..., 0]), SHAPE=(8, 6))
+    data = load(arrays(train_images=grey, test_images=TEST_IMAGES[..., 0]), shape=(8, 6))
     assert np.shares_memory(data.train_images, grey)
     column = np.ascontiguousarray(LABELS[:, None])
     assert np.shares_memory(load(arrays(train_labels=column)).train_labels, column)
@@ -154,34 +145,34 @@ def test_what_has_the_right_form_is_not_copied(load, tmp_path):
     assert np.shares_memory(data.train_images, mapped) and data.digest == load(arrays()).digest
 
 
-def test_two_classes_may_be_true_and_false(load):
+def test_two_classes_may_be_true_and_false():
     labels = {"train_labels": LABELS == 1, "test_labels": TEST_LABELS == 1}
-    data = load(arrays(**labels), CLASSES=("leaf", "needle"))
+    data = load(arrays(**labels), classes=("leaf", "needle"))
     np.testing.assert_array_equal(data.train_labels, LABELS == 1)
 
 
 @pytest.mark.parametrize("names", [list(CLASSES), np.array(CLASSES), [np.str_(name) for name in CLASSES]])
-def test_class_names_become_a_tuple_of_texts(load, names):
-    data = load(arrays(), CLASSES=names)
+def test_class_names_become_a_tuple_of_texts(names):
+    data = load(arrays(), classes=names)
     assert data.class_names == CLASSES and {type(name) for name in data.class_names} == {str}
     assert data.digest == load(arrays()).digest
 
 
 @pytest.mark.parametrize("superclass_of", [(0, 0, 1), [0, 0, 1], np.array([0, 0, 1], np.uint8)])
-def test_superclasses_may_be_declared_as_lists(load, superclass_of):
-    declared = {"SUPERCLASSES": ["smooth", "lobed"], "SUPERCLASS_OF": superclass_of}
-    coarse = load(arrays(), "coarse", ("coarse", "fine"), **declared)
-    fine = load(arrays(), "fine", ("coarse", "fine"), **declared)
+def test_superclasses_may_be_declared_as_lists(superclass_of):
+    declared = {"superclasses": ["smooth", "lobed"], "superclass_of": superclass_of}
+    coarse = load(arrays(), "coarse", **declared)
+    fine = load(arrays(), "fine", **declared)
     assert coarse.class_names == fine.superclass_names == ("smooth", "lobed")
     assert coarse.train_labels.dtype == np.int64 and fine.superclasses == ["smooth", "smooth", "lobed"]
     np.testing.assert_array_equal(coarse.test_labels, TEST_LABELS == 2)
 
 
-def test_a_source_may_be_a_path(load, tmp_path):
+def test_a_source_may_be_a_path(tmp_path):
     assert load(arrays(source=tmp_path)).source == str(tmp_path)
 
 
-def test_a_class_without_test_images_is_warned_of(load):
+def test_a_class_without_test_images_is_warned_of():
     one = {"test_images": TEST_IMAGES[TEST_LABELS != 1], "test_labels": TEST_LABELS[TEST_LABELS != 1]}
     with pytest.raises(UserWarning, match="leaves: test_labels lacks the classes beech; they get no scores"):
         load(arrays(**one))
@@ -190,7 +181,7 @@ def test_a_class_without_test_images_is_warned_of(load):
 # What is refused
 
 PIXELS = "accepted: integers from 0 to 255, best as uint8"
-WHOLE = "accepted: whole numbers from 0 to 2, indices into CLASSES"
+WHOLE = "accepted: whole numbers from 0 to 2, indices into its classes"
 RAGGED = [IMAGES[0], IMAGES[1][:5], *IMAGES[2:]]
 IMAGES_REFUSED = [
     (
@@ -217,7 +208,7 @@ IMAGES_REFUSED = [
     ("booleans", IMAGES > 128, "is bool; " + PIXELS),
     ("complex", IMAGES.astype(complex), "is complex128; " + PIXELS),
     ("texts", IMAGES.astype(str), "is <U3; " + PIXELS),
-    ("another size", IMAGES[:, :4], "has the shape (24, 4, 6, 3); accepted: (n, 8, 6, 3), n images of the SHAPE"),
+    ("another size", IMAGES[:, :4], "has the shape (24, 4, 6, 3); accepted: (n, 8, 6, 3), n images of the shape"),
     ("height and width swapped", IMAGES.transpose(0, 2, 1, 3), "has the shape (24, 6, 8, 3); accepted: (n, 8, 6, 3)"),
     ("channels first", IMAGES.transpose(0, 3, 1, 2), "has the shape (24, 3, 8, 6), with the channels first: use"),
     (
@@ -265,22 +256,22 @@ LABELS_REFUSED = [
     (
         "another name",
         np.where(LABELS == 1, "birch", NAMES[LABELS]),
-        "holds 'birch', which is not in CLASSES; accepted: ash",
+        "holds 'birch', which is not in its classes; accepted: ash",
     ),
     (
         "Windows lines",
         [f"{CLASSES[label]}\r" for label in LABELS],
-        r"holds 'ash\r', which is not in CLASSES; accepted: ash",
+        r"holds 'ash\r', which is not in its classes; accepted: ash",
     ),
     (
         "digits as text",
         LABELS.astype(str),
-        "holds '0', which is not in CLASSES; accepted: ash, beech, oak, or the indices",
+        "holds '0', which is not in its classes; accepted: ash, beech, oak, or the indices",
     ),
     (
         "broken bytes",
         np.where(LABELS == 1, b"\xff", NAMES[LABELS].astype("S")),
-        "holds '\ufffd', which is not in CLASSES",
+        "holds '\ufffd', which is not in its classes",
     ),
     ("a name is missing", [None, *NAMES[LABELS][1:]], "holds NoneType, str_; accepted: an array of numbers, or names"),
     (
@@ -288,7 +279,7 @@ LABELS_REFUSED = [
         pd.array([None, *LABELS[1:]], "Int64"),
         "has masked or missing values; accepted: a value for every image",
     ),
-    ("a class is missing", LABELS % 2, "lacks the classes oak; accepted: images of every class in CLASSES"),
+    ("a class is missing", LABELS % 2, "lacks the classes oak; accepted: images of every class"),
     ("a class is missing at the start", LABELS % 2 + 1, "lacks the classes ash; accepted: images of every class"),
     ("empty", LABELS[:0], "is empty (shape (0,)); accepted: at least one"),
     ("ragged", [[0], *([[1, 2]] * 23)], "has entries of the shapes (1,) and (2,); accepted: an array"),
@@ -298,15 +289,15 @@ LABELS_REFUSED = [
 @pytest.mark.parametrize(
     ("images", "message"), [row[1:] for row in IMAGES_REFUSED], ids=[row[0] for row in IMAGES_REFUSED]
 )
-def test_images_without_one_meaning_are_refused(load, images, message):
-    refused(f"train_images {message}", load, arrays(train_images=images))
+def test_images_without_one_meaning_are_refused(images, message):
+    refused(f"train_images {message}", arrays(train_images=images))
 
 
 @pytest.mark.parametrize(
     ("labels", "message"), [row[1:] for row in LABELS_REFUSED], ids=[row[0] for row in LABELS_REFUSED]
 )
-def test_labels_without_one_meaning_are_refused(load, labels, message):
-    refused(f"train_labels {message}", load, arrays(train_labels=labels))
+def test_labels_without_one_meaning_are_refused(labels, message):
+    refused(f"train_labels {message}", arrays(train_labels=labels))
 
 
 @pytest.mark.parametrize(
@@ -317,84 +308,76 @@ def test_labels_without_one_meaning_are_refused(load, labels, message):
         ({"test_images": TEST_IMAGES[:5]}, "test_images holds 5 images, but test_labels 6 labels; accepted"),
         ({"test_images": []}, "test_images is empty (shape (0,)); accepted"),
         ({"test_labels": TEST_LABELS + 1}, "test_labels holds 1 to 3, so its labels begin at 1: subtract 1; " + WHOLE),
-        ({"test_labels": NAMES[TEST_LABELS] + "s"}, "test_labels holds 'ashs', which is not in CLASSES; accepted"),
+        ({"test_labels": NAMES[TEST_LABELS] + "s"}, "test_labels holds 'ashs', which is not in its classes; accepted"),
         ({"source": None}, "source is None; accepted: a text or path"),
     ],
 )
-def test_the_test_part_is_checked_alike(load, changes, message):
-    refused(message, load, arrays(**changes))
+def test_the_test_part_is_checked_alike(changes, message):
+    refused(message, arrays(**changes))
 
 
 @pytest.mark.parametrize(
     ("defined", "message"),
     [
-        (
-            {"CLASSES": None},
-            "mlproject.datasets.leaves lacks CLASSES; accepted: a module that defines CLASSES, SHAPE, read",
-        ),
-        ({"SHAPE": None}, "mlproject.datasets.leaves lacks SHAPE; accepted"),
-        ({"SHAPE": None, "read": None}, "mlproject.datasets.leaves lacks SHAPE, read; accepted"),
-        ({"read": "leaves.npz"}, "read is leaves.npz; accepted: a function read(data_dir)"),
-        ({"CLASSES": ()}, "CLASSES holds 0 names; accepted: at least 2"),
-        ({"CLASSES": ("ash",)}, "CLASSES holds 1 names; accepted: at least 2"),
-        ({"CLASSES": ("ash", "oak", "ash")}, "CLASSES holds 'ash' more than once; accepted: different names"),
-        ({"CLASSES": (0, 1, 2)}, "CLASSES holds 0; accepted: names as text"),
-        ({"CLASSES": ("ash", b"beech", "oak")}, "CLASSES holds b'beech'; accepted: names as text"),
-        ({"CLASSES": ("ash", "", "oak")}, "CLASSES holds ''; accepted: names that are not empty"),
-        ({"CLASSES": ("ash", "beech\r", "oak")}, r"CLASSES holds 'beech\r'; accepted: names that are not empty"),
-        ({"CLASSES": ("\ufeffash", "beech", "oak")}, r"CLASSES holds '\ufeffash'; accepted: names that are not empty"),
-        ({"CLASSES": ("ash\nbeech", "oak")}, r"CLASSES holds 'ash\nbeech'; accepted: names that are not empty"),
-        ({"CLASSES": "ash"}, "CLASSES is a str; accepted: a tuple or list of names"),
-        ({"CLASSES": set(CLASSES)}, "CLASSES is a set; accepted: a tuple or list of names"),
-        ({"CLASSES": {"ash": 0, "oak": 1}}, "CLASSES is a dict; accepted: a tuple or list of names"),
-        ({"SHAPE": 64}, "SHAPE is 64; accepted: (height, width, channels) or (height, width), integers"),
-        ({"SHAPE": (8,)}, "SHAPE is (8,); accepted: (height, width, channels)"),
-        ({"SHAPE": (24, 8, 6, 3)}, "SHAPE is (24, 8, 6, 3); accepted: (height, width, channels)"),
-        ({"SHAPE": (None, None, 3)}, "SHAPE is (None, None, 3); accepted: (height, width, channels)"),
-        ({"SHAPE": (8.0, 6.0, 3)}, "SHAPE is (8.0, 6.0, 3); accepted: (height, width, channels)"),
-        ({"SHAPE": (8, 6, 0)}, "SHAPE is (8, 6, 0); accepted: (height, width, channels)"),
-        ({"SHAPE": (1, 28, 28)}, "SHAPE is (1, 28, 28); accepted: (height, width, channels)"),
-        ({"SHAPE": (3, 32, 32)}, "SHAPE is (3, 32, 32), which begins with the channels; accepted: (height, width"),
+        ({"classes": None}, "it lacks classes; accepted: a Loader that defines name, classes, shape and read"),
+        ({"shape": None}, "it lacks shape; accepted"),
+        ({"read": "leaves.npz"}, "read is leaves.npz; accepted: a method read(self, data_dir)"),
+        ({"classes": ()}, "classes holds 0 names; accepted: at least 2"),
+        ({"classes": ("ash",)}, "classes holds 1 names; accepted: at least 2"),
+        ({"classes": ("ash", "oak", "ash")}, "classes holds 'ash' more than once; accepted: different names"),
+        ({"classes": (0, 1, 2)}, "classes holds 0; accepted: names as text"),
+        ({"classes": ("ash", b"beech", "oak")}, "classes holds b'beech'; accepted: names as text"),
+        ({"classes": ("ash", "", "oak")}, "classes holds ''; accepted: names that are not empty"),
+        ({"classes": ("ash", "beech\r", "oak")}, r"classes holds 'beech\r'; accepted: names that are not empty"),
+        ({"classes": ("\ufeffash", "beech", "oak")}, r"classes holds '\ufeffash'; accepted: names that are not empty"),
+        ({"classes": ("ash\nbeech", "oak")}, r"classes holds 'ash\nbeech'; accepted: names that are not empty"),
+        ({"classes": "ash"}, "classes is a str; accepted: a tuple or list of names"),
+        ({"classes": set(CLASSES)}, "classes is a set; accepted: a tuple or list of names"),
+        ({"classes": {"ash": 0, "oak": 1}}, "classes is a dict; accepted: a tuple or list of names"),
+        ({"shape": 64}, "shape is 64; accepted: (height, width, channels) or (height, width), integers"),
+        ({"shape": (8,)}, "shape is (8,); accepted: (height, width, channels)"),
+        ({"shape": (24, 8, 6, 3)}, "shape is (24, 8, 6, 3); accepted: (height, width, channels)"),
+        ({"shape": (None, None, 3)}, "shape is (None, None, 3); accepted: (height, width, channels)"),
+        ({"shape": (8.0, 6.0, 3)}, "shape is (8.0, 6.0, 3); accepted: (height, width, channels)"),
+        ({"shape": (8, 6, 0)}, "shape is (8, 6, 0); accepted: (height, width, channels)"),
+        ({"shape": (1, 28, 28)}, "shape is (1, 28, 28); accepted: (height, width, channels)"),
+        ({"shape": (3, 32, 32)}, "shape is (3, 32, 32), which begins with the channels; accepted: (height, width"),
     ],
 )
-@pytest.mark.parametrize("kind", datasets.KINDS)
-def test_declarations_without_meaning_are_refused(load, kind, defined, message):
-    refused(message, load, arrays(), kind=kind, **defined)
+@pytest.mark.parametrize("kind", KINDS)
+def test_declarations_without_meaning_are_refused(kind, defined, message):
+    refused(message, arrays(), kind=kind, **defined)
 
 
 @pytest.mark.parametrize(
     ("defined", "message"),
     [
-        ({"SUPERCLASS_OF": None}, "mlproject.datasets.leaves lacks SUPERCLASS_OF; accepted: a module that defines"),
-        ({"SUPERCLASSES": None}, "mlproject.datasets.leaves lacks SUPERCLASSES; accepted"),
-        ({"SUPERCLASSES": ("smooth", "smooth")}, "SUPERCLASSES holds 'smooth' more than once; accepted"),
-        ({"SUPERCLASSES": ("smooth",)}, "SUPERCLASSES holds 1 names; accepted: at least 2"),
+        ({"superclass_of": None}, "superclass_of is float64 of shape (0,); accepted: for each of the 3 classes"),
+        ({"superclasses": None}, "it has superclass_of without superclasses; accepted: both, or neither"),
+        ({"superclasses": ("smooth", "smooth")}, "superclasses holds 'smooth' more than once; accepted"),
+        ({"superclasses": ("smooth",)}, "superclasses holds 1 names; accepted: at least 2"),
         (
-            {"SUPERCLASS_OF": (0, 1)},
-            "SUPERCLASS_OF is int64 of shape (2,); accepted: for each of the 3 classes an index",
+            {"superclass_of": (0, 1)},
+            "superclass_of is int64 of shape (2,); accepted: for each of the 3 classes an index",
         ),
         (
-            {"SUPERCLASS_OF": (0, 0, 2)},
-            "SUPERCLASS_OF holds 0 to 2; accepted: for each of the 3 classes an index from 0 to 1",
+            {"superclass_of": (0, 0, 2)},
+            "superclass_of holds 0 to 2; accepted: for each of the 3 classes an index from 0 to 1",
         ),
-        ({"SUPERCLASS_OF": (-1, 0, 1)}, "SUPERCLASS_OF holds -1 to 1; accepted: for each"),
+        ({"superclass_of": (-1, 0, 1)}, "superclass_of holds -1 to 1; accepted: for each"),
         (
-            {"SUPERCLASS_OF": (0, 0, 0)},
-            "SUPERCLASS_OF gives the superclass 'lobed' no class; accepted: at least one class",
+            {"superclass_of": (0, 0, 0)},
+            "superclass_of gives the superclass 'lobed' no class; accepted: at least one class",
         ),
-        ({"SUPERCLASS_OF": (0.0, 0.0, 1.0)}, "SUPERCLASS_OF is float64 of shape (3,); accepted: for each"),
-        ({"SUPERCLASS_OF": {"ash": 0}}, "SUPERCLASS_OF is object of shape (); accepted: for each"),
-        ({"SUPERCLASS_OF": [[0, 1], [2]]}, "SUPERCLASS_OF is object of shape (); accepted: for each"),
+        ({"superclass_of": (0.0, 0.0, 1.0)}, "superclass_of is float64 of shape (3,); accepted: for each"),
+        ({"superclass_of": {"ash": 0}}, "superclass_of is object of shape (); accepted: for each"),
+        ({"superclass_of": [[0, 1], [2]]}, "superclass_of is object of shape (); accepted: for each"),
     ],
 )
 @pytest.mark.parametrize("labels", ["coarse", "fine"])
-def test_superclasses_without_meaning_are_refused(load, labels, defined, message):
-    declared = {"SUPERCLASSES": ("smooth", "lobed"), "SUPERCLASS_OF": (0, 0, 1)} | defined
-    refused(message, load, arrays(), labels, ("coarse", "fine"), **declared)
-
-
-def test_a_forgotten_comma_in_the_table_is_refused(load):
-    refused("its line in DATA_SETS gives the text 'flat' as labels; accepted", load, arrays(), offered="flat")
+def test_superclasses_without_meaning_are_refused(labels, defined, message):
+    declared = {"superclasses": ("smooth", "lobed"), "superclass_of": (0, 0, 1)} | defined
+    refused(message, arrays(), labels, **declared)
 
 
 def _raises(error):
@@ -404,7 +387,7 @@ def _raises(error):
     return read
 
 
-READ = "mlproject.datasets.leaves.read"
+READ = "Leaves.read"
 
 
 @pytest.mark.parametrize(
@@ -414,63 +397,84 @@ READ = "mlproject.datasets.leaves.read"
         (((IMAGES, LABELS), (TEST_IMAGES, TEST_LABELS)), f"{READ} returned a tuple; accepted: files.Arrays("),
         (arrays()._asdict(), f"{READ} returned a dict; accepted: files.Arrays("),
         (None, f"{READ} returned nothing; accepted: files.Arrays("),
-        (_raises(KeyError("train_images")), f"{READ} failed (KeyError: 'train_images'); accepted: a function"),
-        (_raises(ValueError("two\nlines")), f"{READ} failed (ValueError: two); accepted: a function read(data_dir)"),
-        (_raises(MemoryError()), f"{READ} failed (MemoryError: ); accepted: a function read(data_dir)"),
+        (_raises(KeyError("train_images")), f"{READ} failed (KeyError: 'train_images'); accepted: a method"),
+        (
+            _raises(ValueError("two\nlines")),
+            f"{READ} failed (ValueError: two); accepted: a method read(self, data_dir)",
+        ),
+        (_raises(MemoryError()), f"{READ} failed (MemoryError: ); accepted: a method read(self, data_dir)"),
         (lambda: arrays(), f"{READ} failed (TypeError: "),
     ],
 )
-def test_a_reader_that_fails_or_returns_something_else_is_refused(load, returned, message):
-    refused(message, load, returned)
+def test_a_reader_that_fails_or_returns_something_else_is_refused(returned, message):
+    refused(message, returned)
 
 
-def test_the_line_of_a_readers_file_that_fails_is_named(load, tmp_path):
-    script = tmp_path / "leaves.py"
-    script.write_text(
-        "def read(data_dir):\n    return unpack(data_dir)\n\ndef unpack(path):\n    return open('none.npz')\n"
+def test_the_line_of_a_readers_file_that_fails_is_named(tmp_path, monkeypatch):
+    (tmp_path / "my_leaves.py").write_text(
+        "from mlproject.datasets import Loader\n\nclass Leaves(Loader):\n"
+        "    name, classes, shape = 'leaves', ('ash', 'oak'), (8, 6, 3)\n\n"
+        "    def read(self, data_dir):\n        return open('none.npz')\n"
     )
-    names = {"__file__": str(script)}
-    exec(compile(script.read_text(), script, "exec"), names)
-    message = f"{READ} failed in line 5 (FileNotFoundError: [Errno 2] No such file or directory: 'none.npz'); accepted"
-    refused(message, load, names["read"], __file__=str(script))
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_leaves import Leaves
+
+    with pytest.raises(UserError, match=r"Leaves.read failed in line 7 \(FileNotFoundError: .*'none.npz'\); accepted"):
+        Leaves().load("flat")
 
 
-def test_a_readers_own_message_is_kept(load):
+def test_a_readers_own_message_is_kept():
     with pytest.raises(UserError, match=re.escape("leaves.npz is not found")):
         load(_raises(UserError("leaves.npz is not found")))
 
 
-def test_a_class_with_one_training_image_is_refused_when_the_split_is_made(load):
+def test_a_class_with_one_training_image_is_refused_when_the_split_is_made():
     data = load(arrays(train_images=IMAGES[:22], train_labels=np.r_[LABELS[:21] % 2, 2]))
     with pytest.raises(UserError, match="^cannot split leaves with seed 0 .*least populated class") as error:
         data.split(0)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", datasets.NAMES)
-def test_the_synthetic_arrays_fulfil_the_contract_as_they_are(name):
-    declared = declaration(name, *catalogue.DATA_SETS[name])
-    made = catalogue.synthetic.make(declared)
+@pytest.mark.parametrize("loader", [CIFAR100(), FashionMNIST()])
+def test_the_synthetic_arrays_fulfil_the_contract_as_they_are(loader):
+    declared = loader.declaration()
+    made = synthetic.make(declared)
     assert all(one is other for one, other in zip(made, contract.check(declared, made), strict=True))
 
 
 EXPERIMENT = """
+import numpy as np
+from mlproject.datasets import Arrays, Loader
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 
+class Leaves(Loader):
+    name, classes, shape = "leaves", ("ash", "oak"), (8, 8, 3)
+
+    def read(self, data_dir):
+        images, labels = np.random.rand(6, 8, 8, 3), np.arange(6) % 2
+        return Arrays(images, labels, images, labels, "here")
+
 EXPERIMENTS = [Experiment(
-    name="leaves-cnn", question="?", comparison="leaves", dataset="leaves", labels="flat",
+    name="leaves-cnn", question="?", comparison="leaves", dataset=Leaves(), labels="flat",
     build=lambda hp, spec: None, recipe=lambda hp: Recipe((Stage("training", 0.1),), 32, "adamw"), best={},
 )]
 """
 
 
-def test_tune_refuses_a_broken_data_set_in_one_line_before_it_makes_a_run(load, run_here, store, tmp_path):
-    with pytest.raises(UserError):
-        load(arrays(train_images=IMAGES / 255))  # registers the data set
+def test_tune_refuses_a_broken_data_set_in_one_line_before_it_makes_a_run(run_here, store, tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "leaves.py").write_text(EXPERIMENT)
     done = run_here("tune", "--experiment", "leaves-cnn", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: data set leaves: train_images holds float64 from 0 to 1, which look like")
+    assert re.match("error: data set leaves: train_images holds float64 from .* which look like", done.stderr)
     assert not mlflow.search_runs(search_all_experiments=True, output_format="list")
+
+
+def test_a_data_set_given_by_name_as_before_is_refused_with_the_new_form(run_here, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "leaves.py").write_text(
+        EXPERIMENT.replace("dataset=Leaves()", "dataset='fashion-mnist'")
+    )
+    done = run_here("explain", "--experiment", "leaves-cnn", cwd=tmp_path)
+    assert done.returncode == 2 and "dataset='fashion-mnist' of leaves-cnn; accepted: a Loader" in done.stderr

@@ -14,16 +14,13 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from conftest import PROJECT
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from mlproject import datasets
-from mlproject.datasets import catalogue, cifar100, fashion_mnist, files, synthetic
-from mlproject.datasets.declaration import declaration
+from mlproject.datasets import CIFAR100, FashionMNIST, cifar100, fashion_mnist, files, synthetic
 from mlproject.errors import UserError
 
 NEEDS_REAL_DATA = pytest.mark.skipif(
@@ -99,7 +96,7 @@ def test_the_table_has_20_superclasses_of_5_classes_numbered_alphabetically():
 
 def test_the_archive_is_read_as_planes_with_a_warning_that_it_is_not_the_official_one(cifar_archive):
     with pytest.warns(UserWarning, match="not the official archive"):
-        fine = datasets.load("cifar100", "fine", data_dir=cifar_archive.parent)
+        fine = CIFAR100().load("fine", data_dir=cifar_archive.parent)
     assert fine.train_images.shape == (50_000, 32, 32, 3) and fine.test_images.shape == (10_000, 32, 32, 3)
     assert fine.train_images.dtype == np.uint8 and fine.train_labels.dtype == np.int64
     assert (fine.train_images[257, :, :, 0] == 1).all()  # red: the record's number
@@ -109,8 +106,8 @@ def test_the_archive_is_read_as_planes_with_a_warning_that_it_is_not_the_officia
 
 
 def test_the_coarse_and_the_fine_view_differ_in_labels_only_and_share_one_split(cifar_folder):
-    fine = datasets.load("cifar100", "fine", data_dir=cifar_folder)
-    coarse = datasets.load("cifar100", "coarse", data_dir=cifar_folder)
+    fine = CIFAR100().load("fine", data_dir=cifar_folder)
+    coarse = CIFAR100().load("coarse", data_dir=cifar_folder)
     assert fine.class_names == cifar100.CLASSES and fine.superclass_names == coarse.class_names
     assert (fine.superclass_of[fine.test_labels] == coarse.test_labels).all()
     assert coarse.superclass_of is None and coarse.superclass_names == () and coarse.superclasses is None
@@ -126,7 +123,7 @@ def test_a_truncated_or_damaged_archive_is_refused(cifar_archive, tmp_path):
     for damaged in (content[: len(content) // 2], flipped, b"no gzip"):
         (tmp_path / cifar_archive.name).write_bytes(damaged)
         with pytest.raises(UserError, match=f"{cifar_archive.name} is truncated or damaged"):
-            datasets.load("cifar100", "fine", data_dir=tmp_path)
+            CIFAR100().load("fine", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../train.bin", "/train.bin", "link"])
@@ -137,24 +134,24 @@ def test_an_archive_with_members_outside_its_folder_is_refused(tmp_path, name):
     with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz") as archive:
         archive.addfile(member, io.BytesIO())
     with pytest.raises(UserError, match=f"holds the member '{name}'"):
-        datasets.load("cifar100", "fine", data_dir=tmp_path)
+        CIFAR100().load("fine", data_dir=tmp_path)
 
 
 def test_an_archive_that_lacks_a_file_is_refused(tmp_path):
     with tarfile.open(tmp_path / "cifar-100-binary.tar.gz", "w:gz"):
         pass
     with pytest.raises(UserError, match="lacks train.bin"):
-        datasets.load("cifar100", "fine", data_dir=tmp_path)
+        CIFAR100().load("fine", data_dir=tmp_path)
 
 
 def test_wrong_record_counts_are_refused(with_content):
     with pytest.raises(UserError, match=r"test.bin holds 9999 records; accepted: 10000 records"):
-        datasets.load("cifar100", "fine", data_dir=with_content("test.bin", bytes(9999 * cifar100.RECORD_BYTES)))
+        CIFAR100().load("fine", data_dir=with_content("test.bin", bytes(9999 * cifar100.RECORD_BYTES)))
 
 
 def test_a_missing_file_of_the_folder_is_refused(with_content):
     with pytest.raises(UserError, match=r"cannot read .*test.bin \(No such file"):
-        datasets.load("cifar100", "fine", data_dir=with_content("test.bin", None))
+        CIFAR100().load("fine", data_dir=with_content("test.bin", None))
 
 
 @pytest.mark.parametrize(
@@ -169,13 +166,13 @@ def test_labels_that_are_not_the_published_ones_are_refused(with_content, column
     records = _cifar_records(10_000)
     records[5, column] = value
     with pytest.raises(UserError, match=message):
-        datasets.load("cifar100", "coarse", data_dir=with_content("test.bin", records.tobytes()))
+        CIFAR100().load("coarse", data_dir=with_content("test.bin", records.tobytes()))
 
 
 def test_other_class_names_are_refused(with_content):
     names = "\n".join(cifar100.CLASSES).replace("apple", "banana")
     with pytest.raises(UserError, match="fine_label_names.txt is not the published list: found 'banana'"):
-        datasets.load("cifar100", "fine", data_dir=with_content("fine_label_names.txt", names.encode()))
+        CIFAR100().load("fine", data_dir=with_content("fine_label_names.txt", names.encode()))
 
 
 # Fashion-MNIST
@@ -200,7 +197,7 @@ def fashion_folder(tmp_path_factory):
 
 def test_fashion_mnist_is_read_with_a_channel_and_a_warning_that_it_is_not_official(fashion_folder):
     with pytest.warns(UserWarning, match="not official"):
-        data = datasets.load("fashion-mnist", "flat", data_dir=fashion_folder)
+        data = FashionMNIST().load("flat", data_dir=fashion_folder)
     assert data.train_images.shape == (60_000, 28, 28, 1) and data.test_images.shape == (10_000, 28, 28, 1)
     assert (data.test_images[257] == 1).all() and data.test_labels[:3].tolist() == [0, 1, 2]
     assert data.class_names[8] == "Bag" and data.superclass_of is None
@@ -208,7 +205,7 @@ def test_fashion_mnist_is_read_with_a_channel_and_a_warning_that_it_is_not_offic
 
 def test_the_spec_holds_mean_and_deviation_of_the_training_pixels(fashion_folder):
     with pytest.warns(UserWarning):
-        data = datasets.load("fashion-mnist", "flat", data_dir=fashion_folder)
+        data = FashionMNIST().load("flat", data_dir=fashion_folder)
     spec = data.spec(weights=Path("w.h5"))
     assert (spec.shape, spec.classes, spec.weights) == ((28, 28, 1), 10, Path("w.h5"))
     values = np.arange(60_000) % 256
@@ -220,7 +217,7 @@ def test_data_are_found_in_the_named_folder_then_in_keras_cache_then_in_debians(
 ):
     def source(data_dir=None):
         with pytest.warns(UserWarning):
-            return datasets.load("fashion-mnist", "flat", data_dir=data_dir).source
+            return FashionMNIST().load("flat", data_dir=data_dir).source
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
     assert source() == str(fashion_folder / "fashion-mnist")
@@ -255,7 +252,7 @@ def test_damaged_fashion_mnist_files_are_refused_by_name(fashion_folder, tmp_pat
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        datasets.load("fashion-mnist", "flat", data_dir=tmp_path)
+        FashionMNIST().load("flat", data_dir=tmp_path)
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
@@ -265,14 +262,13 @@ def test_damaged_fashion_mnist_files_are_refused_by_name(fashion_folder, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mnist", "flat"), "unknown data set 'mnist'; accepted: cifar100, fashion-mnist"),
-        (("cifar100", "flat"), "unknown labels 'flat' of data set cifar100; accepted: coarse, fine"),
-        (("cifar100", "fine", "fake"), "unknown kind of data 'fake'; accepted: real, synthetic"),
+        (("flat",), "unknown labels 'flat' of data set cifar100; accepted: coarse, fine"),
+        (("fine", "fake"), "unknown kind of data 'fake'; accepted: real, synthetic"),
     ],
 )
 def test_unknown_names_are_refused_with_the_list_of_accepted_ones(arguments, message):
     with pytest.raises(UserError, match=message):
-        datasets.load(*arguments)
+        CIFAR100().load(*arguments)
 
 
 def test_a_named_folder_that_is_missing_or_lacks_the_data_is_refused_though_the_data_are_elsewhere(
@@ -280,12 +276,12 @@ def test_a_named_folder_that_is_missing_or_lacks_the_data_is_refused_though_the_
 ):
     monkeypatch.setattr(fashion_mnist, "DEBIAN", fashion_folder)
     with pytest.raises(UserError, match=f"data_dir={tmp_path}/none is not a folder"):
-        datasets.load("fashion-mnist", "flat", data_dir=tmp_path / "none")
+        FashionMNIST().load("flat", data_dir=tmp_path / "none")
     with pytest.raises(UserError, match=f"{tmp_path} lacks fashion-mnist/train-images-idx3-ubyte.gz"):
-        datasets.load("fashion-mnist", "flat", data_dir=tmp_path)
+        FashionMNIST().load("flat", data_dir=tmp_path)
     monkeypatch.setenv("MLPROJECT_DATA", str(tmp_path / "none"))
     with pytest.raises(UserError, match=f"MLPROJECT_DATA={tmp_path}/none is not a folder"):
-        datasets.load("fashion-mnist", "flat")
+        FashionMNIST().load("flat")
 
 
 # Downloads
@@ -342,7 +338,7 @@ def test_loading_without_files_and_without_network_is_refused_in_one_line(no_dat
         folder = no_data_anywhere / "datasets" / "fashion-mnist"
         message = rf"cannot download .*/train-images-idx3-ubyte.gz \(.*refused\); accepted: .* by hand into {folder}"
         with pytest.raises(UserError, match=message):
-            datasets.load("fashion-mnist", "flat")
+            FashionMNIST().load("flat")
 
 
 def test_a_killed_download_leaves_nothing_that_looks_complete_and_the_next_one_clears_up(server, tmp_path):
@@ -368,10 +364,10 @@ def test_a_killed_download_leaves_nothing_that_looks_complete_and_the_next_one_c
 
 
 @pytest.mark.parametrize(
-    ("name", "labels", "shape"), [("cifar100", "fine", (32, 32, 3)), ("fashion-mnist", "flat", (28, 28, 1))]
+    ("loader", "labels", "shape"), [(CIFAR100(), "fine", (32, 32, 3)), (FashionMNIST(), "flat", (28, 28, 1))]
 )
-def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their_source(name, labels, shape):
-    data = datasets.load(name, labels, kind="synthetic")
+def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their_source(loader, labels, shape):
+    data = loader.load(labels, kind="synthetic")
     assert data.synthetic and data.source == "synthetic, seed 0"
     assert data.train_images.shape[1:] == data.test_images.shape[1:] == shape
     assert data.train_images.dtype == np.uint8 and data.train_labels.dtype == np.int64
@@ -381,15 +377,15 @@ def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their
 
 
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
-    declared = declaration("fashion-mnist", fashion_mnist, ("flat",))
+    declared = FashionMNIST().declaration()
     one, same, other = (synthetic.make(declared, seed) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
     assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"
 
 
-@pytest.mark.parametrize(("name", "labels"), [("cifar100", "fine"), ("cifar100", "coarse"), ("fashion-mnist", "flat")])
-def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_pairs(name, labels):
-    data = datasets.load(name, labels, kind="synthetic")
+@pytest.mark.parametrize(("loader", "labels"), [(CIFAR100(), "fine"), (CIFAR100(), "coarse"), (FashionMNIST(), "flat")])
+def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_pairs(loader, labels):
+    data = loader.load(labels, kind="synthetic")
 
     def features(images):  # the means of blocks of 4 x 4 pixels
         count, height, width, channels = images.shape
@@ -402,7 +398,7 @@ def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_
         for a, b in zip(data.test_labels, predicted, strict=True)
         if a != b
     )
-    confused = {frozenset(pair) for pair in synthetic.CONFUSED_PAIRS[name]}
+    confused = {frozenset(pair) for pair in synthetic.CONFUSED_PAIRS[loader.name]}
     if labels == "coarse":
         confused = {frozenset(("aquatic_mammals", "fish"))}
     assert np.mean(predicted == data.test_labels) > 0.6
@@ -412,23 +408,22 @@ def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_
 # A user's own data set
 
 
-def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, monkeypatch, rng):
+def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, rng):
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def read(" in block]
-    leaves = ModuleType("leaves")
-    exec(example, vars(leaves))
-    monkeypatch.setitem(catalogue.DATA_SETS, "leaves", (leaves, ("flat",)))
-    monkeypatch.setitem(datasets.LABELS, "leaves", ("flat",))
+    module = {}
+    exec(example, module)
+    leaves = module["Leaves"]()
     with pytest.raises(UserError, match="leaves.npz"):
-        datasets.load("leaves", "flat", data_dir=tmp_path)
+        leaves.load("flat", data_dir=tmp_path)
     images, labels = rng.integers(0, 256, (60, 64, 64, 3), np.uint8), np.arange(60) % 3
     np.savez(
         tmp_path / "leaves.npz",
         train_images=images[:45], train_labels=labels[:45], test_images=images[45:], test_labels=labels[45:],
     )  # fmt: skip
-    real = datasets.load("leaves", "flat", data_dir=tmp_path)
+    real = leaves.load("flat", data_dir=tmp_path)
     assert (real.test_images == images[45:]).all() and real.class_names == ("ash", "beech", "oak")
-    stand_in = datasets.load("leaves", "flat", kind="synthetic")
+    stand_in = leaves.load("flat", kind="synthetic")
     for data in (real, stand_in):
         assert data.spec().shape == (64, 64, 3) and data.spec().classes == 3
         assert sum(map(len, data.split(0))) == len(data.train_images) and set(data.test_labels) == {0, 1, 2}
@@ -438,7 +433,7 @@ def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, mon
 
 
 def test_a_split_is_stratified_sorted_and_depends_on_the_seed_alone():
-    data = datasets.load("cifar100", "fine", kind="synthetic")
+    data = CIFAR100().load("fine", kind="synthetic")
     train, validation = data.split(1)
     assert train.dtype == validation.dtype == np.int64
     assert sorted([*train, *validation]) == list(range(4000))
@@ -449,7 +444,7 @@ def test_a_split_is_stratified_sorted_and_depends_on_the_seed_alone():
 
 
 def test_a_sample_of_a_split_keeps_the_proportions_of_the_classes():
-    data = datasets.load("fashion-mnist", "flat", kind="synthetic")
+    data = FashionMNIST().load("flat", kind="synthetic")
     train, _ = data.split(0)
     rows = data.sample(train, 0.25, seed=0)
     assert np.isin(rows, train).all() and (np.diff(rows) > 0).all()
@@ -465,7 +460,7 @@ def test_a_split_that_cannot_be_made_is_refused(seed, fraction):
     with pytest.raises(
         UserError, match=f"cannot split fashion-mnist with seed {seed} and validation fraction {fraction}"
     ):
-        datasets.load("fashion-mnist", "flat", kind="synthetic").split(seed, fraction)
+        FashionMNIST().load("flat", kind="synthetic").split(seed, fraction)
 
 
 # The real data
@@ -474,9 +469,9 @@ def test_a_split_that_cannot_be_made_is_refused(seed, fraction):
 @NEEDS_REAL_DATA
 @pytest.mark.filterwarnings("ignore:.*not the official archive")
 def test_the_real_sets_have_the_known_statistics():
-    data = datasets.load("cifar100", "fine")
+    data = CIFAR100().load("fine")
     spec = data.spec()
     np.testing.assert_allclose(np.divide(spec.mean, 255), (0.50708, 0.48655, 0.44092), atol=1e-5)
     np.testing.assert_allclose(np.divide(spec.std, 255), (0.26733, 0.25644, 0.27615), atol=1e-5)
-    spec = datasets.load("fashion-mnist", "flat").spec()
+    spec = FashionMNIST().load("flat").spec()
     np.testing.assert_allclose((spec.mean[0] / 255, spec.std[0] / 255), (0.2860, 0.3530), atol=1e-4)

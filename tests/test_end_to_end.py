@@ -16,7 +16,8 @@ from conftest import PROJECT
 from mlflow.projects._project_spec import load_project
 
 from mlproject import __main__ as commands
-from mlproject import datasets, tracking
+from mlproject import tracking
+from mlproject.datasets import FashionMNIST
 
 MODELS = [
     "cifar100-coarse-cnn-synthetic",
@@ -111,7 +112,7 @@ def test_what_is_kept_of_the_test_set_is_what_the_model_got_wrong_and_some_that_
     (model,) = [model for model in tracking.final_models() if model.tags["experiment"] == "fashion-mnist-mlp"]
     predicted, kept = (np.load(model.artifact(f"evaluation/{name}.npz")) for name in ("predictions", "images"))
     right = predicted["probabilities"].argmax(axis=1) == predicted["labels"]
-    images = datasets.load("fashion-mnist", "flat", "synthetic").test_images
+    images = FashionMNIST().load("flat", "synthetic").test_images
     assert set(np.flatnonzero(~right)) <= set(kept["rows"])
     assert np.bincount(predicted["labels"][kept["rows"]][right[kept["rows"]]]).max() == 3
     np.testing.assert_array_equal(kept["images"], images[kept["rows"]])

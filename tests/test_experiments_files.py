@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlproject import experiment as experiments
-from mlproject.datasets import Spec, load
+from mlproject.datasets import Spec
 from mlproject.training.features import FeatureCache
 from mlproject.training.fit import FitHooks, fit
 from mlproject.training.fit_data import FitData
@@ -116,7 +116,7 @@ def test_coarse_and_fine_are_a_fair_pair():
 @pytest.mark.parametrize("name", DISTINCT)
 def test_every_stage_trains_what_lies_behind_its_cut_and_nothing_else(name, tmp_path):
     experiment = EXPERIMENTS[name]
-    data = load(experiment.dataset, experiment.labels, "synthetic")
+    data = experiment.dataset.load(experiment.labels, "synthetic")
     few = replace(data, train_images=data.train_images[:32], train_labels=data.train_labels[:32])
     model, recipe = best(experiment)
     names = [layer.name for layer in model.layers]

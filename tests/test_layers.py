@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from mlproject.datasets import CIFAR100
 from mlproject.layers import conv_unit, convolution, raw_images, standardised, whitened
 
 
 @pytest.fixture(scope="module")
 def cifar():
     """The synthetic stand-in for CIFAR-100."""
-    from mlproject import datasets
 
-    return datasets.load("cifar100", "coarse", "synthetic")
+    return CIFAR100().load("coarse", "synthetic")
 
 
 def test_whitened_patches_are_uncorrelated_with_variance_one(cifar):

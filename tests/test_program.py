@@ -16,6 +16,7 @@ import pytest
 from conftest import PROJECT, TINY
 
 from mlproject import program as program_module
+from mlproject.datasets import CIFAR100
 from mlproject.errors import UserError
 from mlproject.networks.cost import Throughput
 from mlproject.program import ExperimentScript, facts
@@ -151,7 +152,7 @@ def test_a_pair_that_differs_in_labels_alone_has_one_plan(given, monkeypatch, ca
     )
     monkeypatch.setattr("mlproject.export._compare", lambda *_: None)  # another test looks at the export
     run = given("--data", "synthetic", "--minutes", "0.02", "--output", "pair")
-    fine = replace(TINY, dataset="cifar100", labels="fine")
+    fine = replace(TINY, dataset=CIFAR100(), labels="fine")
     for experiment in (fine, replace(fine, labels="coarse")):
         run.train(experiment)
     first, second = re.findall(r"training \d+ epochs? of \d+ batches", capsys.readouterr().out)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlproject import arguments
-from mlproject.datasets import cifar100, fashion_mnist, files
+from mlproject.datasets import CIFAR100, cifar100, fashion_mnist, files
 from mlproject.errors import UserError
 from mlproject.experiment import find
 
@@ -116,7 +116,7 @@ ARCHIVE = packed(CONTENTS)
 def read_archive(folder: Path, content: bytes):
     """Read these bytes as cifar-100-binary.tar.gz, and check that no other file is written into its folder."""
     (folder / "cifar-100-binary.tar.gz").write_bytes(content)
-    arrays = accepts(cifar100.read, folder)
+    arrays = accepts(CIFAR100().read, folder)
     assert [path.name for path in folder.iterdir()] == ["cifar-100-binary.tar.gz"]
     if arrays is not None:
         check_cifar(arrays)
@@ -141,7 +141,7 @@ def test_a_damaged_member_gives_valid_data_or_a_user_error(small, tmp_path_facto
         (folder / name).write_bytes(damaged(content, edits) if name == member else content)
     (folder.parent / cifar100.FOLDER).unlink(missing_ok=True)
     (folder.parent / cifar100.FOLDER).symlink_to(folder)
-    arrays = accepts(cifar100.read, folder.parent)
+    arrays = accepts(CIFAR100().read, folder.parent)
     if arrays is not None:
         check_cifar(arrays)
 

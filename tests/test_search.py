@@ -300,7 +300,7 @@ def test_the_budget_ends_the_search(make_task, store):
 PAIR = """
 from dataclasses import replace
 from conftest import TINY
-FINE = replace(TINY, name="tiny-fine", dataset="cifar100", labels="fine")
+FINE = replace(TINY, name="tiny-fine", dataset=CIFAR100(), labels="fine")
 EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
 """
 

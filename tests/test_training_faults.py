@@ -13,6 +13,7 @@ sys.path.insert(0, sys.argv[1])
 import keras, tensorflow as tf
 from conftest import TINY
 from mlproject import datasets, tracking
+from mlproject.datasets import FashionMNIST
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import fit as fits
 from mlproject.training.features import FeatureCache
@@ -20,7 +21,7 @@ from mlproject.training.fit_data import FitData
 from mlproject.training.schedule import StageSchedule
 
 fits.STALL_SECONDS = 8
-data = datasets.load("fashion-mnist", "flat", "synthetic")
+data = FashionMNIST().load("flat", "synthetic")
 train, validation = data.split(0)
 images = keras.Input((28, 28, 1), dtype="uint8")
 

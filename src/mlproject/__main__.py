@@ -79,13 +79,13 @@ def report(options: argparse.Namespace) -> int:
 
 
 def data(options: argparse.Namespace) -> int:
-    """Find or download every data set, check it, and say what was found."""
-    from mlproject import datasets
+    """Find or download every data set of the experiments, check it, and say what was found."""
+    from mlproject.experiment import find
 
-    for name in datasets.NAMES:
-        found = datasets.load(name, datasets.LABELS[name][0], options.data, options.data_dir)
+    for dataset in dict.fromkeys(experiment.dataset for experiment in find("*")):
+        found = dataset.load(dataset.labels[0], options.data, options.data_dir)
         print(
-            f"{name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
+            f"{found.name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
             f"digest {found.digest}, from {found.source}"
         )
     return 0
@@ -93,12 +93,11 @@ def data(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Print each network's layers, and which of them depend on the number of colours and of classes."""
-    from mlproject import datasets
     from mlproject.experiment import find
     from mlproject.facts import layers
 
     for experiment in find(options.experiment):
-        spec = datasets.load(experiment.dataset, experiment.labels, "synthetic").spec()
+        spec = experiment.dataset.load(experiment.labels, "synthetic").spec()
         print(f"{experiment.name}\n{layers(experiment, spec).to_string(index=False)}\n")
     return 0
 

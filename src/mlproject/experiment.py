@@ -16,10 +16,11 @@ import keras_tuner
 from keras_tuner import HyperParameters
 
 from mlproject import arguments
-from mlproject.datasets import Spec
+from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
+from mlproject.names import NAME, NAME_RULE
 from mlproject.networks.contract import as_functional
-from mlproject.recipe import NAME, NAME_RULE, Recipe
+from mlproject.recipe import Recipe
 
 FOLDER = Path("experiments")
 HOUR = 60  # minutes
@@ -42,7 +43,7 @@ class Experiment:
         name: names the registered model. Like `comparison` it becomes part of folders, web addresses and names in MLflow.
         question: what the experiment asks, as a sentence for the report.
         comparison: experiments with the same comparison are answered together. MLflow calls it an experiment.
-        dataset: the name of a data set that `datasets.load` knows.
+        dataset: the data set, such as `FashionMNIST()`.
         labels: the granularity of its labels, such as "coarse", "fine" or "flat".
         build: makes an uncompiled functional model, from uint8 images (n, h, w, c) to float32 probabilities (n, classes), and
             declares the network's hyperparameters on `hp`.
@@ -59,7 +60,7 @@ class Experiment:
     name: str
     question: str
     comparison: str
-    dataset: str
+    dataset: Loader
     labels: str
     build: Callable[[HyperParameters, Spec], keras.Model]
     recipe: Callable[[HyperParameters], Recipe]
@@ -74,6 +75,11 @@ class Experiment:
                 raise UserError(f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: {NAME_RULE}")
         if self.name.endswith(SYNTHETIC):
             raise UserError(f"name='{self.name}' of an experiment; accepted: a name that does not end in {SYNTHETIC}")
+        if not isinstance(self.dataset, Loader):
+            raise UserError(
+                f"dataset={truncate(repr(self.dataset))} of {self.name}; accepted: a Loader from mlproject.datasets, "
+                "such as FashionMNIST() or CIFAR100()"
+            )
         for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
             plain = {
                 name: getattr(value, "item", lambda value=value: value)()

@@ -21,8 +21,8 @@ import pandas as pd
 from keras_tuner import HyperParameters
 from matplotlib.figure import Figure
 
-from mlproject import arguments, budget, console, datasets, evaluation, export, process, settings
-from mlproject.datasets import Dataset, Spec
+from mlproject import arguments, budget, console, evaluation, export, process, settings
+from mlproject.datasets import Dataset, Loader, Spec
 from mlproject.experiment import Experiment, hyperparameters, select
 from mlproject.facts import facts, layers
 from mlproject.networks.contract import check_network, check_probabilities
@@ -78,9 +78,9 @@ class ExperimentScript:
         ] = {}  # images per second of each stage, by `Task.network_key`
         export.check(self.options.format, self.output)
 
-    def load(self, dataset: str, labels: str) -> Dataset:
-        """Load a data set by its name and the granularity of its labels, real or synthetic as the options say."""
-        return datasets.load(dataset, labels, self.options.data, self.options.data_dir)
+    def load(self, dataset: Loader, labels: str) -> Dataset:
+        """Load a data set at one granularity of its labels, real or synthetic as the options say."""
+        return dataset.load(labels, self.options.data, self.options.data_dir)
 
     def show(self, content: Figure | pd.DataFrame, name: str) -> None:
         """Show a figure or a table: below the cell in a notebook; a program prints tables and saves figures as PNG."""

@@ -2,12 +2,12 @@
 
 import math
 import numbers
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from mlproject.errors import UserError
+from mlproject.names import NAME, NAME_RULE
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
 
@@ -36,8 +36,6 @@ RANGES = {
     "random_translation": _PIXELS,
     "cutout": _PIXELS,
 }
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # becomes part of files, addresses and names in MLflow
-NAME_RULE = "up to 100 letters, digits, '-', '_' and '.', beginning with a letter or a digit"
 RENAMED_FIELDS = {"crop": "random_translation", "erase": "cutout", "sizes": "progressive_resizing"}
 
 

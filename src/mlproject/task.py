@@ -10,8 +10,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from mlproject import datasets
-from mlproject.datasets import Dataset, Spec
+from mlproject.datasets import Dataset, Loader, Spec
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
@@ -142,7 +141,7 @@ def prepare(
     if weights != "imagenet" or (data == "real" and any(one.pretrained for one in experiments)):
         weights_file = pretrained.find(weights, data_dir)
     tasks = []
-    load = functools.cache(datasets.load)  # experiments that ask for the same data share it
+    load = functools.cache(Loader.load)  # experiments that ask for the same data share it
     for experiment in experiments:
         dataset = load(experiment.dataset, experiment.labels, data, data_dir)
         train, validation = dataset.split(seed)

@@ -1,12 +1,15 @@
-"""Data sets: loading by name, synthetic stand-ins, label granularity, split and statistics.
+"""Data sets: loaders, synthetic stand-ins, label granularity, split and statistics.
 
-`catalogue` names the data sets and loads them; a new data set adds its line there. The *readers* (`cifar100`,
-`fashion_mnist`) turn files into arrays, with the helpers of `files`; `synthetic` makes stand-ins of the same shapes.
-`declaration` and `contract` check what a reader declares and delivers, before anything is trained.
-`dataset` turns the arrays into the `Dataset` that all other modules use.
+A `Loader` says what a data set's classes are and reads its images: `CIFAR100`, `FashionMNIST`, or one of a user's own. The
+helpers of `files` find and read files; `synthetic` makes stand-ins of the same shapes. `declaration` and `contract` check what
+a loader declares and delivers, before anything is trained. `dataset` turns the arrays into the `Dataset` that all other
+modules use.
 """
 
-from mlproject.datasets.catalogue import KINDS, LABELS, NAMES, check, load
+from mlproject.datasets.cifar100 import CIFAR100
 from mlproject.datasets.dataset import Dataset, Spec
+from mlproject.datasets.fashion_mnist import FashionMNIST
+from mlproject.datasets.files import Arrays
+from mlproject.datasets.loader import KINDS, Loader
 
-__all__ = ["KINDS", "LABELS", "NAMES", "Dataset", "Spec", "check", "load"]
+__all__ = ["CIFAR100", "KINDS", "Arrays", "Dataset", "FashionMNIST", "Loader", "Spec"]

@@ -1,6 +1,6 @@
 """CIFAR-100 (Krizhevsky, 2009): 60,000 colour images of 32 x 32 pixels in 100 classes, five in each superclass.
 
-The reader reads the official binary archive from https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A
+`CIFAR100` reads the official binary archive from https://www.cs.toronto.edu/~kriz/cifar.html, or its unpacked folder. A
 record has 3,074 bytes: the superclass, the class, then the red, the green and the blue plane, each row by row.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.loader import Loader
 from mlproject.errors import UserError, truncate
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
@@ -66,34 +67,43 @@ def _size_limits() -> dict[str, int]:
     return records | dict.fromkeys(_NAME_LISTS, NAME_LIST_BYTES)
 
 
-def read(data_dir: Path | str | None) -> Arrays:
-    """Read all of CIFAR-100 with its fine labels.
+class CIFAR100(Loader):
+    """CIFAR-100, for an experiment's file: `dataset=CIFAR100()`, with the labels "coarse" or "fine"."""
 
-    If the structure is as published but the archive is not the official one, the function warns and accepts it.
+    name = "cifar100"
+    classes = CLASSES
+    shape = SHAPE
+    superclasses = SUPERCLASSES
+    superclass_of = SUPERCLASS_OF
 
-    Args:
-        data_dir: the folder that holds the archive or its unpacked folder; None searches as `mlproject.datasets.files`
-            describes and downloads the archive if no copy is found.
+    def read(self, data_dir: Path | str | None) -> Arrays:
+        """Read all of CIFAR-100 with its fine labels.
 
-    Returns:
-        Images uint8 (50,000 and 10,000, 32, 32, 3) and labels int64, indices into `CLASSES`.
+        If the structure is as published but the archive is not the official one, the function warns and accepts it.
 
-    Raises:
-        UserError: the files are missing, damaged or not as published (record counts, label ranges, class names, the
-            superclass of each class), or the download failed.
-    """
-    path = files.locate(data_dir, (f"{FOLDER}.tar.gz", FOLDER), [files.keras_cache() / "datasets"])
-    if path is None:
-        path = files.download(URL, ARCHIVE_SHA256, files.keras_cache() / "datasets")
-    contents = _read_folder(path) if path.is_dir() else _unpack(path)
-    for name, expected in _NAME_LISTS.items():
-        _check_names(f"{path}: {name}", contents[name], expected)
-    # Each content is dropped as soon as it is parsed, so that memory does not hold 180 MB twice.
-    train_images, train_labels = _parse(f"{path}: train.bin", contents.pop("train.bin"), RECORD_COUNTS["train.bin"])
-    test_images, test_labels = _parse(f"{path}: test.bin", contents.pop("test.bin"), RECORD_COUNTS["test.bin"])
-    if path.is_file() and not _is_official(path):
-        warnings.warn(f"{path} is not the official archive; accepted because its structure is right", stacklevel=4)
-    return Arrays(train_images, train_labels, test_images, test_labels, str(path))
+        Args:
+            data_dir: the folder that holds the archive or its unpacked folder; None searches as `mlproject.datasets.files`
+                describes and downloads the archive if no copy is found.
+
+        Returns:
+            Images uint8 (50,000 and 10,000, 32, 32, 3) and labels int64, indices into `CLASSES`.
+
+        Raises:
+            UserError: the files are missing, damaged or not as published (record counts, label ranges, class names, the
+                superclass of each class), or the download failed.
+        """
+        path = files.locate(data_dir, (f"{FOLDER}.tar.gz", FOLDER), [files.keras_cache() / "datasets"])
+        if path is None:
+            path = files.download(URL, ARCHIVE_SHA256, files.keras_cache() / "datasets")
+        contents = _read_folder(path) if path.is_dir() else _unpack(path)
+        for name, expected in _NAME_LISTS.items():
+            _check_names(f"{path}: {name}", contents[name], expected)
+        # Each content is dropped as soon as it is parsed, so that memory does not hold 180 MB twice.
+        train_images, train_labels = _parse(f"{path}: train.bin", contents.pop("train.bin"), RECORD_COUNTS["train.bin"])
+        test_images, test_labels = _parse(f"{path}: test.bin", contents.pop("test.bin"), RECORD_COUNTS["test.bin"])
+        if path.is_file() and not _is_official(path):
+            warnings.warn(f"{path} is not the official archive; accepted because its structure is right", stacklevel=5)
+        return Arrays(train_images, train_labels, test_images, test_labels, str(path))
 
 
 def _is_official(path: Path) -> bool:

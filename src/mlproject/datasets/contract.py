@@ -1,14 +1,15 @@
-"""The contract of a data set: what a reader may return, and the form in which everything else gets it.
+"""The contract of a data set: what a loader may return, and the form in which everything else gets it.
 
 What has one meaning is brought into that form: labels as a column, as one-hot rows, as names or as whole floats; grey
 images without a channel; other integers; lists. Everything else is refused before anything is trained. Arrays that
 already have the form are not copied.
 """
 
+import inspect
 import traceback
 import warnings
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,39 +18,43 @@ from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError, first_line, truncate
 
+if TYPE_CHECKING:
+    from mlproject.datasets.loader import Loader
+
 _FORM = f"files.Arrays({', '.join(Arrays._fields)})"
 
 
-def read(declared: Declaration, reader: ModuleType, data_dir: Path | str | None) -> Arrays:
-    """Call a reader.
+def read(declared: Declaration, loader: "Loader", data_dir: Path | str | None) -> Arrays:
+    """Call a loader.
 
     Args:
-        declared: what the reader declares.
-        reader: the module of the data set.
+        declared: what the loader declares.
+        loader: the data set.
         data_dir: the folder that holds the files, or None.
 
     Returns:
-        What the reader returned, not yet checked.
+        What the loader returned, not yet checked.
 
     Raises:
-        UserError: the reader raised one or failed otherwise, or returned something else than `Arrays`.
+        UserError: the loader raised one or failed otherwise, or returned something else than `Arrays`.
     """
     try:
-        arrays = reader.read(data_dir)
+        arrays = loader.read(data_dir)
     except UserError:
         raise
-    except Exception as error:  # a reader of a user's own can raise anything
+    except Exception as error:  # a loader of a user's own can raise anything
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == getattr(reader, "__file__", None)]
+        # The last frame in the loader's own file, rather than in a library that it calls.
+        lines = [frame.lineno for frame in frames if frame.filename == inspect.getsourcefile(type(loader))]
         where = f" in line {lines[-1]}" if lines else ""
         raise UserError(
-            f"data set {declared.name}: {reader.__name__}.read failed{where} ({truncate(first_line(error))});"
-            f" accepted: a function read(data_dir) that returns {_FORM}"
+            f"data set {declared.name}: {type(loader).__name__}.read failed{where} ({truncate(first_line(error))});"
+            f" accepted: a method read(self, data_dir) that returns {_FORM}"
         ) from error
     # A plain tuple is refused because its order is not certain: scikit-learn's begins with both images, Keras' is nested.
     if not isinstance(arrays, Arrays):
         found = f"a {type(arrays).__name__}" if arrays is not None else "nothing"
-        raise UserError(f"data set {declared.name}: {reader.__name__}.read returned {found}; accepted: {_FORM}")
+        raise UserError(f"data set {declared.name}: {type(loader).__name__}.read returned {found}; accepted: {_FORM}")
     return arrays
 
 
@@ -57,8 +62,8 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
     """Check the arrays of a data set and bring them into the form that `Arrays` describes.
 
     Args:
-        declared: what the reader declares.
-        arrays: what the reader returned.
+        declared: what the loader declares.
+        arrays: what the loader returned.
 
     Returns:
         Images uint8 (n, height, width, channels) and labels int64 (n,), contiguous. What already had this form is not
@@ -75,7 +80,7 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
     where = f"data set {declared.name}:"
     absent = _absent(declared, train[1])
     if absent:
-        raise UserError(f"{where} train_labels lacks the classes {absent}; accepted: images of every class in CLASSES")
+        raise UserError(f"{where} train_labels lacks the classes {absent}; accepted: images of every class")
     absent = _absent(declared, test[1])
     if absent:
         warnings.warn(
@@ -155,7 +160,7 @@ def _images(where: str, value: object, shape: tuple[int, int, int]) -> NDArray[n
             hint = ", with the images along the last axis: use numpy.moveaxis(images, -1, 0)"
         raise UserError(
             f"{where} has the shape {array.shape}{hint};"
-            f" accepted: (n, {height}, {width}, {channels}), n images of the SHAPE that is declared"
+            f" accepted: (n, {height}, {width}, {channels}), n images of the shape that is declared"
         )
     return np.ascontiguousarray(_pixels(where, array))
 
@@ -231,7 +236,7 @@ def _from_names(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDAr
     unknown = [str(name) for name in names if name not in classes]
     if unknown:
         raise UserError(
-            f"{where} holds '{truncate(unknown[0])}', which is not in CLASSES;"
+            f"{where} holds '{truncate(unknown[0])}', which is not in its classes;"
             f" accepted: {truncate(', '.join(classes))}, or the indices 0 to {len(classes) - 1}"
         )
     return np.array([classes.index(name) for name in names], dtype=np.int64)[positions]
@@ -239,7 +244,7 @@ def _from_names(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDAr
 
 def _indices(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Check labels that are numbers, and make them int64."""
-    accepted = f"whole numbers from 0 to {len(classes) - 1}, indices into CLASSES"
+    accepted = f"whole numbers from 0 to {len(classes) - 1}, indices into its classes"
     if array.dtype.kind not in "biuf":
         raise UserError(f"{where} is {array.dtype}; accepted: {accepted}, or names")
     if array.dtype.kind == "f":

@@ -1,6 +1,6 @@
 """A data set in memory: its labels at one granularity, its split into training and validation, its statistics.
 
-Everything that computes numbers from the arrays is in this module. The readers only deliver arrays, and the digest of
+Everything that computes numbers from the arrays is in this module. Loaders only deliver arrays, and the digest of
 a data set covers these arrays.
 """
 
@@ -49,8 +49,8 @@ class Dataset:
     """One data set at one label granularity, in memory.
 
     Attributes:
-        name: the data set's name, as given to `load`.
-        labels: the label granularity, as given to `load`.
+        name: the data set's name.
+        labels: the label granularity: "coarse", "fine" or "flat".
         train_images: uint8 (n, height, width, channels), as stored and in stored order.
         train_labels: int64 (n,), indices into `class_names`.
         train_strata: int64 (n,), the finest labels, independent of `labels`; `split` stratifies by them.
@@ -168,7 +168,7 @@ class Dataset:
 
 
 def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: bool) -> Dataset:
-    """Make a `Dataset` from the arrays of a reader, with labels at the given granularity.
+    """Make a `Dataset` from the arrays of a loader, with labels at the given granularity.
 
     Args:
         declared: the data set's name, classes and superclasses.

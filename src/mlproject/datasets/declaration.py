@@ -1,16 +1,18 @@
-"""What the module of a data set declares: the names of its classes, the shape of its images, its superclasses."""
+"""What a data set declares: the names of its classes, the shape of its images, its superclasses."""
 
 import operator
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlproject.errors import UserError, truncate
+from mlproject.names import NAME, NAME_RULE
+
+if TYPE_CHECKING:
+    from mlproject.datasets.loader import Loader
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,11 @@ class Declaration:
     superclass_of: NDArray[np.int64]
 
 
-def declaration(name: str, reader: ModuleType, labels: Sequence[str]) -> Declaration:
-    """Read and check what a reader declares.
+def declaration(loader: "Loader") -> Declaration:
+    """Read and check what a loader declares.
 
     Args:
-        name: the data set's name.
-        reader: the module of the data set, as `mlproject.datasets.catalogue` describes it.
-        labels: the label granularities that the data set offers; with "coarse" or "fine" it needs superclasses.
+        loader: the data set.
 
     Returns:
         The declaration, its names as tuples.
@@ -46,29 +46,25 @@ def declaration(name: str, reader: ModuleType, labels: Sequence[str]) -> Declara
     Raises:
         UserError: something is missing, or has no meaning.
     """
-    if isinstance(labels, str):
-        raise UserError(
-            f"data set {name}: its line in DATA_SETS gives the text {labels!r} as labels;"
-            f' accepted: a tuple of texts, such as ("{labels}",)'
-        )
-    needed = ["CLASSES", "SHAPE", "read"]
-    has_superclasses = "coarse" in labels or "fine" in labels
-    if has_superclasses:
-        needed += ["SUPERCLASSES", "SUPERCLASS_OF"]
-    missing = [one for one in needed if not hasattr(reader, one)]
+    missing = [one for one in loader.needed if not hasattr(loader, one)]
     if missing:
         raise UserError(
-            f"data set {name}: {reader.__name__} lacks {', '.join(missing)}; accepted: a module that defines"
-            f" {', '.join(needed)}"
+            f"data set {getattr(loader, 'name', type(loader).__name__)}: it lacks {', '.join(missing)}; accepted: a Loader that"
+            f" defines {', '.join(loader.needed)} and read"
         )
-    if not callable(reader.read):
-        raise UserError(f"data set {name}: read is {truncate(reader.read)}; accepted: a function read(data_dir)")
-    classes, shape = _names(f"data set {name}: CLASSES", reader.CLASSES), _shape(name, reader.SHAPE)
-    if not has_superclasses:
+    name = loader.name
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise UserError(f"name={truncate(repr(name))} of a data set is not accepted; accepted: {NAME_RULE}")
+    if not callable(loader.read):
+        raise UserError(f"data set {name}: read is {truncate(loader.read)}; accepted: a method read(self, data_dir)")
+    classes, shape = _names(f"data set {name}: classes", loader.classes), _shape(name, loader.shape)
+    if not np.size(loader.superclasses):
+        if np.size(loader.superclass_of):
+            raise UserError(f"data set {name}: it has superclass_of without superclasses; accepted: both, or neither")
         return Declaration(name, classes, shape, (), np.arange(len(classes)))
-    superclasses = _names(f"data set {name}: SUPERCLASSES", reader.SUPERCLASSES)
+    superclasses = _names(f"data set {name}: superclasses", loader.superclasses)
     return Declaration(
-        name, classes, shape, superclasses, _superclass_of(name, reader.SUPERCLASS_OF, classes, superclasses)
+        name, classes, shape, superclasses, _superclass_of(name, loader.superclass_of, classes, superclasses)
     )
 
 
@@ -105,7 +101,7 @@ def _shape(name: str, value: Any) -> tuple[int, int, int]:
     if min(height, width) < 2 or channels < 1 or channels_first:
         hint = ", which begins with the channels" if channels_first else ""
         raise UserError(
-            f"data set {name}: SHAPE is {truncate(value)}{hint}; accepted: (height, width, channels) or"
+            f"data set {name}: shape is {truncate(value)}{hint}; accepted: (height, width, channels) or"
             " (height, width), integers, height and width of 2 or more"
         )
     return height, width, channels
@@ -115,7 +111,7 @@ def _superclass_of(
     name: str, value: object, classes: tuple[str, ...], superclasses: tuple[str, ...]
 ) -> NDArray[np.int64]:
     """Check the superclass of each class."""
-    where = f"data set {name}: SUPERCLASS_OF"
+    where = f"data set {name}: superclass_of"
     accepted = f"for each of the {len(classes)} classes an index from 0 to {len(superclasses) - 1}"
     try:
         indices = np.asarray(value)

@@ -1,6 +1,6 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): 70,000 grey images, 28 x 28, in 10 classes of clothing.
 
-The reader reads the four official files (https://github.com/zalandoresearch/fashion-mnist), which are gzip-compressed
+`FashionMNIST` reads the four official files (https://github.com/zalandoresearch/fashion-mnist), which are gzip-compressed
 and in the IDX format: a magic number that encodes the type and the number of dimensions, the dimensions, then the
 bytes. All numbers have 32 bits and are big-endian.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.loader import Loader
 from mlproject.errors import UserError
 
 URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
@@ -41,35 +42,44 @@ MD5 = {
 }
 
 
-def read(data_dir: Path | str | None) -> Arrays:
-    """Read all of Fashion-MNIST.
+class FashionMNIST(Loader):
+    """Fashion-MNIST, for an experiment's file: `dataset=FashionMNIST()`, with the labels "flat"."""
 
-    If the structure is as published but a file is neither the official one nor Debian's, the function warns and accepts
-    it.
+    name = "fashion-mnist"
+    classes = CLASSES
+    shape = SHAPE
 
-    Args:
-        data_dir: the folder that holds the four files; None searches as `mlproject.datasets.files` describes and
-            downloads each file that is not found.
+    def read(self, data_dir: Path | str | None) -> Arrays:
+        """Read all of Fashion-MNIST.
 
-    Returns:
-        Images uint8 (60,000 and 10,000, 28, 28, 1) and labels int64, indices into `CLASSES`.
+        If the structure is as published but a file is neither the official one nor Debian's, the function warns and accepts
+        it.
 
-    Raises:
-        UserError: a file is missing, damaged or not as published (shape, label range, records of each class), or a
-            download failed.
-    """
-    paths = {name: _find(name, data_dir) for name in MD5}
-    train_images = read_idx(paths["train-images-idx3-ubyte.gz"], (60_000, 28, 28))
-    train_labels = _read_labels(paths["train-labels-idx1-ubyte.gz"], 60_000)
-    test_images = read_idx(paths["t10k-images-idx3-ubyte.gz"], (10_000, 28, 28))
-    test_labels = _read_labels(paths["t10k-labels-idx1-ubyte.gz"], 10_000)
-    unofficial = [
-        str(path) for name, path in paths.items() if hashlib.md5(path.read_bytes()).hexdigest() not in MD5[name]
-    ]
-    if unofficial:
-        warnings.warn(f"not official: {', '.join(unofficial)}; accepted because the structure is right", stacklevel=4)
-    source = str(paths["train-images-idx3-ubyte.gz"].parent)
-    return Arrays(train_images[..., None], train_labels, test_images[..., None], test_labels, source)
+        Args:
+            data_dir: the folder that holds the four files; None searches as `mlproject.datasets.files` describes and
+                downloads each file that is not found.
+
+        Returns:
+            Images uint8 (60,000 and 10,000, 28, 28, 1) and labels int64, indices into `CLASSES`.
+
+        Raises:
+            UserError: a file is missing, damaged or not as published (shape, label range, records of each class), or a
+                download failed.
+        """
+        paths = {name: _find(name, data_dir) for name in MD5}
+        train_images = read_idx(paths["train-images-idx3-ubyte.gz"], (60_000, 28, 28))
+        train_labels = _read_labels(paths["train-labels-idx1-ubyte.gz"], 60_000)
+        test_images = read_idx(paths["t10k-images-idx3-ubyte.gz"], (10_000, 28, 28))
+        test_labels = _read_labels(paths["t10k-labels-idx1-ubyte.gz"], 10_000)
+        unofficial = [
+            str(path) for name, path in paths.items() if hashlib.md5(path.read_bytes()).hexdigest() not in MD5[name]
+        ]
+        if unofficial:
+            warnings.warn(
+                f"not official: {', '.join(unofficial)}; accepted because the structure is right", stacklevel=5
+            )
+        source = str(paths["train-images-idx3-ubyte.gz"].parent)
+        return Arrays(train_images[..., None], train_labels, test_images[..., None], test_labels, source)
 
 
 def _find(name: str, data_dir: Path | str | None) -> Path:

@@ -23,15 +23,15 @@ DOWNLOAD_TIMEOUT_SECONDS = 30
 
 
 class Arrays(NamedTuple):
-    """A data set as a reader delivers it, with its finest labels.
+    """A data set as a loader delivers it, with its finest labels.
 
-    `mlproject.datasets.contract` says what a reader may deliver besides, and brings it into this form.
+    `mlproject.datasets.contract` says what a loader may deliver besides, and brings it into this form.
 
     Attributes:
         train_images: uint8 (n, height, width, channels).
-        train_labels: int64 (n,), indices into the reader's `CLASSES`.
+        train_labels: int64 (n,), indices into the loader's `classes`.
         test_images: uint8 (m, height, width, channels).
-        test_labels: int64 (m,), indices into the reader's `CLASSES`.
+        test_labels: int64 (m,), indices into the loader's `classes`.
         source: a text that says where the data were read from.
     """
 

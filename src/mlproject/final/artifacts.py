@@ -78,7 +78,7 @@ def version_tags(task: Task) -> dict[str, str]:
         "experiment": experiment.name,
         "comparison": experiment.comparison,
         "question": experiment.question,
-        "dataset": experiment.dataset,
+        "dataset": data.name,
         "labels": experiment.labels,
         "data": task.data_kind,
         "dataset.digest": data.digest,
