@@ -1,6 +1,6 @@
 """Parquet files that hold the images themselves, as Hugging Face's image sets do.
 
-Only labels are read at first. An image is read with its row group, of which the last two stay in memory.
+Only labels are read at first. An image is read with its row group, and the last row groups stay in memory, up to 256 MB.
 """
 
 import functools
@@ -24,6 +24,7 @@ from mlproject.errors import UserError, first_line, truncate
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "fine_labels", "class", "target")
 SUPERCLASS_COLUMNS = ("coarse_label", "coarse_labels")
+MEMORY = 2**28  # bytes of row groups that are kept, because threads read several at once; at least two are
 _PART = re.compile(r"(?P<set>.*)-\d{5}-of-(?P<parts>\d{5})", re.DOTALL)
 
 
@@ -71,8 +72,9 @@ class _Part:
         file = _open(path)
         self.path = path
         self.schema = file.schema_arrow
-        groups = range(file.metadata.num_row_groups)
-        self.ends = np.cumsum([file.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
+        groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+        self.ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
+        self.group_bytes = [group.total_byte_size for group in groups]
         self.rows = file.metadata.num_rows
         images = _image_columns(self.schema)
         preferred = [name for name in IMAGE_COLUMNS if name in images] or images
@@ -134,7 +136,8 @@ class _Images:
         self._parts = parts
         self._ends = np.cumsum([part.rows for part in parts])
         self._lock = threading.Lock()  # threads that want the same row group wait for the one that reads it
-        self._group = functools.lru_cache(maxsize=2)(self._read_group)
+        largest = max((size for part in parts for size in part.group_bytes), default=1)
+        self._group = functools.lru_cache(max(2, MEMORY // max(1, largest)))(self._read_group)
 
     def __call__(self, position: int) -> bytes:
         number = int(np.searchsorted(self._ends, position, side="right"))

@@ -2,16 +2,12 @@
 
 import os
 import stat
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What Pillow reads without further packages and people keep pictures in.
+# Of the formats that `decoding` reads.
 SUFFIXES = frozenset(
-    (
-        *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-    )
+    (".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"))
 
@@ -48,11 +44,13 @@ def walk(folder: Path) -> Walk:
     """
     found = Walk(Path(os.path.realpath(folder)))
     seen: set[str] = set()
-    links: deque[tuple[Parts, str]] = deque()
+    links: list[tuple[Parts, str]] = []
     _enter(found, (), str(found.root), seen, links)
     while links:
-        parts, path = links.popleft()
-        _follow(found, parts, path, seen, links)
+        batch = sorted(links)
+        links.clear()
+        for parts, path in batch:
+            _follow(found, parts, path, seen, links)
     found.images = dict(sorted(found.images.items()))
     found.folders.sort()
     return found
@@ -63,7 +61,7 @@ def shown(parts: Parts) -> str:
     return os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
 
 
-def _enter(found: Walk, parts: Parts, path: str, seen: set[str], links: deque[tuple[Parts, str]]) -> None:
+def _enter(found: Walk, parts: Parts, path: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
     """List a folder and all folders in it; links are kept for later."""
     pending = [(parts, path)]
     while pending:
@@ -89,7 +87,7 @@ def _enter(found: Walk, parts: Parts, path: str, seen: set[str], links: deque[tu
                 _add_file(found, below, entry.path, seen)
 
 
-def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: deque[tuple[Parts, str]]) -> None:
+def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
     """Follow a link."""
     path = os.path.realpath(link)
     if not os.path.exists(path):
@@ -106,7 +104,7 @@ def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: deque[t
 
 def _add_file(found: Walk, parts: Parts, path: str, seen: set[str]) -> None:
     if os.path.splitext(parts[-1])[1].lower() not in SUFFIXES:
-        found.passed_over[shown(parts)] = "has no suffix of an image"
+        found.passed_over[shown(parts)] = "has no suffix of an accepted image"
         return
     try:
         status = os.stat(path)
