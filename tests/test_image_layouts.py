@@ -143,7 +143,7 @@ TREES = {
     "images beside superclasses' classes": (["x/a/1.png", "x/1.png", "y/b/1.png"], "x/1.png lies in a folder fewer"),
     "too deep": (["x/a/deep/1.png", "y/b/1.png"], "x/a/deep/1.png lies in too many folders; accepted: CLASS/image"),
     "too deep in splits": (["train/x/a/d/1.png", "train/y/b/1.png"], "train/x/a/d/1.png lies in too many"),
-    "one image": (["a/1.png", "a/2.png", "b/1.png"], {"b/1.png": "b"}, {}, "classes 'b' have one image each"),
+    "one image": (["a/1.png", "a/2.png", "b/1.png"], {"b/1.png": "b"}, {}, "in one split only: 'b'"),
     "nothing": (["a/"], "holds no images in folders of classes; accepted: a folder"),
     "only links that leave": (["a/1.png -> /etc/passwd"], r"\(1 files passed over; a/1.png is a link that leaves"),
     "a manifest beside images": ([*AB, "manifest.csv"], A_B, {"manifest.csv": "no suffix"}),

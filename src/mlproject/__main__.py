@@ -94,6 +94,7 @@ def data(options: argparse.Namespace) -> int:
 def check_images(options: argparse.Namespace) -> int:
     """Say what a user's own images are and what is odd about them, and draw some of each class."""
     from mlproject.datasets.images import check, layouts, pixels
+    from mlproject.datasets.images.sheet import contact_sheet
 
     entries = layouts.find(options.images)
     scan = pixels.scan(entries)
@@ -105,7 +106,7 @@ def check_images(options: argparse.Namespace) -> int:
     try:
         check.require_trainable(entries, scan)
         name = entries.source.resolve().stem or "images"
-        sheet = check.contact_sheet(entries, scan, name)
+        sheet = contact_sheet(entries, scan, name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
         return 1

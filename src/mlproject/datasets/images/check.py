@@ -1,21 +1,17 @@
-"""What a user should know of a set of images before training on it: a table of facts, and a sheet of examples."""
+"""What a user should know of a set of images before training on it."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from mlproject import plots
 from mlproject.datasets.images import splits
-from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode
 from mlproject.datasets.images.entries import SPLITS, Entries
 from mlproject.errors import UserError, truncate
 
 LISTED = 10  # how many of a kind are named
 FEW_IMAGES = 10  # a class with fewer has two or so test images, and its scores say little
-SHEET_CLASSES, SHEET_IMAGES, SHEET_PIXELS = 40, 8, 64
 
 
 class Description(NamedTuple):
@@ -83,42 +79,6 @@ def require_trainable(entries: Entries, scan: pd.DataFrame) -> None:
     splits.check_groups(entries.table)
 
 
-def contact_sheet(entries: Entries, scan: pd.DataFrame, title: str) -> Figure:
-    """Draw images of each class, to see whether they show what their labels say.
-
-    Args:
-        entries: the images.
-        scan: what `pixels.scan` found in them.
-        title: the name of the set.
-
-    Returns:
-        Up to `SHEET_IMAGES` images of each class, from all over it, padded to squares. Of many classes the first
-        `SHEET_CLASSES` are shown, in the order of their names.
-
-    Raises:
-        UserError: none of the images can be decoded.
-    """
-    preparation = Preparation(SHEET_PIXELS, 3, fit="pad")
-    labels = entries.table["label"]
-    readable = (scan["error"] == "").to_numpy()
-    names = sorted(labels[readable].unique())
-    images, shown = [], []
-    for label, name in enumerate(names[:SHEET_CLASSES]):
-        positions = np.flatnonzero(readable & (labels == name).to_numpy())
-        places = np.unique(np.linspace(0, len(positions) - 1, SHEET_IMAGES).astype(int))
-        for position in positions[places]:
-            try:
-                images.append(decode(entries.read(int(position)), preparation))
-            except (UnreadableError, OSError):  # the file is damaged behind its header
-                continue
-            shown.append(label)
-    if not images:
-        raise UserError(f"{entries.source}: no image can be decoded; accepted: images in the formats of the README")
-    if len(names) > SHEET_CLASSES:
-        title = f"{title}, {SHEET_CLASSES} of {len(names):,} classes"
-    return plots.samples(np.stack(images), np.array(shown), names[:SHEET_CLASSES], title=title)
-
-
 def _readable(entries: Entries, scan: pd.DataFrame) -> pd.DataFrame:
     """The images whose headers can be read, with what was scanned, and the splits they will have."""
     table = entries.table.join(scan)[scan["error"] == ""]
@@ -179,9 +139,9 @@ def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict
     same_split = pairs["split"] == pairs["split of first"]
     counts = _counts(entries, table)
     few = counts[counts < FEW_IMAGES].sort_index()
-    problems = {
+    return {
         "unreadable files": _named(zip(entries.table["path"][unreadable], scan["error"][unreadable], strict=True)),
-        "passed over": _named(entries.passed_over.items()),
+        "passed over": _named(_rare_first(entries.passed_over)),
         "copies within a split": [_equation(pair) for pair in pairs[same_split].to_dict("records")],
         "copies in two splits": [_equation(pair, "split") for pair in pairs[~same_split].to_dict("records")],
         "copies with another label": [
@@ -189,7 +149,6 @@ def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict
         ],
         f"classes below {FEW_IMAGES} images": [f"{truncate(name)}: {count}" for name, count in few.items()],
     }
-    return problems
 
 
 def _pairs(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +159,7 @@ def _pairs(table: pd.DataFrame) -> pd.DataFrame:
     return copies.merge(first, on="digest", suffixes=("", " of first"))
 
 
-def _equation(pair: dict[str, str], column: str = "") -> str:
+def _equation(pair: Mapping[Hashable, str], column: str = "") -> str:
     first, second = (
         truncate(pair[f"path{which}"]) + (f" ({truncate(pair[f'{column}{which}'])})" if column else "")
         for which in (" of first", "")
@@ -210,6 +169,12 @@ def _equation(pair: dict[str, str], column: str = "") -> str:
 
 def _named(reasons: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{truncate(path)}: {reason}" for path, reason in reasons]
+
+
+def _rare_first(passed_over: dict[str, str]) -> list[tuple[str, str]]:
+    """The files with the rarest reason first, because the files listed first may be all that people see."""
+    counts = Counter(passed_over.values())
+    return sorted(passed_over.items(), key=lambda item: counts[item[1]])
 
 
 def _first(names: list[str]) -> list[str]:

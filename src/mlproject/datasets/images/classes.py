@@ -82,7 +82,7 @@ def check(entries: Entries) -> Entries:
     alone = sorted(counts.index[counts == 1])
     if alone:
         warnings.warn(
-            f"{source}: the classes {list_names(alone)} have one image each, which can be in one split only",
+            f"{source} has classes with one image, which can be in one split only: {list_names(alone)}",
             stacklevel=3,
         )
     return replace(entries, table=table)
