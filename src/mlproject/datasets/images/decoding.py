@@ -1,7 +1,8 @@
 """Decodes one image of a user's own, whatever its format, into pixels of one shape.
 
 Only Pillow's readers of `FORMATS` are run on a file. Whatever a file contains, its content is decoded or refused with an
-`UnreadableError`: no other exception leaves this module, and no warning.
+`UnreadableError`: no other exception leaves this module, and no warning. Only libtiff, which Pillow runs on compressed TIFF
+files, writes a line to the standard error stream when one is damaged.
 """
 
 import contextlib

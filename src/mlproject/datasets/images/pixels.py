@@ -224,7 +224,7 @@ def _find(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]] | Non
         for row in np.unique(np.linspace(0, len(kept) - 1, CHECKED_ROWS).astype(int)):
             if not np.array_equal(images[row], wanted.decode(int(kept[row]))):
                 raise ValueError("it holds other values")
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, LookupError, AttributeError, OSError, EOFError) as error:
         logger.warning("%s is damaged (%s); the images are decoded again", path, truncate(error))
         return None
     return images, errors
