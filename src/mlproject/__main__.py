@@ -105,7 +105,8 @@ def check_images(options: argparse.Namespace) -> int:
         print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
     try:
         check.require_trainable(entries, scan)
-        name = entries.source.resolve().stem or "images"
+        source = entries.source.resolve()
+        name = (source.stem if source.is_file() else source.name) or "images"
         sheet = contact_sheet(entries, scan, name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)

@@ -1,8 +1,6 @@
 """Images in the arrays of one `.npz` file, as Keras keeps its data sets. They are in memory as a whole."""
 
 import functools
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +63,12 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
             if missing:
                 raise UserError(f"{path} lacks {', '.join(missing)}; accepted: {ACCEPTED}")
             wanted = [name for name in (*NAMES, "class_names") if name in stored.files]
-            return {name: stored[name] for name in wanted}, [name for name in stored.files if name not in wanted]
-    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: np.asarray(stored[name]) for name in wanted}, [
+                name for name in stored.files if name not in wanted
+            ]
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise exceptions of many types for damaged files
         reason = truncate(first_line(error))
         raise UserError(
             f"{path} cannot be read as NPZ without pickled objects ({reason}); accepted: {ACCEPTED}"

@@ -51,7 +51,7 @@ def describe(entries: Entries, scan: pd.DataFrame) -> Description:
             *_splits(entries, table),
             *_classes(entries, table),
             *_contents(table),
-            ("baseline", _baseline(table)),
+            ("constant answer", _constant_answer(table)),
         ]
     found += [(what, f"{len(names):,}") for what, names in lists.items()]
     return Description(
@@ -122,14 +122,15 @@ def _contents(table: pd.DataFrame) -> list[tuple[str, str]]:
     return [(f"{what} size", size) for what, size in zip(("smallest", "median", "largest"), sizes, strict=True)] + kinds
 
 
-def _baseline(table: pd.DataFrame) -> str:
+def _constant_answer(table: pd.DataFrame) -> str:
     """How often the most frequent class of the training images is right."""
     trained = table["label"][table["split"] == "train"].value_counts()
     tested = table[table["split"] == "test"]
     name, judged = ("test images", tested) if len(tested) else ("images", table)
     if trained.empty:
         return "unknown, without training images"
-    return f"{(judged['label'] == trained.index[0]).mean():.1%} of the {name} are '{truncate(trained.index[0])}'"
+    share = (judged["label"] == trained.index[0]).mean()
+    return f"'{truncate(trained.index[0])}' is right for {share:.1%} of the {name}"
 
 
 def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:

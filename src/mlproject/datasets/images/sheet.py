@@ -66,7 +66,7 @@ def _draw(examples: Examples, what: str, title: str) -> Figure:
     names = list(examples)
     columns = 1 if len(names) <= ROWS else 2
     rows = -(-len(names) // columns)
-    figure = new_figure((columns * (IMAGES * INCHES + 2.2), rows * INCHES + 1), what, title)
+    figure = new_figure((columns * (IMAGES * INCHES + 2.5), rows * INCHES + 1), what, title)
     for column, axes in enumerate(np.atleast_1d(figure.subplots(1, columns))):
         _draw_column(axes, examples, names[column * rows : (column + 1) * rows], rows)
     return figure
