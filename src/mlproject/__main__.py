@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mlproject import arguments, console, disk, process, settings
 from mlproject.errors import StoreGoneError, UserError
@@ -88,6 +88,34 @@ def data(options: argparse.Namespace) -> int:
             f"{found.name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
             f"digest {found.digest}, from {found.source}"
         )
+    return 0
+
+
+def check_images(options: argparse.Namespace) -> int:
+    """Say what a user's own images are and what is odd about them, and draw some of each class."""
+    from mlproject.datasets.images import check, layouts, pixels
+    from mlproject.datasets.images.sheet import contact_sheet
+
+    entries = layouts.find(options.images)
+    scan = pixels.scan(entries)
+    described = check.describe(entries, scan)
+    width = described.table["what"].str.len().max()
+    print("\n".join(f"{what:{width}}  {value}" for what, value in described.table.itertuples(index=False)))
+    for what, names in described.lists.items():
+        print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
+    try:
+        check.require_trainable(entries, scan)
+        source = entries.source.resolve()
+        name = (source.stem if source.is_file() else source.name) or "images"
+        sheet = contact_sheet(entries, scan, name)
+    except UserError as error:
+        print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
+        return 1
+    folder = Path("reports", "data")
+    disk.require_writable("reports/data", folder)
+    with disk.atomic_write(folder / f"{name}.png") as part:
+        sheet.savefig(part, format="png")
+    print(f"\nexamples: {folder / f'{name}.png'}")
     return 0
 
 
@@ -188,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("data", help="find or download the data sets")
     command.set_defaults(command=data)
     settings.add_options(command, settings.DATA_OPTIONS)
+    check = command.add_subparsers(metavar="check").add_parser("check", help="look at images of your own")
+    check.set_defaults(command=check_images)
+    check.add_argument("images", metavar="PATH", help="folder, manifest, Parquet or .npz file")
 
     command = commands.add_parser("explain", help="show what depends on colours and on classes, layer by layer")
     command.set_defaults(command=explain)
@@ -218,5 +249,10 @@ def _path_or_none(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Run the command that this process was started for, and end the process."""
     process.leave(main())
+
+
+if __name__ == "__main__":
+    run()

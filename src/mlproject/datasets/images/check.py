@@ -1,0 +1,183 @@
+"""What a user should know of a set of images before training on it."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from mlproject.datasets.images import splits
+from mlproject.datasets.images.entries import SPLITS, Entries
+from mlproject.errors import UserError, truncate
+
+LISTED = 10  # how many of a kind are named
+FEW_IMAGES = 10  # a class with fewer has two or so test images, and its scores say little
+
+
+class Description(NamedTuple):
+    """What was found.
+
+    Attributes:
+        table: the facts, with the text columns what and value.
+        lists: for some of the facts the first `LISTED` files or classes that they count, by the text in `what`.
+    """
+
+    table: pd.DataFrame
+    lists: dict[str, list[str]]
+
+
+def describe(entries: Entries, scan: pd.DataFrame) -> Description:
+    """Collect the facts of a set of images.
+
+    Args:
+        entries: the images.
+        scan: what `pixels.scan` found in them.
+
+    Returns:
+        The facts. Those of classes, splits and sizes count the images whose headers can be read. If the set has no test
+        images of its own, the splits are as `splits.assign` draws them.
+    """
+    table = _readable(entries, scan)
+    found = [
+        ("layout", entries.layout),
+        ("images", f"{len(entries.table):,}"),
+        ("classes", f"{entries.table['label'].nunique():,}"),
+    ]
+    if (entries.table["superclass"] != "").any():
+        found.append(("superclasses", f"{entries.table['superclass'].nunique():,}"))
+    lists = _problems(entries, scan, table)
+    if len(table):
+        found += [
+            *_splits(entries, table),
+            *_classes(entries, table),
+            *_contents(table),
+            ("constant answer", _constant_answer(table)),
+        ]
+    found += [(what, f"{len(names):,}") for what, names in lists.items()]
+    return Description(
+        pd.DataFrame(found, columns=["what", "value"]), {what: _first(names) for what, names in lists.items() if names}
+    )
+
+
+def require_trainable(entries: Entries, scan: pd.DataFrame) -> None:
+    """Refuse a set that nothing can be trained with.
+
+    Args:
+        entries: the images.
+        scan: what `pixels.scan` found in them.
+
+    Raises:
+        UserError: a class has no training images that can be read, or a group is in two splits.
+    """
+    table = _readable(entries, scan)
+    lacking = sorted(set(entries.table["label"]) - set(table["label"][table["split"] == "train"]))
+    if lacking:
+        names = ", ".join(f"'{name}'" for name in _first(lacking))
+        raise UserError(
+            f"{entries.source}: no training image of {truncate(names)} can be read; accepted: readable images of every class"
+        )
+    splits.check_groups(entries.table)
+
+
+def _readable(entries: Entries, scan: pd.DataFrame) -> pd.DataFrame:
+    """The images whose headers can be read, with what was scanned, and the splits they will have."""
+    table = entries.table.join(scan)[scan["error"] == ""]
+    return table.assign(split=splits.assign(table, table["digest"])) if len(table) else table
+
+
+def _splits(entries: Entries, table: pd.DataFrame) -> list[tuple[str, str]]:
+    drawn = " (drawn from the others)" if not (entries.table["split"] == "test").any() else ""
+    counts = table["split"].value_counts()
+    return [
+        (f"images in {split}", f"{counts[split]:,}{drawn if split == 'test' else ''}")
+        for split in SPLITS
+        if split in counts
+    ]
+
+
+def _classes(entries: Entries, table: pd.DataFrame) -> list[tuple[str, str]]:
+    counts = _counts(entries, table)
+    smallest, largest = counts.index[-1], counts.index[0]
+    ratio = f"{counts.iloc[0] / counts.iloc[-1]:,.1f}" if counts.iloc[-1] else "without limit"
+    return [
+        ("largest class", f"{truncate(largest)}: {counts.iloc[0]:,}"),
+        ("smallest class", f"{truncate(smallest)}: {counts.iloc[-1]:,}"),
+        ("largest / smallest", ratio),
+    ]
+
+
+def _counts(entries: Entries, table: pd.DataFrame) -> "pd.Series[int]":
+    """The number of readable images of each class, the largest first."""
+    counts = table["label"].value_counts().reindex(sorted(entries.table["label"].unique()), fill_value=0)
+    return counts.sort_values(ascending=False, kind="stable")
+
+
+def _contents(table: pd.DataFrame) -> list[tuple[str, str]]:
+    by_area = table.assign(area=table["width"] * table["height"]).sort_values(["area", "width"], kind="stable")
+    sizes = [f"{by_area['width'].iloc[at]} x {by_area['height'].iloc[at]}" for at in (0, len(by_area) // 2, -1)]
+    kinds = [
+        (what, ", ".join(f"{kind} {count:,}" for kind, count in table[column].value_counts().items()))
+        for what, column in (("formats", "format"), ("modes", "mode"))
+    ]
+    return [(f"{what} size", size) for what, size in zip(("smallest", "median", "largest"), sizes, strict=True)] + kinds
+
+
+def _constant_answer(table: pd.DataFrame) -> str:
+    """How often the most frequent class of the training images is right."""
+    trained = table["label"][table["split"] == "train"].value_counts()
+    tested = table[table["split"] == "test"]
+    name, judged = ("test images", tested) if len(tested) else ("images", table)
+    if trained.empty:
+        return "unknown, without training images"
+    share = (judged["label"] == trained.index[0]).mean()
+    return f"'{truncate(trained.index[0])}' is right for {share:.1%} of the {name}"
+
+
+def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:
+    """What may be wrong, by its kind."""
+    unreadable = scan["error"] != ""
+    pairs = _pairs(table)
+    same_split = pairs["split"] == pairs["split of first"]
+    counts = _counts(entries, table)
+    few = counts[counts < FEW_IMAGES].sort_index()
+    return {
+        "unreadable files": _named(zip(entries.table["path"][unreadable], scan["error"][unreadable], strict=True)),
+        "passed over": _named(_rare_first(entries.passed_over)),
+        "copies within a split": [_equation(pair) for pair in pairs[same_split].to_dict("records")],
+        "copies in two splits": [_equation(pair, "split") for pair in pairs[~same_split].to_dict("records")],
+        "copies with another label": [
+            _equation(pair, "label") for pair in pairs[pairs["label"] != pairs["label of first"]].to_dict("records")
+        ],
+        f"classes below {FEW_IMAGES} images": [f"{truncate(name)}: {count}" for name, count in few.items()],
+    }
+
+
+def _pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Each image that equals an earlier one byte by byte, beside the first of them."""
+    columns = table[["digest", "path", "label", "split"]]
+    first = columns.drop_duplicates("digest")
+    copies = columns[columns["digest"].duplicated()]
+    return copies.merge(first, on="digest", suffixes=("", " of first"))
+
+
+def _equation(pair: Mapping[Hashable, str], column: str = "") -> str:
+    first, second = (
+        truncate(pair[f"path{which}"]) + (f" ({truncate(pair[f'{column}{which}'])})" if column else "")
+        for which in (" of first", "")
+    )
+    return f"{first} = {second}"
+
+
+def _named(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{truncate(path)}: {reason}" for path, reason in reasons]
+
+
+def _rare_first(passed_over: dict[str, str]) -> list[tuple[str, str]]:
+    """The files with the rarest reason first, because the files listed first may be all that people see."""
+    counts = Counter(passed_over.values())
+    return sorted(passed_over.items(), key=lambda item: counts[item[1]])
+
+
+def _first(names: list[str]) -> list[str]:
+    rest = len(names) - LISTED
+    return names if rest <= 0 else [*names[:LISTED], f"and {rest:,} more"]

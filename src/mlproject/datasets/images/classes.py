@@ -1,0 +1,163 @@
+"""What every layout must satisfy: names of classes that mean one thing each, and splits that can be trained on."""
+
+import unicodedata
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from mlproject.datasets.images.entries import COLUMNS, Entries
+from mlproject.errors import UserError, truncate
+
+NAME_LIMIT = 255  # characters of a name; a folder's name has at most 255 bytes on common file systems
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+ACCEPTED_SPLITS = "train, val, valid, validation, test"
+
+
+def split_of(name: str) -> str:
+    """The split that a name stands for in any letter case: "train", "validation" or "test"; "" if it stands for none."""
+    return _SPLITS.get(name.lower(), "")
+
+
+def normal(name: str) -> str:
+    """A name in Unicode's form NFC. File systems and programs write the same name in different forms."""
+    return unicodedata.normalize("NFC", name)
+
+
+def make_table(path: Iterable[str], label: Iterable[str], **others: Iterable[str]) -> pd.DataFrame:
+    """Make the table of `Entries`.
+
+    Args:
+        path: for each image its path.
+        label: for each image its label.
+        others: values of the other columns; a column that is not given is empty.
+    """
+    table = pd.DataFrame({"path": list(path), "label": list(label)}, dtype="str")
+    for column in COLUMNS[2:]:
+        table[column] = pd.Series(list(others[column]), dtype="str") if column in others else ""
+    return table.astype("str")
+
+
+def list_names(names: Iterable[str], limit: int = 5) -> str:
+    """Quote the first names of a list, and count the others."""
+    names = list(names)
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(f"'{truncate(name)}'" for name in names[:limit]) + rest
+
+
+def check(entries: Entries) -> Entries:
+    """Check what holds for every layout, and bring the names of classes into one form.
+
+    Args:
+        entries: the images as a layout gives them, with at least one row.
+
+    Returns:
+        The same with names of classes and superclasses in the form NFC and without blanks around them.
+
+    Warns:
+        UserWarning: a class has only one image.
+
+    Raises:
+        UserError: names are empty, too long, not printable, or differ only in letter case or blanks; there are fewer than
+            two classes or superclasses; images lack a superclass or split that others have; a class lacks training images.
+    """
+    source, table = entries.source, entries.table.copy()
+    for column in ("label", "superclass"):
+        table[column] = table[column].map(_names(source, column, table))
+    _check_superclasses(source, table)
+    counts = table["label"].value_counts()
+    if len(counts) < 2:
+        raise UserError(f"{source} holds one class only, {list_names(counts.index)}; accepted: at least two classes")
+    _check_splits(source, table)
+    alone = sorted(counts.index[counts == 1])
+    if alone:
+        warnings.warn(
+            f"{source} has classes with one image, which can be in one split only: {list_names(alone)}",
+            stacklevel=3,
+        )
+    return replace(entries, table=table)
+
+
+def _names(source: Path, column: str, table: pd.DataFrame) -> dict[str, str]:
+    """The accepted form of each name in a column."""
+    names: dict[str, str] = {}
+    first: dict[str, str] = {}  # the first name of those that are equal but for case and blanks
+    for name in table[column].unique():
+        names[name] = normal(name).strip()
+        if column == "superclass" and name == "":
+            continue
+        reason = _objection(names[name])
+        if reason:
+            path = truncate(table["path"][table[column] == name].iloc[0])
+            raise UserError(
+                f"{source}: the {column} '{truncate(name)}' of {path} {reason}; accepted: names of 1 to {NAME_LIMIT}"
+                " printable characters other than '.' and '..'"
+            )
+        other = first.setdefault(names[name].lower(), name)
+        if normal(other) != normal(name):
+            raise UserError(
+                f"{source}: the {column}s '{truncate(other)}' and '{truncate(name)}' differ only in letter case or in"
+                " blanks around them; accepted: one spelling for each class"
+            )
+    return names
+
+
+def _objection(name: str) -> str:
+    """Why a name is not accepted; "" if it is."""
+    if not name:
+        return "is empty"
+    if name in (".", ".."):
+        return "is a folder of the file system"
+    if len(name) > NAME_LIMIT:
+        return f"has {len(name)} characters"
+    # Control characters, line and paragraph separators, and halves of characters. Emoji need some of the other ones.
+    odd = [one for one in name if unicodedata.category(one) in ("Cc", "Zl", "Zp", "Cs") or one == "\ufeff"]
+    return f"holds the character U+{ord(odd[0]):04X}" if odd else ""
+
+
+def _check_superclasses(source: Path, table: pd.DataFrame) -> None:
+    without = table["superclass"] == ""
+    if without.all():
+        return
+    if without.any():
+        path = truncate(table["path"][without].iloc[0])
+        raise UserError(f"{source}: {path} has no superclass; accepted: a superclass for every image, or for none")
+    pairs = table[["label", "superclass"]].drop_duplicates()
+    twice = pairs[pairs["label"].duplicated(keep=False)]
+    if len(twice):
+        label = twice["label"].iloc[0]
+        found = list_names(twice["superclass"][twice["label"] == label])
+        raise UserError(
+            f"{source}: the label '{truncate(label)}' has the superclasses {found}; accepted: one superclass for each label"
+        )
+    if table["superclass"].nunique() < 2:
+        found = list_names(table["superclass"].unique())
+        raise UserError(f"{source} holds one superclass only, {found}; accepted: at least two superclasses, or none")
+
+
+def _check_splits(source: Path, table: pd.DataFrame) -> None:
+    without = table["split"] == ""
+    if without.all():
+        return
+    if without.any():
+        path = truncate(table["path"][without].iloc[0])
+        raise UserError(f"{source}: {path} has no split; accepted: a split for every image, or for none")
+    trained = table["label"][table["split"] == "train"].unique()
+    if not len(trained):
+        found = list_names(table["split"].unique())
+        raise UserError(f"{source} holds only the split {found}; accepted: training images beside them, in 'train'")
+    absent = sorted(set(table["label"]).difference(trained))
+    if absent:
+        raise UserError(
+            f"{source}: the split 'train' lacks the classes {list_names(absent)}; accepted: training images of every class"
+        )

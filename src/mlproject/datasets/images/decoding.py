@@ -1,0 +1,356 @@
+"""Decodes one image of a user's own, whatever its format, into pixels of one shape.
+
+Only Pillow's readers of `FORMATS` are run on a file. Whatever a file contains, its content is decoded or refused with an
+`UnreadableError`: no other exception leaves this module, and no warning. Only libtiff, which Pillow runs on compressed TIFF
+files, writes a line to the standard error stream when one is damaged.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from mlproject.datasets.images.entries import Content
+from mlproject.errors import UserError, truncate
+
+DECODER_VERSION = 1  # to be raised with each change that leads to other pixels
+
+# The imports register these readers. Otherwise Pillow would import all of its readers when it meets an unknown name.
+FORMATS = tuple(
+    str(reader.format)
+    for reader in (JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile)
+)
+FITS = ("crop", "pad")
+LARGEST_SIZE = 4096
+# A large image is first reduced by a whole factor, to at least this multiple of its final size. JPEG files are decoded at the
+# reduced size. bench/README.md has the differences to the exact result.
+REDUCING_GAP = 2.0
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+# The EXIF orientation, and what turns the stored image upright.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION_TAG = 0x0112
+ON_ITS_SIDE = (5, 6, 7, 8)  # the orientations with width and height exchanged
+
+
+class UnreadableError(ValueError):
+    """The content is no image that can be decoded. The message is a short reason, such as "it is empty"."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images become pixels of one shape.
+
+    Attributes:
+        size: pixels a side, 1 to 4096.
+        channels: 3 for colour or 1 for grey.
+        fit: "crop": the shorter side becomes `size`, then the centre is cut out. "pad": the longer side becomes `size`, and the
+            rest is filled with `background`. Neither changes the aspect.
+        background: red, green and blue, 0 to 255, of the padding and behind transparent pixels.
+
+    Raises:
+        UserError: a value is not accepted.
+    """
+
+    size: int
+    channels: int
+    fit: str = "crop"
+    background: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self) -> None:
+        if not _is_whole(self.size, 1, LARGEST_SIZE):
+            raise UserError(f"size={truncate(self.size)}; accepted: a whole number of pixels from 1 to {LARGEST_SIZE}")
+        if not _is_whole(self.channels, 1, 3) or self.channels == 2:
+            raise UserError(f"channels={truncate(self.channels)}; accepted: 1 (grey) or 3 (colour)")
+        if self.fit not in FITS:
+            raise UserError(f"fit={truncate(self.fit)}; accepted: {', '.join(FITS)}")
+        values = self.background if isinstance(self.background, tuple) else ()
+        if len(values) != 3 or not all(_is_whole(value, 0, 255) for value in values):
+            raise UserError(
+                f"background={truncate(self.background)}; accepted: three whole numbers from 0 to 255, red, green and blue"
+            )
+
+    def describe(self) -> dict[str, object]:
+        """Everything that others need to prepare images in the same way, in types that JSON has."""
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "fit": self.fit,
+            "background": list(self.background),
+            "steps": self._steps(),
+            "decoder_version": DECODER_VERSION,
+        }
+
+    def __str__(self) -> str:
+        shape = f"{self.size} x {self.size} pixels in {'colour' if self.channels == 3 else 'grey'}"
+        return f"The images have {shape}: " + "; ".join(self._steps()) + "."
+
+    def _steps(self) -> list[str]:
+        """What is done to an image, in its order."""
+        if self.fit == "crop":
+            fit = f"the shorter side becomes {self.size} pixels and the centre is cut out"
+        else:
+            fit = f"the longer side becomes {self.size} pixels and the rest is filled with RGB {self.background}"
+        return [
+            "the EXIF orientation is applied and the ICC profile ignored",
+            "16 bit grey is divided by 257",
+            f"transparent pixels are laid over RGB {self.background}",
+            "colour becomes (299 R + 587 G + 114 B) / 1000" if self.channels == 1 else "grey becomes R = G = B",
+            f"{fit} (bicubic, antialiased)",
+        ]
+
+
+class Header(NamedTuple):
+    """What an image says of itself.
+
+    Attributes:
+        format: one of `FORMATS`, or "array".
+        mode: Pillow's name of the kind of pixels, such as "RGB" or "L".
+        width: pixels, after the EXIF orientation was applied.
+        height: pixels, likewise.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+
+
+def header(content: Content) -> Header:
+    """Read the header of an image without decoding its pixels.
+
+    The pixels are decoded only if the file is a PNG whose EXIF data follow them.
+
+    Args:
+        content: the bytes of a file; or pixels, uint8 (height, width), or (height, width, 1, 3 or 4), where 4 is RGBA.
+
+    Returns:
+        The header. That it can be read doesn't mean that the pixels can.
+
+    Raises:
+        UnreadableError: the content is no image that is accepted.
+    """
+    with _opened(content) as image:
+        if image.format == "PNG" and isinstance(content, bytes) and "exif" not in image.info and b"eXIf" in content:
+            image.load()
+        width, height = image.size
+        if _orientation(image) in ON_ITS_SIDE:
+            width, height = height, width
+        kind = "array" if image.format is None else "JPEG" if image.format == "MPO" else image.format
+        return Header(kind, image.mode, width, height)
+
+
+def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
+    """Decode an image and bring it into one shape.
+
+    The first frame of an animation counts. The EXIF orientation is applied. ICC profiles are ignored: few programs that
+    others prepare images with apply them. Grey of 16 bits is divided by 257. Grey of floating-point numbers is accepted if
+    all of them are from 0 to 1, and multiplied by 255. An image that has the final size already keeps its pixels.
+
+    Args:
+        content: as for `header`.
+        preparation: the shape, and how the image is brought into it.
+
+    Returns:
+        The pixels, uint8 (size, size, channels).
+
+    Raises:
+        UnreadableError: the content is no image that is accepted, or it is damaged.
+    """
+    size = preparation.size
+    with _opened(content) as image:
+        width, height = _reduce_early(image, preparation)
+        image.load()
+        flat = _flatten(image, preparation)
+        if preparation.fit == "pad":
+            target = _target(width, height, preparation)
+            flat = flat.resize(target, Image.Resampling.BICUBIC, (0, 0, width, height), REDUCING_GAP)
+        else:
+            side = min(width, height)
+            left, top = (width - side) / 2, (height - side) / 2
+            if side == size:  # half a pixel of an offset would blur an image that needs no scaling
+                flat = flat.crop((int(left), int(top), int(left) + size, int(top) + size))
+            else:
+                box = (left, top, left + side, top + side)
+                flat = flat.resize((size, size), Image.Resampling.BICUBIC, box, REDUCING_GAP)
+        # The small image is turned rather than the large one.
+        upright = UPRIGHT.get(_orientation(image))
+        flat = flat if upright is None else flat.transpose(upright)
+        return _pad(flat.convert("L" if preparation.channels == 1 else "RGB"), preparation)
+
+
+class _Silence:
+    """A context in which Pillow neither warns nor logs, for several threads at once.
+
+    `warnings.catch_warnings` alone would leave wrong filters when threads enter and leave it in another order.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+        self._logger = logging.getLogger("PIL.TiffImagePlugin")  # the only reader that logs more than debug messages
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+                self._logger.disabled = True
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(None, None, None)
+                self._logger.disabled = False
+
+
+_silence = _Silence()
+
+
+@contextlib.contextmanager
+def _opened(content: Content) -> Iterator[Image.Image]:
+    """The image, of which only the header was read. All that goes wrong in the block becomes an UnreadableError."""
+    try:
+        with _silence:
+            yield _open(content) if isinstance(content, bytes) else _from_array(content)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        accepted = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise UnreadableError(f"it is no {accepted} image, or its header is damaged") from None
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(f"it has too many pixels ({truncate(error)})") from error
+    except Exception as error:  # Pillow raises exceptions of many types for damaged files
+        raise UnreadableError(f"it is damaged ({truncate(error) or type(error).__name__})") from error
+
+
+def _open(content: bytes) -> Image.Image:
+    """Read the header of a file, and refuse sizes that can't be decoded."""
+    if not content:
+        raise UnreadableError("it is empty")
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    width, height = image.size
+    if min(width, height) < 1:
+        raise UnreadableError(f"it has {width} x {height} pixels")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise UnreadableError(f"it has {width} x {height} pixels; accepted: at most {limit:,} in all, Pillow's limit")
+    return image
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Turn pixels into an image of mode L, RGB or RGBA."""
+    if not isinstance(pixels, np.ndarray):
+        raise UnreadableError(f"it is neither bytes nor an array but {type(pixels).__name__}")
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or channels not in (1, 3, 4) or not pixels.size:
+        raise UnreadableError(
+            f"it is {pixels.dtype} {pixels.shape}; accepted: uint8 (height, width), with 1, 3 or 4 channels at the end or none"
+        )
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and channels == 1 else pixels)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8: 1 if there is none, or if Pillow applies it (TIFF)."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        # Pillow's method for PNG decodes the pixels first, in case the EXIF data follow them.
+        found = Image.Image.getexif(image).get(ORIENTATION_TAG)
+    except Exception:  # damaged EXIF data don't make the pixels unreadable
+        return 1
+    return found if found in UPRIGHT else 1
+
+
+def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, float]:
+    """Let a large JPEG file be decoded at a half, a quarter or an eighth of its size.
+
+    Returns:
+        The width and height in pixels of the image as it will be decoded. The last row and column may count in part.
+    """
+    if isinstance(image, JpegImageFile):
+        width, height = _target(*image.size, preparation)
+        reduced = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
+        if reduced is not None:
+            return reduced[1][2:]
+    return image.size
+
+
+def _target(width: float, height: float, preparation: Preparation) -> tuple[int, int]:
+    """The final width and height of what is kept of an image, before it is padded."""
+    if preparation.fit == "crop":
+        return preparation.size, preparation.size
+    scale = preparation.size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
+    """Bring pixels into mode L or RGB, without transparency."""
+    if image.mode in GREY_16_BIT or image.mode == "F":
+        return _grey_of_8_bits(image)
+    if image.mode not in MODES:
+        raise UnreadableError(f"its pixels are of the kind {image.mode}; accepted: {', '.join(MODES)}")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (*preparation.background, 255)), image)
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")
+    return image.convert("L") if preparation.channels == 1 or image.mode == "1" else image
+
+
+def _grey_of_8_bits(image: Image.Image) -> Image.Image:
+    """Scale grey of 16 bits, or of floating-point numbers from 0 to 1, to 8 bits."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):
+            raise UnreadableError(
+                f"its grey values are {low:g} to {high:g}; accepted for floating-point numbers: 0 to 1"
+            )
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    if low < 0 or high > 65535:
+        raise UnreadableError(f"its grey values are {low} to {high}; accepted: 0 to 65535")
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _pad(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
+    """Lay an image that is at most `size` x `size` onto the middle of the background."""
+    size = preparation.size
+    if image.size != (size, size):
+        colour = Image.new("RGB", (size, size), preparation.background)
+        whole = colour.convert(image.mode)
+        whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+        image = whole
+    return np.asarray(image).reshape(size, size, preparation.channels)
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    """Whether a value is a whole number in this range."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,285 @@
+"""Keeps all images of a set as bytes of one shape in a memory-mapped file, which is written once.
+
+Neither the files nor their pixels are ever in memory all at once.
+"""
+
+import collections
+import errno
+import hashlib
+import json
+import logging
+import mmap
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+import pandas as pd
+import PIL
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mlproject import disk
+from mlproject.datasets.images.decoding import DECODER_VERSION, Preparation, UnreadableError, decode, header
+from mlproject.datasets.images.entries import Content, Entries
+from mlproject.errors import UserError, truncate
+
+CHUNK = 16  # images that a thread takes at once
+CHUNKS_AHEAD = 3  # for each thread: chunks that are being decoded or wait to be written
+CHECKED_ROWS = 8  # rows of an existing file that are decoded again, to check its content
+KEY_DIGITS = 24
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The images of a set that could be decoded.
+
+    Attributes:
+        images: uint8 (m, size, size, channels), memory-mapped and read-only.
+        kept: int64 (m,), the positions of these images in the table of the entries.
+        errors: for the positions of all other images that were asked for, why they could not be decoded.
+    """
+
+    images: np.memmap
+    kept: NDArray[np.int64]
+    errors: dict[int, str]
+
+
+def scan(entries: Entries) -> pd.DataFrame:
+    """Read the content of each image once, for its digest and header.
+
+    Args:
+        entries: the images.
+
+    Returns:
+        A row for each row of `entries.table`, with its index. The columns: digest, the SHA-256 of the content in hexadecimal
+        digits, "" if it can't be read; format, mode, width and height as in `decoding.Header`, "" and 0 if the header can't
+        be read; error, why the content or the header can't be read, or "".
+    """
+    rows = _each(len(entries.table), lambda position: _look_at(entries, position), "reading images")
+    columns = ["digest", "format", "mode", "width", "height", "error"]
+    found = pd.DataFrame(list(rows), columns=columns, index=entries.table.index)
+    return found.astype({"width": np.int64, "height": np.int64})
+
+
+def load(
+    entries: Entries,
+    positions: Sequence[int] | NDArray[np.int64],
+    digests: pd.Series,
+    preparation: Preparation,
+    folder: Path,
+) -> Pixels:
+    """Decode images, or find them decoded by an earlier call.
+
+    The file in `folder` has the key of its contents, their order, the preparation and the decoder in its name. It is written
+    under a temporary name, so that a killed process leaves nothing that looks complete.
+
+    Args:
+        entries: the images.
+        positions: which images, in the order wanted, as positions in `entries.table`. `scan` could read each of them.
+        digests: the column of `scan`.
+        preparation: how the images are brought into one shape.
+        folder: the folder of the files, which is created when needed.
+
+    Returns:
+        The images that could be decoded, in the order of `positions`.
+
+    Raises:
+        UserError: no image could be decoded; a content has changed since it was scanned; the folder can't be written, or is on
+            a disk without the space.
+    """
+    positions = np.asarray(positions, np.int64)
+    wanted = _Wanted(entries, positions, digests.to_numpy()[positions], preparation)
+    path = folder / f"images-{wanted.key()}.npy"
+    found = _find(wanted, path)
+    if found is None:
+        _write(wanted, path)
+        found = _open(wanted, path)
+    images, errors = found
+    kept = np.delete(positions, list(errors))
+    return Pixels(images, kept, {int(positions[place]): reason for place, reason in errors.items()})
+
+
+def release(images: np.ndarray) -> None:
+    """Give the memory of a memory-mapped array back to the system, which reads the file again when it is needed.
+
+    Otherwise all that was once read counts as memory of the process, which limits of containers and people go by. Writable
+    arrays, arrays in memory, and systems without `madvise` are left alone.
+
+    Args:
+        images: a read-only memory-mapped array or a view of one. The pages of the whole file are given back.
+    """
+    base: object = images
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """The images that a file has to contain. A *place* is an index into `positions`."""
+
+    entries: Entries
+    positions: NDArray[np.int64]
+    digests: NDArray[np.object_]
+    preparation: Preparation
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.preparation.size, self.preparation.size, self.preparation.channels
+
+    @property
+    def bytes_needed(self) -> int:
+        """The size of the file if every image can be decoded."""
+        return len(self.positions) * int(np.prod(self.shape))
+
+    def key(self) -> str:
+        """Hexadecimal digits that differ when the pixels could."""
+        described = json.dumps([self.preparation.describe(), DECODER_VERSION, PIL.__version__])
+        digest = hashlib.sha256(described.encode())
+        for one in self.digests:
+            digest.update(f"\n{one}".encode())
+        return digest.hexdigest()[:KEY_DIGITS]
+
+    def decode(self, place: int) -> NDArray[np.uint8] | str:
+        """The pixels of an image, or the reason why there are none."""
+        position = int(self.positions[place])
+        name = truncate(self.entries.table["path"].iloc[position])
+        try:
+            content = self.entries.read(position)
+        except OSError as error:
+            raise UserError(f"{name} can't be read any more ({error.strerror})") from error
+        if _digest(content) != self.digests[place]:
+            raise UserError(f"{name} has changed since it was read first; accepted: files that stay the same")
+        try:
+            return decode(content, self.preparation)
+        except UnreadableError as error:
+            return str(error)
+
+
+def _look_at(entries: Entries, position: int) -> tuple[str, str, str, int, int, str]:
+    """A row of `scan`."""
+    digest = ""
+    try:
+        content = entries.read(position)
+        digest = _digest(content)
+        return digest, *header(content), ""
+    except OSError as error:
+        return digest, "", "", 0, 0, f"it can't be read ({error.strerror or truncate(error)})"
+    except UnreadableError as error:
+        return digest, "", "", 0, 0, str(error)
+
+
+def _digest(content: Content) -> str:
+    """The SHA-256 of a file's bytes, or of an array's type, shape and values."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(f"{content.dtype} {content.shape} ".encode())
+    digest.update(np.ascontiguousarray(content).data)
+    return digest.hexdigest()
+
+
+def _each(count: int, function: Callable[[int], Result], title: str) -> Iterator[Result]:
+    """Call a function for 0, 1, ... in threads; yields the results in order. Threads are only a few chunks ahead."""
+
+    def run(start: int) -> list[Result]:
+        return [function(place) for place in range(start, min(start + CHUNK, count))]
+
+    threads = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    waiting: collections.deque[Future[list[Result]]] = collections.deque()
+    # disable=None shows a progress bar on a terminal and nothing in a log file.
+    with tqdm(total=count, desc=title, leave=False, disable=None) as bar:
+        try:
+            for start in range(0, count + threads * CHUNKS_AHEAD * CHUNK, CHUNK):
+                if start < count:
+                    waiting.append(pool.submit(run, start))
+                if waiting and (start >= count or len(waiting) >= threads * CHUNKS_AHEAD):
+                    results = waiting.popleft().result()
+                    yield from results
+                    bar.update(len(results))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _find(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]] | None:
+    """Open an existing file, unless it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        images, errors = _open(wanted, path)
+        # The right size says nothing about the values, so a few rows are decoded again.
+        kept = np.delete(np.arange(len(wanted.positions)), list(errors))
+        for row in np.unique(np.linspace(0, len(kept) - 1, CHECKED_ROWS).astype(int)):
+            if not np.array_equal(images[row], wanted.decode(int(kept[row]))):
+                raise ValueError("it holds other values")
+    except (ValueError, LookupError, AttributeError, OSError, EOFError) as error:
+        logger.warning("%s is damaged (%s); the images are decoded again", path, truncate(error))
+        return None
+    return images, errors
+
+
+def _open(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]]:
+    """Open a file, and the list of images that it lacks; raises an exception if its shape is wrong."""
+    stored = json.loads(_list_of_errors(path).read_text(encoding="utf-8"))
+    errors = {int(place): str(reason) for place, reason in stored.items()}
+    images = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
+    expected = (len(wanted.positions) - len(errors), *wanted.shape)
+    if not isinstance(images, np.memmap) or (images.shape, images.dtype) != (expected, np.uint8):
+        raise ValueError(f"it holds {images.dtype} {images.shape} in place of uint8 {expected}")
+    return images, errors
+
+
+def _list_of_errors(path: Path) -> Path:
+    """The file that says for which places there are no images, and why."""
+    return path.with_suffix(".json")
+
+
+def _write(wanted: _Wanted, path: Path) -> None:
+    """Decode all images and write them in their order. Written, not mapped, pages don't count as memory of the process."""
+    errors = {}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < wanted.bytes_needed:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
+        with disk.atomic_write(path) as part:
+            with part.open("wb") as stream:
+                _write_header(stream, len(wanted.positions), wanted.shape)
+                results = _each(len(wanted.positions), wanted.decode, "decoding images")
+                for place, result in enumerate(results):
+                    if isinstance(result, str):
+                        errors[place] = result
+                    else:
+                        stream.write(result.data)
+                count = len(wanted.positions) - len(errors)
+                if not count:
+                    reason = f"; the first: {errors[0]}" if errors else ""
+                    raise UserError(f"none of {len(errors)} images could be decoded{reason}")
+                stream.seek(0)
+                _write_header(stream, count, wanted.shape)
+            # The list is complete before the images are.
+            with disk.atomic_write(_list_of_errors(path)) as list_part:
+                list_part.write_text(json.dumps(errors), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"the decoded images can't be written into {path.parent} ({error.strerror}); "
+            f"accepted: a writable folder on a disk with {wanted.bytes_needed / 1e9:.1f} GB ({wanted.bytes_needed} bytes)"
+        ) from error
+
+
+def _write_header(stream: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
+    """Write the header of a .npy file. NumPy leaves room in it, so that its length is the same for all counts."""
+    described = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(stream, described)

@@ -1,0 +1,88 @@
+"""A sheet of examples of each class, to see whether images show what their labels say."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode
+from mlproject.datasets.images.entries import Entries
+from mlproject.errors import UserError
+from mlproject.plots import new_figure
+from mlproject.style import styled
+
+CLASSES, IMAGES, PIXELS, GAP = 40, 8, 64, 8
+ROWS = 20  # with more classes there are two columns
+INCHES = 0.6  # for an image with its gap, so that a figure of 120 dots an inch shows the pixels as they are
+
+Examples = dict[str, list[NDArray[np.uint8]]]
+
+
+def contact_sheet(entries: Entries, scan: pd.DataFrame, title: str) -> Figure:
+    """Draw images of each class.
+
+    Args:
+        entries: the images.
+        scan: what `pixels.scan` found in them.
+        title: the name of the set.
+
+    Returns:
+        Up to `IMAGES` images of each class, from all over it, padded to squares. Of many classes the first `CLASSES` are
+        shown, in the order of their names.
+
+    Raises:
+        UserError: none of the images can be decoded.
+    """
+    labels = entries.table["label"]
+    readable = (scan["error"] == "").to_numpy()
+    names = sorted(labels[readable].unique())
+    examples = {
+        name: _decode_some(entries, np.flatnonzero(readable & (labels == name).to_numpy())) for name in names[:CLASSES]
+    }
+    if not any(examples.values()):
+        raise UserError(f"{entries.source}: none of the images tried can be decoded; accepted: undamaged images")
+    shown = f"{CLASSES} of {len(names):,} classes" if len(names) > CLASSES else "each class"
+    return _draw(examples, f"examples of {shown}", title)
+
+
+def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
+    """Decode images of a class that are not neighbours, since these may show the same thing."""
+    images = []
+    for place in np.unique(np.linspace(0, len(positions) - 1, IMAGES).astype(int)):
+        try:
+            content = entries.read(int(positions[place]))
+            images.append(decode(content, Preparation(PIXELS, 3, fit="pad")))
+        except (UnreadableError, OSError):  # the file is damaged behind its header
+            continue
+    return images
+
+
+@styled
+def _draw(examples: Examples, what: str, title: str) -> Figure:
+    names = list(examples)
+    columns = 1 if len(names) <= ROWS else 2
+    rows = -(-len(names) // columns)
+    figure = new_figure((columns * (IMAGES * INCHES + 2.5), rows * INCHES + 1), what, title)
+    for column, axes in enumerate(np.atleast_1d(figure.subplots(1, columns))):
+        _draw_column(axes, examples, names[column * rows : (column + 1) * rows], rows)
+    return figure
+
+
+def _draw_column(axes: Axes, examples: Examples, names: Sequence[str], rows: int) -> None:
+    """Draw all images of a column as one, because an axes for each of them would take seconds."""
+    step = PIXELS + GAP
+    canvas = np.full((rows * step, IMAGES * step, 3), 255, np.uint8)
+    for row, name in enumerate(names):
+        for place, image in enumerate(examples[name]):
+            top, left = row * step + GAP // 2, place * step + GAP // 2
+            canvas[top : top + PIXELS, left : left + PIXELS] = image
+    axes.imshow(canvas)
+    lines = ["\n".join(textwrap.wrap(name.replace("_", " "), 22, max_lines=3, placeholder=" …")) for name in names]
+    axes.set_yticks([row * step + step // 2 for row in range(len(names))], lines, fontweight="bold")
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
