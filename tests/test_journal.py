@@ -57,7 +57,7 @@ def test_two_writers_of_one_file_never_share_a_part(tmp_path):
 
 def test_what_was_kept_is_read_again(tmp_path):
     with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as first:
-        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9))
+        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9, 0.8, 0.7, 0.5))
         first.save()
     with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as second:
         assert (second.search, second.trials) == (first.search, first.trials)

@@ -123,9 +123,17 @@ def _fit_stage(
         initial_epoch=done,
         epochs=length.epochs,
         callbacks=[monitor],
+        class_weight=_class_weights(fit_data) if recipe.class_weights == "balanced" else None,
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
+
+
+def _class_weights(fit_data: FitData) -> dict[int, float]:
+    """The weight of each class among the rows to train on; 1 for a class without such rows, which is never used."""
+    counts = np.bincount(fit_data.data.train_labels[fit_data.train], minlength=len(fit_data.data.class_names))
+    mean = len(fit_data.train) / np.count_nonzero(counts)
+    return {label: mean / count if count else 1.0 for label, count in enumerate(counts.tolist())}
 
 
 def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
