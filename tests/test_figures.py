@@ -8,8 +8,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_plots import LONG_NAMES, assert_legible, texts
 
 from mlproject import evaluation
-from mlproject.plots import BLUE
 from mlproject.report import figures, networks, search_figure
+from mlproject.style import BLUE
 
 
 def test_dumbbells_show_the_largest_differences_in_both_directions():

@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.plots import BLUE, ORANGE, VERMILION, new_figure
 from mlproject.report.figures import wrap
-from mlproject.style import GREY, styled
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled
 
 # The searched values of a hyperparameter: words, a range (least, most, "linear" or "log"), or () if they are not known.
 SearchedValues = list[str] | tuple[float, float, str] | tuple[()]
