@@ -78,10 +78,8 @@ def confusion_matrix(
         class_names: one name for each class.
         superclasses: for each class the name of its superclass, or None if the classes have none.
     """
-    what, counts = (
-        "confusion matrix, in % of the true class",
-        metrics.confusion_matrix(labels, predictions, labels=range(len(class_names))),
-    )
+    what = "confusion matrix, in % of the true class"
+    counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
     names = np.asarray([_shortened(name) for name in class_names])
     if superclasses is None and len(class_names) > MOST_CELLS:
         what += f"; the {MOST_CONFUSED} of {len(names)} classes with the most mistakes"
