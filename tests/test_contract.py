@@ -428,11 +428,42 @@ def test_a_readers_own_message_is_kept():
         load(_raises(UserError("leaves.npz is not found")))
 
 
-def test_a_class_with_one_training_image_is_refused_when_the_split_is_made():
+def test_a_class_with_one_training_image_stays_in_training():
     data = load(arrays(train_images=IMAGES[:22], train_labels=np.r_[LABELS[:21] % 2, 2]))
-    with pytest.raises(UserError, match="^cannot split leaves with seed 0 .*least populated class") as error:
-        data.split(0)
-    assert "\n" not in str(error.value)
+    train, validation = data.split(0)
+    assert 21 in train and set(data.train_labels[validation]) == {0, 1}
+
+
+def test_an_own_validation_split_and_groups_are_brought_into_their_form():
+    data = load(arrays(validation=[5, 1], groups=NAMES[LABELS]))
+    assert data.split(7)[1].tolist() == data.validation.tolist() == [1, 5] and data.validation.dtype == np.int64
+    assert data.groups.dtype == np.int64 and data.groups.tolist() == LABELS.tolist()
+    assert load(arrays(groups=np.arange(24, dtype=np.int32) // 6)).groups.tolist() == (np.arange(24) // 6).tolist()
+    with pytest.raises(
+        UserWarning, match="data set leaves: validation holds all training images of beech; trials never"
+    ):
+        load(arrays(validation=np.flatnonzero(LABELS == 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation": [3, 24]}, "validation holds 24; accepted: rows of training images, 0 to 23"),
+        ({"validation": [-1]}, "validation holds -1"),
+        ({"validation": [3, 4, 3]}, "validation holds 3 2 times"),
+        ({"validation": range(24)}, "validation holds all 24 training images"),
+        ({"validation": []}, "validation is empty"),
+        ({"validation": LABELS == 1}, "validation is bool of shape (24,)"),
+        (
+            {"groups": np.arange(23)},
+            "groups is int64 of shape (23,); accepted: a whole number or a name for each of 24",
+        ),
+        ({"groups": np.arange(24) / 2}, "groups is float64 of shape (24,)"),
+        ({"groups": np.ones(24, int)}, "groups holds one group only"),
+    ],
+)
+def test_a_validation_split_or_groups_without_a_meaning_are_refused(changes, message):
+    refused(message, arrays(**changes))
 
 
 @pytest.mark.parametrize("loader", [CIFAR100(), FashionMNIST()])

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import math
 import os
 import re
 import socket
@@ -18,9 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PROJECT
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import train_test_split
 
 from mlproject.datasets import CIFAR100, FashionMNIST, cifar100, fashion_mnist, files, synthetic
+from mlproject.datasets.dataset import from_arrays
+from mlproject.datasets.declaration import Declaration
+from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError
 
 NEEDS_REAL_DATA = pytest.mark.skipif(
@@ -455,12 +462,85 @@ def test_a_sample_of_a_split_keeps_the_proportions_of_the_classes():
     np.testing.assert_array_equal(data.sample(train, 1.0, seed=0), train)
 
 
-@pytest.mark.parametrize(("seed", "fraction"), [(-1, 0.1), (0, 1.5), (0, 0.001)])
+@pytest.mark.parametrize(("seed", "fraction"), [(-1, 0.1), (2**32, 0.1), (0, 1.5), (0, 0.0)])
 def test_a_split_that_cannot_be_made_is_refused(seed, fraction):
     with pytest.raises(
         UserError, match=f"cannot split fashion-mnist with seed {seed} and validation fraction {fraction}"
     ):
         FashionMNIST().load("flat", kind="synthetic").split(seed, fraction)
+
+
+def of_strata(strata, **fields):
+    """A data set without content beside its labels."""
+    strata, images = np.asarray(strata, np.int64), np.zeros((len(strata), 2, 2, 1), np.uint8)
+    names = tuple(f"class {number}" for number in range(strata.max() + 1))
+    arrays = Arrays(images, strata, images, strata, "nowhere", **fields)
+    declared = Declaration("unequal", names, (2, 2, 1), (), np.arange(len(names)))
+    return from_arrays(declared, "flat", arrays, synthetic=False)
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=30), st.integers(0, 2**32 - 1), st.sampled_from((0.1, 0.3)))
+def test_classes_of_any_sizes_are_split_and_sampled(sizes, seed, fraction):
+    assume(sum(sizes) >= 2 * len(sizes))
+    strata = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    data = of_strata(strata)
+    train, validation = data.split(seed, fraction)
+    assert sorted([*train, *validation]) == list(range(len(strata)))
+    assert len(validation) == min(math.ceil(fraction * len(strata)), sum(sizes) - len(sizes))
+    in_train, in_validation = (np.bincount(strata[rows], minlength=len(sizes)) for rows in (train, validation))
+    assert in_train.all()
+    try:
+        expected = train_test_split(np.arange(len(strata)), test_size=fraction, random_state=seed, stratify=strata)
+        assert (validation == np.sort(expected[1])).all() and (train == np.sort(expected[0])).all()
+    except ValueError:  # which scikit-learn refuses
+        several = np.array(sizes) > 1
+        assert in_validation[several].all() or len(validation) < several.sum()
+        assert (validation == data.split(seed, fraction)[1]).all()
+    for share in (1e-9, 0.3, 1.0):
+        rows = data.sample(train, share, seed)
+        assert len(rows) == max(1, round(share * len(train))) and np.isin(rows, train).all()
+
+
+def test_a_large_class_among_small_ones_is_validated_in_proportion():
+    validation = of_strata([0] * 1000 + list(range(1, 201)) * 2).split(3)[1]
+    assert (len(validation), (validation < 1000).sum()) == (140, 100)  # 40 of 200 small classes give an image
+
+
+@given(st.integers(2, 60), st.integers(1, 5), st.integers(0, 1000))
+def test_groups_are_never_divided(groups, classes, seed):
+    rng = np.random.default_rng(seed)
+    strata = np.r_[np.arange(classes), rng.integers(classes, size=20 * classes)]
+    of_image = rng.integers(groups, size=len(strata))
+    data = of_strata(strata, groups=of_image)
+    try:
+        train, validation = data.split(seed)
+    except UserError:  # each group holds all images of a class
+        left = [np.unique(strata[of_image != group]) for group in range(groups)]
+        assert not any(len(classes_left) == classes for classes_left in left)
+        return
+    assert not set(of_image[train]) & set(of_image[validation])
+    assert sorted([*train, *validation]) == list(range(len(strata))) and set(strata[train]) == set(range(classes))
+
+
+def test_many_groups_are_split_in_the_proportions_of_the_classes(rng):
+    strata = rng.choice(4, 4000, p=(0.7, 0.2, 0.08, 0.02))
+    data = of_strata(strata, groups=np.arange(4000) // 5)
+    first, second = (np.bincount(strata[data.split(seed)[1]]) for seed in (0, 1))
+    np.testing.assert_allclose(first, np.bincount(strata) / 10, atol=4)
+    assert not np.array_equal(data.split(0)[1], data.split(1)[1])
+    np.testing.assert_allclose(second, first, atol=8)
+
+
+def test_an_own_validation_split_is_kept_for_any_seed():
+    data = of_strata([0, 0, 1, 1, 2, 2], validation=np.array([1, 4]))
+    for seed in (0, 1):
+        train, validation = data.split(seed)
+        assert (train.tolist(), validation.tolist()) == ([0, 2, 3, 5], [1, 4])
+
+
+def test_without_a_class_of_two_images_nothing_can_be_validated():
+    with pytest.raises(UserError, match="cannot split unequal with seed 0 .*: no class has two images; accepted"):
+        of_strata(range(5)).split(0)
 
 
 # The real data

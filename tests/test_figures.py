@@ -8,8 +8,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_plots import LONG_NAMES, assert_legible, texts
 
 from mlproject import evaluation
-from mlproject.plots import BLUE
+from mlproject.objectives import OBJECTIVES
 from mlproject.report import figures, networks, search_figure
+from mlproject.style import BLUE
 
 
 def test_dumbbells_show_the_largest_differences_in_both_directions():
@@ -90,7 +91,7 @@ def test_a_gallery_has_its_text_below_each_image(across):
 
 
 def test_a_search_is_drawn_with_words_numbers_and_gaps():
-    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "accuracy": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
+    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "score": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
     trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
     tried = dict.fromkeys(["rate", "activation", "width", "same"], ())  # the ranges are not known
     figure = search_figure.draw(trials.assign(same="7"), tried)
@@ -106,7 +107,7 @@ def test_a_search_is_drawn_with_words_numbers_and_gaps():
 
 
 def test_a_search_is_drawn_across_the_range_that_was_searched_and_chance_differences_are_small():
-    trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.60, 0.61], "standard_error": 0.01, "refitted": False})
+    trials = pd.DataFrame({"minutes": [1.0, 2.0], "score": [0.60, 0.61], "standard_error": 0.01, "refitted": False})
     trials = trials.assign(rate=["0.01", "0.1"], width=["32", "48"], batch=["512", "128"])
     searched = {"rate": (0.001, 1.0, "log"), "width": (16.0, 64.0, "linear"), "batch": ["128", "256", "512"]}
     axes = search_figure.draw(trials, searched).axes[1]
@@ -115,8 +116,18 @@ def test_a_search_is_drawn_across_the_range_that_was_searched_and_chance_differe
     assert {"0.001", "1", "16", "64", "128", "256", "512"} <= {text.get_text() for text in axes.texts}
 
 
+def test_a_search_that_minimises_the_loss_falls_and_names_it():
+    trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "score": [1.5, 2.0, 0.5], "refitted": False, "width": "8"})
+    left, right = search_figure.draw(trials, {"width": ()}, OBJECTIVES["val_loss"]).axes
+    assert left.lines[0].get_ydata().tolist() == [1.5, 1.5, 0.5] and left.get_ylabel() == "Validation loss"
+    assert "%" not in left.yaxis.get_major_formatter()(0.5)
+    assert right.get_xticklabels()[-1].get_text().split() == ["validation", "loss"]
+    darkness = [-sum(line.get_color()[:3]) for line in right.lines[:3]]
+    assert np.argmax(darkness) == 2
+
+
 def test_a_choice_that_some_trials_lack_and_a_value_outside_the_range_are_drawn():
-    trials = pd.DataFrame({"minutes": [1.0, 2.0], "accuracy": [0.6, 0.7], "refitted": False})
+    trials = pd.DataFrame({"minutes": [1.0, 2.0], "score": [0.6, 0.7], "refitted": False})
     trials = trials.assign(batch=["128.0", ""], width=["32", "96"])
     searched = {"batch": ["128", "256"], "width": (32.0, 64.0, "linear")}
     one, other = (line.get_ydata() for line in search_figure.draw(trials, searched).axes[1].lines[:2])

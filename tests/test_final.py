@@ -29,7 +29,7 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     task = make_task(dataclasses.replace(TINY, recipe=lambda hp: long))
     throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
     plan = make_plan(113.0, 0.0, 100.0, 1350, None)
-    found = SearchResult(dict(TINY.best), 0.5, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
+    found = SearchResult(dict(TINY.best), {"val_accuracy": 0.5}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
         refit.make_final_model(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
     np.testing.assert_array_equal(seen["fit_data"].train, np.arange(1500))

@@ -1,17 +1,19 @@
 """The journal is complete or absent, one process at a time uses it, and it says why a search is a new one."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from mlproject import console, disk
 from mlproject.errors import UserError
 from mlproject.search import journal
-from mlproject.search.journal import Journal, Trial, open_journal, pack_bits, unpack_bits
+from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, open_journal, pack, unpack
 
 WRITES = """
 import sys
@@ -55,7 +57,7 @@ def test_two_writers_of_one_file_never_share_a_part(tmp_path):
 
 def test_what_was_kept_is_read_again(tmp_path):
     with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as first:
-        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9))
+        first.trials.append(Trial("trial-01", {"rate": 1 / 3, "act": "relu"}, "completed", 0.9, 0.8, 0.7, 0.5))
         first.save()
     with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as second:
         assert (second.search, second.trials) == (first.search, first.trials)
@@ -111,9 +113,25 @@ def test_a_changed_setting_is_told_with_its_values(tmp_path, capsys):
     assert "a new search: seed was 0, is 1; the code changed (a.py)" in said()
 
 
-def test_bits_are_packed_and_unpacked(rng):
-    correct = rng.random(150) < 0.7
-    assert (unpack_bits(pack_bits(correct), 150) == correct).all()
+def test_outputs_are_packed_and_unpacked_and_take_little_room(rng):
+    predictions, losses = rng.integers(300, size=6000), rng.random(6000, np.float32)
+    for values, dtype in ((predictions, PREDICTIONS), (losses, LOSSES)):
+        packed = pack(values, dtype)
+        assert (unpack(packed, dtype) == values).all() and len(packed) < 30_000
+    assert len(pack(rng.integers(10, size=6000), PREDICTIONS)) < 6000
+
+
+def test_a_journal_with_the_fields_of_an_older_version_is_no_journal_of_this_one(tmp_path, capsys):
+    with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as journal:
+        journal.trials.append(Trial("trial-01", {}, "completed", 0.9))
+    older = json.loads(journal.path.read_text())
+    older["trials"][0]["correct"] = "AAAA"
+    journal.path.write_text(json.dumps(older))
+    with caught(capsys) as said, open_journal(tmp_path, "tiny", {"settings": {"seed": 1}}) as new:
+        assert not new.trials
+    assert "a new search: the last one was made by another version of mlproject" in said()
+    with open_journal(tmp_path, "tiny", {"settings": {"seed": 0}}) as again:
+        assert not again.trials
 
 
 @contextlib.contextmanager

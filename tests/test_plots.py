@@ -174,7 +174,46 @@ def test_a_hundred_classes_are_ordered_by_superclass():
 
 def test_a_class_without_test_images_leaves_an_empty_row():
     figure = plots.confusion_matrix(np.array([0, 0]), np.array([0, 1]), ["a", "b"])
-    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[0.5, 0.5], [0, 0]])
+    shown = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+    np.testing.assert_allclose(shown, [[0.5, 0.5], [np.nan, np.nan]])
+    bars = plots.per_class_bars(evaluation.per_class(np.array([0, 0]), np.array([0, 1]), ["a", "b"]))
+    assert [(text.get_text(), text.get_position()[1]) for text in bars.axes[0].texts] == [("no images", 1)]
+
+
+def test_of_many_classes_the_bars_show_the_lowest_and_the_highest():
+    table = table_of(300)
+    table.loc[7, ["precision", "recall", "f1"]] = np.nan
+    figure = plots.per_class_bars(table, "run")
+    assert_legible(figure)
+    assert figure.get_suptitle() == "run: precision, recall and F1 by class, 60 of 300 classes"
+    ranked = table.dropna(subset=["f1"]).sort_values("f1", ascending=False, kind="stable")["class"].tolist()
+    for axes, expected in zip(figure.axes, (ranked[:30], ranked[-30:]), strict=True):
+        assert [label.get_text() for label in axes.get_yticklabels()] == expected
+
+
+def test_of_many_classes_the_matrix_shows_the_most_confused_and_all_others_as_one():
+    labels, predictions, names, _ = predictions_of(300)
+    predictions = np.where(labels == 250, 17, labels)  # no other mistakes
+    figure = plots.confusion_matrix(labels, predictions, names)
+    assert_legible(figure)
+    assert "the 30 of 300 classes with the most mistakes" in " ".join(figure.get_suptitle().split())
+    axes = figure.axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(shown) == 31 and shown[-1] == "all others" and {names[17], names[250]} <= set(shown)
+    shares = axes.images[0].get_array()
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert shares[shown.index(names[250]), shown.index(names[17])] == 1 and shares[-1, -1] == 1
+
+
+def test_long_names_are_shortened_in_the_middle():
+    names = [f"Phylloscopus collybita abietinus, plumage {number}" for number in range(4)]
+    labels = np.arange(4)
+    for figure in (
+        plots.confusion_matrix(labels, labels, names),
+        plots.per_class_bars(evaluation.per_class(labels, labels, names)),
+    ):
+        shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert shown == [f"{name[:25]}…{name[-10:]}" for name in names]
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])

@@ -145,6 +145,43 @@ def test_a_model_at_chance_is_reported_so(models, tmp_path):
     assert "so the accuracy cannot be distinguished from chance" in build([blind], tmp_path / "out").read_text()
 
 
+def test_unequal_classes_are_reported_with_scores_in_which_they_count_alike(tmp_path):
+    """The usual class alone makes one model the most accurate, and the other one has the higher balanced accuracy."""
+    labels = np.repeat([0, 1, 2], (180, 15, 5))[:195]  # the last class has no test images
+    usual, fair = guesses(labels, 3, 0.0), guesses(labels, 3, 0.0)
+    usual[:] = (0.8, 0.1, 0.1)
+    fair[:] = np.eye(3)[np.where(np.arange(195) < 60, 1, labels)]
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t", "dataset": "d"}
+    models = [register(tmp_path, name, tags, labels, one, FLAT) for name, one in (("usual", usual), ("fair", fair))]
+    page = " ".join(build(models, tmp_path / "out").read_text().split())
+    rows = table(tmp_path / "out", "c.accuracy").set_index("model")
+    assert rows.loc["usual", ["accuracy", "balanced_accuracy"]].tolist() == pytest.approx([180 / 195, 0.5])
+    assert rows.loc["fair", ["accuracy", "balanced_accuracy"]].tolist() == pytest.approx(
+        [135 / 195, (120 / 180 + 1) / 2]
+    )
+    assert "chance is 92.31% (always predicting the most frequent class), so the accuracy cannot" in page
+    assert (
+        "Its balanced accuracy, the mean recall of the classes, is 50.00%; always predicting one class gives 50.00%"
+        in page
+    )
+    assert "fair has the highest balanced accuracy, 83.33%" in page and "macro F1" in page
+
+
+def test_equal_classes_are_reported_without_scores_that_add_nothing(report):
+    assert "balanced accuracy" not in (report / "report.md").read_text()
+
+
+def test_a_search_by_another_objective_is_reported_by_it(tmp_path):
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
+    model = register(tmp_path, "lossy", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), FLAT)
+    trials = search_table(3).assign(val_loss=[0.5, np.nan, 0.9])
+    trials.assign(refitted=["", "", "yes"]).to_csv(tmp_path / "lossy" / "search/trials.csv", index=False)
+    model.params["objective"] = "val_loss"
+    page = " ".join(build([model], tmp_path / "out").read_text().split())
+    assert "The best trial, trial-01, reached a validation loss of 0.500" in page
+    assert "used the values of trial-03 (0.900)" in page and "The search optimised the validation loss." in page
+
+
 def test_fine_predictions_are_aggregated_both_ways(models, report):
     rows = table(report, "coarse-vs-fine.generalised")
     labels, probabilities = stored(models, "fine")

@@ -17,12 +17,13 @@ from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.final import refit
 from mlproject.networks.cost import nominal_speeds
+from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import fingerprint
 from mlproject.search import search as searches
 from mlproject.search import tuner as tuners
-from mlproject.search.journal import Trial, open_journal, pack_bits
-from mlproject.search.oracles import TUNERS
+from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, open_journal, pack, unpack
+from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.search import search
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
@@ -34,10 +35,8 @@ def journal_of(task, name="tiny"):
     return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
 
 
-def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", deterministic=False):
-    settings = Settings(
-        tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, deterministic=deterministic, data="synthetic"
-    )
+def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
+    settings = Settings(tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, data="synthetic", **options)
     with (
         journal_of(task, name) as journal,
         tracking.run("search", {"role": "search", "search": journal.search}) as parent,
@@ -49,7 +48,8 @@ def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", det
 
 def fit_result(accuracy, images=150, classes=10):
     """A result of a fit, for tests that leave out training. All images are predicted with equal probabilities."""
-    history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0, "val_accuracy": accuracy}])
+    scores = dict.fromkeys(OBJECTIVES, accuracy)
+    history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0} | scores])
     return FitResult(history, {"training": 1.0}, False, np.ones((images, classes), np.float32))
 
 
@@ -63,7 +63,10 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
     assert runs["params.rung"].iloc[0] == "1.0" and (set(runs["params.rung"]) == {"1.0"}) == (tuner != "hyperband")
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
-    assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.val_accuracy, "tags.mlflow.runName"].tolist()[:1]
+    assert (
+        refitted
+        == runs.loc[runs["metrics.val_accuracy"] == found.scores["val_accuracy"], "tags.mlflow.runName"].tolist()[:1]
+    )
     best = runs["metrics.val_accuracy"].max()
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
@@ -78,16 +81,15 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
 def test_the_winner_is_significantly_better_than_the_known_values(rng):
     """Trials are compared image by image: it matters which images are correct, not only how many."""
     images = 1000
-    known = rng.random(images) < 0.8
+    known, labels = rng.random(images) < 0.8, np.ones(images, np.int64)
 
     def trial(number, correct):
-        return Trial(
-            f"trial-{number}", {"width": number}, val_accuracy=float(correct.mean()), correct=pack_bits(correct)
-        )
+        predictions = pack(correct.astype(int), PREDICTIONS)
+        return Trial(f"trial-{number}", {"width": number}, val_accuracy=float(correct.mean()), predictions=predictions)
 
     def winner(*others, known_values=0):
         trials = [trial(0, known), *(trial(number, one) for number, one in enumerate(others, 1))]
-        return select_winner(trials, {"width": known_values}, images).values["width"]
+        return select_winner(trials, {"width": known_values}, labels, "val_accuracy").values["width"]
 
     better = known.copy()
     better[np.flatnonzero(~known)[:12]] = True  # 1.2 points, and no image worse
@@ -101,6 +103,56 @@ def test_the_winner_is_significantly_better_than_the_known_values(rng):
     assert p[0] < 0.05 and winner(slightly) == 1
     assert winner(slightly, *[shuffled] * 9) == 0  # the best of ten trials needs a larger lead
     assert winner(better, known_values=7) == 1  # the trial of the known values failed
+
+
+def trial_of(name, labels, probabilities):
+    """A completed trial with these predictions."""
+    scores = evaluation.validation_scores(labels, probabilities)
+    losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
+    predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
+    return Trial(name, {"name": name}, "completed", **scores, predictions=predictions, losses=losses)
+
+
+def test_another_objective_selects_another_winner():
+    labels = np.repeat([0, 1], (950, 50))
+    both = np.full((1000, 2), 0.01) + 0.98 * np.eye(2)[labels]  # each image right, with 99 %
+    usual = np.tile([0.9, 0.1], (1000, 1))  # always the large class
+    fair = np.where(np.arange(1000)[:, None] < 70, [[0.2, 0.8]], both)  # all of the small class, 70 others wrong
+    unsure = np.full((1000, 2), 0.45) + 0.1 * np.eye(2)[labels]  # always right, and never sure
+    trials = [trial_of("usual", labels, usual), trial_of("fair", labels, fair), trial_of("unsure", labels, unsure)]
+
+    def winner(objective, known, *chosen):
+        return select_winner([trials[number] for number in chosen], {"name": known}, labels, objective).name
+
+    assert winner("val_accuracy", "usual", 0, 1) == "usual"
+    assert winner("val_balanced_accuracy", "usual", 0, 1) == winner("val_macro_f1", "usual", 0, 1) == "fair"
+    assert winner("val_accuracy", "usual", 0, 1, 2) == "unsure"
+    assert winner("val_loss", "usual", 0, 1, 2) == winner("val_loss", "unsure", 0, 1, 2) == "fair"
+    assert winner("val_loss", "failed", 0, 2) == "usual"  # the lowest loss
+    few = np.r_[:30, 950:953]  # so few images of the small class that the lead may be chance
+    some = [trial_of(name, labels[few], made[few]) for name, made in (("usual", usual), ("fair", fair))]
+    assert select_winner(some, {"name": "usual"}, labels[few], "val_balanced_accuracy").name == "usual"
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_oracle_is_told_the_objective_and_its_direction(tuner, objective, make_task, store):
+    with journal_of(make_task()) as journal:
+        oracle = make_oracle(tuner, objective, TINY, 0, 3, journal)
+    assert (oracle.objective.name, oracle.objective.direction) == (
+        objective, "min" if objective == "val_loss" else "max"
+    )  # fmt: skip
+
+
+def test_a_search_by_the_loss_records_all_scores(make_task, store):
+    task = make_task()
+    found, runs = run_search(task, max_trials=2, objective="val_loss")
+    for name in OBJECTIVES:
+        np.testing.assert_allclose(found.trials[name], runs[f"metrics.{name}"])
+    assert found.scores == found.trials.set_index("refitted").loc["yes", list(OBJECTIVES)].to_dict()
+    assert (found.trials["standard_error"] > 0).all()
+    with journal_of(task) as journal:
+        assert journal.trials[0].val_loss == pytest.approx(unpack(journal.trials[0].losses, LOSSES).mean(), rel=1e-5)
 
 
 def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):

@@ -16,14 +16,15 @@ from mlproject import tracking
 from mlproject.errors import UserError
 
 
-def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0, max_trials=None, train_seconds=60.0):
+def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0, max_trials=None, train_seconds=60.0, **more):
     """A version of a two-class model with this validation accuracy."""
     images = keras.Input((4, 4, 1), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
     with tracking.run("final", {"role": "final"}):
-        tracking.log_params({"budget_minutes": budget_minutes, "max_trials": max_trials})
-        tracking.log_metrics({"val_accuracy": val_accuracy, "train_seconds": train_seconds})
+        objective = {"objective": more.pop("objective")} if "objective" in more else {}
+        tracking.log_params({"budget_minutes": budget_minutes, "max_trials": max_trials} | objective)
+        tracking.log_metrics({"val_accuracy": val_accuracy, "train_seconds": train_seconds} | more)
         example = np.zeros((2, 4, 4, 1), np.uint8)
         tags = {"experiment": name, "dataset.digest": digest}
         version = tracking.register(model, name, ["<b>left</b>", "right"], example, tags)
@@ -37,6 +38,17 @@ def test_only_a_higher_validation_accuracy_takes_the_champion_alias(store):
     assert register(val_accuracy=0.6) == (4, "champion")
     (model,) = tracking.final_models()
     assert (model.name, model.version, model.metrics["val_accuracy"]) == ("m", 4, 0.6)
+
+
+def test_the_objective_of_the_new_version_moves_the_champion_alias(store):
+    register(val_accuracy=0.6)  # of an older search, without other scores
+    assert register(objective="val_loss", val_accuracy=0.5, val_loss=0.1) == (2, "challenger")
+    assert register(objective="val_loss", val_accuracy=0.7, val_loss=0.4, val_macro_f1=0.5) == (3, "champion")
+    assert register(objective="val_loss", val_accuracy=0.9, val_loss=0.5) == (4, "challenger")
+    assert register(objective="val_loss", val_accuracy=0.5, val_loss=0.3, val_macro_f1=0.6) == (5, "champion")
+    assert register(objective="val_macro_f1", val_accuracy=0.9, val_loss=0.1, val_macro_f1=0.5) == (6, "challenger")
+    assert register(objective="val_macro_f1", val_accuracy=0.1, val_loss=0.9, val_macro_f1=0.7) == (7, "champion")
+    assert register(objective="val_accuracy", val_accuracy=0.2) == (8, "champion")
 
 
 def test_accuracies_on_other_data_do_not_count(store):

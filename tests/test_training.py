@@ -118,6 +118,37 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert set(result.images_per_second) == {"feature-extraction", "fine-tuning"}
 
 
+def test_balanced_class_weights_change_the_gradient_as_their_formula_says(make_task, fashion):
+    """All weights begin at 0, so all classes are equally probable, and a bias moves by the weight of its class's images."""
+
+    def build(hp, spec):
+        images = keras.Input(spec.shape, dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+        dense = keras.layers.Dense(spec.classes, activation="softmax", kernel_initializer="zeros", name="last")
+        return keras.Model(images, dense(x))
+
+    def biases(class_weights, data, rows):
+        recipe = Recipe((Stage("training", 0.1),), len(rows), warmup=0.0, class_weights=class_weights)
+        task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe), data)
+        model, recipe = task.network(TINY.best)
+        fit(model, recipe, {"training": StageSchedule(1, 1)}, task.fit_data(rows, None))
+        return model.get_layer("last").bias.numpy()
+
+    labels = fashion.train_labels
+    of_class = [np.flatnonzero(labels == label) for label in range(10)]
+    equal, unequal = (np.concatenate([rows[:n] for rows, n in zip(of_class, sizes, strict=True)]) for sizes in (
+        [20] * 10, [60, 2, 0, *[10] * 7]))  # fmt: skip
+    shares = np.bincount(labels[unequal], minlength=10) / len(unequal)
+    plain, balanced = biases("none", fashion, unequal), biases("balanced", fashion, unequal)
+    np.testing.assert_allclose(plain / plain[0], (shares - 0.1) / (shares[0] - 0.1), atol=1e-4)
+    # Each of the nine classes with images has a ninth of the weight.
+    expected = np.where(shares > 0, 1 / 9, 0) - 0.1
+    np.testing.assert_allclose(balanced / plain[0], expected / (shares[0] - 0.1), atol=1e-4)
+    np.testing.assert_allclose(biases("balanced", fashion, equal), biases("none", fashion, equal), atol=1e-7)
+    with pytest.raises(UserError, match="class_weights='equal' of a recipe; accepted: none, balanced"):
+        biases("equal", fashion, equal)
+
+
 def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
     def build(hp, spec):
         images = raw_images(spec)

@@ -11,19 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
-from sklearn import metrics
 
-from mlproject.style import GREY, INK, StyledFigure, styled
+from mlproject.class_plots import confusion_matrix, per_class_bars
+from mlproject.style import BLUE, GREY, VERMILION, new_figure, styled
 
-# Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
-BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
-MANY_CLASSES = 40  # with more classes, bars are in two columns and a confusion matrix names superclasses
-SCORES = {"precision": (BLUE, "Precision"), "recall": (ORANGE, "Recall"), "f1": (INK, "F1")}
+__all__ = [
+    "accuracy_bars",
+    "confusion_matrix",
+    "examples",
+    "learning_curves",
+    "per_class_bars",
+    "samples",
+]
 
 
 @styled
@@ -48,72 +50,6 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
             _stage_borders(axes, history)
         axes.legend(loc="best")
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-    return figure
-
-
-@styled
-def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """Draw precision and recall of every class as bars, and F1 as a vertical line across them.
-
-    Args:
-        table: as `evaluation.per_class` returns it. Classes of the same superclass are grouped under its name.
-    """
-    blocks = _by_superclass(table)
-    columns = 2 if len(table) > MANY_CLASSES and len(blocks) > 1 else 1
-    columns_of_blocks = [list(part) for part in np.array_split(np.arange(len(blocks)), columns)]
-    heights = [len(block) + bool(block["superclass"].iloc[0]) for block in blocks]
-    rows = max(sum(heights[i] for i in part) for part in columns_of_blocks)
-    size = (8.0 if columns == 1 else 11.5, 1.2 + 0.34 * rows)
-    figure = new_figure(size, "precision, recall and F1 by class", title)
-    for axes, part in zip(np.atleast_1d(figure.subplots(1, columns)), columns_of_blocks, strict=True):
-        _score_bars(axes, [blocks[i] for i in part])
-        axes.set_ylim(rows - 0.4, -0.7)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    bars_first = sorted(zip(handles, names, strict=True), key=lambda entry: entry[1] == "F1")
-    figure.legend(*zip(*bars_first, strict=True), loc="outside lower center", ncols=3)
-    return figure
-
-
-@styled
-def confusion_matrix(
-    labels: NDArray[np.integer],
-    predictions: NDArray[np.integer],
-    class_names: Sequence[str],
-    superclasses: Sequence[str] | None = None,
-    title: str = "",
-) -> Figure:
-    """Draw the confusion matrix: of the images of each true class (row), the share predicted as each class (column).
-
-    With superclasses the classes are ordered by superclass, with lines between the superclasses; if there are more than
-    40 classes, the columns are labelled with superclasses only. With up to 20 classes, each cell shows its percentage.
-
-    Args:
-        labels: int, (images,), the true classes.
-        predictions: int, (images,), the predicted classes.
-        class_names: one name for each class.
-        superclasses: for each class the name of its superclass, or None if the classes have none.
-    """
-    classes = len(class_names)
-    order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
-    shares = _shares(labels, predictions, classes)[np.ix_(order, order)]
-    side = float(np.clip(3 + 0.42 * classes, 6.5, 11.5))
-    figure = new_figure((side + 0.9, side), "confusion matrix, in % of the true class", title)
-    axes = figure.subplots()
-    # The square root makes rare confusions visible, which a linear scale would draw almost white.
-    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PercentFormatter(1))
-    bar.set_label("Share of the true class")
-    bar.outline.set_visible(False)
-    axes.set_xlabel("Predicted")
-    axes.set_ylabel("True")
-    axes.spines[:].set_visible(False)
-    names = np.asarray(class_names)[order]
-    if superclasses is None:
-        _label_cells(axes, names, np.arange(classes))
-    else:
-        _label_blocks(axes, names, np.asarray(superclasses)[order])
-    if classes <= 20:
-        _write_percentages(axes, shares)
     return figure
 
 
@@ -214,26 +150,6 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
-    """Make an empty figure with the heading "title: what".
-
-    Args:
-        size: width and height in inches.
-        what: the kind of the figure.
-        title: the name of the model or data set, or "" for a heading without it.
-    """
-    figure = StyledFigure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
-    figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
-    return figure
-
-
-def _shares(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
-    """Compute the confusion matrix, (classes, classes), as shares of the true class."""
-    counts = metrics.confusion_matrix(labels, predictions, labels=range(classes))
-    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), dtype=np.float64)
-
-
 def _most_confident(
     labels: NDArray[np.integer], predictions: NDArray[np.integer], confidence: NDArray[np.floating]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -268,65 +184,6 @@ def _stage_borders(axes: Axes, history: pd.DataFrame) -> None:
         if epoch > history["epoch"].min():
             axes.axvline(epoch - 0.5, color=GREY, ls="--", lw=1)
         axes.annotate(f" {stage}", (epoch - 0.5, 1.01), xycoords=("data", "axes fraction"), fontsize=9, color=GREY)
-
-
-def _by_superclass(table: pd.DataFrame) -> list[pd.DataFrame]:
-    # In a table read back from CSV the empty superclass is NaN.
-    table = table.assign(superclass=table["superclass"].astype(object).fillna(""))
-    return [block for _, block in table.groupby("superclass", sort=True)]
-
-
-def _score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
-    rows_of_classes: list[int] = []
-    row = 0
-    for block in blocks:
-        superclass = block["superclass"].iloc[0]
-        if superclass:
-            axes.annotate(superclass, (0, row), xycoords="data", fontweight="bold", fontsize=9.5, va="center")
-            row += 1
-        rows_of_classes.extend(range(row, row + len(block)))
-        row += len(block)
-    table, rows = pd.concat(blocks), np.array(rows_of_classes)
-    for offset, score in ((-0.2, "precision"), (0.2, "recall")):
-        colour, label = SCORES[score]
-        axes.barh(rows + offset, table[score], height=0.36, color=colour, label=label)
-    colour, label = SCORES["f1"]
-    axes.plot(table["f1"], rows, ls="", marker="|", ms=13, mew=2.2, color=colour, label=label)
-    axes.set_yticks(rows, list(table["class"]))
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(True, axis="x")
-
-
-def _label_cells(axes: Axes, names: NDArray[np.str_], positions: NDArray[np.integer]) -> None:
-    axes.set_xticks(positions, names, rotation=90)
-    axes.set_yticks(positions, names)
-    axes.tick_params(length=0)
-
-
-def _label_blocks(axes: Axes, names: NDArray[np.str_], superclasses: NDArray[np.str_]) -> None:
-    starts = np.flatnonzero(np.r_[True, superclasses[1:] != superclasses[:-1]])
-    ends = np.r_[starts[1:], len(superclasses)]
-    for border in starts[1:] - 0.5:
-        axes.axhline(border, color=GREY, lw=0.6)
-        axes.axvline(border, color=GREY, lw=0.6)
-    _label_cells(axes, names, np.arange(len(names)))
-    if len(names) > MANY_CLASSES:
-        centres = (starts + ends - 1) / 2
-        axes.set_xticks(centres, superclasses[starts])
-        axes.tick_params(axis="y", labelsize=5)
-        blocks = axes.secondary_yaxis("right")
-        blocks.set_yticks(centres, superclasses[starts])
-        blocks.tick_params(length=0)
-        blocks.spines[:].set_visible(False)
-
-
-def _write_percentages(axes: Axes, shares: NDArray[np.float64]) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if round(100 * share):
-            colour = "white" if share > 0.35 else INK
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
 
 
 def _prediction_text(names: list[str], probability: float) -> str:

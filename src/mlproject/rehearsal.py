@@ -172,6 +172,8 @@ def _with_few_images(task: Task, folder: Path) -> Task:
         train_strata=data.train_strata[train],
         test_images=data.test_images[test],
         test_labels=data.test_labels[test],
+        validation=None,
+        groups=None,
         digest="rehearsal",
     )
     rows = np.arange(len(train))

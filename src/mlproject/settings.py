@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mlproject import arguments
+from mlproject.objectives import DEFAULT, OBJECTIVES
 
 TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which takes seconds to import
 TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir")  # of every command that trains
@@ -27,6 +28,11 @@ class Settings:
 
     experiment: str = _option("*", "name, comma-separated names or glob (default: all)", decides=False)
     tuner: str = _option("bayesian", "what proposes hyperparameters (default: bayesian)", choices=TUNERS)
+    objective: str = _option(
+        DEFAULT,
+        "what is optimised: a score on the validation images; it decides trials, winner and champion (default: val_accuracy)",
+        choices=tuple(OBJECTIVES),
+    )
     budget_minutes: float = _option(
         15.0, "minutes for each experiment, search and final fit together (default: 15)", type=arguments.minutes
     )

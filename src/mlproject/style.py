@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence, Set
@@ -11,9 +12,12 @@ from typing import Any, ParamSpec
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 INK, GREY = "#222222", "#8C8C8C"
+# Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
+BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
 FONT = "DejaVu Sans"  # comes with matplotlib
 STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
@@ -73,6 +77,20 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
             return draw(*arguments, **options)
 
     return drawn
+
+
+def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
+    """Make an empty figure with the heading "title: what".
+
+    Args:
+        size: width and height in inches.
+        what: the kind of the figure.
+        title: the name of the model or data set, or "" for a heading without it.
+    """
+    figure = StyledFigure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+    heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
+    figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
+    return figure
 
 
 def _fonts_for(characters: frozenset[str]) -> tuple[str, ...]:

@@ -66,11 +66,11 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
         arrays: what the loader returned.
 
     Returns:
-        Images uint8 (n, height, width, channels) and labels int64 (n,), contiguous. What already had this form is not
-        copied.
+        Images uint8 (n, height, width, channels) and labels int64 (n,), contiguous; `validation` int64, sorted, and `groups`
+        int64 (n,), or None. What already had this form is not copied.
 
     Warns:
-        UserWarning: a class has no test images.
+        UserWarning: a class has no test images, or all its training images are in `validation`.
 
     Raises:
         UserError: something has no meaning or more than one; the message names the data set and the array.
@@ -84,7 +84,7 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
     absent = _absent(declared, test[1])
     if absent:
         warnings.warn(
-            f"{where} test_labels lacks the classes {absent}; they get no scores, and macro averages count them as 0",
+            f"{where} test_labels lacks the classes {absent}; they get no scores, and macro averages leave them out",
             stacklevel=3,
         )
     if not isinstance(arrays.source, str | Path):
@@ -92,7 +92,44 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
             f"{where} source is {truncate(repr(arrays.source))};"
             " accepted: a text or path that says where the data were read from"
         )
-    return Arrays(*train, *test, source=str(arrays.source))
+    validation = None if arrays.validation is None else _validation(declared, arrays.validation, train[1])
+    groups = None if arrays.groups is None else _groups(declared, arrays.groups, len(train[1]))
+    return Arrays(*train, *test, source=str(arrays.source), validation=validation, groups=groups)
+
+
+def _validation(declared: Declaration, value: object, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Check the rows of the user's own validation images; returns them sorted."""
+    where = f"data set {declared.name}: validation"
+    accepted = f"rows of training images, 0 to {len(labels) - 1}, each once, and some of them left for training"
+    array = _array(where, value)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UserError(f"{where} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
+    rows, times = np.unique(array, return_counts=True)
+    if rows[0] < 0 or rows[-1] >= len(labels):
+        raise UserError(f"{where} holds {rows[0] if rows[0] < 0 else rows[-1]}; accepted: {accepted}")
+    if times.max() > 1:
+        raise UserError(f"{where} holds {rows[times.argmax()]} {times.max()} times; accepted: {accepted}")
+    if len(rows) == len(labels):
+        raise UserError(f"{where} holds all {len(rows)} training images; accepted: {accepted}")
+    absent = _absent(declared, np.delete(labels, rows))
+    if absent:
+        warnings.warn(f"{where} holds all training images of {absent}; trials never see them", stacklevel=4)
+    return np.asarray(rows, np.int64)
+
+
+def _groups(declared: Declaration, value: object, images: int) -> NDArray[np.int64]:
+    """Check the groups of the training images; names of groups become numbers."""
+    where = f"data set {declared.name}: groups"
+    array = _array(where, value)
+    if array.shape != (images,) or array.dtype.kind not in "iuSU":
+        raise UserError(
+            f"{where} is {array.dtype} of shape {array.shape};"
+            f" accepted: a whole number or a name for each of {images} training images"
+        )
+    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SU" else array
+    if found.min() == found.max():
+        raise UserError(f"{where} holds one group only; accepted: at least two groups, one of them for validation")
+    return np.asarray(found, np.int64)
 
 
 def _absent(declared: Declaration, labels: NDArray[np.int64]) -> str:

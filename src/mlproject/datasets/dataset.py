@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
+from mlproject.datasets import splitting
 from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError
@@ -64,6 +64,10 @@ class Dataset:
         digest: 32 hexadecimal digits over images, labels and class names, training and test.
         test_digest: 32 hexadecimal digits over the test images alone, so the coarse and the fine view of a data set
             share it.
+        validation: int64 (v,), the rows of the training images that the user's own validation split holds; None to split
+            at random.
+        groups: int64 (n,), the group of each training image, such as a patient; `split` never divides a group. None
+            without groups.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Dataset:
     synthetic: bool
     digest: str
     test_digest: str
+    validation: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def spec(self, weights: Path | None = None) -> Spec:
         """Describe this data set for a network's `build`.
@@ -102,8 +108,10 @@ class Dataset:
     def split(self, seed: int, validation_fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
         """Split the training images into those to train on and those to validate on.
 
-        The split is stratified by the finest labels. It therefore depends on the seed but not on the label granularity:
-        the coarse and the fine view of a data set are split alike.
+        A validation split of the user's own is returned as it is. Otherwise the split is stratified by the finest labels. It
+        therefore depends on the seed but not on the label granularity: the coarse and the fine view of a data set are split
+        alike. Every class keeps a training image, and with as many validation images as classes each class with two or more
+        images has a validation image; groups stay whole (see `splitting`).
 
         Args:
             seed: the seed of the random split.
@@ -113,18 +121,29 @@ class Dataset:
             The indices of the training images and those of the validation images, both int64 and sorted.
 
         Raises:
-            UserError: the seed is negative, or the fraction leaves one of the two parts without an image of each class.
+            UserError: the seed or the fraction is out of its range, or the validation would be empty, because no class has two
+                images or no group can be spared.
         """
-        indices = np.arange(len(self.train_strata))
-        try:
-            train, validation = train_test_split(
-                indices, test_size=validation_fraction, random_state=seed, stratify=self.train_strata
-            )
-        except ValueError as error:
+        if not (0 <= seed < 2**32 and 0 < validation_fraction < 1):
             raise UserError(
-                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}: {error}"
-            ) from error
-        return np.sort(train), np.sort(validation)
+                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}; accepted: a seed"
+                " from 0 to 4294967295 and a fraction between 0 and 1"
+            )
+        if self.validation is not None:
+            chosen = self.validation
+        elif self.groups is not None:
+            chosen = splitting.grouped(self.train_strata, self.groups, validation_fraction, seed)
+        else:
+            chosen = splitting.stratified(self.train_strata, validation_fraction, seed)
+        if not len(chosen):
+            found = "no class has two images" if self.groups is None else "every group holds all images of a class"
+            raise UserError(
+                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}: {found};"
+                " accepted: images for training and for validation of at least one class"
+            )
+        validating = np.zeros(len(self.train_strata), dtype=bool)
+        validating[chosen] = True
+        return np.flatnonzero(~validating), np.flatnonzero(validating)
 
     def sample(self, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         """Draw a fraction of the given training images, stratified by the finest labels, without replacement.
@@ -203,6 +222,8 @@ def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: b
         synthetic=synthetic,
         digest=_digest(arrays.train_images, train_labels, arrays.test_images, test_labels, class_names),
         test_digest=_digest(arrays.test_images),
+        validation=arrays.validation,
+        groups=arrays.groups,
     )
 
 

@@ -33,6 +33,10 @@ class Arrays(NamedTuple):
         test_images: uint8 (m, height, width, channels).
         test_labels: int64 (m,), indices into the loader's `classes`.
         source: a text that says where the data were read from.
+        validation: int64 (v,), the rows of the training images that the user's own validation split holds; None to split
+            at random.
+        groups: int64 (n,), the group of each training image, such as a patient; images of one group are either all trained
+            on or all validated on. None without groups.
     """
 
     train_images: np.ndarray
@@ -40,6 +44,8 @@ class Arrays(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray
     source: str
+    validation: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
 
 def keras_cache() -> Path:

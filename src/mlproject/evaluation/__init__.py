@@ -4,9 +4,11 @@ Every function here is pure: arrays go in, numbers, arrays or tables come out; n
 Callers write `evaluation.summary(...)`. The functions are in these files:
 
 - `scores`: accuracy, loss, and precision, recall and F1 by class
+- `balanced`: scores in which every class has the same weight, and the loss of each image
 - `superclasses`: predictions of fine classes become predictions of superclasses
 - `calibration_error`: whether the predicted probabilities are as high as the accuracy
-- `paired`: two models compared on the same images
+- `paired`: two models compared on the same images by their accuracy
+- `permutation`: two models compared on the same images by any other score
 - `multiple_testing`: p-values adjusted for the number of tests
 - `fine_coarse_differences`: the scores of each fine class minus the scores of its superclass
 - `feature_space`: the mean feature vector of each class
@@ -17,15 +19,23 @@ predictions are class indices from 0. Probabilities may be of any float type; th
 the sum of their row before use, because a run's artifacts hold them as float16.
 """
 
+from mlproject.evaluation.balanced import (
+    SMALLEST_PROBABILITY,
+    balanced_accuracy,
+    image_losses,
+    macro_f1,
+    score_standard_error,
+    validation_scores,
+)
 from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
 from mlproject.evaluation.feature_space import centroids
 from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
 from mlproject.evaluation.paired import RESAMPLES, holm_adjusted_mcnemar, paired_difference
+from mlproject.evaluation.permutation import PERMUTATIONS, permutation_test
 from mlproject.evaluation.scores import (
     CONFIDENCE,
     SCORES,
-    SMALLEST_PROBABILITY,
     accuracy_interval,
     averages,
     confused_pairs,
@@ -39,6 +49,7 @@ __all__ = [
     "CALIBRATION_BINS",
     "CLASS_RESAMPLES",
     "CONFIDENCE",
+    "PERMUTATIONS",
     "RESAMPLES",
     "SCORES",
     "SMALLEST_PROBABILITY",
@@ -46,6 +57,7 @@ __all__ = [
     "aggregate_by_argmax",
     "aggregate_by_sum",
     "averages",
+    "balanced_accuracy",
     "benjamini_hochberg",
     "calibration",
     "centroids",
@@ -53,8 +65,13 @@ __all__ = [
     "confused_pairs",
     "holm",
     "holm_adjusted_mcnemar",
+    "image_losses",
     "in_top_k",
+    "macro_f1",
     "paired_difference",
     "per_class",
+    "permutation_test",
+    "score_standard_error",
     "summary",
+    "validation_scores",
 ]

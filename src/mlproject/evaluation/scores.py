@@ -8,24 +8,23 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from mlproject.evaluation.balanced import balanced_accuracy, image_losses, macro_f1
 from mlproject.evaluation.checks import check_correct, check_labels, check_same_length, normalise_probabilities
 
 CONFIDENCE = 0.95  # the level of all intervals
 SCORES = ("precision", "recall", "f1")
-# Keras clips probabilities at the same value. It is close to the smallest step of float16 (6e-8), the type in which
-# probabilities are stored, so a smaller value would only reflect rounding.
-SMALLEST_PROBABILITY = 1e-7
 
 
 def summary(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Compute accuracy and loss on the test set, under the names of the metrics that are logged.
+    """Compute accuracies, macro F1 and loss on the test set, under the names of the metrics that are logged.
 
     Args:
         labels: int, (images,), the true classes.
         probabilities: float, (images, classes).
 
     Returns:
-        `test_accuracy` (0..1); `test_loss`, the mean negative log-likelihood in nats, where each probability is clipped
+        `test_accuracy`, `test_balanced_accuracy` (the mean recall) and `test_macro_f1`, all 0..1, the latter two over the
+        classes that have test images; `test_loss`, the mean negative log-likelihood in nats, where each probability is clipped
         to at least 1e-7; and, for more than 5 classes, `test_top5_accuracy` (0..1).
 
     Raises:
@@ -36,10 +35,12 @@ def summary(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) ->
     classes = probabilities.shape[1]
     labels = check_labels("labels", labels, classes)
     check_same_length("labels", labels, "probabilities", probabilities)
-    of_true_class = probabilities[np.arange(len(labels)), labels]
+    predictions = probabilities.argmax(axis=1)
     metrics = {
-        "test_accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
-        "test_loss": float(-np.log(np.clip(of_true_class, SMALLEST_PROBABILITY, 1.0)).mean()),
+        "test_accuracy": float(np.mean(predictions == labels)),
+        "test_balanced_accuracy": balanced_accuracy(labels, predictions),
+        "test_macro_f1": macro_f1(labels, predictions),
+        "test_loss": float(image_losses(labels, probabilities).mean()),
     }
     if classes > 5:
         metrics["test_top5_accuracy"] = float(in_top_k(labels, probabilities, 5).mean())
@@ -78,8 +79,17 @@ def accuracy_interval(correct: NDArray[np.bool_]) -> tuple[float, float]:
         UserError: if there are no images or the values are not of type bool.
     """
     correct = check_correct("correct", correct)
-    interval = stats.binomtest(int(correct.sum()), len(correct)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    low, high = _wilson(np.array([correct.sum()]), np.array([len(correct)]))
+    return float(low[0]), float(high[0])
+
+
+def _wilson(hits: NDArray[np.integer], images: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's interval of each share hits / images; NaN where there are no images."""
+    ends = np.full((2, len(hits)), np.nan)
+    for place in np.flatnonzero(images):
+        interval = stats.binomtest(int(hits[place]), int(images[place])).proportion_ci(CONFIDENCE, method="wilson")
+        ends[:, place] = interval
+    return ends[0], ends[1]
 
 
 def per_class(
@@ -88,7 +98,7 @@ def per_class(
     class_names: Sequence[str],
     superclasses: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Compute precision, recall, F1 and support of every class.
+    """Compute precision, recall with an interval, F1 and support of every class.
 
     Args:
         labels: int, (images,), the true classes.
@@ -98,8 +108,9 @@ def per_class(
 
     Returns:
         One row for each class, in the order of the class indices, with the columns class, superclass ("" if the classes
-        have none), precision, recall, f1 (0..1; an undefined score, like the precision of a class that is never
-        predicted, is 0) and support (number of images whose true class it is).
+        have none), precision, recall, f1 (0..1; the undefined precision of a class that is never predicted is 0), support
+        (number of images whose true class it is), and recall_low and recall_high, the 95 % Wilson interval of the recall. A
+        class without images has no scores: they are NaN.
 
     Raises:
         UserError: if lengths do not match or a label or prediction is not a class index.
@@ -111,7 +122,8 @@ def per_class(
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predictions, labels=np.arange(classes), zero_division=0
     )
-    return pd.DataFrame(
+    low, high = _wilson(np.bincount(labels[predictions == labels], minlength=classes), support)
+    table = pd.DataFrame(
         {
             "class": list(class_names),
             "superclass": superclasses,
@@ -119,12 +131,16 @@ def per_class(
             "recall": recall,
             "f1": f1,
             "support": support,
+            "recall_low": low,
+            "recall_high": high,
         }
     )
+    table.loc[support == 0, [*SCORES, "recall_low", "recall_high"]] = np.nan
+    return table
 
 
 def averages(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> dict[str, float]:
-    """Average precision, recall and F1 over all classes.
+    """Average precision, recall and F1 over the classes that have images.
 
     Args:
         labels: int, (images,), the true classes.
@@ -134,8 +150,7 @@ def averages(labels: NDArray[np.integer], predictions: NDArray[np.integer], clas
     Returns:
         `macro_precision`, `macro_recall` and `macro_f1`, in which every class has the same weight, and
         `weighted_precision`, `weighted_recall` and `weighted_f1`, in which the number of a class's images is its
-        weight. All are 0..1. An undefined score of a class, like the precision of one that is never predicted, counts
-        as 0.
+        weight. All are 0..1. The undefined precision of a class that is never predicted counts as 0.
 
     Raises:
         UserError: if lengths do not match or a label or prediction is not a class index.
@@ -144,7 +159,7 @@ def averages(labels: NDArray[np.integer], predictions: NDArray[np.integer], clas
     averaged: dict[str, float] = {}
     for average in ("macro", "weighted"):
         scores = precision_recall_fscore_support(
-            labels, predictions, labels=np.arange(classes), average=average, zero_division=0
+            labels, predictions, labels=np.unique(labels), average=average, zero_division=0
         )
         averaged |= {f"{average}_{name}": float(value) for name, value in zip(SCORES, scores[:3], strict=True)}
     return averaged

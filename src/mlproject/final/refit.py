@@ -90,8 +90,7 @@ def make_final_model(
         result = _refit(task, model, recipe, found, _schedule(task, recipe, found, journal, seconds), journal)
         probabilities, features, prediction_speed = predict_with_features(model, data.test_images)
         metrics = evaluation.summary(data.test_labels, probabilities) | superclass_accuracy(data, probabilities)
-        metrics |= {
-            "val_accuracy": found.val_accuracy,
+        metrics |= found.scores | {
             "search_seconds": found.seconds,
             "train_seconds": result.history["seconds"].sum(),
             "parameters": model.count_params(),
@@ -103,7 +102,9 @@ def make_final_model(
         version = tracking.register(model, name, data.class_names, data.test_images[:2], version_tags(task))
     alias = tracking.promote(name, version)
     low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == data.test_labels)
-    return RegisteredModel(name, version, run_id, alias, found.val_accuracy, metrics["test_accuracy"], low, high)
+    return RegisteredModel(
+        name, version, run_id, alias, found.scores["val_accuracy"], metrics["test_accuracy"], low, high
+    )
 
 
 def weights_params(task: Task) -> dict[str, str]:

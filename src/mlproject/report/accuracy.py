@@ -25,6 +25,17 @@ ACCURACY_COLUMNS = (
     Column("loss", "test_loss", decimals),
     Column("validation accuracy", "val_accuracy", percent),
 )
+# With a ratio of 1.5, always predicting the larger of two classes is right for 60 %. Below it, accuracy and balanced
+# accuracy can hardly tell different stories.
+UNEQUAL = 1.5  # the largest class with test images, relative to the smallest
+BALANCED_COLUMNS = (
+    Column("balanced accuracy", "balanced_accuracy", percent),
+    Column("macro F1", "macro_f1", percent),
+)
+BALANCED_NOTE = (
+    " The classes differ in their number of test images. The balanced accuracy is the mean recall of the classes, so each "
+    "of them has the same weight; always predicting one of k classes gives 1 / k."
+)
 ACCURACY_NOTE = (
     "The intervals are 95% Wilson intervals: they cover the sampling error of the test images, but not the variation "
     "between training seeds. Chance is the accuracy of always predicting the most frequent class. The validation "
@@ -75,7 +86,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section:
     charts = [_chart(context, measured, models[0].data == "synthetic")] if len(measured) else []
     accuracies = frame.drop(columns=[*COST, "digest"])
     tables = [
-        Table(context.file_name("accuracy"), "Accuracy", accuracies, ACCURACY_COLUMNS, ACCURACY_NOTE),
+        _accuracy_table(context, accuracies),
         Table(
             context.file_name("averages"), "Averages over the classes", _averages(models), AVERAGE_COLUMNS, AVERAGE_NOTE
         ),
@@ -85,12 +96,22 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section:
     return Section("Accuracy and cost", findings, charts, [table for table in tables if len(table.frame)])
 
 
+def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
+    """The accuracies, with scores in which all classes have the same weight where the classes differ in size."""
+    unequal = (accuracies["imbalance"] >= UNEQUAL).any()
+    place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
+    added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
+    columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
+    return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, ACCURACY_NOTE + note)
+
+
 def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     """A row for the model, and before it one for each earlier stage of its fit."""
     metrics = model.metrics
     row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
     row["digest"] = model.tag("test.digest")
-    row |= dict.fromkeys(("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance"), np.nan)
+    unknown = ("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance", "tested_classes", "imbalance")
+    row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1"), np.nan)
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
     row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
@@ -108,6 +129,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
 def _measured(labels: np.ndarray, stage: StagePredictions) -> dict[str, Any]:
     low, high = evaluation.accuracy_interval(stage.predicted == labels)
     summary = evaluation.summary(labels, stage.probabilities)
+    sizes = np.unique(labels, return_counts=True)[1]
     return {
         "model": stage.title,
         "classes": stage.probabilities.shape[1],
@@ -116,7 +138,11 @@ def _measured(labels: np.ndarray, stage: StagePredictions) -> dict[str, Any]:
         "low": low,
         "high": high,
         "top5_accuracy": summary.get("test_top5_accuracy", np.nan),
-        "chance": np.bincount(labels).max() / len(labels),
+        "balanced_accuracy": summary["test_balanced_accuracy"],
+        "macro_f1": summary["test_macro_f1"],
+        "chance": sizes.max() / len(labels),
+        "tested_classes": len(sizes),
+        "imbalance": sizes.max() / sizes.min(),
         "test_loss": summary["test_loss"],
     }
 
@@ -158,6 +184,10 @@ def _leaders(measured: pd.DataFrame) -> list[str]:
                 where += " among the models tested on the same images"
             accuracy = percent(best["accuracy"].max())
             sentences.append(f"{listed(best['model'])} {verb} the highest accuracy{where}, {accuracy}.")
+            if rivals["imbalance"].max() >= UNEQUAL:
+                fairest = rivals.sort_values("balanced_accuracy", ascending=False, kind="stable").iloc[0]
+                balanced = percent(fairest["balanced_accuracy"])
+                sentences.append(f"{fairest['model']} has the highest balanced accuracy{where}, {balanced}.")
     return sentences
 
 
@@ -169,10 +199,17 @@ def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
             f"{row['model']} classifies {percent(row['accuracy'])} of {count(row['images'])} test images correctly "
         )
         sentence += f"(95% interval {interval(low, high)}); chance is {percent(chance)}"
+        if row["imbalance"] >= UNEQUAL:
+            sentence += " (always predicting the most frequent class)"
         if high < chance:
             sentence += ", so the accuracy is below chance"
         elif low <= chance:
             sentence += ", so the accuracy cannot be distinguished from chance"
+        if row["imbalance"] >= UNEQUAL:
+            sentence += (
+                f". Its balanced accuracy, the mean recall of the classes, is {percent(row['balanced_accuracy'])}; always "
+                f"predicting one class gives {percent(1 / row['tested_classes'])}"
+            )
         findings.append(f"{sentence}.")
     return findings
 

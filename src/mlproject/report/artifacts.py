@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.errors import UserError
+from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import slugs
 from mlproject.report.models import ClassEvaluation, ReportedModel, SearchRecord, StagePredictions, TestPredictions
 
@@ -108,7 +109,7 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         class_evaluation=class_evaluation,
         class_table=class_table,
         history=history,
-        search=None if trials is None else SearchRecord(trials, values),
+        search=None if trials is None else SearchRecord(trials, values, _objective(model, trials)),
         layers=layers,
         environment=environment,
         plots={name: path for name, path in plots.items() if path is not None},
@@ -150,7 +151,9 @@ def _predictions(file: Path) -> _Stored:
 
 def _class_table(file: Path) -> pd.DataFrame:
     # A class may be called "null" or "NA": only numbers may be missing.
-    table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False)
+    numbers = ("precision", "recall", "f1", "support", "recall_low", "recall_high")
+    absent = {name: [""] for name in numbers}
+    table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False, na_values=absent)
     return _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
 
 
@@ -182,6 +185,12 @@ def _environment(file: Path) -> dict[str, object]:
 
 def _trials(file: Path) -> pd.DataFrame:
     return _with_columns(_text_table(file), ("trial", "status", "val_accuracy", "seconds"))
+
+
+def _objective(model: "FinalModel", trials: pd.DataFrame) -> str:
+    """What the search optimised; older searches did not record it, and optimised the accuracy."""
+    name = model.params.get("objective", DEFAULT)
+    return name if name in OBJECTIVES and name in trials else DEFAULT
 
 
 def _values(file: Path) -> pd.DataFrame:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.plots import BLUE, ORANGE, VERMILION, new_figure
-from mlproject.style import GREY, INK, styled
+from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, styled
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)

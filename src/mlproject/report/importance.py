@@ -26,11 +26,11 @@ NOTE = (
 
 
 def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequence[str]) -> tuple[str, Table | None]:
-    """Permutation importance of a random forest that predicts the validation accuracy (Breiman 2001).
+    """Permutation importance of a random forest that predicts the objective of the search (Breiman 2001).
 
     Args:
         context: the model whose search it is.
-        trials: those that did not fail, with accuracy and a column of text for each hyperparameter.
+        trials: those that did not fail, with score and a column of text for each hyperparameter.
         names: the hyperparameters.
 
     Returns:
@@ -44,7 +44,7 @@ def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequ
             None,
         )
     inputs = np.column_stack([_coded(trials[name]) for name in names])
-    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(inputs, trials["accuracy"])
+    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(inputs, trials["score"])
     explained = forest.oob_score_
     if explained <= 0:
         return (
@@ -52,7 +52,7 @@ def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequ
             f"trials predicts unseen trials no better than their mean does (out-of-bag R² {two_decimals(explained)}).",
             None,
         )
-    found = permutation_importance(forest, inputs, trials["accuracy"], n_repeats=REPEATS, random_state=0)
+    found = permutation_importance(forest, inputs, trials["score"], n_repeats=REPEATS, random_state=0)
     frame = pd.DataFrame(
         {"hyperparameter": names, "importance": found.importances_mean, "spread": found.importances_std}
     ).sort_values("importance", ascending=False, kind="stable", ignore_index=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import ReportContext, data_label_of
 
 if TYPE_CHECKING:
@@ -108,21 +109,24 @@ class SearchRecord:
     Attributes:
         trials: a row for each trial with trial, status, val_accuracy, seconds and a column for each hyperparameter.
         values: a row for each hyperparameter with the values of the first trial and of the winner, or None.
+        objective: what the search optimised, a key of `objectives.OBJECTIVES` and a column of `trials`.
     """
 
     trials: pd.DataFrame
     values: pd.DataFrame | None
+    objective: str = DEFAULT
 
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
-        """The trials that did not fail, the best validation accuracy first; of two equal trials, the earlier comes first."""
+        """The trials that did not fail, the best by the objective first; of two equal trials, the earlier comes first."""
         completed = self.trials[self.trials["status"].str.lower() != "failed"]
-        accuracies = pd.to_numeric(completed["val_accuracy"], errors="coerce")
-        return completed.loc[accuracies.sort_values(ascending=False, kind="stable").index]
+        scores = pd.to_numeric(completed[self.objective], errors="coerce")
+        falling = OBJECTIVES[self.objective].higher_is_better
+        return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]
 
     @property
     def refitted_trial(self) -> pd.Series:
-        """The trial whose values were refitted; the most accurate one if the run did not record which it was."""
+        """The trial whose values were refitted; the best one if the run did not record which it was."""
         ranked = self.ranked_trials
         marked = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
         return (marked if len(marked) else ranked).iloc[0]

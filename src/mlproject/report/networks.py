@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
-from mlproject.plots import BLUE, new_figure
-from mlproject.style import GREY, INK, styled
+from mlproject.style import BLUE, GREY, INK, new_figure, styled
 
 ROLES = {
     "InputLayer": "takes the images as they are stored",

@@ -1,4 +1,4 @@
-"""The figure of a search: validation accuracy over time, and the trials across their hyperparameters. Pure."""
+"""The figure of a search: its objective over time, and the trials across their hyperparameters. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -11,23 +11,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.plots import BLUE, ORANGE, VERMILION, new_figure
+from mlproject.objectives import DEFAULT, OBJECTIVES, Objective
 from mlproject.report.figures import wrap
-from mlproject.style import GREY, styled
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled
 
 # The searched values of a hyperparameter: words, a range (least, most, "linear" or "log"), or () if they are not known.
 SearchedValues = list[str] | tuple[float, float, str] | tuple[()]
 
 
 @styled
-def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], title: str = "") -> Figure:
-    """A search: on the left the validation accuracy over time, on the right the trials across their hyperparameters.
+def draw(
+    trials: pd.DataFrame,
+    hyperparameters: Mapping[str, SearchedValues],
+    objective: Objective = OBJECTIVES[DEFAULT],
+    title: str = "",
+) -> Figure:
+    """A search: on the left its objective over time, on the right the trials across their hyperparameters.
 
     Args:
         trials: those that did not fail, in their order: minutes (from the start of the search to the end of the trial),
-            accuracy, refitted (bool), a column of numbers or words for each hyperparameter, and perhaps standard_error
-            (of the accuracy).
+            score (by the objective), refitted (bool), a column of numbers or words for each hyperparameter, and perhaps
+            standard_error (of the score).
         hyperparameters: the searched values by name. If they are (), the axis covers the values of the trials.
+        objective: what the search optimised.
         title: the subject of the figure, printed above.
 
     Returns:
@@ -35,35 +41,39 @@ def draw(trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], ti
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
-    best = trials["accuracy"].cummax()
+    best = trials["score"].cummax() if objective.higher_is_better else trials["score"].cummin()
     left.step(trials["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
     errors = trials.get("standard_error")
-    left.errorbar(trials["minutes"], trials["accuracy"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
+    left.errorbar(trials["minutes"], trials["score"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
     left.set_xlabel("Minutes of search")
-    left.set_ylabel("Validation accuracy")
+    left.set_ylabel(objective.words[0].upper() + objective.words[1:])
     left.set_xlim(left=0)
-    left.yaxis.set_major_formatter(PercentFormatter(1))
+    if objective.is_share:
+        left.yaxis.set_major_formatter(PercentFormatter(1))
     left.grid(True)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: trials may lie anywhere
-    _parallel(right, trials, hyperparameters)
+    _parallel(right, trials, hyperparameters, objective)
     return figure
 
 
-def _parallel(axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues]) -> None:
-    """Parallel coordinates: an axis for each hyperparameter and one for the accuracy; the refitted trial is thick."""
-    accuracy = trials["accuracy"]
+def _parallel(
+    axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], objective: Objective
+) -> None:
+    """Parallel coordinates: an axis for each hyperparameter and one for the objective; the refitted trial is thick."""
+    score = trials["score"]
     # The axis includes the standard errors, so that trials that differ only by chance are drawn close together.
-    error = trials.get("standard_error", 0 * accuracy).fillna(0)
-    columns = dict(hyperparameters) | {"accuracy": ((accuracy - error).min(), (accuracy + error).max(), "linear")}
+    error = trials.get("standard_error", 0 * score).fillna(0)
+    columns = dict(hyperparameters) | {"score": ((score - error).min(), (score + error).max(), "linear")}
     heights = np.column_stack(
         [_heights(axes, place, trials[name], searched) for place, (name, searched) in enumerate(columns.items())]
     )
-    colours = colormaps["cividis_r"](0.1 + 0.9 * heights[:, -1])
+    ranks = heights[:, -1] if objective.higher_is_better else 1 - heights[:, -1]
+    colours = colormaps["cividis_r"](0.1 + 0.9 * ranks)
     for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
         axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
     for place in range(len(columns)):
         axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
-    names = [wrap(name.replace("_", " "), 11) for name in [*hyperparameters, "validation accuracy"]]
+    names = [wrap(name.replace("_", " "), 11) for name in [*hyperparameters, objective.words]]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=14)

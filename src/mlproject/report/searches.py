@@ -2,15 +2,14 @@
 
 import pandas as pd
 
+from mlproject.objectives import OBJECTIVES, Objective
 from mlproject.report import importance, search_figure
 from mlproject.report.content import Chart, Section, Table, text_table
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
 
-NO_HYPERPARAMETERS = (
-    "trial", "status", "val_accuracy", "standard_error", "seconds", "minutes", "reason", "refitted",
-)  # fmt: skip
+NO_HYPERPARAMETERS = ("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes", "reason", "refitted")
 
 
 def section(model: ReportedModel) -> Section | None:
@@ -38,7 +37,7 @@ def section(model: ReportedModel) -> Section | None:
 
 
 def _completed_trials(search: SearchRecord) -> pd.DataFrame:
-    """The trials that did not fail, in their order, with accuracy, minutes and standard_error as numbers.
+    """The trials that did not fail, in their order, with the objective as `score`, minutes and standard_error as numbers.
 
     Older searches recorded no standard_error and no minutes. The minutes are then summed from the seconds.
     """
@@ -46,28 +45,31 @@ def _completed_trials(search: SearchRecord) -> pd.DataFrame:
     summed = pd.to_numeric(search.trials["seconds"], errors="coerce").cumsum() / 60
     trials = search.trials.assign(minutes=recorded.reindex(summed.index).fillna(summed))
     completed = trials.loc[search.ranked_trials.index.sort_values()]
-    completed = completed.assign(accuracy=pd.to_numeric(completed["val_accuracy"], errors="coerce"))
+    completed = completed.assign(score=pd.to_numeric(completed[search.objective], errors="coerce"))
     if "standard_error" in completed:
         completed = completed.assign(standard_error=pd.to_numeric(completed["standard_error"], errors="coerce"))
-    return completed.dropna(subset=["accuracy", "minutes"]).reset_index(drop=True)
+    return completed.dropna(subset=["score", "minutes"]).reset_index(drop=True)
 
 
 def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
-    best = f"{search.ranked_trials['trial'].iloc[0]} with {percent(trials['accuracy'].max())}"
-    best_minutes = trials["minutes"].iloc[int(trials["accuracy"].argmax())]
+    objective = OBJECTIVES[search.objective]
+    first = int(trials["score"].argmax() if objective.higher_is_better else trials["score"].argmin())
+    best = f"{trials['trial'].iloc[first]} with {_written(objective, trials['score'].iloc[first])}"
+    best_minutes = trials["minutes"].iloc[first]
     caption = (
         f"The best of {len(trials)} trials was {best}, after {decimals(best_minutes, 1)} of "
-        f"{decimals(trials['minutes'].max(), 1)} minutes. On the right, each line is a trial, and darker lines are "
-        "more accurate. The axes show the range that was searched (for older searches: the values that were tried)."
+        f"{decimals(trials['minutes'].max(), 1)} minutes. The search optimised the {objective.words}. On the right, each "
+        "line is a trial, and darker lines are better. The axes show the range that was searched (for older searches: the "
+        "values that were tried)."
     )
-    if "standard_error" in trials:
+    if "standard_error" in trials and trials["standard_error"].notna().any():
         caption += (
-            " Error bars: one standard error up and down, from the limited number of validation images. The accuracy "
+            " Error bars: one standard error up and down, from the limited number of validation images. The last "
             "axis on the right runs from the lowest to the highest end of these bars."
         )
     drawn = trials.assign(refitted=trials["trial"] == search.refitted_trial["trial"])
-    figure = search_figure.draw(drawn, {name: _searched(search, name) for name in names}, context.title)
-    alt = f"Search of {context.name}: best validation accuracy by minutes, and all trials. The best was {best}"
+    figure = search_figure.draw(drawn, {name: _searched(search, name) for name in names}, objective, context.title)
+    alt = f"Search of {context.name}: best {objective.words} by minutes, and all trials. The best was {best}"
     return Chart(context.file_name("search"), figure, alt, caption)
 
 
@@ -98,19 +100,24 @@ def _outcome(search: SearchRecord) -> str:
     if len(reasons):
         sentences.append(f"The most frequent reason for failing: {reasons.mode().iloc[0]}.")
     if len(ranked):
-        best, accuracy = ranked["trial"].iloc[0], pd.to_numeric(ranked["val_accuracy"]).iloc[0]
+        objective = OBJECTIVES[search.objective]
+        best, score = ranked["trial"].iloc[0], pd.to_numeric(ranked[search.objective]).iloc[0]
         sentences.append(
-            f"The best trial, {best}, reached {percent(accuracy)} on the validation images in a fraction of the "
+            f"The best trial, {best}, reached a {objective.words} of {_written(objective, score)} in a fraction of the "
             "training time of the final fit."
         )
         refitted = search.refitted_trial
         if refitted["trial"] != best:
-            accuracy = percent(pd.to_numeric(refitted["val_accuracy"]))
+            score = _written(objective, float(refitted[search.objective]))
             sentences.append(
-                f"The final fit used the values of {refitted['trial']} ({accuracy}), which was tried first, because "
+                f"The final fit used the values of {refitted['trial']} ({score}), which was tried first, because "
                 "the lead of the best trial may be due to chance."
             )
     return " ".join(sentences)
+
+
+def _written(objective: Objective, score: float) -> str:
+    return percent(score) if objective.is_share else decimals(score)
 
 
 def _time_spent(model: ReportedModel, search: SearchRecord) -> str:

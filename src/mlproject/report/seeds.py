@@ -5,13 +5,23 @@ from typing import Any
 
 import pandas as pd
 
+from mlproject.objectives import DEFAULT
 from mlproject.report.content import Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, percent, unsigned_points
 from mlproject.report.models import ReportedModel
 
 # Only searches with the same settings are repetitions of each other.
-SETTINGS = ("budget_minutes", "max_trials", "tuner", "values", "deterministic", "weights", "weights_digest")
+SETTINGS = (
+    "budget_minutes",
+    "max_trials",
+    "tuner",
+    "objective",
+    "values",
+    "deterministic",
+    "weights",
+    "weights_digest",
+)
 COLUMNS = (
     text_column("experiment"),
     Column("budget, minutes", "budget"),
@@ -60,7 +70,8 @@ def _repetitions(models: Sequence[ReportedModel]) -> dict[tuple[str, ...], dict[
     alike: dict[tuple[str, ...], dict[str, ReportedModel]] = {}
     for model in sorted(models, key=lambda one: one.registered.version):
         if "test_accuracy" in model.metrics:
-            settings = [model.params.get(name, "") for name in SETTINGS]
+            # Older searches did not record the objective; it was the default.
+            settings = [model.params.get(name, DEFAULT if name == "objective" else "") for name in SETTINGS]
             search = (model.tag("experiment"), model.tag("dataset.digest"), *settings)
             alike.setdefault(search, {})[model.seed] = model
     return alike

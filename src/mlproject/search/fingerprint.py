@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import mlproject
 from mlproject.networks import pretrained
 
@@ -91,6 +93,8 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
             "images and labels": task.data.digest,
             # The split is stratified by the finest labels, which the digest of a coarse view does not cover.
             "finest labels": _short_digest(task.data.train_strata.tobytes()),
+            "validation": _rows_digest(task.data.validation),
+            "groups": _rows_digest(task.data.groups),
             "weights": pretrained.digest(weights) if weights else None,
         },
         "libraries": {name: version(name) for name in ("keras", "keras-tuner", "tensorflow")},
@@ -218,6 +222,10 @@ def _code_digest(path: Path) -> str:
         ):
             del node.body[0]
     return _short_digest(ast.dump(tree).encode())
+
+
+def _rows_digest(rows: np.ndarray | None) -> str | None:
+    return None if rows is None else _short_digest(rows.tobytes())
 
 
 def _short_digest(content: bytes) -> str:

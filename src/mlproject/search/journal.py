@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 
 from mlproject import disk
 from mlproject.errors import UserError
+from mlproject.objectives import OBJECTIVES
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
 
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 30  # for another process of the same search, which may be ending
 JOURNAL_FILE, CHECKPOINT_FILE = "journal.json", "checkpoint.npz"
+PREDICTIONS, LOSSES = np.uint16, np.float32  # the types in which a trial's outputs are packed
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -39,42 +42,52 @@ class Trial:
         values: the value of each hyperparameter.
         status: running, completed, truncated (ended by the deadline) or failed.
         val_accuracy: the share of the validation images classified correctly after the last epoch, NaN for a failed trial.
+        val_balanced_accuracy, val_macro_f1, val_loss: the other scores, as `evaluation.validation_scores` gives them.
         seconds: how long the trial took.
         planned_seconds: how long it was planned to take.
         minutes: from the start of the search to the end of the trial, without interruptions.
         reason: why the trial failed.
         starts: how many processes began the trial; those that were told to stop do not count.
         run_id: its MLflow run.
-        correct: which validation images were classified correctly, packed by `pack_bits`.
+        predictions: the predicted classes of the validation images, packed by `pack` as PREDICTIONS.
+        losses: the losses of the validation images, packed as LOSSES; "" unless the search minimises the loss.
     """
 
     name: str
     values: "dict[str, Value]"
     status: str = "running"
     val_accuracy: float = math.nan
+    val_balanced_accuracy: float = math.nan
+    val_macro_f1: float = math.nan
+    val_loss: float = math.nan
     seconds: float = 0.0
     planned_seconds: float = 0.0
     minutes: float = 0.0
     reason: str = ""
     starts: int = 0
     run_id: str = ""
-    correct: str = ""
+    predictions: str = ""
+    losses: str = ""
 
     @property
     def finished(self) -> bool:
         """Whether the trial came to an end, good or bad."""
         return self.status != "running"
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The four scores, by the names of `objectives.OBJECTIVES`."""
+        return {name: getattr(self, name) for name in OBJECTIVES}
 
-def pack_bits(correct: np.ndarray) -> str:
-    """Bool (n,) as text for the journal."""
-    return base64.b64encode(np.packbits(correct).tobytes()).decode("ascii")
+
+def pack(values: np.ndarray, dtype: type[np.generic]) -> str:
+    """Numbers (n,) as text for the journal, which is written anew for each trial; `unpack` takes the same type."""
+    return base64.b64encode(zlib.compress(values.astype(dtype).tobytes())).decode("ascii")
 
 
-def unpack_bits(packed: str, count: int) -> np.ndarray:
-    """What `pack_bits` packed: bool (count,)."""
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=count)
-    return bits.astype(bool)
+def unpack(packed: str, dtype: type[np.generic]) -> np.ndarray:
+    """The numbers that `pack` packed, (n,), of this type."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype)
 
 
 @dataclass

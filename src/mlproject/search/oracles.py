@@ -9,10 +9,10 @@ from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, Ran
 from sklearn.exceptions import ConvergenceWarning
 
 from mlproject.experiment import Experiment, Value
+from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal
 from mlproject.search.space import fixed_space
 
-OBJECTIVE = "val_accuracy"
 HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # with a power of the factor, Hyperband's brackets come out even
 
 
@@ -81,12 +81,13 @@ TUNERS: dict[str, Callable[..., keras_tuner.Oracle]] = {
 
 
 def make_oracle(
-    tuner: str, experiment: Experiment, seed: int, max_trials: int | None, journal: Journal
+    tuner: str, objective: str, experiment: Experiment, seed: int, max_trials: int | None, journal: Journal
 ) -> keras_tuner.Oracle:
     """Make the Oracle of a search that begins with the experiment's best-known values.
 
     Args:
         tuner: a key of TUNERS.
+        objective: a key of `objectives.OBJECTIVES`.
         experiment: gives the best-known values and what is fixed.
         seed: of the points tried.
         max_trials: the number of trials, None for no limit.
@@ -97,7 +98,7 @@ def make_oracle(
     """
     # Keras Tuner's own limit of failures would leave the last trial running, so the search counts failures itself.
     oracle = TUNERS[tuner](
-        objective=keras_tuner.Objective(OBJECTIVE, "max"),
+        objective=keras_tuner.Objective(objective, "max" if OBJECTIVES[objective].higher_is_better else "min"),
         hyperparameters=fixed_space(experiment.best, experiment.fixed),
         max_trials=max_trials,
         seed=seed + 1,  # Keras Tuner takes a seed of 0 for no seed

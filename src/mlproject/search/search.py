@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
 from mlproject import budget, tracking
@@ -14,8 +15,8 @@ from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Value
 from mlproject.networks.cost import Throughput
+from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
-from mlproject.search.oracles import OBJECTIVE
 from mlproject.search.selection import select_winner, standard_error
 from mlproject.search.tuner import Tuner
 from mlproject.settings import Settings
@@ -31,7 +32,7 @@ class SearchResult:
 
     Attributes:
         values: the winner's hyperparameters.
-        val_accuracy: the accuracy of the winner's trial on the validation images.
+        scores: those of the winner's trial on the validation images, by the names of `objectives.OBJECTIVES`.
         throughput: how fast the winner's network trains.
         trials: a row for each finished trial.
         plan: how the budget was planned.
@@ -41,7 +42,7 @@ class SearchResult:
     """
 
     values: dict[str, Value]
-    val_accuracy: float
+    scores: dict[str, float]
     throughput: Throughput
     trials: pd.DataFrame
     plan: Plan
@@ -75,7 +76,7 @@ def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
     with tempfile.TemporaryDirectory() as folder:
         tuner = Tuner(task, journal, settings, plan, throughput, folder)
         tuner.search()
-    return _result(task, journal, plan, tuner)
+    return _result(task, journal, plan, tuner, settings.objective)
 
 
 def _journaled_throughput(task: Task, journal: Journal, settings: Settings) -> Throughput:
@@ -121,7 +122,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     return plan
 
 
-def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchResult:
+def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, objective: str) -> SearchResult:
     """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
     trials = journal.finished
     completed = [trial for trial in trials if trial.status != "failed"]
@@ -129,9 +130,11 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchRes
         journal.restart()  # there is nothing to go on from
         raise _no_trial_completed(task, trials)
     known = trials[0].values  # the Oracle proposes the best-known values first
-    winner = select_winner(completed, known, len(task.validation))
-    ahead = any(trial.val_accuracy > winner.val_accuracy for trial in completed)
-    why = ", because no trial is significantly more accurate" if ahead else ""
+    labels, chosen_by = task.data.train_labels[task.validation], OBJECTIVES[objective]
+    winner = select_winner(completed, known, labels, objective)
+    best = max(chosen_by.goodness(trial.scores[objective]) for trial in completed)
+    ahead = best > chosen_by.goodness(winner.scores[objective])
+    why = f", because no trial is significantly better ({chosen_by.words})" if ahead else ""
     logger.info("  %s is refitted%s", winner.name, why)
     measured = [tuner.throughput]
     if winner.values != known:
@@ -140,9 +143,9 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner) -> SearchRes
     measuring = sum(one.seconds for one in measured)
     return SearchResult(
         values=winner.values,
-        val_accuracy=winner.val_accuracy,
+        scores=winner.scores,
         throughput=measured[-1],
-        trials=_trials_table(trials, winner, len(task.validation)),
+        trials=_trials_table(trials, winner, labels, objective),
         plan=plan,
         seconds=measuring + sum(trial.seconds for trial in trials),
         spent=measuring + sum(map(tuner.cost, trials)),
@@ -156,14 +159,13 @@ def _no_trial_completed(task: Task, trials: list[Trial]) -> UserError:
     return UserError(f"experiment={task.experiment.name!r}: none of {len(trials)} trials was completed; {why}")
 
 
-def _trials_table(trials: list[Trial], winner: Trial, images: int) -> pd.DataFrame:
+def _trials_table(trials: list[Trial], winner: Trial, labels: np.ndarray, objective: str) -> pd.DataFrame:
     """A row for each finished trial, with its values."""
     rows = [
-        {
-            "trial": trial.name,
-            "status": trial.status,
-            OBJECTIVE: trial.val_accuracy,
-            "standard_error": standard_error(trial.val_accuracy, images),
+        {"trial": trial.name, "status": trial.status}
+        | trial.scores
+        | {
+            "standard_error": standard_error(trial, labels, objective),
             "seconds": round(trial.seconds, 1),
             "minutes": round(trial.minutes, 2),
             "reason": trial.reason,

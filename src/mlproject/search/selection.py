@@ -1,49 +1,73 @@
 """Which trial wins a search."""
 
-import math
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlproject import evaluation
 from mlproject.experiment import Value
-from mlproject.search.journal import Trial, unpack_bits
+from mlproject.objectives import OBJECTIVES
+from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, unpack
 
 SIGNIFICANCE_LEVEL = 0.05
 
 
-def standard_error(accuracy: float, images: int) -> float:
-    """The binomial standard error of an accuracy that was measured on so many images; NaN where the accuracy is NaN."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)
+def standard_error(trial: Trial, labels: NDArray[np.int64], objective: str) -> float:
+    """The standard error of a trial's score (see `evaluation.score_standard_error`); NaN for a failed trial."""
+    if not trial.predictions:
+        return float("nan")
+    losses = unpack(trial.losses, LOSSES) if trial.losses else np.empty(0)
+    return evaluation.score_standard_error(objective, labels, unpack(trial.predictions, PREDICTIONS), losses)
 
 
-def select_winner(completed: Sequence[Trial], known: Mapping[str, Value], images: int) -> Trial:
+def select_winner(
+    completed: Sequence[Trial], known: Mapping[str, Value], labels: NDArray[np.int64], objective: str
+) -> Trial:
     """Select the trial whose values are refitted.
 
-    The best-known values win unless another trial classifies significantly more validation images correctly. All trials
-    predict the same images, so the exact McNemar test compares them image by image. Its p-values are adjusted by Holm's
-    method over all compared trials, because the best of several trials is partly the luckiest one. Best-known values have
-    been through whole fits, and trials with a smaller lead lost it in the whole fit (bench/README.md, "What a lead is
-    worth").
+    The best-known values win unless another trial is significantly better on the validation images. All trials predict the
+    same images, so a paired test compares them image by image: the exact McNemar test for the accuracy, and a permutation test
+    for the other objectives. The p-values are adjusted by Holm's method over all compared trials, because the best of several
+    trials is partly the luckiest one. Best-known values have been through whole fits, and trials with a smaller lead lost it
+    in the whole fit (bench/README.md, "What a lead is worth").
 
     Args:
         completed: the trials that did not fail, at least one.
         known: the best-known values.
-        images: the number of validation images.
+        labels: int64 (m,), the true classes of the validation images.
+        objective: a key of `objectives.OBJECTIVES`.
 
     Returns:
-        The most accurate of the trials that are significantly better than the best-known values; the trial of these values
-        where there is none; the most accurate trial where the trial of the best-known values failed.
+        The best of the trials that are significantly better than the best-known values; the trial of these values where there
+        is none; the best trial where the trial of the best-known values failed.
     """
+
+    def goodness(trial: Trial) -> float:
+        return OBJECTIVES[objective].goodness(trial.scores[objective])
+
     with_known_values = [trial for trial in completed if trial.values == known]
     if not with_known_values:
-        return max(completed, key=lambda trial: trial.val_accuracy)
-    reference = max(with_known_values, key=lambda trial: trial.val_accuracy)
+        return max(completed, key=goodness)
+    reference = max(with_known_values, key=goodness)
     others = [trial for trial in completed if trial.values != known]
-    p = evaluation.holm_adjusted_mcnemar(
-        unpack_bits(reference.correct, images), [unpack_bits(trial.correct, images) for trial in others]
-    )
+    p = _adjusted_p_values(reference, others, labels, objective)
     better = [
         trial
         for trial, adjusted in zip(others, p, strict=True)
-        if adjusted < SIGNIFICANCE_LEVEL and trial.val_accuracy > reference.val_accuracy
+        if adjusted < SIGNIFICANCE_LEVEL and goodness(trial) > goodness(reference)
     ]
-    return max(better, key=lambda trial: trial.val_accuracy, default=reference)
+    return max(better, key=goodness, default=reference)
+
+
+def _adjusted_p_values(
+    reference: Trial, others: Sequence[Trial], labels: NDArray[np.int64], objective: str
+) -> NDArray[np.float64]:
+    """The p-value of each of the others against the reference, adjusted by Holm's method."""
+    if objective == "val_loss":
+        ours, *theirs = (unpack(trial.losses, LOSSES) for trial in (reference, *others))
+    else:
+        ours, *theirs = (unpack(trial.predictions, PREDICTIONS) for trial in (reference, *others))
+    if objective == "val_accuracy":
+        return evaluation.holm_adjusted_mcnemar(ours == labels, [one == labels for one in theirs])
+    return evaluation.holm([evaluation.permutation_test(objective, labels, ours, one) for one in theirs])

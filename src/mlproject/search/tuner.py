@@ -12,14 +12,15 @@ import keras
 import keras_tuner
 import numpy as np
 
-from mlproject import budget, process, tracking
+from mlproject import budget, evaluation, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import hyperparameters
 from mlproject.networks.cost import Throughput
+from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.recipe import Recipe
-from mlproject.search.journal import Journal, Trial, pack_bits
-from mlproject.search.oracles import HYPERBAND_EPOCHS, OBJECTIVE, make_oracle
+from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, pack
+from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks, FitResult, fit
@@ -55,7 +56,9 @@ class Tuner(keras_tuner.Tuner):
         self.throughput = throughput
         self.asked_at = 0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
         super().__init__(
-            oracle=make_oracle(settings.tuner, task.experiment, task.seed, settings.max_trials, journal),
+            oracle=make_oracle(
+                settings.tuner, settings.objective, task.experiment, task.seed, settings.max_trials, journal
+            ),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -122,7 +125,7 @@ class Tuner(keras_tuner.Tuner):
             # The best-known values get a whole trial. Hyperband might not promote a short one, and then nothing would tell
             # whether the search found better values.
             self._run_tracked(record, rung if index else 1.0)
-        return {OBJECTIVE: record.val_accuracy}
+        return {self.settings.objective: record.scores[self.settings.objective]}
 
     def _add_to_space(self, record: Trial) -> None:
         """Add hyperparameters that only these values declare, such as those of a third layer, to the space and the trial."""
@@ -164,8 +167,9 @@ class Tuner(keras_tuner.Tuner):
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
-        accuracy = f"validation accuracy {record.val_accuracy:.4f}"
-        outcome = accuracy if record.status != "failed" else f"failed: {record.reason}"
+        shown = dict.fromkeys((DEFAULT, self.settings.objective))
+        scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
+        outcome = scores if record.status != "failed" else f"failed: {record.reason}"
         logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
     def _train(self, record: Trial, rung: float) -> None:
@@ -187,9 +191,13 @@ class Tuner(keras_tuner.Tuner):
         result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
         self._log_result(model, result)
         labels = task.data.train_labels[task.validation]
-        assert result.validation_probabilities is not None
-        record.correct = pack_bits(result.validation_probabilities.argmax(axis=1) == labels)
-        record.val_accuracy = float(result.history["val_accuracy"].iloc[-1])
+        probabilities = result.validation_probabilities
+        assert probabilities is not None
+        record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
+        if self.settings.objective == "val_loss":
+            record.losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
+        for name in OBJECTIVES:
+            setattr(record, name, float(result.history[name].iloc[-1]))
         record.status = "truncated" if result.truncated else "completed"
 
     def _shorten(

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
 from numpy.typing import NDArray
 
+from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.tracking import store
 from mlproject.tracking.log import active_run_id, log_metrics
 from mlproject.tracking.runs import find_existing_run
@@ -126,10 +127,11 @@ def promote(name: str, version: int) -> str:
     It beats the champion if there is none, or if it was trained on the same data set and
     (1) its budget in minutes was larger, or
     (2) the budgets were equal, `max_trials` differed, and its final fit took longer, or
-    (3) both were equal, and its val_accuracy is higher.
+    (3) both were equal, and it is better by the objective of its own search, if the champion's run has that metric, or
+    else by val_accuracy.
     Versions of other people and programs keep their aliases.
-    The val_accuracy was measured in a trial. The longer the final fit is, the smaller is the part of it that a trial
-    covers. The val_accuracy therefore shows which version is better only if both searches had the same settings.
+    The objective was measured in a trial. The longer the final fit is, the smaller is the part of it that a trial
+    covers. The objective therefore shows which version is better only if both searches had the same settings.
 
     Args:
         name: The registered model's name.
@@ -187,8 +189,12 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     if new_budget != old_budget:
         return new_budget > old_budget
     same_trials = new.params.get("max_trials") == old.params.get("max_trials")
-    measure = "val_accuracy" if same_trials else "train_seconds"
-    return bool(new.metrics[measure] > old.metrics.get(measure, -math.inf))
+    if not same_trials:
+        return bool(new.metrics["train_seconds"] > old.metrics.get("train_seconds", -math.inf))
+    asked = new.params.get("objective", DEFAULT)
+    measure = asked if asked in OBJECTIVES and asked in new.metrics and asked in old.metrics else DEFAULT
+    goodness = OBJECTIVES[measure].goodness
+    return bool(goodness(new.metrics[measure]) > goodness(old.metrics.get(measure, -math.inf)))
 
 
 def _version_with_alias(name: str, alias: str) -> ModelVersion | None:

@@ -27,7 +27,7 @@ class FitResult:
 
     Attributes:
         history: a row for each epoch: epoch (from 1, through all stages), stage, loss, accuracy, learning_rate, seconds and,
-            with validation images, val_loss and val_accuracy.
+            with validation images, the scores of `evaluation.validation_scores`.
         images_per_second: the measured training speed of each stage, by its name.
         truncated: whether the deadline ended the fit before its last step.
         validation_probabilities: float32 (m, classes), the predictions for the validation images after the last epoch; None
@@ -123,16 +123,24 @@ def _fit_stage(
         initial_epoch=done,
         epochs=length.epochs,
         callbacks=[monitor],
+        class_weight=_class_weights(fit_data) if recipe.class_weights == "balanced" else None,
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
+
+
+def _class_weights(fit_data: FitData) -> dict[int, float]:
+    """The weight of each class among the rows to train on; 1 for a class without such rows, which is never used."""
+    counts = np.bincount(fit_data.data.train_labels[fit_data.train], minlength=len(fit_data.data.class_names))
+    mean = len(fit_data.train) / np.count_nonzero(counts)
+    return {label: mean / count if count else 1.0 for label, count in enumerate(counts.tolist())}
 
 
 def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
     if fit_data.validation is None:
         return None
     data, rows = fit_data.data, fit_data.validation
-    return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows], len(data.class_names))
+    return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows])
 
 
 def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:

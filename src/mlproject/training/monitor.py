@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from mlproject import process
+from mlproject import evaluation, process
 from mlproject.recipe import Stage
 from mlproject.training.checkpoint import Checkpoint, Progress
 from mlproject.training.schedule import StageSchedule
@@ -31,17 +31,12 @@ class Validation:
 
     batches: tf.data.Dataset
     labels: np.ndarray
-    classes: int
     probabilities: np.ndarray | None = field(default=None, init=False)
 
     def run(self, network: keras.Model, on_batch: keras.callbacks.Callback) -> dict[str, float]:
-        """Predict the images and return `val_accuracy` and `val_loss`; `on_batch` is a callback of the prediction."""
+        """Predict the images and return `evaluation.validation_scores`; `on_batch` is a callback of the prediction."""
         self.probabilities = network.predict(self.batches, callbacks=[on_batch], verbose=0)
-        one_hot = keras.utils.to_categorical(self.labels, self.classes)
-        correct = np.sum(self.probabilities.argmax(axis=1) == self.labels)
-        # In float32, so that the value equals that of Keras' metric.
-        accuracy = np.float32(correct) / np.float32(len(self.labels))
-        return {"val_accuracy": float(accuracy), "val_loss": float(network.loss(one_hot, self.probabilities))}
+        return evaluation.validation_scores(self.labels, self.probabilities)
 
 
 class Monitor(keras.callbacks.Callback):

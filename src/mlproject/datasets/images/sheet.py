@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode
 from mlproject.datasets.images.entries import Entries
 from mlproject.errors import UserError
-from mlproject.plots import new_figure
-from mlproject.style import styled
+from mlproject.style import new_figure, styled
 
 CLASSES, IMAGES, PIXELS, GAP = 40, 8, 64, 8
 ROWS = 20  # with more classes there are two columns
