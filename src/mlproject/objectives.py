@@ -25,6 +25,6 @@ DEFAULT = "val_accuracy"
 OBJECTIVES = {
     "val_accuracy": Objective("validation accuracy"),
     "val_balanced_accuracy": Objective("balanced validation accuracy"),
-    "val_macro_f1": Objective("macro F1 on the validation images"),
+    "val_macro_f1": Objective("validation macro F1"),
     "val_loss": Objective("validation loss", higher_is_better=False, is_share=False),
 }
