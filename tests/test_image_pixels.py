@@ -258,16 +258,16 @@ def test_release_gives_the_memory_of_the_file_back(tmp_path):
         before = resident_bytes("RssFile")
         assert images.sum(dtype=np.int64) == size
         assert resident_bytes("RssFile") > before + size / 2
-        pixels.release(view)
+        disk.release(view)
         assert resident_bytes("RssFile") < before + size / 4
     assert images.sum(dtype=np.int64) == size
 
 
 def test_release_leaves_other_arrays_alone(tmp_path):
-    pixels.release(np.ones(5000))
+    disk.release(np.ones(5000))
     np.save(tmp_path / "copy.npy", np.zeros(10_000, np.uint8))
     copied = np.load(tmp_path / "copy.npy", mmap_mode="c")
     copied += 1
-    pixels.release(copied)
-    pixels.release(copied[:5])
+    disk.release(copied)
+    disk.release(copied[:5])
     assert copied.sum() == 10_000

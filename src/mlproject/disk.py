@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import mmap
 import os
 import secrets
 import shutil
@@ -9,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from mlproject.errors import UserError
 
@@ -101,3 +104,21 @@ def set_aside(path: Path, reason: object) -> None:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     os.replace(path, aside)
     logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
+
+
+def release(images: np.ndarray) -> None:
+    """Give the memory of a memory-mapped array back to the system, which reads the file again when it is needed.
+
+    Otherwise all that was once read counts as memory of the process, which limits of containers and people go by. Writable
+    arrays, arrays in memory, and systems without `madvise` are left alone.
+
+    Args:
+        images: a read-only memory-mapped array or a view of one. The pages of the whole file are given back.
+    """
+    base: object = images
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)

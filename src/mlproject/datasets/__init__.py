@@ -10,6 +10,7 @@ from mlproject.datasets.cifar100 import CIFAR100
 from mlproject.datasets.dataset import Dataset, Spec
 from mlproject.datasets.fashion_mnist import FashionMNIST
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.images.folder import ImageFolder
 from mlproject.datasets.loader import KINDS, Loader
 
-__all__ = ["CIFAR100", "KINDS", "Arrays", "Dataset", "FashionMNIST", "Loader", "Spec"]
+__all__ = ["CIFAR100", "KINDS", "Arrays", "Dataset", "FashionMNIST", "ImageFolder", "Loader", "Spec"]

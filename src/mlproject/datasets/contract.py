@@ -94,7 +94,15 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
         )
     validation = None if arrays.validation is None else _validation(declared, arrays.validation, train[1])
     groups = None if arrays.groups is None else _groups(declared, arrays.groups, len(train[1]))
-    return Arrays(*train, *test, source=str(arrays.source), validation=validation, groups=groups)
+    return arrays._replace(
+        train_images=train[0],
+        train_labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
+        source=str(arrays.source),
+        validation=validation,
+        groups=groups,
+    )
 
 
 def _validation(declared: Declaration, value: object, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -157,7 +165,8 @@ def _array(where: str, value: object) -> np.ndarray:
     if np.ma.is_masked(value):
         raise UserError(f"{where} has masked or missing values; accepted: a value for every image")
     try:
-        array = np.asarray(value)
+        # `asarray` would hide that an array is memory-mapped, by which others know that it may not fit into memory.
+        array = value if isinstance(value, np.memmap) else np.asarray(value)
         if array.dtype == object:  # which may hold arrays of one shape, or plain numbers or texts
             array = np.asarray(array.tolist())
     except Exception as error:  # objects of other libraries can raise anything when they become arrays
@@ -199,7 +208,8 @@ def _images(where: str, value: object, shape: tuple[int, int, int]) -> NDArray[n
             f"{where} has the shape {array.shape}{hint};"
             f" accepted: (n, {height}, {width}, {channels}), n images of the shape that is declared"
         )
-    return np.ascontiguousarray(_pixels(where, array))
+    pixels = _pixels(where, array)
+    return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
 
 
 def _pixels(where: str, array: np.ndarray) -> NDArray[np.uint8]:

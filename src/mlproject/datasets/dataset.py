@@ -5,6 +5,7 @@ a data set covers these arrays.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,15 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import resample
 
+from mlproject import disk
 from mlproject.datasets import splitting
 from mlproject.datasets.declaration import Declaration
-from mlproject.datasets.files import Arrays
+from mlproject.datasets.files import Arrays, Description
 from mlproject.errors import UserError
 
-PATCH_IMAGES = 2000  # They give two million patches, more than enough to estimate a matrix of 12 x 12.
+# At 32 x 32 pixels, 2,000 images give two million patches, more than enough to estimate a matrix of 12 x 12.
+PATCH_IMAGES, PATCH_PIXELS = 2000, 2000 * 32 * 32
+DIGESTED_IMAGES = 5000  # at once, so that a memory-mapped set is never in memory as a whole
 SLICE_IMAGES = 500  # All pixels as float64 at once would need gigabytes.
 
 
@@ -32,7 +36,7 @@ class Spec:
         std: the standard deviation of each channel over all training pixels, on the 0..255 scale.
         patch_covariance: the covariance of the pixels in patches of 2x2 after standardisation (mean 0, standard
             deviation 1), shape (4 channels, 4 channels), in the order row, column, channel; computed from the first
-            `PATCH_IMAGES` training images.
+            `PATCH_IMAGES` training images, or from fewer if they are large.
         weights: the file with pretrained weights for a pretrained base; None means random initialisation.
     """
 
@@ -68,6 +72,8 @@ class Dataset:
             at random.
         groups: int64 (n,), the group of each training image, such as a patient; `split` never divides a group. None
             without groups.
+        description: what the loader found out about the images, for people; None for nothing.
+        preparation: how images of other sizes become such images, in types that JSON has; None if only the loader knows.
     """
 
     name: str
@@ -86,6 +92,8 @@ class Dataset:
     test_digest: str
     validation: np.ndarray | None = None
     groups: np.ndarray | None = None
+    description: Description | None = None
+    preparation: Mapping[str, object] | None = None
 
     def spec(self, weights: Path | None = None) -> Spec:
         """Describe this data set for a network's `build`.
@@ -170,6 +178,7 @@ class Dataset:
             values = images[start : start + SLICE_IMAGES].astype(np.float64)
             total += values.sum(axis=0)
             squares += np.einsum("ip,ip->p", values, values)
+            disk.release(images)
         channels = self.train_images.shape[-1]
         mean = total.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
         mean_square = squares.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
@@ -180,7 +189,9 @@ class Dataset:
         """The covariance of standardised pixels in patches of 2x2, as described in `Spec`."""
         mean, std = self._channel_moments
         # A channel that is constant over all images, such as the opacity of photographs, has the deviation 0.
-        images = (self.train_images[:PATCH_IMAGES] - np.array(mean)) / np.where(std, std, 1)
+        height, width = self.train_images.shape[1:3]
+        count = min(PATCH_IMAGES, max(PATCH_PIXELS // (height * width), 1))
+        images = (self.train_images[:count] - np.array(mean)) / np.where(std, std, 1)
         corners = [images[:, row : row - 1 or None, column : column - 1 or None] for row in (0, 1) for column in (0, 1)]
         patches = np.stack(corners, axis=3).reshape(-1, 4 * images.shape[-1])
         return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
@@ -224,6 +235,8 @@ def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: b
         test_digest=_digest(arrays.test_images),
         validation=arrays.validation,
         groups=arrays.groups,
+        description=arrays.description,
+        preparation=arrays.preparation,
     )
 
 
@@ -233,5 +246,7 @@ def _digest(*parts: np.ndarray | tuple[str, ...]) -> str:
     for part in parts:
         array = np.ascontiguousarray(part)
         digest.update(f"{array.shape} {array.dtype} ".encode())
-        digest.update(array.view(np.uint8).data)
+        for start in range(0, len(array), DIGESTED_IMAGES):
+            digest.update(array[start : start + DIGESTED_IMAGES].view(np.uint8).data)
+            disk.release(array)
     return digest.hexdigest()[:32]

@@ -10,16 +10,29 @@ import io
 import os
 import socket
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from mlproject import disk, environment
 from mlproject.errors import UserError, truncate
 
 DOWNLOAD_TIMEOUT_SECONDS = 30
+
+
+class Description(NamedTuple):
+    """What a user should know of a set of images.
+
+    Attributes:
+        table: the facts, with the text columns what and value.
+        lists: for some of the facts the first files or classes that they count, by the text in `what`.
+    """
+
+    table: pd.DataFrame
+    lists: dict[str, list[str]]
 
 
 class Arrays(NamedTuple):
@@ -37,6 +50,8 @@ class Arrays(NamedTuple):
             at random.
         groups: int64 (n,), the group of each training image, such as a patient; images of one group are either all trained
             on or all validated on. None without groups.
+        description: what the loader found out about the images, for people; None for nothing.
+        preparation: how images of other sizes become such images, in types that JSON has; None if only the loader knows.
     """
 
     train_images: np.ndarray
@@ -46,6 +61,8 @@ class Arrays(NamedTuple):
     source: str
     validation: np.ndarray | None = None
     groups: np.ndarray | None = None
+    description: Description | None = None
+    preparation: Mapping[str, object] | None = None
 
 
 def keras_cache() -> Path:

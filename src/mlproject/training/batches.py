@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mlproject import disk
 from mlproject.datasets import Dataset
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
@@ -87,9 +88,14 @@ def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         source = tf.constant(inputs)
         return lambda index: tf.gather(source, index)
 
-    # Activations can take more than a gigabyte. They stay on disk, and the system caches what fits into memory.
+    # Activations and images can take gigabytes. They stay on disk, and the system caches what fits into memory.
+    def read(index: np.ndarray) -> np.ndarray:
+        rows = np.asarray(inputs[index])
+        disk.release(inputs)
+        return rows
+
     def read_rows(index: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(lambda index: np.asarray(inputs[index]), [index], inputs.dtype)
+        values = tf.numpy_function(read, [index], inputs.dtype)
         return tf.ensure_shape(values, (*index.shape, *inputs.shape[1:]))
 
     return read_rows

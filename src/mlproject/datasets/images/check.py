@@ -2,28 +2,16 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from typing import NamedTuple
 
 import pandas as pd
 
+from mlproject.datasets.files import Description
 from mlproject.datasets.images import splits
 from mlproject.datasets.images.entries import SPLITS, Entries
 from mlproject.errors import UserError, truncate
 
 LISTED = 10  # how many of a kind are named
 FEW_IMAGES = 10  # a class with fewer has two or so test images, and its scores say little
-
-
-class Description(NamedTuple):
-    """What was found.
-
-    Attributes:
-        table: the facts, with the text columns what and value.
-        lists: for some of the facts the first `LISTED` files or classes that they count, by the text in `what`.
-    """
-
-    table: pd.DataFrame
-    lists: dict[str, list[str]]
 
 
 def describe(entries: Entries, scan: pd.DataFrame) -> Description:

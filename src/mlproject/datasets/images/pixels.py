@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import logging
-import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -105,24 +104,6 @@ def load(
     images, errors = found
     kept = np.delete(positions, list(errors))
     return Pixels(images, kept, {int(positions[place]): reason for place, reason in errors.items()})
-
-
-def release(images: np.ndarray) -> None:
-    """Give the memory of a memory-mapped array back to the system, which reads the file again when it is needed.
-
-    Otherwise all that was once read counts as memory of the process, which limits of containers and people go by. Writable
-    arrays, arrays in memory, and systems without `madvise` are left alone.
-
-    Args:
-        images: a read-only memory-mapped array or a view of one. The pages of the whole file are given back.
-    """
-    base: object = images
-    while isinstance(base, np.ndarray):
-        if base.flags.writeable:
-            return
-        base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,195 @@
+"""Images of a user's own as a data set: `dataset=ImageFolder("photos")`, or the option `images`."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlproject.datasets.files import Arrays
+from mlproject.datasets.images import check, layouts, pixels, splits
+from mlproject.datasets.images.decoding import Preparation
+from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.loader import Loader
+from mlproject.errors import UserError, truncate
+from mlproject.names import NAME
+
+CACHE = Path(".cache", "images")
+AUTO = "auto"
+# What `auto` chooses: the median of the images' shorter sides, rounded down to a multiple of STEP, within these bounds.
+SMALLEST_AUTO, LARGEST_AUTO, STEP = 32, 128, 32
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+UNREADABLE_SHARE = 0.05  # of the images; with more, the folder is not what its user thinks it is
+LISTED = 3  # unreadable files that a warning names
+
+
+class ImageFolder(Loader):
+    """Images in folders, in a manifest, in Parquet files or in an .npz file; `layouts` says how they may be arranged.
+
+    Nothing is read before it is asked for.
+
+    Args:
+        path: the folder or file. A relative path is relative to the folder in which the command runs.
+        image_size: pixels a side of the images that networks see, or "auto" for the median of the images' shorter sides, rounded
+            down to a multiple of 32, from 32 to 128.
+        fit: "crop" cuts out the centre of images that are not square, "pad" adds a border.
+        background: red, green and blue, 0 to 255, of the border and behind transparent pixels.
+        name: names the data set; by default the name of the folder or file.
+        cache: the folder in which decoded images are kept.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        image_size: int | str = AUTO,
+        fit: str = "crop",
+        background: tuple[int, int, int] = (255, 255, 255),
+        name: str = "",
+        cache: Path = CACHE,
+    ) -> None:
+        self.path, self.image_size, self.fit, self.background = Path(path), image_size, fit, background
+        self.name, self.cache = name or _name_of(self.path), cache
+        if image_size != AUTO:
+            self._preparation(3)  # refuses what is no size
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes two loaders the same data set."""
+        return self.name, self.path.expanduser().absolute(), self.image_size, self.fit, self.background
+
+    @cached_property
+    def entries(self) -> Entries:
+        """The images, as `layouts.find` finds them."""
+        return layouts.find(self.path)
+
+    @cached_property
+    def scan(self) -> pd.DataFrame:
+        """Digest and header of each image, as `pixels.scan` reads them."""
+        return pixels.scan(self.entries)
+
+    @cached_property
+    def classes(self) -> Sequence[str]:  # type: ignore[override]
+        """The names of the classes, sorted."""
+        return sorted(self.entries.table["label"].unique())
+
+    @cached_property
+    def superclasses(self) -> Sequence[str]:  # type: ignore[override]
+        """The names of the superclasses, sorted; empty without superclasses."""
+        return sorted(set(self.entries.table["superclass"]) - {""})
+
+    @cached_property
+    def superclass_of(self) -> Sequence[int]:  # type: ignore[override]
+        """For each class the index of its superclass; empty without superclasses."""
+        if not self.superclasses:
+            return ()
+        of = dict(zip(self.entries.table["label"], self.entries.table["superclass"], strict=True))
+        return [self.superclasses.index(of[name]) for name in self.classes]
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """How the images become pixels of one shape."""
+        readable = self.scan[self.scan["error"] == ""]
+        return self._preparation(1 if set(readable["mode"]) <= GREY_MODES else 3)
+
+    @property
+    def shape(self) -> Sequence[int]:  # type: ignore[override]
+        """Height, width and channels; grey only if all images are grey."""
+        return self.preparation.size, self.preparation.size, self.preparation.channels
+
+    def read(self, data_dir: Path | str | None) -> Arrays:
+        """Decode the images, or find them decoded by an earlier command.
+
+        Images are ordered by their digests, so that neither their names nor their folders matter.
+
+        Args:
+            data_dir: is not used.
+
+        Returns:
+            Images as memory-mapped arrays, and labels as indices into `classes`.
+
+        Warns:
+            UserWarning: images cannot be read; they are left out.
+
+        Raises:
+            UserError: the images cannot be trained with, or more than one in twenty cannot be read.
+        """
+        check.require_trainable(self.entries, self.scan)
+        readable = np.flatnonzero(self.scan["error"] == "")
+        digests = self.scan["digest"].iloc[readable]
+        split = splits.assign(self.entries.table.iloc[readable], digests)
+        order = np.lexsort((digests, split == "test"))
+        found = pixels.load(self.entries, readable[order], self.scan["digest"], self.preparation, self.cache)
+        self._warn_of_unreadable(found.errors)
+        return self._arrays(found, split)
+
+    def _arrays(self, found: pixels.Pixels, split: "pd.Series[str]") -> Arrays:
+        """The images that could be decoded; the training images come first."""
+        table = self.entries.table.iloc[found.kept]
+        split = split.loc[table.index]
+        labels = table["label"].map({name: number for number, name in enumerate(self.classes)}).to_numpy(np.int64)
+        trained = int((split != "test").sum())
+        if trained == len(split):
+            raise UserError(
+                f"{self.path} has no test images ({trained} images in all); accepted: more images, or a folder `test`"
+            )
+        return Arrays(
+            train_images=found.images[:trained],
+            train_labels=labels[:trained],
+            test_images=found.images[trained:],
+            test_labels=labels[trained:],
+            source=str(self.path),
+            validation=_rows(split == "validation"),
+            groups=_numbers(table["group"].iloc[:trained]),
+            description=check.describe(self.entries, self.scan),
+            preparation=self.preparation.describe(),
+        )
+
+    def _warn_of_unreadable(self, undecodable: dict[int, str]) -> None:
+        """Name images that cannot be read; raise UserError if there are too many."""
+        errors = self.scan["error"].copy()
+        for position, reason in undecodable.items():
+            errors.iloc[position] = reason
+        bad = errors[errors != ""]
+        if bad.empty:
+            return
+        paths = self.entries.table["path"][errors != ""]
+        named = "; ".join(f"{truncate(path)}: {reason}" for path, reason in list(zip(paths, bad, strict=True))[:LISTED])
+        what = f"{self.path}: {len(bad)} of {len(errors)} images cannot be read ({named}{' ...' if len(bad) > LISTED else ''})"
+        if len(bad) > UNREADABLE_SHARE * len(errors):
+            raise UserError(f"{what}; accepted: at most {UNREADABLE_SHARE:.0%} of them")
+        warnings.warn(f"{what}; they are left out", stacklevel=2)
+
+    def _preparation(self, channels: int) -> Preparation:
+        size: Any = self._median_size() if self.image_size == AUTO else self.image_size
+        return Preparation(size, channels, self.fit, self.background)
+
+    def _median_size(self) -> int:
+        readable = self.scan[self.scan["error"] == ""]
+        shorter = readable[["width", "height"]].min(axis=1).median()
+        return int(min(max(shorter // STEP * STEP, SMALLEST_AUTO), LARGEST_AUTO)) if len(readable) else SMALLEST_AUTO
+
+
+def _name_of(path: Path) -> str:
+    """The name of a folder, or of a file without its suffix, in the letters that names may have."""
+    path = path.expanduser().absolute()
+    name = path.stem if path.is_file() else path.resolve().name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60]
+    return name if NAME.fullmatch(name) else "images"
+
+
+def _rows(chosen: "pd.Series[bool]") -> NDArray[np.int64] | None:
+    """The rows that are True; None if there are none."""
+    return np.flatnonzero(chosen).astype(np.int64) if chosen.any() else None
+
+
+def _numbers(groups: "pd.Series[str]") -> NDArray[np.int64] | None:
+    """A number for each group. Images without a group have numbers of their own. None if no image has a group."""
+    if not (groups != "").any():
+        return None
+    alone = pd.Series([f"\0{row}" for row in range(len(groups))], index=groups.index)
+    return pd.factorize(groups.where(groups != "", alone))[0].astype(np.int64)
