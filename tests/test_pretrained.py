@@ -49,7 +49,9 @@ def test_the_size_of_the_images_decides_which_weights_mobilenet_gets(pixels, siz
 def test_without_a_network_one_line_says_what_to_fetch_and_where_to_put_it(network, no_network):
     url = pretrained.imagenet_file(network).url
     name = url.rpartition("/")[2]
-    with pytest.raises(UserError, match=rf"cannot download {url} \(.*\); accepted: {name}, put by hand into {no_network}") as error:
+    with pytest.raises(
+        UserError, match=rf"cannot download {url} \(.*\); accepted: {name}, put by hand into {no_network}"
+    ) as error:
         pretrained.find("imagenet", network)
     assert "\n" not in str(error.value)
     no_network.mkdir(exist_ok=True)
