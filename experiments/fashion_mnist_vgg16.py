@@ -25,7 +25,7 @@
 from mlproject import plots, program
 from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
-from mlproject.layers import probabilities, raw_images
+from mlproject.layers import preprocessed, pretrained_base, probabilities, raw_images
 from mlproject.recipe import Recipe, Stage
 
 import keras
@@ -33,8 +33,6 @@ import pandas as pd
 from keras import layers
 
 SIZE = 32  # pixels; the smallest that keras.applications.VGG16 accepts, as five poolings reduce it to one pixel
-# Red, green, blue, on a scale of 0 to 255 (the "caffe" preprocessing of keras.applications).
-IMAGENET_MEANS = (123.68, 116.779, 103.939)
 
 # %% [markdown]
 # ## The data
@@ -65,7 +63,7 @@ if __name__ == "__main__":
 #    border* below.
 # 3. `grey_to_rgb` (to 32 × 32 × 3): the first templates of VGG16 expect three colours, so the grey value is given
 #    three times. Without this layer the pretrained weights would not fit.
-# 4. `subtract_means` (shape unchanged) subtracts the means of ImageNet's training pixels, without scaling, because
+# 4. `preprocess` (shape unchanged) subtracts the means of ImageNet's training pixels, without scaling, because
 #    VGG16's weights were trained with such inputs. With other inputs the weights would not work as trained.
 # 5. `block1` to `block5` are VGG16 under its own layer names: 13 convolutions of 3 × 3, each followed by a relu
 #    (which replaces negative values by 0). Each block ends with a *max-pooling*, which keeps the largest of four
@@ -115,10 +113,8 @@ def build(hp, spec):
     if tuned_blocks(hp) < 5:
         borders = [SIZE - side for side in spec.shape[:2]]
         x = layers.ZeroPadding2D([(border // 2, border - border // 2) for border in borders], name="pad")(x)
-    if spec.shape[-1] == 1:
-        x = layers.Concatenate(name="grey_to_rgb")([x, x, x])
-    x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEANS], name="subtract_means")(x)
-    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    x = preprocessed(x, spec)
+    base = pretrained_base(keras.Input((SIZE, SIZE, 3)), spec)
     # VGG16's layers are added one by one, so that the result is a flat model. A map of one pixel is not pooled.
     for layer in base.layers[1:]:
         if not (layer.name.endswith("pool") and 1 in x.shape[1:3]):
@@ -126,10 +122,7 @@ def build(hp, spec):
         if layer.name == "block3_pool":
             middle = x
     if spec.weights is not None:
-        base.load_weights(spec.weights)
-        kernel, *others = base.get_weights()
-        # The published filters expect blue, green, red. Reversing them is equivalent to reversing each image's colours.
-        keras.Model(images, x).set_weights([kernel[:, :, ::-1], *others])
+        keras.Model(images, x).set_weights(base.get_weights())
     flat = [layers.Flatten(name=f"flat{index}")(depth) for index, depth in enumerate((middle, x))]
     x = layers.Concatenate(name="features")(flat)
     # Most features are 0 on most images, so their statistics need hundreds of batches (loss .192 with a momentum of .9,
@@ -258,7 +251,7 @@ EXPERIMENTS = [
             "fine_rate": 4e-2,
         },
         fixed=("tuned_blocks",),
-        pretrained=True,
+        pretrained="VGG16",
     )
 ]
 

@@ -28,17 +28,20 @@ SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GRE
 DISTINCT = [name for name in EXPERIMENTS if name != "cifar100-coarse-cnn"]
 
 
+def spec_for(experiment):
+    return replace(SPECS[experiment.labels], pretrained=experiment.pretrained)
+
+
 def declared(experiment):
     """The hyperparameters that an experiment declares, at their default values."""
     hp = keras_tuner.HyperParameters()
-    model, recipe = experiment.build(hp, SPECS[experiment.labels]), experiment.recipe(hp)
-    return hp, model, recipe
+    return hp, experiment.build(hp, spec_for(experiment)), experiment.recipe(hp)
 
 
 def best(experiment):
     hp = keras_tuner.HyperParameters()
     hp.values = dict(experiment.best)
-    return experiment.build(hp, SPECS[experiment.labels]), experiment.recipe(hp)
+    return experiment.build(hp, spec_for(experiment)), experiment.recipe(hp)
 
 
 def some_images(spec, n=3):
@@ -140,7 +143,7 @@ def test_every_stage_trains_what_lies_behind_its_cut_and_nothing_else(name, tmp_
 def test_vgg16_uses_the_weights_it_is_given(minutes, last, tmp_path):
     source = keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
     source.save_weights(tmp_path / "vgg16.weights.h5")
-    spec = replace(GREY, weights=tmp_path / "vgg16.weights.h5")
+    spec = replace(GREY, weights=tmp_path / "vgg16.weights.h5", pretrained="VGG16")
     experiment = EXPERIMENTS["fashion-mnist-vgg16"].for_budget(minutes)
     hp = keras_tuner.HyperParameters()
     hp.values = dict(experiment.best)

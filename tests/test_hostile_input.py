@@ -111,7 +111,7 @@ def lambda_model():
 def test_a_whole_model_with_a_lambda_layer_is_no_weights_file(tmp_path, name):
     lambda_model().save(tmp_path / name)
     with pytest.raises(UserError, match=f"{name} (is not HDF5|does not fit VGG16)"):
-        pretrained.find(str(tmp_path / name))
+        pretrained.find(str(tmp_path / name), "VGG16")
 
 
 def test_a_saved_model_with_a_lambda_layer_is_loaded_in_safe_mode_only(tmp_path):
@@ -130,11 +130,11 @@ def test_weights_that_claim_terabytes_are_refused(tmp_path):
         del file[variables[0]]
         file.create_dataset(variables[0], (10**12,), np.float32, chunks=(10**6,), compression="gzip")
     with pytest.raises(UserError, match="bomb.weights.h5 does not fit VGG16"):
-        pretrained.find(str(path))
+        pretrained.find(str(path), "VGG16")
 
 
 @pytest.mark.parametrize("weights", ["~no-such-user/vgg.h5", "x" * 5000, "a\nb", "--weights"])
 def test_odd_paths_of_weights_are_refused_in_one_line(weights):
     with pytest.raises(UserError, match="is not a file; accepted") as error:
-        pretrained.find(weights)
+        pretrained.find(weights, "VGG16")
     assert "\n" not in str(error.value) and len(str(error.value)) < 400

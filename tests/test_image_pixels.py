@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mlproject import disk
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.decoding import Preparation, decode
 from mlproject.datasets.images.entries import COLUMNS, Entries
@@ -143,6 +144,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
+from mlproject import disk
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.decoding import Preparation
 from mlproject.datasets.images.entries import COLUMNS, Entries

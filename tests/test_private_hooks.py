@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
+from mlproject.networks.applications import make_base
 from mlproject.training.optimizers import ConvolutionMuon, make_optimizer
 
 
@@ -121,6 +122,25 @@ def test_muon_calls_the_methods_that_are_overridden(monkeypatch):
     missing = set(names) - set(called)
     assert not missing, f"keras.optimizers.Muon no longer calls {', '.join(missing)}"
     assert called.count("_muon_update_step") == 1, "keras.optimizers.Muon no longer asks _should_use_adamw"
+
+
+# What `networks.applications` uses of the modules that define networks
+
+
+def test_a_network_downloads_its_weights_by_the_function_that_is_replaced():
+    require("Keras", "keras.src.applications.vgg16", "file_utils.get_file", ["fname", "origin"])
+    require("Keras", "keras.src.applications.vgg16", "preprocess_input", ["x"])
+    asked = []
+
+    def get_file(fname, origin, **options):
+        asked.append((fname, origin, sorted(options)))
+        raise InterruptedError
+
+    for network in ("VGG16", "MobileNetV3Small", "EfficientNetB0"):
+        with pytest.raises(InterruptedError):
+            make_base(network, get_file, input_shape=(32, 32, 3))
+    assert all(name.endswith(".h5") and url.startswith("https://") for name, url, _ in asked) and len(asked) == 3
+    assert {"file_hash"} <= set(asked[0][2]), f"keras.applications no longer gives get_file a file_hash: {asked[0][2]}"
 
 
 # Keras Tuner's Oracles, which `search.oracles` overrides, and its Tuner, which the search overrides

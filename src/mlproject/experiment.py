@@ -19,6 +19,7 @@ from mlproject import arguments
 from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
 from mlproject.names import NAME, NAME_RULE
+from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
 
@@ -49,12 +50,14 @@ class Experiment:
             declares the network's hyperparameters on `hp`.
         recipe: declares how the network is trained, and the hyperparameters of training.
         best: the best-known value of each hyperparameter. Every search begins with them.
-        pretrained: whether `build` starts from VGG16's ImageNet weights, whose file is `spec.weights`.
+        pretrained: the name of the network of `keras.applications` that `build` starts from, such as "VGG16". `build` gets it
+            as `spec.pretrained`, and the file of its ImageNet weights as `spec.weights`. Empty for none.
         best_in_an_hour: values that replace some of `best` for budgets of an hour or more.
         fixed: hyperparameters that a search leaves at their best-known values, because no short trial can decide on them.
 
     Raises:
-        UserError: for a name or comparison that cannot be a folder's name, and for values of unknown hyperparameters.
+        UserError: for a name or comparison that cannot be a folder's name, for values of unknown hyperparameters, and for an
+            unknown pretrained network.
     """
 
     name: str
@@ -65,7 +68,7 @@ class Experiment:
     build: Callable[[HyperParameters, Spec], keras.Model]
     recipe: Callable[[HyperParameters], Recipe]
     best: Mapping[str, Value]
-    pretrained: bool = False
+    pretrained: str = ""
     best_in_an_hour: Mapping[str, Value] = field(default_factory=dict)
     fixed: tuple[str, ...] = ()
 
@@ -80,6 +83,8 @@ class Experiment:
                 f"dataset={truncate(repr(self.dataset))} of {self.name}; accepted: a Loader from mlproject.datasets, "
                 "such as FashionMNIST() or CIFAR100()"
             )
+        if self.pretrained != "":
+            applications.check_name(self.pretrained)
         for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
             plain = {
                 name: getattr(value, "item", lambda value=value: value)()

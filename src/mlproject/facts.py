@@ -1,5 +1,6 @@
 """Tables for readers: the facts about a data set, and the layers of a network."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
 
     Args:
         experiment: builds the network.
-        spec: what the network knows about the data.
+        spec: what the network knows about the data. It gets the experiment's pretrained base.
 
     Returns:
         The table of `explain.layer_table`, with a column `input_shape` (a shape for each preceding layer) before
@@ -54,6 +55,7 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
     Raises:
         UserError: when the network cannot be built for grey and coloured images and for any number of classes.
     """
+    spec = replace(spec, pretrained=experiment.pretrained)
     try:
         table = explain.layer_table(partial(experiment.network, hyperparameters(experiment.best)), spec)
     except Exception as error:  # whatever `build` raises

@@ -8,6 +8,9 @@ import numpy as np
 from keras import layers
 
 from mlproject.datasets import Spec
+from mlproject.networks.applications import preprocessed as preprocessed
+from mlproject.networks.applications import pretrained_base as pretrained_base
+from mlproject.networks.applications import pretrained_features as pretrained_features
 
 # Keras' default of .99 needs some 500 steps to settle, more than a short trial has.
 BATCH_NORM_MOMENTUM = 0.9

@@ -137,15 +137,17 @@ def prepare(
     Raises:
         UserError: for data or weights that are missing, damaged or unknown.
     """
-    weights_file = None
-    if weights != "imagenet" or (data == "real" and any(one.pretrained for one in experiments)):
-        weights_file = pretrained.find(weights, data_dir)
+    pretrained.check(weights)
     tasks = []
     load = functools.cache(Loader.load)  # experiments that ask for the same data share it
     for experiment in experiments:
         dataset = load(experiment.dataset, experiment.labels, data, data_dir)
         train, validation = dataset.split(seed)
-        spec = dataset.spec(weights_file if experiment.pretrained else None)
+        weights_file = None
+        if experiment.pretrained and (weights != "imagenet" or data == "real"):
+            pixels = dataset.train_images.shape[1]
+            weights_file = pretrained.find(weights, experiment.pretrained, data_dir, pixels)
+        spec = dataset.spec(weights_file, experiment.pretrained)
         features = FeatureCache(cache / "features", dataset)
         tasks.append(Task(experiment, dataset, spec, features, seed, train, validation))
     return tasks

@@ -38,6 +38,7 @@ class Spec:
             deviation 1), shape (4 channels, 4 channels), in the order row, column, channel; computed from the first
             `PATCH_IMAGES` training images, or from fewer if they are large.
         weights: the file with pretrained weights for a pretrained base; None means random initialisation.
+        pretrained: the name of that base in `keras.applications`; empty if the experiment has none.
     """
 
     shape: tuple[int, int, int]
@@ -46,6 +47,7 @@ class Spec:
     std: tuple[float, ...]
     patch_covariance: tuple[tuple[float, ...], ...]
     weights: Path | None = None
+    pretrained: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +97,20 @@ class Dataset:
     description: Description | None = None
     preparation: Mapping[str, object] | None = None
 
-    def spec(self, weights: Path | None = None) -> Spec:
+    def spec(self, weights: Path | None = None, pretrained: str = "") -> Spec:
         """Describe this data set for a network's `build`.
 
         Args:
             weights: the file with pretrained weights; it is passed on unchanged.
+            pretrained: the name of the pretrained base; it is passed on unchanged.
 
         Returns:
             Image shape, number of classes and statistics of the training images.
         """
         height, width, channels = self.train_images.shape[1:]
         mean, std = self._channel_moments
-        return Spec((height, width, channels), len(self.class_names), mean, std, self._patch_covariance, weights)
+        classes = len(self.class_names)
+        return Spec((height, width, channels), classes, mean, std, self._patch_covariance, weights, pretrained)
 
     @property
     def superclasses(self) -> list[str] | None:

@@ -146,7 +146,7 @@ def locate(data_dir: Path | str | None, names: Sequence[str], fallbacks: Sequenc
     return found
 
 
-def download(url: str, checksum: str, folder: Path) -> Path:
+def download(url: str, checksum: str | None, folder: Path) -> Path:
     """Download a file and show Keras' progress bar.
 
     The file gets its name only after its checksum has been verified. Until then it is called `<name>.<number>.part`, so
@@ -154,7 +154,7 @@ def download(url: str, checksum: str, folder: Path) -> Path:
 
     Args:
         url: the file's address; the last part of its path becomes the file's name.
-        checksum: SHA-256 or MD5 of the file, in hexadecimal.
+        checksum: SHA-256 or MD5 of the file, in hexadecimal; None checks nothing.
         folder: the folder to download into; it is created if it is missing.
 
     Returns:
@@ -180,7 +180,7 @@ def download(url: str, checksum: str, folder: Path) -> Path:
             )
     except Exception as error:  # get_file raises bare Exception
         reason = " ".join(str(error).rpartition(" -- ")[2].split())
-        raise UserError(f"cannot download {url} ({reason}); accepted: the file put by hand into {folder}") from error
+        raise UserError(f"cannot download {url} ({reason}); accepted: {name}, put by hand into {folder}") from error
     finally:
         socket.setdefaulttimeout(timeout)
     return target

@@ -108,11 +108,15 @@ def make_final_model(
 
 
 def weights_params(task: Task) -> dict[str, str]:
-    """Which pretrained weights the network starts from, as parameters; none for a network without a pretrained base."""
+    """The pretrained base and its weights, as parameters: "imagenet", "none" or a file's name. None without such a base."""
     if not task.experiment.pretrained:
         return {}
-    path = task.spec.weights
-    return {"weights": path.name, "weights_digest": pretrained.digest(path)} if path else {"weights": "none"}
+    network, path = task.experiment.pretrained, task.spec.weights
+    if path is None:
+        return {"pretrained": network, "weights": "none"}
+    of_imagenet = path.name in pretrained.imagenet_file(network, task.spec.shape[0]).names
+    name = "imagenet" if of_imagenet else path.name
+    return {"pretrained": network, "weights": name, "weights_digest": pretrained.digest(path)}
 
 
 def log_datasets(data: Dataset) -> None:

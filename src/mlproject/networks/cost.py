@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import keras
 
+from mlproject.errors import UserError
 from mlproject.networks.walk import iterate_layers
 from mlproject.recipe import Recipe, Stage
 
@@ -55,9 +56,29 @@ class Throughput:
 
 
 def stage_network(model: keras.Model, stage: Stage) -> keras.Model:
-    """The part of the network behind the stage's last frozen layer. It shares its weights with `model`."""
+    """The part of the network behind the stage's last frozen layer. It shares its weights with `model`.
+
+    Batch normalisation, dropout and stochastic depth of this part work as in training while it trains. Those of the frozen part
+    work as in prediction, because its activations are computed by `predict`.
+
+    Args:
+        model: the whole network.
+        stage: names the last frozen layer.
+
+    Returns:
+        The part, from the activations of that layer, or from the images if none is frozen.
+
+    Raises:
+        UserError: when a shortcut leads around the last frozen layer, so that its activations do not determine the output.
+    """
     start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
-    return keras.Model(start, model.output)
+    try:
+        return keras.Model(start, model.output)
+    except ValueError as error:
+        raise UserError(
+            f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}': another path leads around this layer; "
+            "accepted: a layer that all paths pass, such as the last one of a residual block"
+        ) from error
 
 
 def count_multiply_adds(model: keras.Model, recipe: Recipe) -> dict[str, int]:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mlproject import settings
-from mlproject.networks import pretrained
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
 from mlproject.report.models import ReportedModel
 
 RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
+# Under these names earlier runs recorded VGG16's ImageNet weights.
+FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
 
 
@@ -45,7 +46,7 @@ def repeat_command(model: ReportedModel) -> str:
     if model.data not in ("real", ""):
         wanted["data"] = model.data
     weights = model.params.get("weights")
-    usual = (None, *pretrained.NAMES) if model.data == "real" else (None, "none")
+    usual = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
     if weights not in usual:
         wanted["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
     return settings.command_line(wanted, "mlflow run . -e tune --env-manager local")
