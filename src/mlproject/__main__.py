@@ -82,7 +82,7 @@ def data(options: argparse.Namespace) -> int:
     """Find or download every data set of the experiments, check it, and say what was found."""
     from mlproject.experiment import find
 
-    for dataset in dict.fromkeys(experiment.dataset for experiment in find("*")):
+    for dataset in dict.fromkeys(experiment.dataset for experiment in find("*") if experiment.dataset):
         found = dataset.load(dataset.labels[0], options.data, options.data_dir)
         print(
             f"{found.name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
@@ -123,9 +123,10 @@ def explain(options: argparse.Namespace) -> int:
     """Print each network's layers, and which of them depend on the number of colours and of classes."""
     from mlproject.experiment import find
     from mlproject.facts import layers
+    from mlproject.task import prepare
 
-    for experiment in find(options.experiment):
-        spec = experiment.dataset.load(experiment.labels, "synthetic").spec()
+    for task in prepare(find(options.experiment, images=settings.own_images(options), base=options.base), "synthetic"):
+        experiment, spec = task.experiment, task.spec
         print(f"{experiment.name}\n{layers(experiment, spec).to_string(index=False)}\n")
     return 0
 
@@ -161,7 +162,7 @@ def notebook(options: argparse.Namespace) -> int:
     from mlproject import notebooks, tracking
     from mlproject.experiment import find_files
 
-    scripts = find_files(options.experiment)
+    scripts = find_files(options.experiment, images=bool(options.images))
     if options.output:
         disk.require_writable("output", options.output)
     project = tracking.connect()
@@ -223,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("explain", help="show what depends on colours and on classes, layer by layer")
     command.set_defaults(command=explain)
     command.add_argument("--experiment", default="*")
+    settings.add_options(command, (*settings.IMAGE_OPTIONS, "base"))
 
     command = commands.add_parser("export", help="write a registered model to a file")
     command.set_defaults(command=export)

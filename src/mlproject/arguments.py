@@ -8,6 +8,7 @@ from mlproject.errors import UserError, truncate
 
 # The largest accepted values. They only exclude typing errors.
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
+SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -41,6 +42,17 @@ def flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: true, false")
     return text.lower() == "true"
+
+
+def image_size(text: str) -> int | str:
+    """Parse the pixels a side of an image, or "auto"."""
+    if text == "auto":
+        return text
+    if text.isdecimal() and len(text) <= 4 and SMALLEST_SIZE <= int(text) <= LARGEST_SIZE:
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"'{truncate(text)}' is not accepted; accepted: auto, or pixels from {SMALLEST_SIZE} to {LARGEST_SIZE}"
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -44,8 +44,9 @@ class Experiment:
         name: names the registered model. Like `comparison` it becomes part of folders, web addresses and names in MLflow.
         question: what the experiment asks, as a sentence for the report.
         comparison: experiments with the same comparison are answered together. MLflow calls it an experiment.
-        dataset: the data set, such as `FashionMNIST()`.
-        labels: the granularity of its labels, such as "coarse", "fine" or "flat".
+        dataset: the data set, such as `FashionMNIST()`. None for an experiment that waits for images of a user's own: it runs
+            with the option `images` only.
+        labels: the granularity of its labels: "coarse", "fine" or "flat".
         build: makes an uncompiled functional model, from uint8 images (n, h, w, c) to float32 probabilities (n, classes), and
             declares the network's hyperparameters on `hp`.
         recipe: declares how the network is trained, and the hyperparameters of training.
@@ -63,7 +64,7 @@ class Experiment:
     name: str
     question: str
     comparison: str
-    dataset: Loader
+    dataset: Loader | None
     labels: str
     build: Callable[[HyperParameters, Spec], keras.Model]
     recipe: Callable[[HyperParameters], Recipe]
@@ -78,7 +79,7 @@ class Experiment:
                 raise UserError(f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: {NAME_RULE}")
         if self.name.endswith(SYNTHETIC):
             raise UserError(f"name='{self.name}' of an experiment; accepted: a name that does not end in {SYNTHETIC}")
-        if not isinstance(self.dataset, Loader):
+        if not isinstance(self.dataset, Loader | None):
             raise UserError(
                 f"dataset={truncate(repr(self.dataset))} of {self.name}; accepted: a Loader from mlproject.datasets, "
                 "such as FashionMNIST() or CIFAR100()"
@@ -100,6 +101,36 @@ class Experiment:
     def for_budget(self, minutes: float) -> "Experiment":
         """The same experiment with the values that are best known for a budget of so many minutes."""
         return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
+
+    def on(self, images: Loader, base: str = "") -> "Experiment":
+        """The same experiment on other images: named after them, and in a comparison of their own.
+
+        Args:
+            images: the data set.
+            base: a network of `keras.applications` in place of `pretrained`; empty leaves it.
+
+        Returns:
+            The experiment. One with the labels "flat" or "fine" gets the finest labels that there are.
+
+        Raises:
+            UserError: when the experiment needs superclasses, and the images have none.
+        """
+        labels = self.labels
+        if labels == "coarse" and labels not in images.labels:
+            raise UserError(
+                f"experiment={self.name!r} needs superclasses, and the images of {images.name} have none; accepted: folders "
+                "SUPERCLASS/CLASS/image, or an experiment without coarse labels"
+            )
+        if labels not in images.labels:
+            labels = images.labels[-1]
+        return replace(
+            self,
+            name=f"{images.name}-{self.name}",
+            comparison=images.name,
+            dataset=images,
+            labels=labels,
+            pretrained=base if base and self.pretrained else self.pretrained,
+        )
 
     def network(self, hp: HyperParameters, spec: Spec) -> keras.Model:
         """Build the network as the suite uses it: functional, with the images as uint8.
@@ -137,7 +168,7 @@ class _Discovered:
         return "; ".join(f"{path} does not import: {error}" for path, error in self.broken.items())
 
 
-def find(patterns: str, folder: Path = FOLDER) -> list[Experiment]:
+def find(patterns: str, folder: Path = FOLDER, images: Loader | None = None, base: str = "") -> list[Experiment]:
     """Find experiments by name.
 
     A file that cannot be imported causes a warning. When a pattern is a glob, it is an error, because the glob might match
@@ -146,30 +177,54 @@ def find(patterns: str, folder: Path = FOLDER) -> list[Experiment]:
     Args:
         patterns: names or globs, separated by commas.
         folder: where the experiment files are.
+        images: a user's own images, on which all experiments then run. The pattern "*" then stands for the experiments that
+            wait for such images; any other experiment can be named, too.
+        base: a network of `keras.applications` for the experiments on these images that build on one.
 
     Returns:
         The matching experiments, in the order of their files.
 
     Raises:
-        UserError: for a pattern that matches nothing, and for a broken file when one of the patterns is a glob.
+        UserError: for a pattern that matches nothing, for a broken file when one of the patterns is a glob, and for an
+            experiment that does not fit the images.
     """
     found = _discover(folder)
     globs = [pattern for pattern in arguments.names(patterns) if any(sign in pattern for sign in "*?[")]
     if found.broken and globs:
         known = ", ".join(found.experiments)
         raise UserError(f"{found.complaint} (repair the file, or name the experiments that you want: {known})")
-    chosen = select(patterns, found.experiments, found.complaint)
+    if images is None:
+        chosen = _select_with_data(patterns, found)
+    elif patterns.strip() == "*":
+        chosen = [one for one in found.experiments.values() if one.dataset is None]
+        if images.labels == ("flat",):
+            chosen = [one for one in chosen if one.labels != "coarse"]
+    else:
+        chosen = select(patterns, found.experiments, found.complaint)
     if found.broken:
         warnings.warn(found.complaint, stacklevel=2)
-    return chosen
+    return [one.on(images, base) for one in chosen] if images else chosen
 
 
-def find_files(patterns: str, folder: Path = FOLDER) -> list[Path]:
+def _select_with_data(patterns: str, found: _Discovered) -> list[Experiment]:
+    """The matching experiments that have a data set; one without is refused if it is named."""
+    for name in arguments.names(patterns):
+        if name in found.experiments and found.experiments[name].dataset is None:
+            raise UserError(
+                f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder"
+            )
+    known = {name: one for name, one in found.experiments.items() if one.dataset}
+    return select(patterns, known, found.complaint)
+
+
+def find_files(patterns: str, folder: Path = FOLDER, images: bool = False) -> list[Path]:
     """Find the files that declare experiments.
 
     Args:
         patterns: names or globs of experiments or of files, separated by commas.
         folder: where the experiment files are.
+        images: whether there are images of a user's own. Without them, files whose experiments all wait for such images are
+            left out.
 
     Returns:
         The files, each once.
@@ -178,7 +233,9 @@ def find_files(patterns: str, folder: Path = FOLDER) -> list[Path]:
         UserError: for a pattern that matches nothing.
     """
     found = _discover(folder)
-    by_name = {name: path for path, names in found.names.items() for name in (*names, path.stem, path.name)}
+    waiting = {name for name, one in found.experiments.items() if one.dataset is None}
+    usable = {path: names for path, names in found.names.items() if images or not waiting.issuperset(names)}
+    by_name = {name: path for path, names in usable.items() for name in (*names, path.stem, path.name)}
     return list(dict.fromkeys(select(patterns, by_name, found.complaint)))
 
 

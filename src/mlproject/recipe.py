@@ -84,8 +84,8 @@ class Recipe:
         cutout: side in pixels of a square that is painted with the mean colour, at a random place within each image
             (Cutout, DeVries & Taylor, arXiv 1708.04552). 0 paints none.
         progressive_resizing: train the first steps on smaller images, which cost less (Howard, fast.ai's DAWNBench entry,
-            2018). Pairs of (share of the steps, height in pixels): ((0.5, 24),) trains the first half of the steps on
-            images 24 pixels high and the second half on full-size images.
+            2018). Pairs of (share of the steps, height): ((0.5, 24),) trains the first half of the steps on images 24
+            pixels high and the second half on full-size images. A height below 1 is a share of the full height.
         steps_per_execution: batches in one call of the compiled training step. More than 1 pays where a step takes less
             than a few milliseconds.
         class_weights: "none", or "balanced" to weigh the loss of an image by n / (classes * n_class), so that every class
@@ -105,7 +105,7 @@ class Recipe:
     flip: bool = False
     random_translation: int = 0
     cutout: int = 0
-    progressive_resizing: tuple[tuple[float, int], ...] = ()
+    progressive_resizing: tuple[tuple[float, float], ...] = ()
     steps_per_execution: int = 1
     class_weights: str = "none"
 
@@ -121,10 +121,11 @@ class Recipe:
             raise UserError("stages=() of a recipe; accepted: at least one Stage")
         shares = [0, *(share for share, _ in self.progressive_resizing), 1]
         rising = all(before < after for before, after in zip(shares, shares[1:], strict=False))
-        if not rising or not all(isinstance(size, int) and size > 0 for _, size in self.progressive_resizing):
+        sizes = [size for _, size in self.progressive_resizing]
+        if not rising or not all(0 < size < 1 or (isinstance(size, int) and size > 0) for size in sizes):
             raise UserError(
                 f"progressive_resizing={self.progressive_resizing!r} of a recipe; accepted: pairs of a share, rising between 0 "
-                "and 1, and a height in whole pixels"
+                "and 1, and a height in whole pixels or as a share of the full height"
             )
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"optimizer={self.optimizer!r} of a recipe; accepted: {', '.join(OPTIMIZERS)}")
@@ -139,10 +140,17 @@ class Recipe:
         """The names of the layers whose activations some stage starts from, each once."""
         return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
 
+    def heights(self, pixels: int) -> list[tuple[float, int]]:
+        """`progressive_resizing` in whole pixels, for images `pixels` high."""
+        return [
+            (share, int(size) if size >= 1 else max(round(size * pixels), 1))
+            for share, size in self.progressive_resizing
+        ]
+
     def mean_area(self, pixels: int) -> float:
         """The mean area of a training image under progressive resizing, relative to images `pixels` high."""
         area, start = 0.0, 0.0
-        for end, size in (*self.progressive_resizing, (1.0, pixels)):
+        for end, size in (*self.heights(pixels), (1.0, pixels)):
             area += (end - start) * (size / pixels) ** 2
             start = end
         return area

@@ -7,13 +7,17 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlproject import arguments
 from mlproject.objectives import DEFAULT, OBJECTIVES
 
+if TYPE_CHECKING:
+    from mlproject.datasets import ImageFolder
+
 TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which takes seconds to import
-TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir")  # of every command that trains
+IMAGE_OPTIONS = ("images", "image_size", "image_fit")
+TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS, "base")  # of every command that trains
 DATA_OPTIONS = ("data", "data_dir")
 
 
@@ -47,6 +51,14 @@ class Settings:
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
     )
+    images: str = _option(
+        "", "images of your own: a folder of folders, a manifest, Parquet files or an .npz file", decides=False
+    )
+    image_size: int | str = _option(
+        "auto", "pixels a side of these images (default: auto, by their median)", type=arguments.image_size
+    )
+    image_fit: str = _option("crop", "how they become squares: crop or pad", choices=("crop", "pad"))
+    base: str = _option("", "a network of keras.applications on which experiments with these images build")
     weights: str = _option("imagenet", "weights of the pretrained base: imagenet, none or a file", decides=False)
     deterministic: bool = _option(
         False, "true: the same numbers in every run, planned without a clock", type=arguments.flag
@@ -117,6 +129,20 @@ def command_line(given: Mapping[str, object], start: str | None = None) -> str:
         else:
             words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
     return " ".join(words)
+
+
+def own_images(options: "Settings | argparse.Namespace") -> "ImageFolder | None":
+    """The images of a user's own that the options name.
+
+    Args:
+        options: has the attributes IMAGE_OPTIONS.
+
+    Returns:
+        The data set, of which nothing is read yet; None if the options name none.
+    """
+    from mlproject.datasets import ImageFolder  # takes a second to import
+
+    return ImageFolder(options.images, options.image_size, options.image_fit) if options.images else None
 
 
 def add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:

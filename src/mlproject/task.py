@@ -11,6 +11,7 @@ import psutil
 import tensorflow as tf
 
 from mlproject.datasets import Dataset, Loader, Spec
+from mlproject.errors import UserError
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
@@ -70,7 +71,7 @@ class Task:
         a machine's speed varies.
         """
         one = self.experiment
-        return one.dataset, one.build, one.recipe, tuple(sorted(one.best.items()))
+        return one.dataset, one.build, one.recipe, one.pretrained, tuple(sorted(one.best.items()))
 
     def network(self, values: Mapping[str, Value]) -> tuple[keras.Model, Recipe]:
         """Build a network with fresh weights, and its recipe. The same values and seed give the same weights.
@@ -141,6 +142,8 @@ def prepare(
     tasks = []
     load = functools.cache(Loader.load)  # experiments that ask for the same data share it
     for experiment in experiments:
+        if experiment.dataset is None:
+            raise UserError(f"experiment={experiment.name!r} needs images of your own; accepted: with images=PATH")
         dataset = load(experiment.dataset, experiment.labels, data, data_dir)
         train, validation = dataset.split(seed)
         weights_file = None

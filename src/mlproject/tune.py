@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import arguments, process, tracking
-from mlproject.errors import StoreGoneError, first_line
+from mlproject.errors import StoreGoneError, UserError, first_line, truncate
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
 from mlproject.rehearsal import rehearse
@@ -17,7 +17,7 @@ from mlproject.search.fingerprint import Fingerprint
 from mlproject.search.journal import Journal, open_journal
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
-from mlproject.settings import Settings
+from mlproject.settings import Settings, own_images
 from mlproject.task import Task, prepare
 from mlproject.training import winograd
 
@@ -71,7 +71,12 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         UserError: for experiments, data, weights or values that cannot be used.
     """
     _configure_tensorflow(settings)
-    experiments = [experiment.for_budget(settings.budget_minutes) for experiment in find(settings.experiment)]
+    if settings.base and not settings.images:
+        raise UserError(
+            f"base={truncate(settings.base)}; accepted: together with images=PATH, or in an experiment's file"
+        )
+    found = find(settings.experiment, images=own_images(settings), base=settings.base)
+    experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
     return [replace_best_values(task, arguments.names(settings.values)) for task in tasks]

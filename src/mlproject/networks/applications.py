@@ -8,7 +8,8 @@ import importlib
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from keras import layers
 
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, truncate
+
+
+LAST_STAGE = "last_stage"  # the name of the layer before the last stage of a pretrained network
 
 
 class Preprocessing(NamedTuple):
@@ -169,6 +173,9 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
 def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
     """Compute the feature maps of the network `spec.pretrained` without its top, preprocessing included.
 
+    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height. A stage that is frozen through
+    it trains this part alone, on activations that are computed once.
+
     Args:
         images: the raw images (n, height, width, 1 or 3), uint8 or on the 0..255 scale, such as `layers.raw_images` or a
             layer without weights after it. A grey value is given three times.
@@ -182,7 +189,34 @@ def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTen
     Raises:
         UserError: for an unknown network, images that it finds too small, and other than 1 or 3 channels.
     """
-    return pretrained_base(preprocessed(images, spec), spec).output
+    base = pretrained_base(preprocessed(images, spec), spec)
+    border = _last_stage(base)
+    marked = layers.Identity(name=LAST_STAGE)(border.output)
+    last = keras.Model(border.output, base.output)
+    copy = keras.models.clone_model(last, input_tensors=marked)
+    copy.set_weights(last.get_weights())
+    return copy.output
+
+
+def _last_stage(base: keras.Model) -> keras.Layer:
+    """The first layer with twice the final height that all later layers depend on by its output alone; else the input."""
+    height = 2 * base.output.shape[1]
+    return next((layer for layer in _bottlenecks(base) if layer.output.shape[1] == height), base.layers[0])
+
+
+def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers whose output is all that the layers after them depend on."""
+    inputs = {layer.name: [id(tensor) for tensor in keras.tree.flatten(layer.input)] for layer in model.layers}
+    uses = Counter(tensor for tensors in inputs.values() for tensor in tensors)
+    waiting: Counter[int] = Counter()  # how often each tensor is still needed
+    for layer in model.layers:  # in an order in which each comes after those it depends on
+        if not isinstance(layer, keras.layers.InputLayer):
+            waiting.subtract(inputs[layer.name])
+        output = id(layer.output)
+        waiting[output] = uses[output] - (isinstance(layer, keras.layers.InputLayer))
+        waiting = +waiting
+        if list(waiting) == [output]:
+            yield layer
 
 
 def _module(name: str) -> ModuleType:

@@ -3,7 +3,7 @@
 `train_dataset` shuffles, mirrors, shifts, cuts out and resizes; `eval_dataset` only batches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ def train_dataset(
             random = tf.random.stateless_uniform((4, batch.shape[0]), (seed, number))
             batch = _augment(batch, recipe, mirrored, random, mean_color)
             if recipe.progressive_resizing:
-                batch = _shrink(batch, recipe.progressive_resizing, number, steps)
+                batch = _shrink(batch, recipe.heights(batch.shape[1]), number, steps)
         return batch, tf.gather(targets, index)
 
     order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
@@ -154,12 +154,12 @@ def _cut_out(images: tf.Tensor, side: int, random: tf.Tensor, color: tf.Tensor) 
 
 
 def _shrink(
-    images: tf.Tensor, progressive_resizing: tuple[tuple[float, int], ...], number: tf.Tensor, steps: int
+    images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int
 ) -> tf.Tensor:
     """Resize images (b, h, w, c) to the size for batch `number` of `steps`: float32 (b, h', w', c)."""
     full_height, full_width, channels = images.shape[1:]
     height = tf.constant(full_height)
-    for share, pixels in reversed(progressive_resizing):
+    for share, pixels in reversed(heights):
         height = tf.where(number < round(share * steps), pixels, height)
     resized = tf.cond(
         height < full_height,
