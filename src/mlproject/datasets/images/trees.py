@@ -2,22 +2,17 @@
 
 import functools
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.images.reading import read_file
 from mlproject.datasets.images.walk import Parts, Walk, shown
 from mlproject.errors import UserError, truncate
 
 LAYOUTS = "CLASS/image or SUPERCLASS/CLASS/image, both also below train, validation and test"
-
-
-def read_file(paths: Sequence[str], position: int) -> bytes:
-    """Read the file at one position of a list."""
-    return Path(paths[position]).read_bytes()
 
 
 def read(folder: Path, found: Walk) -> Entries:
