@@ -94,7 +94,7 @@ TREES = {
     "splits beside others": (["train/a/1.png", "test/b/1.png", "new/c/1.png"], "and 'new', which are not"),
     "splits without classes": (["train/1.png", "test/1.png"], "without folders of classes"),
     "unlabelled test images": (["train/a/1.png", "train/b/1.png", "test/1.png"],
-        {"train/a/1.png": "train:a", "train/b/1.png": "train:b"}, {"test/1.png": "beside"}, "'test/1.png' lie beside"),
+        {"train/a/1.png": "train:a", "train/b/1.png": "train:b"}, {"test/1.png": "beside"}, "beside the folders of classes, which are passed over: 'test/1.png'"),
     "a class called train": (["train/1.png", "bus/1.png"], {"bus/1.png": "bus", "train/1.png": "train"}),
     "capital suffixes": (["a/1.PNG", "b/1.JpEg"], {"a/1.PNG": "a", "b/1.JpEg": "b"}),
     "hidden": ([*AB, "a/.2.png", ".git/c/1.png", "a/._1.png"], A_B, {"a/.2.png": "hidden", ".git": "hidden"}),
@@ -103,7 +103,7 @@ TREES = {
     "empty file": ([*AB, "a/2.png!"], A_B, {"a/2.png": "is empty"}),
     "other suffix": ([*AB, "a/notes.txt", "a/no_suffix", "README.md"], A_B,
         {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"}),
-    "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "'logo.png' lie beside the folders"),
+    "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "passed over: 'logo.png'"),
     "images without folder": (["1.png", "2.png"], "no images in folders of classes, but 2 images without one"),
     "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"}),
     "link to a folder outside": ([*AB, "c -> ../other"], A_B, {"c": "leaves the folder"}),
@@ -135,7 +135,7 @@ TREES = {
     "one blank name": (["cat /1.png", "b/1.png"], {"b/1.png": "b", "cat /1.png": "cat"}),
     "a name of blanks": ([" /1.png", "b/1.png"], "the label ' ' of  /1.png is empty"),
     "words that lower case tells apart": (["masse/1.png", "maße/1.png"], {"masse/1.png": "masse", "maße/1.png": "maße"}),
-    "empty class": ([*AB, "c/", "d/notes.txt"], A_B, {"c": "no images", "d": "no images"}, "'c', 'd' hold no images"),
+    "empty class": ([*AB, "c/", "d/notes.txt"], A_B, {"c": "no images", "d": "no images"}, "folders without images, which are passed over: 'c', 'd'"),
     "one class": (["a/1.png", "a/2.png"], "one class only, 'a'; accepted: at least two"),
     "one class and an empty one": (["a/1.png", "b/"], "one class only, 'a'"),
     "one superclass": (["x/a/1.png", "x/b/1.png"], "all classes in one folder, 'x'; accepted: .*/set/x$"),
@@ -220,7 +220,10 @@ def test_a_closed_folder_is_passed_over_with_a_warning():
             os.seteuid(user)
             (folder / "c").chmod(0o700)
     assert summary(entries) == A_B
-    assert entries.passed_over == {"c": "cannot be read (Permission denied)"} and "'c' cannot be read" in warned
+    assert (
+        entries.passed_over == {"c": "cannot be read (Permission denied)"}
+        and "cannot be read, which are passed over: 'c'" in warned
+    )
 
 
 def test_thousands_of_classes(tmp_path):

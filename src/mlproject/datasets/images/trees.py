@@ -135,13 +135,13 @@ def _passed_over(folder: Path, found: Walk, beside: list[Parts]) -> dict[str, st
     empty = [parts for parts in found.folders if parts not in entered and parts[:-1] in entered]
     closed = [path for path, reason in found.passed_over.items() if reason.startswith("cannot be read")]
     told = (
-        ("lie beside the folders of classes", [shown(parts) for parts in beside]),
-        ("hold no images", [shown(parts) for parts in empty]),
-        ("cannot be read", closed),
+        ("images beside the folders of classes", [shown(parts) for parts in beside]),
+        ("folders without images", [shown(parts) for parts in empty]),
+        ("folders or files that cannot be read", closed),
     )
     for what, paths in told:
         if paths:
-            warnings.warn(f"{folder}: {classes.list_names(paths)} {what}; passed over", stacklevel=4)
+            warnings.warn(f"{folder} has {what}, which are passed over: {classes.list_names(paths)}", stacklevel=4)
     return {shown(parts): "lies beside the folders of classes" for parts in beside} | {
         shown(parts): "holds no images" for parts in empty
     }
