@@ -39,12 +39,16 @@ def saved(image, kind="PNG", **options):
 
 FILES = {kind: saved(WIDE, kind, **options) for kind, options in SAVED.items()}
 FILES["TIFF, plain"] = saved(WIDE, "TIFF")
-FILES["JPEG, EXIF"] = saved(WIDE, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+FILES["JPEG, EXIF"] = saved(
+    WIDE, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+)
 FILES["PNG, alpha"] = saved(Image.fromarray(WIDE).convert("RGBA"))
 FILES["GIF, animated"] = saved(
     Image.fromarray(WIDE), "GIF", save_all=True, append_images=[Image.new("RGB", (40, 24))], transparency=0
 )
-FILES["WEBP, animated"] = saved(Image.fromarray(WIDE), "WEBP", save_all=True, append_images=[Image.new("RGB", (40, 24))])
+FILES["WEBP, animated"] = saved(
+    Image.fromarray(WIDE), "WEBP", save_all=True, append_images=[Image.new("RGB", (40, 24))]
+)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
@@ -137,7 +141,9 @@ def test_grey_of_32_bits_is_accepted_where_its_meaning_is_clear():
     assert decode(saved(fraction, "TIFF"), Preparation(2, 1))[..., 0].tolist() == [[0, 255], [128, 51]]
     for unclear in (whole + 1, -whole, fraction * 255, fraction * np.nan):
         with pytest.raises(UnreadableError, match="grey values"):
-            decode(saved(unclear.astype(np.int32 if unclear.dtype == int else unclear.dtype), "TIFF"), Preparation(2, 1))
+            decode(
+                saved(unclear.astype(np.int32 if unclear.dtype == int else unclear.dtype), "TIFF"), Preparation(2, 1)
+            )
 
 
 def with_orientation(pixels, orientation, kind):
@@ -177,7 +183,12 @@ def test_damaged_exif_data_and_colour_profiles_do_not_matter():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     # The second entry of the EXIF data is missing, of which Pillow warns.
     cut = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\1\1\0\3\0\0\0\1\0\6\0\0\0"
-    damaged = [{"exif": b"Exif\0\0MM\0*\xff\xff\xff"}, {"exif": cut}, {"icc_profile": profile}, {"icc_profile": b"none"}]
+    damaged = [
+        {"exif": b"Exif\0\0MM\0*\xff\xff\xff"},
+        {"exif": cut},
+        {"icc_profile": profile},
+        {"icc_profile": b"none"},
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for options in damaged:
@@ -188,7 +199,11 @@ def test_damaged_exif_data_and_colour_profiles_do_not_matter():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.sampled_from(["crop", "pad"]), st.sampled_from([1, 3])
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 40),
+    st.sampled_from(["crop", "pad"]),
+    st.sampled_from([1, 3]),
 )
 @example(1, 500, 32, "pad", 3)
 @example(500, 1, 32, "crop", 1)
@@ -322,10 +337,23 @@ def test_strange_files_are_refused_in_silence(content, capfd, caplog):
 def test_a_preparation_describes_itself_and_refuses_nonsense():
     preparation = Preparation(32, 1, "pad", (0, 0, 0))
     described = json.loads(json.dumps(preparation.describe()))
-    assert (described["size"], described["channels"], described["fit"], described["background"]) == (32, 1, "pad", [0] * 3)
+    assert (described["size"], described["channels"], described["fit"], described["background"]) == (
+        32,
+        1,
+        "pad",
+        [0] * 3,
+    )
     assert "32 x 32 pixels in grey" in str(preparation)
     accepted = {"size": 8, "channels": 3, "fit": "crop", "background": (0, 0, 0)}
-    wrong = [("size", 0), ("size", 4097), ("size", True), ("size", 8.5), ("channels", 2), ("channels", 4), ("fit", "stretch")]
+    wrong = [
+        ("size", 0),
+        ("size", 4097),
+        ("size", True),
+        ("size", 8.5),
+        ("channels", 2),
+        ("channels", 4),
+        ("fit", "stretch"),
+    ]
     for name, value in [*wrong, ("background", (0, 0)), ("background", (0, 0, 256)), ("background", "white")]:
         with pytest.raises(UserError, match=f"{name}=.*accepted") as caught:
             Preparation(**accepted | {name: value})

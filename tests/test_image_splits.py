@@ -36,13 +36,15 @@ def test_about_a_fifth_are_test_images():
 # Few different names, so that groups and copies are frequent. Each class has images of its own that keep it in training, so
 # that the exception for small classes doesn't matter.
 images = st.lists(
-    st.tuples(st.sampled_from("ab"), st.sampled_from(["", "", "g1", "g2", "g3", "g4"]), st.just(""), st.integers(0, 30)),
+    st.tuples(
+        st.sampled_from("ab"), st.sampled_from(["", "", "g1", "g2", "g3", "g4"]), st.just(""), st.integers(0, 30)
+    ),
     max_size=30,
 ).map(lambda rows: [(label, group, given, f"{label} {group} {number}") for label, group, given, number in rows])
 ANCHORS = many(40, "a") + many(40, "b")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(images, images, st.randoms(use_true_random=False))
 def test_new_images_move_none_in_whatever_order_they_come(first, later, random):
     before = dict(zip(ANCHORS + first, split(ANCHORS + first), strict=True))
@@ -52,10 +54,12 @@ def test_new_images_move_none_in_whatever_order_they_come(first, later, random):
     assert {row: after[row] for row in before} == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abc"), st.sampled_from(["", "g1", "g2", "g3", "g4"]), st.just(""), st.integers(0, 9)),
+        st.tuples(
+            st.sampled_from("abc"), st.sampled_from(["", "g1", "g2", "g3", "g4"]), st.just(""), st.integers(0, 9)
+        ),
         min_size=1,
         max_size=40,
     )
