@@ -1,6 +1,6 @@
 """Measure how long many JPEG files take to read and how much memory that needs.
 
-    python bench/images.py --count 100000 --size 128          (10 minutes on 2 cores, 10 GB of disk)
+    python bench/images.py --count 100000 --size 128          (half an hour on 2 cores, 10 GB of disk)
 
 The files are made first, and kept in `--folder` for the next call if it is given: photographs' stand-ins (smooth shapes with
 noise) of 160 x 120 to 640 x 480 pixels. Two processes read them one after another. The first one decodes them, the second one

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import warnings
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -45,7 +46,9 @@ def odd_set(tmp_path):
 
 
 def look(path):
-    entries = layouts.find(path)
+    """Find and scan images, without the warnings of which test_image_layouts.py has tests."""
+    with warnings.catch_warnings(action="ignore"):
+        entries = layouts.find(path)
     return entries, pixels.scan(entries)
 
 

@@ -1,10 +1,13 @@
 """Folders and tables of images: what becomes an image of which class, and what is refused in one line."""
 
+import contextlib
 import json
 import os
 import socket
+import tempfile
 import unicodedata
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_properties import EDITS, accepts, damaged, many
 
 from mlproject.datasets.images import layouts
 from mlproject.datasets.images.entries import COLUMNS
@@ -90,7 +94,7 @@ TREES = {
     "splits beside others": (["train/a/1.png", "test/b/1.png", "new/c/1.png"], "and 'new', which are not"),
     "splits without classes": (["train/1.png", "test/1.png"], "without folders of classes"),
     "unlabelled test images": (["train/a/1.png", "train/b/1.png", "test/1.png"],
-        {"train/a/1.png": "train:a", "train/b/1.png": "train:b"}, {"test/1.png": "beside"}, "'test/1.png' lie beside"),
+        {"train/a/1.png": "train:a", "train/b/1.png": "train:b"}, {"test/1.png": "beside"}, "passed over: 'test/1.png'"),
     "a class called train": (["train/1.png", "bus/1.png"], {"bus/1.png": "bus", "train/1.png": "train"}),
     "capital suffixes": (["a/1.PNG", "b/1.JpEg"], {"a/1.PNG": "a", "b/1.JpEg": "b"}),
     "hidden": ([*AB, "a/.2.png", ".git/c/1.png", "a/._1.png"], A_B, {"a/.2.png": "hidden", ".git": "hidden"}),
@@ -99,7 +103,7 @@ TREES = {
     "empty file": ([*AB, "a/2.png!"], A_B, {"a/2.png": "is empty"}),
     "other suffix": ([*AB, "a/notes.txt", "a/no_suffix", "README.md"], A_B,
         {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"}),
-    "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "'logo.png' lie beside the folders"),
+    "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "passed over: 'logo.png'"),
     "images without folder": (["1.png", "2.png"], "no images in folders of classes, but 2 images without one"),
     "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"}),
     "link to a folder outside": ([*AB, "c -> ../other"], A_B, {"c": "leaves the folder"}),
@@ -131,7 +135,7 @@ TREES = {
     "one blank name": (["cat /1.png", "b/1.png"], {"b/1.png": "b", "cat /1.png": "cat"}),
     "a name of blanks": ([" /1.png", "b/1.png"], "the label ' ' of  /1.png is empty"),
     "words that lower case tells apart": (["masse/1.png", "maße/1.png"], {"masse/1.png": "masse", "maße/1.png": "maße"}),
-    "empty class": ([*AB, "c/", "d/notes.txt"], A_B, {"c": "no images", "d": "no images"}, "'c', 'd' hold no images"),
+    "empty class": ([*AB, "c/", "d/notes.txt"], A_B, {"c": "no images", "d": "no images"}, "passed over: 'c', 'd'"),
     "one class": (["a/1.png", "a/2.png"], "one class only, 'a'; accepted: at least two"),
     "one class and an empty one": (["a/1.png", "b/"], "one class only, 'a'"),
     "one superclass": (["x/a/1.png", "x/b/1.png"], "all classes in one folder, 'x'; accepted: .*/set/x$"),
@@ -150,7 +154,7 @@ TREES = {
     "a manifest without folders": (["1.png", "labels.csv"], "but the table .*/set/labels.csv: give this path"),
     "tables in a folder": (["data/a.csv", "data/b.csv"], "but tables in .*/set/data: give this path"),
     "several tables": (["a.csv", "b.csv"], "but the tables 'a.csv', 'b.csv': give the path of one"),
-    "damaged parquet": (["train.parquet"], "train.parquet cannot be read as Parquet"),
+    "damaged parquet": (["train.parquet"], "train.parquet cannot be read .*accepted: a Parquet file"),
 }  # fmt: skip
 
 
@@ -200,15 +204,26 @@ def test_pipes_and_sockets_are_never_opened(tmp_path):
     assert entries.passed_over == {"a/pipe.png": "is no regular file", "b/socket.png": "is no regular file"}
 
 
-def test_a_closed_folder_is_passed_over_with_a_warning(tmp_path, monkeypatch):
-    plant(tmp_path, [*AB, "c/1.png"])
-    closed = str(tmp_path / "c")
-    (tmp_path / "c").chmod(0)
-    if os.access(closed, os.R_OK):
-        pytest.skip("this user may read every folder")
-    entries, warned = find(tmp_path)
-    (tmp_path / "c").chmod(0o700)
-    assert summary(entries) == A_B and "cannot be read" in entries.passed_over["c"] and "'c' cannot be read" in warned
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_closed_folder_is_passed_over_with_a_warning():
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's own folder is closed for other users
+        folder = Path(temporary)
+        plant(folder, [*AB, "c/1.png"])
+        folder.chmod(0o755)
+        (folder / "c").chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)  # the superuser may read every folder, but "nobody" may not
+            entries, warned = find(folder)
+        finally:
+            os.seteuid(user)
+            (folder / "c").chmod(0o700)
+    assert summary(entries) == A_B
+    assert (
+        entries.passed_over == {"c": "cannot be read (Permission denied)"}
+        and "cannot be read, which are passed over: 'c'" in warned
+    )
 
 
 def test_thousands_of_classes(tmp_path):
@@ -229,9 +244,9 @@ def test_thousands_of_classes(tmp_path):
         (lambda folder: folder, "holds no images in folders of classes; accepted"),
         (lambda folder: write(folder / "a.zip", b"PK"), "a.zip is a file of another kind; accepted: a folder"),
         (lambda folder: write(folder / "a.png", b"x"), "a.png is a file of another kind"),
-        (lambda folder: write(folder / "a.npz", b"x"), "a.npz cannot be read as NPZ"),
-        (lambda folder: write(folder / "a.npz", b""), "a.npz cannot be read as NPZ"),
-        (lambda folder: write(folder / "a.parquet", b"PAR1"), "a.parquet cannot be read as Parquet"),
+        (lambda folder: write(folder / "a.npz", b"x"), "a.npz cannot be read .*accepted: NPZ"),
+        (lambda folder: write(folder / "a.npz", b""), "a.npz cannot be read .*accepted: NPZ"),
+        (lambda folder: write(folder / "a.parquet", b"PAR1"), "a.parquet cannot be read .*accepted: a Parquet file"),
         (lambda folder: write(folder / "a.csv", b""), "a.csv is empty; accepted: a table"),
         (lambda folder: write(folder / "a.csv", b"\0\1\2"), "a.csv is no text"),
     ],
@@ -490,7 +505,10 @@ FITTING = {"x_train": GREY, "y_train": [0, 1], "x_test": GREY, "y_test": [1, 0]}
         (FITTING | {"y_test": [0.0, 1.0]}, "y_test is float64"),
         (FITTING | {"y_test": [0, 2], "class_names": ["cat", "dog"]}, "y_test holds 0 to 2; accepted: 0 to 1"),
         (FITTING | {"class_names": [1, 2]}, "class_names is int64"),
-        (FITTING | {"y_test": np.array(["a", None], dtype=object)}, "cannot be read as NPZ without pickled objects"),
+        (
+            FITTING | {"y_test": np.array(["a", None], dtype=object)},
+            "a.npz cannot be read .*; accepted: NPZ without pickled objects",
+        ),
         (FITTING | {"y_train": [0, 0]}, "'train' lacks the classes '1'"),
     ],
 )
@@ -504,3 +522,28 @@ def test_arrays(tmp_path, arrays, expected):
     assert list(entries.table["split"]) == ["train", "train", "test", "test"]
     assert entries.passed_over.keys() == arrays.keys() & {"more"}
     np.testing.assert_array_equal(entries.read(3), np.asarray(arrays["x_test"])[1])
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    """A file of each kind that is read as a whole."""
+    folder = tmp_path_factory.mktemp("whole")
+    plant(folder, ["a.png", "b.png"])
+    manifest = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", "y"], "split": "train"})
+    manifest.to_csv(folder / "set.csv", index=False)
+    manifest.to_parquet(folder / "manifest.parquet")
+    image_set(folder / "images.parquet", [0, 1] * 9, names={"label": ["x", "y"]}, rows=5)
+    np.savez(folder / "plain.npz", **FITTING)
+    np.savez_compressed(folder / "compressed.npz", **FITTING)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["set.csv", "manifest.parquet", "images.parquet", "plain.npz", "compressed.npz"])
+@many
+@given(edits=EDITS)
+def test_damaged_files_are_read_or_refused_in_one_line(whole_files, name, edits):
+    path = write(whole_files / f"damaged {name}", damaged((whole_files / name).read_bytes(), edits))
+    entries = accepts(layouts.find, path)
+    for position in range(len(entries.table) if entries else 0):
+        with contextlib.suppress(OSError):
+            assert isinstance(entries.read(position), bytes | np.ndarray)

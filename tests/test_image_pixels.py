@@ -187,8 +187,8 @@ def test_two_at_once_both_succeed(files, tmp_path):
 def test_too_little_space_is_refused_before_anything_is_read(files, tmp_path):
     digests = pixels.scan(files.entries)["digest"]
     files.read.clear()
-    with pytest.raises(UserError, match=f"can't be written into {tmp_path}/cache .*100663296000000 bytes") as caught:
-        pixels.load(files.entries, np.zeros(2_000_000, int), digests, Preparation(4096, 3), tmp_path / "cache")
+    with pytest.raises(UserError, match=f"can't be written into {tmp_path}/cache .*10066329600000 bytes") as caught:
+        pixels.load(files.entries, np.zeros(200_000, int), digests, Preparation(4096, 3), tmp_path / "cache")
     assert "\n" not in str(caught.value) and not files.read
 
 

@@ -44,7 +44,7 @@ images = st.lists(
 ANCHORS = many(40, "a") + many(40, "b")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(images, images, st.randoms(use_true_random=False))
 def test_new_images_move_none_in_whatever_order_they_come(first, later, random):
     before = dict(zip(ANCHORS + first, split(ANCHORS + first), strict=True))
@@ -54,7 +54,7 @@ def test_new_images_move_none_in_whatever_order_they_come(first, later, random):
     assert {row: after[row] for row in before} == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(

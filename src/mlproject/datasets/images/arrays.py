@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import Entries
-from mlproject.errors import UserError, first_line, truncate
+from mlproject.datasets.images.reading import reading
+from mlproject.errors import UserError
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 ACCEPTED = f"the arrays {', '.join(NAMES)} and, where wanted, class_names"
@@ -55,24 +56,15 @@ def _pick(images: list[NDArray[np.uint8]], position: int) -> NDArray[np.uint8]:
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays that count, and the names of the others."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} holds a single array; accepted: {ACCEPTED}")
-            missing = [name for name in NAMES if name not in stored.files]
-            if missing:
-                raise UserError(f"{path} lacks {', '.join(missing)}; accepted: {ACCEPTED}")
-            wanted = [name for name in (*NAMES, "class_names") if name in stored.files]
-            return {name: np.asarray(stored[name]) for name in wanted}, [
-                name for name in stored.files if name not in wanted
-            ]
-    except UserError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise exceptions of many types for damaged files
-        reason = truncate(first_line(error))
-        raise UserError(
-            f"{path} cannot be read as NPZ without pickled objects ({reason}); accepted: {ACCEPTED}"
-        ) from error
+    with reading(path, f"NPZ without pickled objects, with {ACCEPTED}"), np.load(path, allow_pickle=False) as stored:
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} holds a single array; accepted: {ACCEPTED}")
+        missing = [name for name in NAMES if name not in stored.files]
+        if missing:
+            raise UserError(f"{path} lacks {', '.join(missing)}; accepted: {ACCEPTED}")
+        wanted = [name for name in (*NAMES, "class_names") if name in stored.files]
+        arrays = {name: np.asarray(stored[name]) for name in wanted}
+        return arrays, [name for name in stored.files if name not in wanted]
 
 
 def _images(where: str, array: np.ndarray) -> NDArray[np.uint8]:

@@ -163,7 +163,7 @@ def _named(reasons: Iterable[tuple[str, str]]) -> list[str]:
 def _rare_first(passed_over: dict[str, str]) -> list[tuple[str, str]]:
     """The files with the rarest reason first, because the files listed first may be all that people see."""
     counts = Counter(passed_over.values())
-    return sorted(passed_over.items(), key=lambda item: counts[item[1]])
+    return sorted(passed_over.items(), key=lambda item: (counts[item[1]], item[0]))
 
 
 def _first(names: list[str]) -> list[str]:

@@ -37,8 +37,8 @@ FORMATS = tuple(
 )
 FITS = ("crop", "pad")
 LARGEST_SIZE = 4096
-# A large image is first reduced by a whole factor, to at least this multiple of its final size. JPEG files are decoded at the
-# reduced size. bench/README.md has the differences to the exact result.
+# A large image is first reduced by a whole factor, to at least this multiple of its final size; a JPEG file is decoded at the
+# reduced size. Two photographs of 4000 x 2668 pixels took a third of the time. The mean difference to the exact result was 0.4.
 REDUCING_GAP = 2.0
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -140,9 +140,7 @@ class Header(NamedTuple):
 
 
 def header(content: Content) -> Header:
-    """Read the header of an image without decoding its pixels.
-
-    The pixels are decoded only if the file is a PNG whose EXIF data follow them.
+    """Read the header of an image, and decode its pixels only if it is a PNG file whose EXIF data follow them.
 
     Args:
         content: the bytes of a file; or pixels, uint8 (height, width), or (height, width, 1, 3 or 4), where 4 is RGBA.
@@ -166,8 +164,8 @@ def header(content: Content) -> Header:
 def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
     """Decode an image and bring it into one shape.
 
-    The first frame of an animation counts. The EXIF orientation is applied. ICC profiles are ignored: few programs that
-    others prepare images with apply them. Grey of 16 bits is divided by 257. Grey of floating-point numbers is accepted if
+    The first frame of an animation counts. The EXIF orientation is applied. ICC profiles are ignored, because few programs
+    that prepare images for networks apply them. Grey of 16 bits is divided by 257. Grey of floating-point numbers is accepted if
     all of them are from 0 to 1, and multiplied by 255. An image that has the final size already keeps its pixels.
 
     Args:
@@ -180,24 +178,13 @@ def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
     Raises:
         UnreadableError: the content is no image that is accepted, or it is damaged.
     """
-    size = preparation.size
     with _opened(content) as image:
-        width, height = _reduce_early(image, preparation)
+        reduced = _reduce_early(image, preparation)
         image.load()
-        flat = _flatten(image, preparation)
-        if preparation.fit == "pad":
-            target = _target(width, height, preparation)
-            flat = flat.resize(target, Image.Resampling.BICUBIC, (0, 0, width, height), REDUCING_GAP)
-        else:
-            side = min(width, height)
-            left, top = (width - side) / 2, (height - side) / 2
-            if side == size:  # half a pixel of an offset would blur an image that needs no scaling
-                flat = flat.crop((int(left), int(top), int(left) + size, int(top) + size))
-            else:
-                box = (left, top, left + side, top + side)
-                flat = flat.resize((size, size), Image.Resampling.BICUBIC, box, REDUCING_GAP)
-        # The small image is turned rather than the large one.
-        upright = UPRIGHT.get(_orientation(image))
+        width, height = reduced or image.size
+        target, box = _target(width, height, preparation), _kept(width, height, preparation)
+        flat = _flatten(image, preparation).resize(target, Image.Resampling.BICUBIC, box, REDUCING_GAP)
+        upright = UPRIGHT.get(_orientation(image))  # the small image is turned rather than the large one
         flat = flat if upright is None else flat.transpose(upright)
         return _pad(flat.convert("L" if preparation.channels == 1 else "RGB"), preparation)
 
@@ -289,18 +276,17 @@ def _orientation(image: Image.Image) -> int:
     return found if found in UPRIGHT else 1
 
 
-def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, float]:
+def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, float] | None:
     """Let a large JPEG file be decoded at a half, a quarter or an eighth of its size.
 
     Returns:
-        The width and height in pixels of the image as it will be decoded. The last row and column may count in part.
+        The width and height in pixels of the reduced image, whose last row and column may count in part; None for others.
     """
-    if isinstance(image, JpegImageFile):
-        width, height = _target(*image.size, preparation)
-        reduced = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
-        if reduced is not None:
-            return reduced[1][2:]
-    return image.size
+    if not isinstance(image, JpegImageFile):
+        return None
+    width, height = _target(*image.size, preparation)
+    reduced = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
+    return reduced[1][2:] if reduced else None
 
 
 def _target(width: float, height: float, preparation: Preparation) -> tuple[int, int]:
@@ -309,6 +295,17 @@ def _target(width: float, height: float, preparation: Preparation) -> tuple[int,
         return preparation.size, preparation.size
     scale = preparation.size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _kept(width: float, height: float, preparation: Preparation) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the part of an image that is kept."""
+    if preparation.fit == "pad":
+        return 0, 0, width, height
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    if side == preparation.size:  # half a pixel of an offset would blur an image that needs no scaling
+        left, top = left // 1, top // 1
+    return left, top, left + side, top + side
 
 
 def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
@@ -343,12 +340,9 @@ def _grey_of_8_bits(image: Image.Image) -> Image.Image:
 def _pad(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
     """Lay an image that is at most `size` x `size` onto the middle of the background."""
     size = preparation.size
-    if image.size != (size, size):
-        colour = Image.new("RGB", (size, size), preparation.background)
-        whole = colour.convert(image.mode)
-        whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-        image = whole
-    return np.asarray(image).reshape(size, size, preparation.channels)
+    whole = Image.new("RGB", (size, size), preparation.background).convert(image.mode)
+    whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return np.asarray(whole).reshape(size, size, preparation.channels)
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

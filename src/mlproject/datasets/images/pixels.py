@@ -3,15 +3,16 @@
 Neither the files nor their pixels are ever in memory all at once.
 """
 
-import collections
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -178,18 +179,17 @@ def _each(count: int, function: Callable[[int], Result], title: str) -> Iterator
         return [function(place) for place in range(start, min(start + CHUNK, count))]
 
     threads = os.cpu_count() or 1
+    chunks = iter(range(0, count, CHUNK))
     pool = ThreadPoolExecutor(threads)
-    waiting: collections.deque[Future[list[Result]]] = collections.deque()
     # disable=None shows a progress bar on a terminal and nothing in a log file.
     with tqdm(total=count, desc=title, leave=False, disable=None) as bar:
         try:
-            for start in range(0, count + threads * CHUNKS_AHEAD * CHUNK, CHUNK):
-                if start < count:
-                    waiting.append(pool.submit(run, start))
-                if waiting and (start >= count or len(waiting) >= threads * CHUNKS_AHEAD):
-                    results = waiting.popleft().result()
-                    yield from results
-                    bar.update(len(results))
+            waiting = deque(pool.submit(run, start) for start in itertools.islice(chunks, threads * CHUNKS_AHEAD))
+            while waiting:
+                results = waiting.popleft().result()
+                waiting.extend(pool.submit(run, start) for start in itertools.islice(chunks, 1))
+                yield from results
+                bar.update(len(results))
         finally:
             pool.shutdown(cancel_futures=True)
 

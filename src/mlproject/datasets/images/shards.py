@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.images.reading import reading
 from mlproject.errors import UserError, first_line, truncate
 
 IMAGE_COLUMNS = ("image", "img")
@@ -103,10 +104,8 @@ class _Part:
 
     def _names(self, column: str) -> list[str]:
         """The names that a column of labels stands for."""
-        try:
+        with reading(self.path, "a Parquet file"):
             values = pq.read_table(self.path, columns=[column]).column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{self.path} is damaged ({truncate(first_line(error))})") from error
         names = self._class_names(column)
         for row, value in enumerate(values, start=1):
             if isinstance(value, bool) or not isinstance(value, str | int):
@@ -154,16 +153,16 @@ class _Images:
         try:
             with pq.ParquetFile(part.path) as file:
                 images = file.read_row_group(group, columns=[f"{part.image}.bytes"]).column(0)
-        except pa.ArrowException as error:
+        except Exception as error:  # Arrow raises exceptions of many types for damaged files
             raise OSError(f"{part.path.name} is damaged ({first_line(error)})") from error
         return pa.chunked_array([chunk.field("bytes") for chunk in images.chunks], type=images.type.field("bytes").type)
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as Parquet ({truncate(first_line(error))})") from error
+    with reading(path, "a Parquet file"):
+        file = pq.ParquetFile(path)
+        file.schema_arrow.names  # noqa: B018 - damaged names raise an exception here
+        return file
 
 
 def _image_columns(schema: pa.Schema) -> list[str]:

@@ -80,7 +80,8 @@ def _draw_column(axes: Axes, examples: Examples, names: Sequence[str], rows: int
             top, left = row * step + GAP // 2, place * step + GAP // 2
             canvas[top : top + PIXELS, left : left + PIXELS] = image
     axes.imshow(canvas)
-    lines = ["\n".join(textwrap.wrap(name.replace("_", " "), 22, max_lines=3, placeholder=" …")) for name in names]
+    axes.set_anchor("W")  # the layout reserves the names' width from the left edge of the room for the axes
+    lines = ["\n".join(textwrap.wrap(name.replace("_", " "), 18, max_lines=3, placeholder="…")) for name in names]
     axes.set_yticks([row * step + step // 2 for row in range(len(names))], lines, fontweight="bold")
     axes.set_xticks([])
     axes.tick_params(length=0)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import COLUMNS, Entries
-from mlproject.datasets.images.trees import read_file
-from mlproject.errors import UserError, first_line, truncate
+from mlproject.datasets.images.reading import read_file, reading
+from mlproject.errors import UserError, truncate
 
 NEEDED = COLUMNS[:2]
 ACCEPTED = f"the columns {', '.join(NEEDED)} and, where wanted, {', '.join(COLUMNS[2:])}"
@@ -55,12 +55,11 @@ def read_parquet(path: Path) -> Entries:
     Raises:
         UserError: the table cannot be read, or contradicts itself.
     """
-    try:
+    with reading(path, "a manifest in Parquet"):
         stored = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as Parquet ({truncate(first_line(error))})") from error
-    names = _columns(path, stored.column_names)
-    table = pd.DataFrame({name: _as_text(path, name, stored.column(at)) for name, at in names.items()}, dtype="str")
+        names = _columns(path, stored.column_names)
+        texts = {name: _as_text(path, name, stored.column(at)) for name, at in names.items()}
+    table = pd.DataFrame(texts, dtype="str")
     return _entries(path, table, [f"row {row}" for row in range(1, len(table) + 1)], "a manifest in Parquet")
 
 

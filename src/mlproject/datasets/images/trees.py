@@ -2,22 +2,17 @@
 
 import functools
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.images.reading import read_file
 from mlproject.datasets.images.walk import Parts, Walk, shown
 from mlproject.errors import UserError, truncate
 
 LAYOUTS = "CLASS/image or SUPERCLASS/CLASS/image, both also below train, validation and test"
-
-
-def read_file(paths: Sequence[str], position: int) -> bytes:
-    """Read the file at one position of a list."""
-    return Path(paths[position]).read_bytes()
 
 
 def read(folder: Path, found: Walk) -> Entries:
@@ -140,13 +135,13 @@ def _passed_over(folder: Path, found: Walk, beside: list[Parts]) -> dict[str, st
     empty = [parts for parts in found.folders if parts not in entered and parts[:-1] in entered]
     closed = [path for path, reason in found.passed_over.items() if reason.startswith("cannot be read")]
     told = (
-        ("lie beside the folders of classes", [shown(parts) for parts in beside]),
-        ("hold no images", [shown(parts) for parts in empty]),
-        ("cannot be read", closed),
+        ("images beside the folders of classes", [shown(parts) for parts in beside]),
+        ("folders without images", [shown(parts) for parts in empty]),
+        ("folders or files that cannot be read", closed),
     )
     for what, paths in told:
         if paths:
-            warnings.warn(f"{folder}: {classes.list_names(paths)} {what}; passed over", stacklevel=4)
+            warnings.warn(f"{folder} has {what}, which are passed over: {classes.list_names(paths)}", stacklevel=4)
     return {shown(parts): "lies beside the folders of classes" for parts in beside} | {
         shown(parts): "holds no images" for parts in empty
     }
