@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,7 +19,6 @@ from keras import layers
 
 from mlproject.datasets import Spec
 from mlproject.errors import UserError, truncate
-
 
 LAST_STAGE = "last_stage"  # the name of the layer before the last stage of a pretrained network
 
@@ -173,7 +172,8 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
 def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
     """Compute the feature maps of the network `spec.pretrained` without its top, preprocessing included.
 
-    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height. A stage that is frozen through
+    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height (NASNet has no such place, so there it marks the whole
+    network). A stage that is frozen through
     it trains this part alone, on activations that are computed once.
 
     Args:
@@ -190,18 +190,22 @@ def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTen
         UserError: for an unknown network, images that it finds too small, and other than 1 or 3 channels.
     """
     base = pretrained_base(preprocessed(images, spec), spec)
-    border = _last_stage(base)
-    marked = layers.Identity(name=LAST_STAGE)(border.output)
-    last = keras.Model(border.output, base.output)
-    copy = keras.models.clone_model(last, input_tensors=marked)
-    copy.set_weights(last.get_weights())
-    return copy.output
+    border = _last_stage(base).name
+
+    def mark(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        output = layer(*args, **kwargs)
+        return layers.Identity(name=LAST_STAGE)(output) if layer.name == border else output
+
+    marked = keras.models.clone_model(base, input_tensors=base.inputs, call_function=mark)
+    marked.set_weights(base.get_weights())
+    return marked.output
 
 
 def _last_stage(base: keras.Model) -> keras.Layer:
-    """The first layer with twice the final height that all later layers depend on by its output alone; else the input."""
+    """The first layer with twice the final height that all later layers depend on by its output alone; else the first one."""
     height = 2 * base.output.shape[1]
-    return next((layer for layer in _bottlenecks(base) if layer.output.shape[1] == height), base.layers[0])
+    found = (layer for layer in _bottlenecks(base) if layer.output.shape[1] == height)
+    return next(found, base.get_layer("preprocess"))
 
 
 def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:

@@ -153,9 +153,7 @@ def _cut_out(images: tf.Tensor, side: int, random: tf.Tensor, color: tf.Tensor) 
     return tf.where(square, tf.cast(color, images.dtype), images)
 
 
-def _shrink(
-    images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int
-) -> tf.Tensor:
+def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int) -> tf.Tensor:
     """Resize images (b, h, w, c) to the size for batch `number` of `steps`: float32 (b, h', w', c)."""
     full_height, full_width, channels = images.shape[1:]
     height = tf.constant(full_height)
