@@ -135,8 +135,8 @@ class ExperimentScript:
             DivergedError: when the loss stops being finite.
         """
         options = self.options
-        if images := settings.own_images(options):
-            experiment = experiment.on(images, options.base)
+        own = settings.own_images(options)
+        experiment = experiment.on(own, options.base) if own else experiment
         experiment = experiment.for_budget(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE

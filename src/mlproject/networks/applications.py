@@ -172,9 +172,8 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
 def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
     """Compute the feature maps of the network `spec.pretrained` without its top, preprocessing included.
 
-    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height (NASNet has no such place, so there it marks the whole
-    network). A stage that is frozen through
-    it trains this part alone, on activations that are computed once.
+    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height. A stage that is frozen through
+    it trains this part alone, on activations that are computed once. NASNet has no such place: there it marks the whole network.
 
     Args:
         images: the raw images (n, height, width, 1 or 3), uint8 or on the 0..255 scale, such as `layers.raw_images` or a
