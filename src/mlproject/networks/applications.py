@@ -83,7 +83,7 @@ def make_base(name: str, get_file: Callable[..., str] | None = None, **options: 
     constructor = getattr(keras.applications, name)
     if get_file is None:
         return constructor(include_top=False, weights=None, **options)
-    helpers = _module(name).file_utils
+    helpers: Any = importlib.import_module("keras.src.utils.file_utils")
     original, helpers.get_file = helpers.get_file, get_file
     try:
         with warnings.catch_warnings(
