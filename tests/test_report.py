@@ -316,7 +316,7 @@ def test_searches_and_provenance_are_reported(report):
     page = (report / "index.html").read_text()
     assert (
         "The search completed 2 of 3 trials; 1 failed. The most frequent reason for failing: loss is nan. The best trial, "
-        "trial-03, reached 75.00%"
+        "trial-03, reached a validation accuracy of 75.00%"
     ) in page
     assert "Error bars: one standard error" in page
     assert (
@@ -344,7 +344,7 @@ def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
     trials.to_csv(one.root / "search/trials.csv", index=False)
     (one.root / "search/values.csv").unlink()
     page = build([one], tmp_path / "out").read_text()
-    assert "The best trial, trial-03, reached 75.00%" in page
+    assert "The best trial, trial-03, reached a validation accuracy of 75.00%" in page
     assert "The final fit used the values of trial-01 (43.20%), which was tried first" in page
     assert "Error bars: one standard error" not in page
     assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
