@@ -98,7 +98,7 @@ def registered(store, images):
 def test_a_registered_model_is_exported_by_name_alias_or_version(registered, images, run_here, tmp_path, monkeypatch):
     for reference, model in (("small", registered[0]), ("small@challenger", registered[1]), ("small/2", registered[1])):
         (final,) = tracking.final_models([reference])
-        found, names = tracking.load_model(final)
+        found, names, _ = tracking.load_model(final)
         assert names == NAMES
         np.testing.assert_allclose(found.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-6)
     done = run_here("export", "--model", "small", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())

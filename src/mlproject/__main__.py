@@ -144,11 +144,11 @@ def export(options: argparse.Namespace) -> int:
     if not found:
         raise UserError(f"model={options.model!r} cannot be exported: its run is deleted")
     (final,) = found
-    model, class_names = tracking.load_model(final)
+    model, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *model.input_shape[1:]), dtype=np.uint8)
     try:
-        path = write(model, class_names, images, options.output, name, options.format)
+        path = write(model, class_names, images, options.output, name, options.format, preparation)
     except ExportError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1

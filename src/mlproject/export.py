@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,11 +124,12 @@ def write(
     folder: Path,
     name: str,
     format_name: str = "keras",
+    preparation: Mapping[str, object] | None = None,
 ) -> Path:
     """Export a model, and check the file in a new process that imports nothing of this package.
 
-    The class names are written to `<name>.classes.json` beside it. Files of an earlier export are replaced only after
-    the check.
+    The class names are written to `<name>.classes.json` beside it, and the preparation of images to `<name>.images.json`. Files
+    of an earlier export are replaced only after the check.
 
     Args:
         model: the trained network.
@@ -137,6 +138,7 @@ def write(
         folder: the folder to export to.
         name: the name of the file, without suffix.
         format_name: one of `FORMATS`.
+        preparation: how images become the model's inputs, in types that JSON has; None for nothing to say.
 
     Returns:
         The path of the exported model: a file, or for "saved_model" a folder.
@@ -149,16 +151,16 @@ def write(
     suffix = FORMATS[format_name].suffix
     path = folder / f"{name}{suffix}"
     part = folder / f".{name}.{secrets.token_hex(4)}.part{suffix}"
-    names = part.with_suffix(".json")
     try:
         FORMATS[format_name].write(model, part)
         compared = images[:COMPARED_IMAGES]
         _compare(part, format_name, compared, model.predict(compared, verbose=0))
-        names.write_text(json.dumps(list(class_names), ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(names, folder / f"{name}.classes.json")
+        for kind, content in (("classes", list(class_names)), ("images", preparation)):
+            if content:
+                with disk.atomic_write(folder / f"{name}.{kind}.json") as file:
+                    file.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         _replace(part, path)
     finally:
-        names.unlink(missing_ok=True)
         _remove(part)
     return path
 

@@ -41,6 +41,24 @@ def facts(data: Dataset) -> pd.DataFrame:
     return pd.DataFrame({"what": list(rows), "value": list(rows.values())})
 
 
+def all_facts(data: Dataset) -> pd.DataFrame:
+    """Describe a data set, with what its loader found out about the files.
+
+    Args:
+        data: the data set.
+
+    Returns:
+        The columns `what` and `value`, both text: those of `facts`, then the loader's, then the files or classes that it names.
+    """
+    found = data.description
+    if found is None:
+        return facts(data)
+    named = pd.DataFrame(
+        [(f"{what}: which", "; ".join(names)) for what, names in found.lists.items()], columns=["what", "value"]
+    )
+    return pd.concat([facts(data), found.table, named], ignore_index=True)
+
+
 def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
     """List the layers of the network with the best-known values.
 

@@ -145,7 +145,7 @@ class ExperimentScript:
         model, history = self._fit(task)
         images, names = task.data.test_images, task.data.class_names
         probabilities = predict(model, images)
-        path = export.write(model, names, images, self.output, task.model_name, options.format)
+        path = export.write(model, names, images, self.output, task.model_name, options.format, task.data.preparation)
         trained = Trained(experiment, task.data, model, history, probabilities, task.title, path)
         low, high = evaluation.accuracy_interval(trained.correct)
         print(f"  test accuracy {trained.correct.mean():.4f} [{low:.4f}, {high:.4f}]")

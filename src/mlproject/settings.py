@@ -79,6 +79,11 @@ class Settings:
         """
         return {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["decides"]}
 
+    @property
+    def logged(self) -> dict[str, Any]:
+        """The parameters of a run: what decides, and where a user's own images were."""
+        return self.deciding | ({"images": self.images} if self.images else {})
+
     def repeat(self, start: str | None = None) -> str:
         """The command that runs the same again, or goes on with what was interrupted.
 

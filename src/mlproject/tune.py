@@ -176,14 +176,14 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
     tracking.use_comparison(command.project, experiment.comparison)
     with tracking.run(task.model_name, tags, resume=parent):
         tracking.set_description(f"**Question:** {experiment.question}")
-        tracking.log_params(settings.deciding | weights_params(task))
+        tracking.log_params(settings.logged | weights_params(task))
         log_datasets(task.data)
         tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
         found = search(task, journal, settings)
         paired = command.alike[task.network_key] > 1
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
-        registered = make_final_model(task, found, journal, seconds, settings.deciding)
+        registered = make_final_model(task, found, journal, seconds, settings.logged)
         tracking.log_metrics({"val_accuracy": registered.val_accuracy, "test_accuracy": registered.test_accuracy})
         result = f"{registered}, after {len(found.trials)} trials."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")

@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 
 from mlproject import evaluation, plots, tracking
 from mlproject.datasets import Dataset
+from mlproject.datasets.images.sheet import data_sheet
 from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
+from mlproject.facts import all_facts
 from mlproject.networks import explain
 from mlproject.search.search import SearchResult
 from mlproject.search.space import describe_space
 from mlproject.task import Task
 
+MISTAKES_BYTES = 64 << 20  # of misclassified images: all of the shipped data sets' that can be expected
 CORRECT_EXAMPLES = 3  # images of each class that are kept beside all misclassified ones
 
 
@@ -38,6 +41,8 @@ def log_artifacts(
     for path, table in make_tables(task, found.values, found.trials, history, probabilities).items():
         tracking.log_table(table, path)
     tracking.log_arrays("evaluation/features.npz", centroids=centroids)
+    tracking.log_table(all_facts(data), "data/facts.csv")
+    tracking.log_figure(data_sheet(data, data.name), "data/examples.png")
     _log_images(data, probabilities)
     for path, figure in draw_plots(task, history, probabilities).items():
         tracking.log_figure(figure, path)
@@ -138,13 +143,19 @@ def _values_table(task: Task, values: Mapping[str, Value]) -> pd.DataFrame:
 
 
 def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
-    """Log the images that a report may show: all misclassified ones and a few correct ones of each class."""
+    """Log the images that a report may show: misclassified ones, and a few correct ones of each class.
+
+    All mistakes are kept if they fit into `MISTAKES_BYTES`, else those of the highest confidence.
+    """
     correct = probabilities.argmax(axis=1) == data.test_labels
+    mistakes = np.flatnonzero(~correct)
+    by_confidence = mistakes[np.argsort(-probabilities[mistakes].max(axis=1), kind="stable")]
+    mistakes = by_confidence[: MISTAKES_BYTES // data.test_images[0].nbytes]
     examples = [
         np.flatnonzero(correct & (data.test_labels == label))[:CORRECT_EXAMPLES]
         for label in np.unique(data.test_labels)
     ]
-    rows = np.sort(np.concatenate([np.flatnonzero(~correct), *examples])).astype(np.int32)
+    rows = np.sort(np.concatenate([mistakes, *examples])).astype(np.int32)
     tracking.log_arrays("evaluation/images.npz", rows=rows, images=data.test_images[rows])
 
 

@@ -99,7 +99,9 @@ def make_final_model(
         }
         tracking.log_metrics(metrics)
         log_artifacts(task, found, result.history, probabilities, features)
-        version = tracking.register(model, name, data.class_names, data.test_images[:2], version_tags(task))
+        version = tracking.register(
+            model, name, data.class_names, data.test_images[:2], version_tags(task), data.preparation
+        )
     alias = tracking.promote(name, version)
     low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == data.test_labels)
     return RegisteredModel(

@@ -55,11 +55,14 @@ class _Run:
         self.missing: list[str] = []
         self.unreadable: list[str] = []
 
-    def read(self, path: str, reader: Callable[[Path], Artifact]) -> Artifact | None:
-        """The artifact as `reader` returns it; None if it is missing or unreadable, in which case the reason is kept."""
+    def read(self, path: str, reader: Callable[[Path], Artifact], *, optional: bool = False) -> Artifact | None:
+        """The artifact as `reader` returns it; None if it is missing or unreadable, in which case the reason is kept.
+
+        Nothing is said of a missing one that is `optional`, because older runs did not log it.
+        """
         file = self.model.artifact(path)
         if file is None:
-            self.missing.append(path)
+            self.missing += [] if optional else [path]
             return None
         try:
             return reader(file)
@@ -113,6 +116,8 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         layers=layers,
         environment=environment,
         plots={name: path for name, path in plots.items() if path is not None},
+        facts=run.read("data/facts.csv", _facts, optional=True),
+        examples=run.read("data/examples.png", _png, optional=True),
         omissions=run.omissions,
     )
 
@@ -195,6 +200,10 @@ def _objective(model: "FinalModel", trials: pd.DataFrame) -> str:
 
 def _values(file: Path) -> pd.DataFrame:
     return _with_columns(_text_table(file), VALUES)
+
+
+def _facts(file: Path) -> pd.DataFrame:
+    return _with_columns(_text_table(file), ("what", "value"))
 
 
 def _text_table(file: Path) -> pd.DataFrame:

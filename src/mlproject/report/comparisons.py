@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlproject.report import accuracy, calibration, classes, granularity, pairs, seeds, training_curves
+from mlproject.report import accuracy, calibration, classes, granularity, images, pairs, seeds, training_curves
 from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
 from mlproject.report.models import ReportedModel, TestPredictions
@@ -43,7 +43,7 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
         sections.append(pairs.section(part, [model for model, _ in group], [predictions for _, predictions in group]))
         sections += classes.sections(part, [model.class_evaluation for model, _ in group if model.class_evaluation])
     sections.append(calibration.section(context, [model.predictions for model in models if model.predictions]))
-    sections.append(training_curves.section(context, models))
+    sections += [training_curves.section(context, models), images.section(context, models)]
     return Comparison(context, models, [section for section in sections if section], omissions)
 
 

@@ -148,6 +148,8 @@ class ReportedModel:
         layers: a row for each layer of the network, as text.
         environment: versions of Python and packages, and the machine; by name.
         plots: PNG files of the run, by the names in `artifacts.PLOTS`.
+        facts: what is known of the images, with the text columns what and value; None for older runs.
+        examples: a PNG file with images of each class; None for older runs.
         omissions: sentences that say which artifacts are missing or cannot be read.
     """
 
@@ -162,6 +164,8 @@ class ReportedModel:
     layers: pd.DataFrame | None
     environment: dict[str, object] | None
     plots: dict[str, Path]
+    facts: pd.DataFrame | None
+    examples: Path | None
     omissions: tuple[str, ...]
 
     @property

@@ -43,6 +43,8 @@ def repeat_command(model: ReportedModel) -> str:
     """
     wanted = {"experiment": model.tag("experiment") or model.registered.name}
     wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
+    if images := model.params.get("images"):
+        wanted |= {"experiment": wanted["experiment"].removeprefix(f"{model.tag('comparison')}-"), "images": images}
     if model.data not in ("real", ""):
         wanted["data"] = model.data
     weights = model.params.get("weights")

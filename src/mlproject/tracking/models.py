@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import mlflow
 from mlflow.entities import Run, ViewType
@@ -102,14 +102,28 @@ def _download_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="mlproject-")
 
 
-def load_model(final: FinalModel) -> tuple["keras.Model", list[str]]:
+class LoadedModel(NamedTuple):
+    """A registered model, loaded.
+
+    Attributes:
+        model: The Keras model.
+        class_names: The names of its classes, in the order of its outputs.
+        preparation: How images become its inputs; None if that was not recorded.
+    """
+
+    model: "keras.Model"
+    class_names: list[str]
+    preparation: dict[str, object] | None
+
+
+def load_model(final: FinalModel) -> LoadedModel:
     """Load a registered model.
 
     Args:
         final: The version to load.
 
     Returns:
-        The Keras model and the names of its classes, in the order of its outputs.
+        The model with what is needed to use it.
 
     Raises:
         UserError: The model's files are missing.
@@ -118,7 +132,8 @@ def load_model(final: FinalModel) -> tuple["keras.Model", list[str]]:
     uri = f"models:/{final.name}/{final.version}"
     try:
         metadata = store.retry_file_transfer(lambda: mlflow.models.get_model_info(uri).metadata) or {}
-        return store.retry_file_transfer(lambda: mlflow.keras.load_model(uri)), json.loads(metadata["class_names"])
+        model = store.retry_file_transfer(lambda: mlflow.keras.load_model(uri))
+        return LoadedModel(model, json.loads(metadata["class_names"]), json.loads(metadata.get("preparation", "null")))
     except (OSError, MlflowException) as error:
         raise UserError(
             f"{final.name}/{final.version} cannot be loaded ({truncate(' '.join(str(error).split()))}); accepted: a model "

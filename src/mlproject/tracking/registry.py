@@ -26,7 +26,12 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy", "mlflow")  # what a registered m
 
 
 def register(
-    model: "keras.Model", name: str, class_names: Sequence[str], example: NDArray[Any], tags: Mapping[str, str]
+    model: "keras.Model",
+    name: str,
+    class_names: Sequence[str],
+    example: NDArray[Any],
+    tags: Mapping[str, str],
+    preparation: Mapping[str, object] | None = None,
 ) -> int:
     """Log the model into the active run and register it under `name`.
 
@@ -39,6 +44,7 @@ def register(
         example: Images of shape (n, height, width, channels), dtype uint8. The model's signature is inferred from them
             and their predictions.
         tags: Tags of the new version.
+        preparation: How images become such images, in types that JSON has; it becomes metadata of the model, too.
 
     Returns:
         The number of the new version.
@@ -48,6 +54,8 @@ def register(
     """
     signature = infer_signature(example, model.predict(example, verbose=0))
     run_id, metadata = active_run_id(), {"class_names": json.dumps(list(class_names))}
+    if preparation:
+        metadata["preparation"] = json.dumps(preparation)
     version = store.retry_file_transfer(lambda: _log_model_once(model, name, run_id, signature, metadata))
     store.retry_file_transfer(lambda: _describe_version(name, version, tags))
     return version

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mlproject.datasets.dataset import Dataset
 from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode
 from mlproject.datasets.images.entries import Entries
 from mlproject.errors import UserError
 from mlproject.style import new_figure, styled
 
-CLASSES, IMAGES, PIXELS, GAP = 40, 8, 64, 8
+CLASSES, IMAGES, PIXELS = 40, 8, 64
 ROWS = 20  # with more classes there are two columns
 INCHES = 0.6  # for an image with its gap, so that a figure of 120 dots an inch shows the pixels as they are
 
@@ -44,8 +45,30 @@ def contact_sheet(entries: Entries, scan: pd.DataFrame, title: str) -> Figure:
     }
     if not any(examples.values()):
         raise UserError(f"{entries.source}: none of the images tried can be decoded; accepted: undamaged images")
-    shown = f"{CLASSES} of {len(names):,} classes" if len(names) > CLASSES else "each class"
-    return _draw(examples, f"examples of {shown}", title)
+    return _draw(examples, len(names), title)
+
+
+def data_sheet(data: Dataset, title: str) -> Figure:
+    """Draw training images of each class of a data set, as networks see them.
+
+    Args:
+        data: the data set.
+        title: its name.
+
+    Returns:
+        Up to `IMAGES` images of each class, as `contact_sheet` shows them.
+    """
+    examples = {}
+    for label, name in list(enumerate(data.class_names))[:CLASSES]:
+        rows = np.flatnonzero(data.train_labels == label)
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).astype(int))] if len(rows) else rows
+        examples[name] = [_in_colour(data.train_images[row]) for row in chosen]
+    return _draw(examples, len(data.class_names), title)
+
+
+def _in_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Red, green and blue of an image; other than three channels are shown as grey by the first."""
+    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
 def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
@@ -61,8 +84,9 @@ def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[
 
 
 @styled
-def _draw(examples: Examples, what: str, title: str) -> Figure:
+def _draw(examples: Examples, classes: int, title: str) -> Figure:
     names = list(examples)
+    what = f"examples of {len(names)} of {classes:,} classes" if len(names) < classes else "examples of each class"
     columns = 1 if len(names) <= ROWS else 2
     rows = -(-len(names) // columns)
     figure = new_figure((columns * (IMAGES * INCHES + 2.5), rows * INCHES + 1), what, title)
@@ -73,12 +97,14 @@ def _draw(examples: Examples, what: str, title: str) -> Figure:
 
 def _draw_column(axes: Axes, examples: Examples, names: Sequence[str], rows: int) -> None:
     """Draw all images of a column as one, because an axes for each of them would take seconds."""
-    step = PIXELS + GAP
-    canvas = np.full((rows * step, IMAGES * step, 3), 255, np.uint8)
+    height, width = next(one.shape[:2] for images in examples.values() for one in images)
+    gap = max(height // 8, 1)
+    step, wide = height + gap, width + gap
+    canvas = np.full((rows * step, IMAGES * wide, 3), 255, np.uint8)
     for row, name in enumerate(names):
         for place, image in enumerate(examples[name]):
-            top, left = row * step + GAP // 2, place * step + GAP // 2
-            canvas[top : top + PIXELS, left : left + PIXELS] = image
+            top, left = row * step + gap // 2, place * wide + gap // 2
+            canvas[top : top + height, left : left + width] = image
     axes.imshow(canvas)
     axes.set_anchor("W")  # the layout reserves the names' width from the left edge of the room for the axes
     lines = ["\n".join(textwrap.wrap(name.replace("_", " "), 18, max_lines=3, placeholder="…")) for name in names]
