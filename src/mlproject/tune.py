@@ -11,6 +11,7 @@ from mlproject import arguments, process, tracking
 from mlproject.errors import StoreGoneError, UserError, first_line, truncate
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
+from mlproject.networks import applications
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
@@ -75,6 +76,8 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         raise UserError(
             f"base={truncate(settings.base)}; accepted: together with images=PATH, or in an experiment's file"
         )
+    if settings.base:
+        applications.check_name(settings.base, "base")
     found = find(settings.experiment, images=own_images(settings), base=settings.base)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()

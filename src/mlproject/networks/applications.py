@@ -43,11 +43,12 @@ def names() -> list[str]:
     return [name for name, function in functions if "include_top" in inspect.signature(function).parameters]
 
 
-def check_name(name: object) -> None:
+def check_name(name: object, setting: str = "pretrained") -> None:
     """Check that this is a network's name.
 
     Args:
-        name: as an experiment's file gives it.
+        name: as an experiment's file or the option `base` gives it.
+        setting: where it was given, for the message.
 
     Raises:
         UserError: for anything else, in one line with the accepted names, and the nearest of them if one is near.
@@ -62,7 +63,7 @@ def check_name(name: object) -> None:
         folded = {one.casefold(): one for one in known}
         near = difflib.get_close_matches(name.casefold(), folded, n=1)
         hint = f" (did you mean {folded[near[0]]}?)" if near else ""
-        raise UserError(f"pretrained='{truncate(name)}' of an experiment{hint}; accepted: {', '.join(known)}")
+        raise UserError(f"{setting}='{truncate(name)}'{hint}; accepted: {', '.join(known)}")
 
 
 def make_base(name: str, get_file: Callable[..., str] | None = None, **options: object) -> keras.Model:
