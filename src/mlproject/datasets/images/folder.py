@@ -1,6 +1,8 @@
 """Images of a user's own as a data set: `dataset=ImageFolder("photos")`, or the option `images`."""
 
+import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
@@ -41,6 +43,9 @@ class ImageFolder(Loader):
         background: red, green and blue, 0 to 255, of the border and behind transparent pixels.
         name: names the data set; by default the name of the folder or file.
         cache: the folder in which decoded images are kept.
+
+    Raises:
+        UserError: a size, fit or background that is not accepted.
     """
 
     def __init__(
@@ -54,13 +59,13 @@ class ImageFolder(Loader):
     ) -> None:
         self.path, self.image_size, self.fit, self.background = Path(path), image_size, fit, background
         self.name, self.cache = name or _name_of(self.path), cache
-        if image_size != AUTO:
-            self._preparation(3)  # refuses what is no size
+        size: Any = SMALLEST_AUTO if image_size == AUTO else image_size
+        Preparation(size, 3, fit, background)  # refuses what is not accepted
 
     @property
     def identity(self) -> tuple[object, ...]:
         """What makes two loaders the same data set."""
-        return self.name, self.path.expanduser().absolute(), self.image_size, self.fit, self.background
+        return self.name, os.path.abspath(os.path.expanduser(self.path)), self.image_size, self.fit, self.background
 
     @cached_property
     def entries(self) -> Entries:
@@ -122,7 +127,11 @@ class ImageFolder(Loader):
         readable = np.flatnonzero(self.scan["error"] == "")
         digests = self.scan["digest"].iloc[readable]
         split = splits.assign(self.entries.table.iloc[readable], digests)
-        order = np.lexsort((digests, split == "test"))
+        # Copies of an image have one digest, so whatever else distinguishes them decides their order.
+        known = self.entries.table.iloc[readable][["label", "group"]].assign(
+            digest=digests, split=split, last=split == "test"
+        )
+        order = known.reset_index(drop=True).sort_values(["last", "digest", "split", "label", "group"]).index.to_numpy()
         found = pixels.load(self.entries, readable[order], self.scan["digest"], self.preparation, self.cache)
         self._warn_of_unreadable(found.errors)
         return self._arrays(found, split)
@@ -176,9 +185,13 @@ class ImageFolder(Loader):
 
 def _name_of(path: Path) -> str:
     """The name of a folder, or of a file without its suffix, in the letters that names may have."""
-    path = path.expanduser().absolute()
-    name = path.stem if path.is_file() else path.resolve().name
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60]
+    try:
+        path = path.expanduser().absolute()
+        name = path.stem if path.is_file() else path.resolve().name
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a null byte: `layouts.find` will refuse it
+        return "images"
+    letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("-._")[:60].rstrip("-._")
     return name if NAME.fullmatch(name) else "images"
 
 
