@@ -118,9 +118,9 @@ def test_two_or_four_channels_are_refused():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("vgg16", r"pretrained='vgg16' of an experiment \(did you mean VGG16\?\); accepted: .*MobileNetV3Small.*VGG16"),
+        ("vgg16", r"pretrained='vgg16' \(did you mean VGG16\?\); accepted: .*MobileNetV3Small.*VGG16"),
         ("EfficientNet-B0", r"\(did you mean EfficientNetB0\?\)"),
-        ("zzz", "pretrained='zzz' of an experiment; accepted: ConvNeXtBase, "),
+        ("zzz", "pretrained='zzz'; accepted: ConvNeXtBase, "),
         (True, "pretrained=True of an experiment; accepted: the name of a network .* such as pretrained='VGG16'"),
         (False, "pretrained=False of an experiment; accepted: .* or '' for none"),
     ],
@@ -132,7 +132,7 @@ def test_an_experiment_with_an_unknown_network_is_refused_in_one_line(given, mes
 
 
 def test_a_build_without_a_declared_network_is_told_which_exist(fashion):
-    with pytest.raises(UserError, match="pretrained='' of an experiment; accepted: ConvNeXtBase, .*Xception"):
+    with pytest.raises(UserError, match="pretrained=''; accepted: ConvNeXtBase, .*Xception"):
         pretrained_features(raw_images(fashion.spec()), fashion.spec())
 
 
@@ -151,7 +151,7 @@ def experiment_of(network, cut):
     def recipe(hp):
         return Recipe((Stage("head", 1e-2, "features"), Stage("fine-tuning", 1e-3, cut)), 16, "adamw")
 
-    return replace(TINY, dataset="cifar100", labels="coarse", build=build, recipe=recipe, best={}, pretrained=network)
+    return replace(TINY, dataset=CIFAR100(), labels="coarse", build=build, recipe=recipe, best={}, pretrained=network)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ GREY = """
 import keras
 from keras import layers
 
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 
@@ -59,7 +60,7 @@ def recipe(hp):
 
 
 EXPERIMENTS = [
-    Experiment("grey", "Does grey do?", "tests", "fashion-mnist", "flat", build, recipe, {"rate": 2e-3}),
+    Experiment("grey", "Does grey do?", "tests", FashionMNIST(), "flat", build, recipe, {"rate": 2e-3}),
 ]
 """
 

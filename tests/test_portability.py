@@ -37,6 +37,7 @@ MISSING = {
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 EXPERIMENT = """# %%
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 
@@ -57,7 +58,7 @@ def recipe(hp):
 
 question = "Größer als 猫?"
 best = {"width": 8, "learning_rate": 2e-3}
-EXPERIMENTS = [Experiment("tiny", question, "tests", "fashion-mnist", "flat", build, recipe, best)]
+EXPERIMENTS = [Experiment("tiny", question, "tests", FashionMNIST(), "flat", build, recipe, best)]
 """
 
 

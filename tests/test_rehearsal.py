@@ -18,6 +18,7 @@ from mlproject.recipe import Recipe, Stage
 HEAD = """
 import keras
 from keras import layers
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 
@@ -25,7 +26,7 @@ def recipe(hp):
     return Recipe((Stage("training", hp.Float("rate", 1e-3, 1e-2), max_epochs=2),), 64, "adamw")
 """
 EXPERIMENTS = """
-EXPERIMENTS = [Experiment("own", "Does it work?", "tests", "fashion-mnist", "flat", build, recipe, {"rate": 2e-3})]
+EXPERIMENTS = [Experiment("own", "Does it work?", "tests", FashionMNIST(), "flat", build, recipe, {"rate": 2e-3})]
 """
 
 

@@ -30,6 +30,7 @@ TRIALS = 3
 EXPERIMENT = """
 import keras
 from keras import layers
+from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.recipe import Recipe, Stage
 
@@ -46,7 +47,7 @@ def recipe(hp):
     return Recipe(stages, 64, "muon", random_translation=1, steps_per_execution=2)
 
 BEST = {"width": 8, "rate": 2e-3}
-EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", "fashion-mnist", "flat", build, recipe, BEST)]
+EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", FashionMNIST(), "flat", build, recipe, BEST)]
 """
 POINTS = ("start", "trial-01", "trial-02", "trial-03", "schedule", "checkpoint.npz", "registered", "result")
 PATIENCE = 900  # seconds for a point, or for the end
