@@ -352,6 +352,7 @@ def test_the_budget_ends_the_search(make_task, store):
 PAIR = """
 from dataclasses import replace
 from conftest import TINY
+from mlproject.datasets import CIFAR100
 FINE = replace(TINY, name="tiny-fine", dataset=CIFAR100(), labels="fine")
 EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
 """
