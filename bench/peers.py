@@ -1,11 +1,16 @@
 """Compare the test accuracy after the same minutes: our search, AutoKeras' ImageClassifier, Keras Tuner's tutorial.
 
     python bench/peers.py --minutes 15          (real data, 2 cores; takes 6 times the minutes, and once the installation)
+    python bench/peers.py --images PATH --minutes 12          (your own images; takes 3 times the minutes)
 
 All use the same images in the same split, and predict the test images once, after their minutes. They run one after the
 other. Our search starts with the best-known values of earlier searches; the peers start with none. A peer is a program
 in bench/peers/ and runs in its own environment, which is kept under .cache/peers. `low` and `high` are the 95 %
 interval of the accuracy (Wilson). It does not include the variation between seeds, because there is one seed.
+
+With `--images`, our search is one `tune` that divides the minutes equally between the experiments of OWN_IMAGES. The model
+whose winning trial has the best validation accuracy is the result, and the other models are printed as "ours, not chosen".
+The `minutes` of all of them are those of the whole command. The peers get images that are already decoded.
 """
 
 import argparse
@@ -17,7 +22,7 @@ import time
 import venv
 from pathlib import Path
 
-from mlproject import evaluation, process
+from mlproject import arguments, evaluation, process, settings
 from mlproject.datasets import Dataset
 from mlproject.experiment import find
 from mlproject.task import prepare
@@ -27,6 +32,9 @@ import numpy as np
 import pandas as pd
 from searching import PROJECT, tune
 
+SHIPPED = "cifar100-fine-cnn,fashion-mnist-cnn"
+OWN_IMAGES = "cnn,features,fine-tuned"
+OPTIONS = (*settings.IMAGE_OPTIONS, "base", "weights", "data_dir")  # of `tune`, and passed on to it
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
 # The arguments of pip, a call for each string. AutoKeras 3.0.0 fails with the version of Keras that TensorFlow 2.21
 # requires, and does not declare all of its requirements. Keras Tuner's own trials import tensorboard.
@@ -50,30 +58,65 @@ def python_of(peer: str) -> Path:
     return python
 
 
-def peer(name: str, arrays: Path, minutes: float) -> dict:
-    """Run a peer's program; returns the JSON object in the last line of its output."""
+def peer(name: str, arrays: Path, minutes: float, labels: np.ndarray) -> dict:
+    """Run a peer's program, whose last line of output is a JSON object, and score its predictions of the test images."""
     command = [python_of(name), PROJECT / "bench" / "peers" / f"{name}.py", arrays, str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    predictions = np.array(result.pop("predictions"))
+    return {
+        "search": name,
+        "test_accuracy": float(np.mean(predictions == labels)),
+        "balanced_accuracy": evaluation.balanced_accuracy(labels, predictions),
+        **result,
+    }
 
 
-def ours(experiment: str, minutes: float, data_dir: str | None) -> dict:
-    """Run our `tune` for the given minutes in an empty folder; returns the result of the registered model."""
+def ours(experiments: str, minutes: float, options: argparse.Namespace) -> list[dict]:
+    """Run our `tune` in an empty folder, with equal shares of the minutes for the experiments.
+
+    Returns:
+        A result for each registered model. The first one has the best validation accuracy.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        call = tune(experiment, Path(folder), "--budget-minutes", str(minutes), data_dir=data_dir)
+        share = minutes / len(arguments.names(experiments))
+        given = ["--budget-minutes", str(share), *passed_on(options)]
+        call = tune(experiments, Path(folder), *given, data_dir=options.data_dir)
         began = time.monotonic()
         subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
         mlflow.set_tracking_uri(call["env"]["MLFLOW_TRACKING_URI"])
         runs = mlflow.search_runs(search_all_experiments=True)
-    final = runs[runs["tags.role"] == "final"].iloc[0]
-    return {
-        "test_accuracy": float(final["metrics.test_accuracy"]),
-        "trials": int((runs["tags.role"] == "trial").sum()),
-        "minutes": took,
-    }
+    final = runs[runs["tags.role"] == "final"].sort_values("metrics.val_accuracy", ascending=False, kind="stable")
+    trials = runs[runs["tags.role"] == "trial"]
+    return [
+        {
+            "search": "ours, not chosen" if place else "ours",
+            "test_accuracy": run["metrics.test_accuracy"],
+            "balanced_accuracy": run["metrics.test_balanced_accuracy"],
+            "trials": int((trials["tags.search"] == run["tags.search"]).sum()),
+            "minutes": took,
+            "model": run["tags.experiment"],
+            "val_accuracy": run["metrics.val_accuracy"],
+        }
+        for place, (_, run) in enumerate(final.iterrows())
+    ]
+
+
+def passed_on(options: argparse.Namespace) -> list[str]:
+    """The options of `tune` that concern images and weights. Their paths become absolute, because it runs elsewhere."""
+    words = ["--weights", options.weights if options.weights in ("imagenet", "none") else absolute(options.weights)]
+    if options.images:
+        words += ["--images", absolute(options.images), "--image-size", str(options.image_size)]
+        words += ["--image-fit", options.image_fit, "--base", options.base]
+    return words
+
+
+def absolute(path: str) -> str:
+    """The path as any folder understands it."""
+    return str(Path(path).expanduser().absolute())
 
 
 def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) -> None:
@@ -89,30 +132,48 @@ def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) ->
     )
 
 
+def compare(experiments: str, data: Dataset, arrays: Path, options: argparse.Namespace) -> list[dict]:
+    """Run all searches on the same images. Prints each result as soon as it is there."""
+    rows = []
+    for name in ("ours", *PEERS):
+        if name == "ours":
+            results = ours(experiments, options.minutes, options)
+        else:
+            results = [peer(name, arrays, options.minutes, data.test_labels)]
+        for result in results:
+            images = len(data.test_labels)
+            low, high = evaluation.accuracy_interval(np.arange(images) < round(result["test_accuracy"] * images))
+            rows.append({"data": data.name, "labels": data.labels, **result, "low": low, "high": high, "n": images})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default=None, help=f"without --images (default: {SHIPPED})")
+    parser.add_argument("--minutes", type=arguments.minutes, default=15, help="of each search (default: 15)")
+    settings.add_options(parser, OPTIONS)
+    options = parser.parse_args()
+    if options.images and options.experiment:
+        parser.error(f"--experiment={options.experiment} with --images; accepted: one of them")
+    return options
+
+
 def main() -> None:
     """Print each result as soon as it is there, and the table of all results at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", default="cifar100-fine-cnn,fashion-mnist-cnn")
-    parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--data-dir", default=None)
-    options = parser.parse_args()
+    options = read_options()
     for name in PEERS:
         python_of(name)
+    images = settings.own_images(options)
+    found = find(OWN_IMAGES if images else options.experiment or SHIPPED, images=images, base=options.base)
     rows = []
-    for experiment in find(options.experiment):
-        (task,) = prepare([experiment], "real", options.data_dir)
+    for experiment in found[:1] if images else found:
+        (task,) = prepare([experiment], "real", options.data_dir, options.weights)
         with tempfile.TemporaryDirectory() as folder:
             arrays = Path(folder, "data.npz")
             save(task.data, task.train, task.validation, arrays)
-            for name in ("ours", *PEERS):
-                if name == "ours":
-                    result = ours(experiment.name, options.minutes, options.data_dir)
-                else:
-                    result = peer(name, arrays, options.minutes)
-                hits = round(result["test_accuracy"] * len(task.data.test_labels))
-                low, high = evaluation.accuracy_interval(np.arange(len(task.data.test_labels)) < hits)
-                rows.append({"experiment": experiment.name, "search": name, **result, "low": low, "high": high})
-                print(rows[-1], flush=True)
+            rows += compare(OWN_IMAGES if images else experiment.name, task.data, arrays, options)
     print(pd.DataFrame(rows).round(4).to_string(index=False))
 
 

@@ -32,7 +32,7 @@ class Clock(keras.callbacks.Callback):
 
 
 def main() -> None:
-    """Search, and print the test accuracy."""
+    """Search, and print the predicted classes of the test images."""
     Clock.seconds = 60 * float(sys.argv[2])
     keras.utils.set_random_seed(0)
     with np.load(sys.argv[1]) as data, tempfile.TemporaryDirectory() as folder:
@@ -47,9 +47,8 @@ def main() -> None:
         )
         minutes = (time.monotonic() - BEGAN) / 60
         predictions = classifier.predict(data["test_images"], verbose=0).reshape(-1).astype(np.int64)
-        accuracy = float(np.mean(predictions == data["test_labels"]))
         trials = len(classifier.tuner.oracle.trials)
-    print(json.dumps({"test_accuracy": accuracy, "trials": trials, "minutes": minutes}))
+    print(json.dumps({"predictions": predictions.tolist(), "trials": trials, "minutes": minutes}))
 
 
 if __name__ == "__main__":
