@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import arguments, process, tracking
-from mlproject.errors import StoreGoneError, UserError, first_line, truncate
+from mlproject.errors import StoreGoneError, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
 from mlproject.rehearsal import rehearse
@@ -71,10 +71,6 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         UserError: for experiments, data, weights or values that cannot be used.
     """
     _configure_tensorflow(settings)
-    if settings.base and not settings.images:
-        raise UserError(
-            f"base={truncate(settings.base)}; accepted: together with images=PATH, or in an experiment's file"
-        )
     found = find(settings.experiment, images=own_images(settings), base=settings.base)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()

@@ -43,11 +43,12 @@ def names() -> list[str]:
     return [name for name, function in functions if "include_top" in inspect.signature(function).parameters]
 
 
-def check_name(name: object) -> None:
+def check_name(name: object, option: str = "") -> None:
     """Check that this is a network's name.
 
     Args:
-        name: as an experiment's file gives it.
+        name: as an experiment's file gives it, or an option.
+        option: the option's name, for the message; empty for a name in an experiment's file.
 
     Raises:
         UserError: for anything else, in one line with the accepted names, and the nearest of them if one is near.
@@ -62,7 +63,8 @@ def check_name(name: object) -> None:
         folded = {one.casefold(): one for one in known}
         near = difflib.get_close_matches(name.casefold(), folded, n=1)
         hint = f" (did you mean {folded[near[0]]}?)" if near else ""
-        raise UserError(f"pretrained='{truncate(name)}' of an experiment{hint}; accepted: {', '.join(known)}")
+        given = f"{option}='{truncate(name)}'" if option else f"pretrained='{truncate(name)}' of an experiment"
+        raise UserError(f"{given}{hint}; accepted: {', '.join(known)}")
 
 
 def make_base(name: str, get_file: Callable[..., str] | None = None, **options: object) -> keras.Model:
