@@ -6,15 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import mlflow
 import pytest
-from conftest import PROJECT, command
+from conftest import PROJECT, TINY, command
 from photos import write_tree
 
 from mlproject import tracking
 from mlproject.datasets import ImageFolder
 from mlproject.experiment import find
+from mlproject.program import ExperimentScript
 
 EXPERIMENTS = """
 from dataclasses import replace
@@ -165,6 +167,19 @@ def test_images_never_take_the_name_of_another_experiments_model(run, project):
     done = run("tune", "--images", "fashion")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "the images of fashion would name a model fashion-tiny, as another experiment does" in done.stderr
+
+
+def test_an_experiments_file_run_by_itself_leaves_out_what_the_images_do_not_fit(project, process_kept, monkeypatch):
+    monkeypatch.chdir(project)
+    file = [replace(TINY, dataset=None), replace(TINY, name="tiny-coarse", dataset=None, labels="coarse")]
+
+    def chosen(*arguments):
+        monkeypatch.setattr(sys, "argv", ["own.py", *arguments])
+        return [one.name for one in ExperimentScript().chosen(file)]
+
+    assert chosen("--images", "photos") == ["tiny"]
+    assert chosen("--images", "plants") == chosen() == ["tiny", "tiny-coarse"]
+    assert chosen("--images", "photos", "--experiment", "tiny-coarse") == ["tiny-coarse"]  # which `train` refuses
 
 
 def test_explain_shows_the_networks_for_own_images(run, project):

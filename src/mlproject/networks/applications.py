@@ -174,8 +174,9 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
 def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
     """Compute the feature maps of the network `spec.pretrained` without its top, preprocessing included.
 
-    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height. A stage that is frozen through
-    it trains this part alone, on activations that are computed once. NASNet has no such place: there it marks the whole network.
+    The layer `LAST_STAGE` marks where the network's last part begins, at the height before the final one, about twice as much. A
+    stage that is frozen through it trains this part alone, on activations that are computed once. NASNet has no such place: there
+    it marks the whole network.
 
     Args:
         images: the raw images (n, height, width, 1 or 3), uint8 or on the 0..255 scale, such as `layers.raw_images` or a
@@ -203,10 +204,12 @@ def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTen
 
 
 def _last_stage(base: keras.Model) -> keras.Layer:
-    """The first layer with twice the final height that all later layers depend on by its output alone; else the first one."""
-    height = 2 * base.output.shape[1]
-    found = (layer for layer in _bottlenecks(base) if layer.output.shape[1] == height)
-    return next(found, base.get_layer("preprocess"))
+    """The first layer at the height before the final one that all later layers depend on by its output alone; else the first.
+
+    The height is the next larger one rather than exactly twice the final one, because odd heights are rounded in halves.
+    """
+    larger = [layer for layer in _bottlenecks(base) if layer.output.shape[1] > base.output.shape[1]]
+    return min(larger, key=lambda layer: int(layer.output.shape[1]), default=base.get_layer("preprocess"))
 
 
 def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:
