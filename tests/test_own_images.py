@@ -182,6 +182,15 @@ def test_an_experiments_file_run_by_itself_leaves_out_what_the_images_do_not_fit
     assert chosen("--images", "photos", "--experiment", "tiny-coarse") == ["tiny-coarse"]  # which `train` refuses
 
 
+def test_synthetic_images_in_place_of_large_ones_are_few(tmp_path):
+    found = ImageFolder(
+        write_tree(tmp_path / "many", [f"class {number}" for number in range(40)], images=4), image_size=256
+    )
+    data = found.load("flat", "synthetic")
+    assert data.train_images.shape == (40 * 6, 256, 256, 3) and len(data.test_images) == 40 * 2
+    assert len(ImageFolder(found.path, image_size=8).load("flat", "synthetic").train_images) == 40 * 150
+
+
 def test_explain_shows_the_networks_for_own_images(run, project):
     done = run("explain", "--images", "photos", "--image-size", "16")
     assert done.returncode == 0, done.stdout + done.stderr
