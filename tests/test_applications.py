@@ -13,7 +13,7 @@ from keras.src.utils import file_utils
 
 from mlproject.datasets import CIFAR100, Spec
 from mlproject.errors import UserError
-from mlproject.layers import preprocessed, pretrained_features, probabilities, raw_images
+from mlproject.layers import preprocessed, pretrained_base, pretrained_features, probabilities, raw_images
 from mlproject.networks import applications
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
@@ -80,6 +80,37 @@ def test_raw_images_give_what_keras_gives_for_preprocessed_ones(network, written
     assert {type(layer).__module__.partition(".")[0] for layer in loaded.layers} == {"keras"}
 
 
+@pytest.mark.parametrize(
+    ("network", "pixels"),
+    [
+        ("VGG16", 96),
+        ("ResNet50", 96),
+        ("MobileNetV3Small", 96),
+        ("EfficientNetB0", 96),
+        ("VGG16", 48),
+        ("MobileNetV3Small", 48),
+    ],
+)
+def test_the_last_stage_begins_at_twice_the_final_height(network, pixels):
+    spec = spec_of(pixels, network)
+    keras.utils.set_random_seed(0)
+    marked = model_of(spec)
+    border, final = marked.get_layer("last_stage").output.shape[1], marked.output.shape[1]
+    assert (
+        border == 2 * final if pixels == 96 else final in (border // 2, (border + 1) // 2)
+    )  # 48 becomes 3, then 1 or 2
+    cut = [layer.name for layer in marked.layers].index("last_stage")
+    assert any(layer.weights for layer in marked.layers[:cut]) and any(layer.weights for layer in marked.layers[cut:])
+    stage_network(marked, Stage("tuning", 1e-3, "last_stage"))  # refuses a layer that another path leads around
+    keras.utils.set_random_seed(0)
+    images = raw_images(spec)
+    plain = pretrained_base(preprocessed(images, spec), spec)
+    assert "last_stage" not in [layer.name for layer in plain.layers]
+    shown = some_images(spec)
+    np.testing.assert_array_equal(marked.predict_on_batch(shown), plain.predict_on_batch(shown))
+    keras.backend.clear_session()
+
+
 @pytest.mark.parametrize("network", applications.names())
 def test_preprocessing_is_found_for_every_network(network):
     module = __import__(getattr(keras.applications, network).__module__, fromlist=["preprocess_input"])
@@ -118,9 +149,9 @@ def test_two_or_four_channels_are_refused():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("vgg16", r"pretrained='vgg16' \(did you mean VGG16\?\); accepted: .*MobileNetV3Small.*VGG16"),
+        ("vgg16", r"pretrained='vgg16' of an experiment \(did you mean VGG16\?\); accepted: .*MobileNetV3Small.*VGG16"),
         ("EfficientNet-B0", r"\(did you mean EfficientNetB0\?\)"),
-        ("zzz", "pretrained='zzz'; accepted: ConvNeXtBase, "),
+        ("zzz", "pretrained='zzz' of an experiment; accepted: ConvNeXtBase, "),
         (True, "pretrained=True of an experiment; accepted: the name of a network .* such as pretrained='VGG16'"),
         (False, "pretrained=False of an experiment; accepted: .* or '' for none"),
     ],
@@ -132,7 +163,7 @@ def test_an_experiment_with_an_unknown_network_is_refused_in_one_line(given, mes
 
 
 def test_a_build_without_a_declared_network_is_told_which_exist(fashion):
-    with pytest.raises(UserError, match="pretrained=''; accepted: ConvNeXtBase, .*Xception"):
+    with pytest.raises(UserError, match="pretrained='' of an experiment; accepted: ConvNeXtBase, .*Xception"):
         pretrained_features(raw_images(fashion.spec()), fashion.spec())
 
 

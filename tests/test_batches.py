@@ -4,14 +4,20 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
+import psutil
 import pytest
+from conftest import TINY
+from keras import layers
 
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import batches
 from mlproject.training.features import FeatureCache
+from mlproject.training.fit import fit
 from mlproject.training.fit_data import FitData
+from mlproject.training.schedule import StageSchedule
 
 RECIPE = Recipe((Stage("training", 0.1),), batch_size=50)
 
@@ -106,6 +112,69 @@ def test_batches_do_not_depend_on_where_the_fit_began(fashion):
 def test_squares_as_large_as_the_images_are_refused(fashion):
     with pytest.raises(UserError, match="cutout=28.*fewer than the 28 pixels"):
         taken(fashion, Recipe(RECIPE.stages, 50, cutout=28), 1)
+
+
+def test_a_height_below_1_is_a_share_of_the_full_height(fashion):
+    recipe = Recipe(RECIPE.stages, 50, progressive_resizing=((0.25, 16), (0.5, 0.75)))
+    assert recipe.heights(32) == [(0.25, 16), (0.5, 24)] and recipe.heights(1) == [(0.25, 16), (0.5, 1)]
+    assert recipe.mean_area(32) == 0.25 * 0.25 + 0.25 * 0.75**2 + 0.5
+    halves, pixels = (Recipe(RECIPE.stages, 50, progressive_resizing=((0.5, height),)) for height in (0.5, 14))
+    for (one, _), (other, _) in zip(taken(fashion, halves, 20), taken(fashion, pixels, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("height", [0, -0.5, 1.0, 24.0, float("nan")])
+def test_a_height_that_is_neither_pixels_nor_a_share_is_refused(height):
+    with pytest.raises(UserError, match="progressive_resizing=.*a height in whole pixels or as a share"):
+        Recipe(RECIPE.stages, 50, progressive_resizing=((0.5, height),))
+
+
+def test_a_fit_with_a_share_is_the_fit_with_as_many_pixels(make_task):
+    def weights(height):
+        def build(hp, spec):
+            images = keras.Input(spec.shape, dtype="uint8")
+            x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(images))
+            x = layers.GlobalAveragePooling2D()(x)
+            return keras.Model(images, layers.Dense(spec.classes, activation="softmax")(x))
+
+        recipe = Recipe(RECIPE.stages, 50, progressive_resizing=((0.5, height),))
+        task = make_task(replace(TINY, build=build, recipe=lambda hp: recipe))
+        model, _ = task.network({})
+        fit(model, recipe, {"training": StageSchedule(1, 4)}, task.fit_data(np.arange(200), np.arange(200, 250)))
+        return model.get_weights()
+
+    for one, same, other in zip(weights(0.75), weights(21), weights(20), strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, other)
+
+
+@pytest.fixture
+def on_disk(fashion, tmp_path):
+    """The same data with its training images in a file."""
+    np.save(tmp_path / "images.npy", fashion.train_images)
+    return replace(fashion, train_images=np.load(tmp_path / "images.npy", mmap_mode="r"))
+
+
+def test_images_in_a_file_give_the_batches_and_statistics_of_images_in_memory(fashion, on_disk):
+    recipe = Recipe(RECIPE.stages, 50, flip=True, random_translation=2, cutout=5, progressive_resizing=((0.5, 0.5),))
+    for (one, _), (other, _) in zip(taken(fashion, recipe, 20), taken(on_disk, recipe, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert on_disk.spec() == fashion.spec()
+
+
+def test_images_in_a_file_are_never_all_in_memory(fashion, tmp_path):
+    """A file of 800 MB without content, which takes no room on a disk."""
+    count, shape = 1_000_000, fashion.train_images.shape[1:]
+    np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (count, *shape)).flush()
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    large = replace(fashion, train_images=images, train_labels=np.arange(count) % 10)
+    fit_data = FitData(large, np.arange(count), None, FeatureCache(tmp_path, large), seed=0)
+    vars(large)["_channel_moments"] = fashion._channel_moments
+    process = psutil.Process()
+    before = process.memory_info().rss
+    dataset = batches.train_dataset(images, fit_data, RECIPE, augment=True, steps=20)
+    assert sum(len(batch) for batch, _ in itertools.islice(dataset, 20)) == 1000
+    assert process.memory_info().rss - before < 400e6
 
 
 def test_images_that_are_not_square_keep_their_proportions(fashion):

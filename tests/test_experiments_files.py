@@ -4,16 +4,19 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
+from conftest import rehearse_one
 
 from mlproject import experiment as experiments
-from mlproject.datasets import Spec
+from mlproject.datasets import Loader, Spec, files
+from mlproject.search.space import check_best_values
+from mlproject.task import prepare
 from mlproject.training.features import FeatureCache
 from mlproject.training.fit import FitHooks, fit
 from mlproject.training.fit_data import FitData
@@ -21,11 +24,38 @@ from mlproject.training.schedule import StageSchedule
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
+FOR_IMAGES = ("cnn", "cnn-coarse", "features", "fine-tuned")  # these wait for a user's own images
 COLOURED = Spec((32, 32, 3), 20, (129.0, 124.0, 112.0), (68.0, 65.0, 70.0), tuple(map(tuple, np.eye(12))))
 GREY = Spec((28, 28, 1), 10, (73.0,), (90.0,), tuple(map(tuple, np.eye(4))))
 SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GREY}
 # The coarse and the fine experiment share their network, so only one of them is built.
 DISTINCT = [name for name in EXPERIMENTS if name != "cifar100-coarse-cnn"]
+
+
+class Few(Loader):
+    """A handful of images of a user's own, grey or coloured; four classes or more form two superclasses."""
+
+    def __init__(self, pixels, channels, classes):
+        self.name, self.shape = "few", (pixels, pixels, channels)
+        self.classes = [f"class {number}" for number in range(classes)]
+        if classes >= 4:
+            self.superclasses, self.superclass_of = ("odd", "even"), [number % 2 for number in range(classes)]
+
+    @property
+    def identity(self):
+        return self.name, self.shape, len(self.classes)
+
+    def read(self, data_dir):
+        labels = np.arange(3 * len(self.classes)) % len(self.classes)
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), *self.shape), dtype=np.uint8)
+        return files.Arrays(images, labels, images, labels, source="few")
+
+
+def on_few(name, pixels, channels, classes, base="MobileNetV3Small"):
+    """An experiment that waits for images, on some, with its task; without pretrained weights."""
+    (found,) = experiments.find(name, FOLDER, Few(pixels, channels, classes), base)
+    (task,) = prepare([found], weights="none")
+    return found, task
 
 
 def spec_for(experiment):
@@ -156,3 +186,48 @@ def test_vgg16_uses_the_weights_it_is_given(minutes, last, tmp_path):
     ours = keras.Model(model.input, model.get_layer(last).output).predict_on_batch(images)
     np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max())
     assert expected.shape[1:3] == (1, 1)  # nothing is left to pool
+
+
+@pytest.mark.parametrize(("pixels", "channels"), [*product((32, 64, 96, 128), (1, 3))])
+@pytest.mark.parametrize("name", ["cnn", "features"])
+def test_experiments_for_own_images_take_images_of_many_sizes(name, pixels, channels):
+    classes = 2 if pixels in (32, 128) else 30
+    experiment, task = on_few(name, pixels, channels, classes)
+    check_best_values(task)
+    model, recipe = task.network(experiment.best)
+    assert model.input_shape[1:] == (pixels, pixels, channels)
+    assert model.predict_on_batch(task.data.test_images[:2]).shape == (2, classes)
+    assert [height for _, height in recipe.heights(pixels)] == ([pixels * 3 // 4] if name == "cnn" else [])
+    keras.backend.clear_session()
+
+
+def test_the_coarse_experiment_for_own_images_has_the_same_network_for_other_labels():
+    fine, coarse = prepare(experiments.find("cnn,cnn-coarse", FOLDER, Few(32, 3, 30)))
+    assert (coarse.experiment.labels, fine.experiment.labels) == ("coarse", "fine")
+    assert coarse.network_key == fine.network_key
+    assert (coarse.spec.classes, fine.spec.classes) == (2, 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "channels", "minutes"),
+    [
+        ("cnn", 32, 1, 15),
+        ("features", 64, 3, 15),
+        ("fine-tuned", 64, 1, 15),
+        ("fine-tuned", 32, 3, 60),
+    ],
+)
+def test_experiments_for_own_images_go_the_whole_way(name, pixels, channels, minutes, store, tmp_path):
+    experiment, task = on_few(name, pixels, channels, classes=4)
+    rehearse_one(replace(task, experiment=experiment.for_budget(minutes)), tmp_path / "searches")
+    assert list(tmp_path.rglob("rehearsed"))
+
+
+def test_the_shipped_base_gives_features_of_own_images():
+    experiment, task = on_few("fine-tuned", 32, 3, 2, base="")
+    assert experiment.pretrained == task.spec.pretrained == "EfficientNetV2B0"
+    model, recipe = task.network(experiment.best)
+    assert [stage.frozen_through for stage in recipe.stages] == ["features", "last_stage"]
+    names = [layer.name for layer in model.layers]
+    assert names.index("last_stage") < names.index("features")
+    keras.backend.clear_session()

@@ -18,8 +18,10 @@ from mlproject.search.journal import Trial, open_journal
 DECIDING = (
     "mlproject/budget.py",
     "mlproject/datasets/dataset.py",
+    "mlproject/datasets/splitting.py",
     "mlproject/experiment.py",
     "mlproject/final/refit.py",
+    "mlproject/networks/applications.py",
     "mlproject/networks/cost.py",
     "mlproject/networks/walk.py",
     "mlproject/recipe.py",

@@ -16,7 +16,7 @@ from mlproject import notebooks
 from mlproject.errors import UserError
 from mlproject.experiment import find_files
 
-SCRIPTS = sorted((PROJECT / "experiments").glob("*.py"))
+SCRIPTS = find_files("*", PROJECT / "experiments")  # without those that wait for a user's images
 LARGEST = 2_000_000  # bytes; GitHub and editors can still show a notebook of this size
 
 
@@ -117,6 +117,19 @@ def test_a_file_is_found_by_its_own_name_and_by_those_of_its_experiments():
     folder = PROJECT / "experiments"
     for pattern in ("cifar100_cnn", "cifar100_cnn.py", "cifar100-fine-cnn", "cifar100-*"):
         assert find_files(pattern, folder) == [folder / "cifar100_cnn.py"]
+
+
+def test_a_file_that_waits_for_images_is_found_with_images_only():
+    folder = PROJECT / "experiments"
+    waiting = folder / "own_images.py"
+    assert find_files("*", folder, images=True) == find_files("own_images", folder, images=True) == [waiting]
+    assert waiting not in find_files("*", folder) and len(find_files("*", folder)) == 4
+    assert find_files("cifar100_cnn", folder, images=True) == [folder / "cifar100_cnn.py"]
+    for name in ("own_images", "own_images.py", "fine-tuned"):
+        with pytest.raises(
+            UserError, match=f"experiment='{name}' needs images of your own; accepted: with images=PATH"
+        ):
+            find_files(name, folder)
 
 
 @pytest.mark.parametrize("sockets", [True, False], ids=["far from here", "on TCP"])

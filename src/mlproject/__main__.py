@@ -162,7 +162,7 @@ def notebook(options: argparse.Namespace) -> int:
     from mlproject import notebooks, tracking
     from mlproject.experiment import find_files
 
-    scripts = find_files(options.experiment, images=bool(options.images))
+    scripts = find_files(options.experiment, images=settings.own_images(options) is not None)
     if options.output:
         disk.require_writable("output", options.output)
     project = tracking.connect()
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("explain", help="show what depends on colours and on classes, layer by layer")
     command.set_defaults(command=explain)
     command.add_argument("--experiment", default="*")
-    settings.add_options(command, (*settings.IMAGE_OPTIONS, "base"))
+    settings.add_options(command, settings.IMAGE_OPTIONS)
 
     command = commands.add_parser("export", help="write a registered model to a file")
     command.set_defaults(command=export)

@@ -102,6 +102,10 @@ class Experiment:
         """The same experiment with the values that are best known for a budget of so many minutes."""
         return replace(self, best={**self.best, **self.best_in_an_hour}) if minutes >= HOUR else self
 
+    def fits(self, images: Loader) -> bool:
+        """Whether images have the labels that the experiment needs: coarse ones need superclasses."""
+        return self.labels != "coarse" or "coarse" in images.labels
+
     def on(self, images: Loader, base: str = "") -> "Experiment":
         """The same experiment on other images: named after them, and in a comparison of their own.
 
@@ -113,16 +117,16 @@ class Experiment:
             The experiment. One with the labels "flat" or "fine" gets the finest labels that there are.
 
         Raises:
-            UserError: when the experiment needs superclasses, and the images have none.
+            UserError: when the experiment needs superclasses, and the images have none; for an unknown network.
         """
-        labels = self.labels
-        if labels == "coarse" and labels not in images.labels:
+        if base:
+            applications.check_name(base, option="base")
+        if not self.fits(images):
             raise UserError(
                 f"experiment={self.name!r} needs superclasses, and the images of {images.name} have none; accepted: folders "
                 "SUPERCLASS/CLASS/image, or an experiment without coarse labels"
             )
-        if labels not in images.labels:
-            labels = images.labels[-1]
+        labels = self.labels if self.labels in images.labels else images.labels[-1]
         return replace(
             self,
             name=f"{images.name}-{self.name}",
@@ -196,23 +200,28 @@ def find(patterns: str, folder: Path = FOLDER, images: Loader | None = None, bas
     if images is None:
         chosen = _select_with_data(patterns, found)
     elif patterns.strip() == "*":
-        chosen = [one for one in found.experiments.values() if one.dataset is None]
-        if images.labels == ("flat",):
-            chosen = [one for one in chosen if one.labels != "coarse"]
+        waiting = {name: one for name, one in found.experiments.items() if one.dataset is None and one.fits(images)}
+        chosen = select(patterns, waiting, found.complaint)
     else:
         chosen = select(patterns, found.experiments, found.complaint)
     if found.broken:
         warnings.warn(found.complaint, stacklevel=2)
-    return [one.on(images, base) for one in chosen] if images else chosen
+    if images is None:
+        return chosen
+    renamed = [one.on(images, base) for one in chosen]
+    if taken := [one.name for one in renamed if one.name in found.experiments]:
+        raise UserError(
+            f"the images of {images.name} would name a model {taken[0]}, as another experiment does; accepted: a folder or file "
+            "of another name"
+        )
+    return renamed
 
 
 def _select_with_data(patterns: str, found: _Discovered) -> list[Experiment]:
     """The matching experiments that have a data set; one without is refused if it is named."""
     for name in arguments.names(patterns):
         if name in found.experiments and found.experiments[name].dataset is None:
-            raise UserError(
-                f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder"
-            )
+            raise _needs_images(name)
     known = {name: one for name, one in found.experiments.items() if one.dataset}
     return select(patterns, known, found.complaint)
 
@@ -223,20 +232,31 @@ def find_files(patterns: str, folder: Path = FOLDER, images: bool = False) -> li
     Args:
         patterns: names or globs of experiments or of files, separated by commas.
         folder: where the experiment files are.
-        images: whether there are images of a user's own. Without them, files whose experiments all wait for such images are
-            left out.
+        images: whether there are images of a user's own. The pattern "*" then stands for the files with experiments that wait
+            for such images. Without images, files whose experiments all wait for them are left out.
 
     Returns:
         The files, each once.
 
     Raises:
-        UserError: for a pattern that matches nothing.
+        UserError: for a pattern that matches nothing, and for a named file that needs images when there are none.
     """
     found = _discover(folder)
     waiting = {name for name, one in found.experiments.items() if one.dataset is None}
-    usable = {path: names for path, names in found.names.items() if images or not waiting.issuperset(names)}
-    by_name = {name: path for path, names in usable.items() for name in (*names, path.stem, path.name)}
+    by_name = {name: path for path, names in found.names.items() for name in (*names, path.stem, path.name)}
+    needy = {name for name, path in by_name.items() if found.names[path] and waiting.issuperset(found.names[path])}
+    if images and patterns.strip() == "*":
+        by_name = {name: path for name, path in by_name.items() if waiting.intersection(found.names[path])}
+    elif not images:
+        if named := needy.intersection(arguments.names(patterns)):
+            raise _needs_images(min(named))
+        by_name = {name: path for name, path in by_name.items() if name not in needy}
     return list(dict.fromkeys(select(patterns, by_name, found.complaint)))
+
+
+def _needs_images(name: str) -> UserError:
+    """The error for an experiment or file that waits for images, when there are none."""
+    return UserError(f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder")
 
 
 def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T]:

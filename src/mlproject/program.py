@@ -72,6 +72,7 @@ class ExperimentScript:
             "ignore", "IProgress not found"
         )  # tqdm asks for a library that draws its bars in notebooks
         self.options = _parser(minutes).parse_args(given)
+        self.images = settings.own_images(self.options)
         self.output = self.root / self.options.output
         self.speeds: dict[
             tuple[object, ...], dict[str, float]
@@ -118,8 +119,13 @@ class ExperimentScript:
         return table.sort_values("val_accuracy", ascending=False)[shown].fillna({"refitted": ""})
 
     def chosen(self, experiments: Sequence[Experiment]) -> list[Experiment]:
-        """The experiments of the file that `--experiment` asks for; raises UserError when there is none."""
-        return select(self.options.experiment, {one.name: one for one in experiments})
+        """The experiments of the file that `--experiment` asks for; raises UserError when there is none.
+
+        By default these are all, or all that fit the images of `--images`.
+        """
+        everything = self.options.experiment.strip() == "*"
+        known = {one.name: one for one in experiments if not (everything and self.images) or one.fits(self.images)}
+        return select(self.options.experiment, known)
 
     def train(self, experiment: Experiment) -> Trained:
         """Train, predict the test images once, export the model and say how to load it.
@@ -135,8 +141,7 @@ class ExperimentScript:
             DivergedError: when the loss stops being finite.
         """
         options = self.options
-        own = settings.own_images(options)
-        experiment = experiment.on(own, options.base) if own else experiment
+        experiment = experiment.on(self.images, options.base) if self.images else experiment
         experiment = experiment.for_budget(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from mlproject import arguments
+from mlproject.errors import UserError, truncate
 from mlproject.objectives import DEFAULT, OBJECTIVES
 
 if TYPE_CHECKING:
     from mlproject.datasets import ImageFolder
 
 TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which takes seconds to import
-IMAGE_OPTIONS = ("images", "image_size", "image_fit")
-TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS, "base")  # of every command that trains
+IMAGE_OPTIONS = ("images", "image_size", "image_fit", "base")
+TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS)  # of every command that trains
 DATA_OPTIONS = ("data", "data_dir")
 
 
@@ -79,11 +80,6 @@ class Settings:
         """
         return {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["decides"]}
 
-    @property
-    def logged(self) -> dict[str, Any]:
-        """The parameters of a run: what decides, and where a user's own images were."""
-        return self.deciding | ({"images": self.images} if self.images else {})
-
     def repeat(self, start: str | None = None) -> str:
         """The command that runs the same again, or goes on with what was interrupted.
 
@@ -144,9 +140,16 @@ def own_images(options: "Settings | argparse.Namespace") -> "ImageFolder | None"
 
     Returns:
         The data set, of which nothing is read yet; None if the options name none.
+
+    Raises:
+        UserError: for a base without images.
     """
     from mlproject.datasets import ImageFolder  # takes a second to import
 
+    if options.base and not options.images:
+        raise UserError(
+            f"base={truncate(options.base)}; accepted: together with images=PATH, or in an experiment's file"
+        )
     return ImageFolder(options.images, options.image_size, options.image_fit) if options.images else None
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import arguments, process, tracking
-from mlproject.errors import StoreGoneError, UserError, first_line, truncate
+from mlproject.errors import StoreGoneError, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
-from mlproject.networks import applications
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
@@ -72,12 +71,6 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         UserError: for experiments, data, weights or values that cannot be used.
     """
     _configure_tensorflow(settings)
-    if settings.base and not settings.images:
-        raise UserError(
-            f"base={truncate(settings.base)}; accepted: together with images=PATH, or in an experiment's file"
-        )
-    if settings.base:
-        applications.check_name(settings.base, "base")
     found = find(settings.experiment, images=own_images(settings), base=settings.base)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()
@@ -179,14 +172,14 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
     tracking.use_comparison(command.project, experiment.comparison)
     with tracking.run(task.model_name, tags, resume=parent):
         tracking.set_description(f"**Question:** {experiment.question}")
-        tracking.log_params(settings.logged | weights_params(task))
+        tracking.log_params(settings.deciding | weights_params(task))
         log_datasets(task.data)
         tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
         found = search(task, journal, settings)
         paired = command.alike[task.network_key] > 1
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
-        registered = make_final_model(task, found, journal, seconds, settings.logged)
+        registered = make_final_model(task, found, journal, seconds, settings.deciding)
         tracking.log_metrics({"val_accuracy": registered.val_accuracy, "test_accuracy": registered.test_accuracy})
         result = f"{registered}, after {len(found.trials)} trials."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")

@@ -26,7 +26,11 @@ IMAGES_PER_CLASS = {"cifar100": (40, 10)}
 """For each data set the number of training images and of test images of one class."""
 
 DEFAULT_IMAGES_PER_CLASS = (150, 50)
-"""The same for data sets that are not listed above."""
+"""The same for data sets that are not listed above, as far as LARGEST allows."""
+
+LARGEST, FEWEST = 50_000_000, 3
+"""Numbers in the training images of a set that is not listed above, so that it fits into memory; and the fewest training images
+of a class, whatever they take."""
 
 
 def make(declared: Declaration, seed: int = 0) -> Arrays:
@@ -34,7 +38,7 @@ def make(declared: Declaration, seed: int = 0) -> Arrays:
 
     Args:
         declared: the data set's name, classes, shape and superclasses. "cifar100" gets 4,000 training and 1,000 test
-            images, "fashion-mnist" 1,500 and 500; any other gets 150 and 50 for each class.
+            images, "fashion-mnist" 1,500 and 500; any other gets 150 and 50 for each class, or fewer if images are large.
         seed: the seed of all random numbers.
 
     Returns:
@@ -48,10 +52,17 @@ def make(declared: Declaration, seed: int = 0) -> Arrays:
     for first, second in CONFUSED_PAIRS.get(name, ()):
         i, j = classes.index(first), classes.index(second)
         partner[i], partner[j] = j, i
-    train_count, test_count = IMAGES_PER_CLASS.get(name, DEFAULT_IMAGES_PER_CLASS)
+    train_count, test_count = IMAGES_PER_CLASS.get(name) or _counts(patterns.size)
     train_images, train_labels = _draw(rng, patterns, partner, train_count)
     test_images, test_labels = _draw(rng, patterns, partner, test_count)
     return Arrays(train_images, train_labels, test_images, test_labels, source=f"synthetic, seed {seed}")
+
+
+def _counts(numbers: int) -> tuple[int, int]:
+    """How many training and test images a class gets, if one image of each class has so many numbers."""
+    train, test = DEFAULT_IMAGES_PER_CLASS
+    allowed = min(train, max(LARGEST // numbers, FEWEST))
+    return allowed, allowed * test // train
 
 
 def _patterns(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> np.ndarray:

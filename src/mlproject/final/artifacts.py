@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mlproject import evaluation, plots, tracking
-from mlproject.datasets import Dataset
+from mlproject.datasets import Dataset, ImageFolder
 from mlproject.datasets.images.sheet import data_sheet
 from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
@@ -79,7 +79,7 @@ def superclass_accuracy(data: Dataset, probabilities: np.ndarray) -> dict[str, f
 def version_tags(task: Task) -> dict[str, str]:
     """The tags of the registered version, by which a report knows what it compares."""
     experiment, data = task.experiment, task.data
-    return {
+    tags = {
         "experiment": experiment.name,
         "comparison": experiment.comparison,
         "question": experiment.question,
@@ -91,6 +91,9 @@ def version_tags(task: Task) -> dict[str, str]:
         "git.commit": tracking.git_commit(),
         "seed": str(task.seed),
     }
+    if isinstance(experiment.dataset, ImageFolder) and experiment.comparison == data.name:  # by `Experiment.on`
+        tags["images"] = str(experiment.dataset.path)
+    return tags
 
 
 def make_tables(

@@ -43,12 +43,12 @@ def names() -> list[str]:
     return [name for name, function in functions if "include_top" in inspect.signature(function).parameters]
 
 
-def check_name(name: object, setting: str = "pretrained") -> None:
+def check_name(name: object, option: str = "") -> None:
     """Check that this is a network's name.
 
     Args:
-        name: as an experiment's file or the option `base` gives it.
-        setting: where it was given, for the message.
+        name: as an experiment's file gives it, or an option.
+        option: the option's name, for the message; empty for a name in an experiment's file.
 
     Raises:
         UserError: for anything else, in one line with the accepted names, and the nearest of them if one is near.
@@ -63,7 +63,8 @@ def check_name(name: object, setting: str = "pretrained") -> None:
         folded = {one.casefold(): one for one in known}
         near = difflib.get_close_matches(name.casefold(), folded, n=1)
         hint = f" (did you mean {folded[near[0]]}?)" if near else ""
-        raise UserError(f"{setting}='{truncate(name)}'{hint}; accepted: {', '.join(known)}")
+        given = f"{option}='{truncate(name)}'" if option else f"pretrained='{truncate(name)}' of an experiment"
+        raise UserError(f"{given}{hint}; accepted: {', '.join(known)}")
 
 
 def make_base(name: str, get_file: Callable[..., str] | None = None, **options: object) -> keras.Model:
@@ -173,8 +174,9 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
 def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
     """Compute the feature maps of the network `spec.pretrained` without its top, preprocessing included.
 
-    The layer `LAST_STAGE` marks where the network's last part begins, at twice the final height. A stage that is frozen through
-    it trains this part alone, on activations that are computed once. NASNet has no such place: there it marks the whole network.
+    The layer `LAST_STAGE` marks where the network's last part begins, at the height before the final one, about twice as much. A
+    stage that is frozen through it trains this part alone, on activations that are computed once. NASNet has no such place: there
+    it marks the whole network.
 
     Args:
         images: the raw images (n, height, width, 1 or 3), uint8 or on the 0..255 scale, such as `layers.raw_images` or a
@@ -202,10 +204,12 @@ def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTen
 
 
 def _last_stage(base: keras.Model) -> keras.Layer:
-    """The first layer with twice the final height that all later layers depend on by its output alone; else the first one."""
-    height = 2 * base.output.shape[1]
-    found = (layer for layer in _bottlenecks(base) if layer.output.shape[1] == height)
-    return next(found, base.get_layer("preprocess"))
+    """The first layer at the height before the final one that all later layers depend on by its output alone; else the first.
+
+    The height is the next larger one rather than exactly twice the final one, because odd heights are rounded in halves.
+    """
+    larger = [layer for layer in _bottlenecks(base) if layer.output.shape[1] > base.output.shape[1]]
+    return min(larger, key=lambda layer: int(layer.output.shape[1]), default=base.get_layer("preprocess"))
 
 
 def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:

@@ -41,10 +41,11 @@ def repeat_command(model: ReportedModel) -> str:
     Returns:
         A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER.
     """
-    wanted = {"experiment": model.tag("experiment") or model.registered.name}
+    experiment, images = model.tag("experiment") or model.registered.name, model.tag("images")
+    wanted = {"experiment": experiment}
+    if images:
+        wanted = {"experiment": experiment.removeprefix(f"{model.tag('dataset')}-"), "images": images}
     wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
-    if images := model.params.get("images"):
-        wanted |= {"experiment": wanted["experiment"].removeprefix(f"{model.tag('comparison')}-"), "images": images}
     if model.data not in ("real", ""):
         wanted["data"] = model.data
     weights = model.params.get("weights")

@@ -1,0 +1,233 @@
+"""The option `images`: experiments run on a user's own images, are named after them, and bad combinations are refused."""
+
+import html
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import mlflow
+import pytest
+from conftest import PROJECT, TINY, command
+from photos import write_tree
+
+from mlproject import tracking
+from mlproject.datasets import ImageFolder
+from mlproject.experiment import find
+from mlproject.program import ExperimentScript
+
+EXPERIMENTS = """
+from dataclasses import replace
+from conftest import TINY
+
+EXPERIMENTS = [
+    replace(TINY, name="small", dataset=None, labels="fine"),
+    replace(TINY, name="small-coarse", dataset=None, labels="coarse"),
+    replace(TINY, name="fashion-tiny"),
+]
+"""
+SMALL = ("--budget-minutes", "0.05", "--max-trials", "1")
+
+
+@pytest.fixture
+def project(tmp_path, empty_database):
+    """A project with three experiments, of which two wait for images, and with two folders of images."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "own.py").write_text(EXPERIMENTS)
+    write_tree(tmp_path / "photos", images=30)
+    write_tree(tmp_path / "plants", ("fruit/apple", "fruit/pear", "root/beet", "root/leek"), images=20)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def run(project, run_here):
+    """Return a function that runs a command in the project."""
+
+    def run(*arguments):
+        return run_here(*arguments, cwd=project, MLFLOW_TRACKING_URI=store_of(project))
+
+    return run
+
+
+def store_of(project):
+    return f"sqlite:///{project}/mlflow.db"
+
+
+def runs_of(project):
+    client = mlflow.MlflowClient(store_of(project))
+    return client.search_runs([one.experiment_id for one in client.search_experiments()])
+
+
+def names(found):
+    return [(one.name, one.comparison, one.labels) for one in found]
+
+
+def test_a_search_on_own_images_ends_in_a_registered_model_and_a_report(run, project):
+    words = ("tune", "--images", "photos", "--image-fit", "pad", "--experiment", "small,fashion-tiny", *SMALL)
+    done = run(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    models = {model.name: model for model in tracking.final_models()}
+    assert sorted(models) == ["photos-fashion-tiny", "photos-small"]  # the former has a data set of its own
+    assert {model.tags["dataset.digest"] for model in models.values()} == {
+        models["photos-small"].tags["dataset.digest"]
+    }
+    model = models["photos-small"]
+    assert model.alias == "champion"
+    expected = {
+        "experiment": "photos-small",
+        "comparison": "photos",
+        "dataset": "photos",
+        "labels": "flat",
+        "data": "real",
+    }
+    assert expected.items() <= model.tags.items()
+    page = (project / "reports" / "index.html").read_text()
+    assert "photos-small" in page
+    (command,) = {line for line in html.unescape(page).split("<") if "experiment=small " in line}
+    assert "-P images=photos" in command and "-P image_fit=pad" in command  # as a user must repeat it
+    again = run(*words)
+    assert again.returncode == 0 and (again.stdout + again.stderr).count("already complete") == 2
+
+
+def test_superclasses_bring_in_the_coarse_experiments_and_both_share_their_test_images(run):
+    done = run("tune", "--images", "plants", "--image-size", "16", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    coarse, fine = sorted(tracking.final_models(), key=lambda model: model.tags["labels"])
+    assert (coarse.name, fine.name) == ("plants-small-coarse", "plants-small")
+    assert coarse.tags["test.digest"] == fine.tags["test.digest"]
+    assert "test_coarse_accuracy_sum" in fine.metrics
+
+
+def test_a_star_stands_for_the_experiments_that_wait_for_images_and_fit_them(project, monkeypatch):
+    monkeypatch.chdir(project)
+    flat, deep = ImageFolder("photos"), ImageFolder("plants")
+    assert names(find("*", images=flat)) == [("photos-small", "photos", "flat")]
+    assert names(find("*", images=deep)) == [
+        ("plants-small", "plants", "fine"),
+        ("plants-small-coarse", "plants", "coarse"),
+    ]
+    assert names(find("fashion*, small", images=deep)) == [
+        ("plants-small", "plants", "fine"),
+        ("plants-fashion-tiny", "plants", "fine"),
+    ]
+    assert [one.name for one in find("*")] == ["fashion-tiny"]
+
+
+def test_a_base_takes_the_place_of_the_pretrained_networks_alone(tmp_path):
+    photos = ImageFolder(write_tree(tmp_path / "photos"))
+    found = find("*", PROJECT / "experiments", photos, "MobileNetV3Small")
+    assert {one.name: one.pretrained for one in found} == {
+        "photos-cnn": "",
+        "photos-features": "MobileNetV3Small",
+        "photos-fine-tuned": "MobileNetV3Small",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment", "small"], ["experiment='small' needs images of your own", "images=PATH"]),
+        (["--images", "photos", "--experiment", "small-coarse"], ["small-coarse", "superclasses", "SUPERCLASS/CLASS"]),
+        (["--base", "VGG16"], ["base=VGG16", "images=PATH"]),
+        (
+            ["--images", "photos", "--base", "mobilenetv3smal"],
+            ["base='mobilenetv3smal'", "did you mean MobileNetV3Small?"],
+        ),
+        (["--images", "no/photos"], ["no/photos does not exist", "accepted: a folder"]),
+        (["--images", "~nobody-has-this-name"], ["~nobody-has-this-name does not exist"]),
+        (["--images", "photos", "--image-size", "7"], ["--image-size", "'7'", "auto, or pixels from 8"]),
+        (["--images", "photos", "--image-size", "big"], ["--image-size", "'big'", "auto, or pixels from 8"]),
+        (["--images", "photos", "--image-fit", "stretch"], ["--image-fit", "'stretch'", "crop", "pad"]),
+        (["--images", "photos", "--experiment", "large"], ["experiment='large' matches no experiment", "small"]),
+    ],
+)
+def test_bad_combinations_are_refused_in_one_line_before_any_run(run, project, arguments, said):
+    before = sorted(project.iterdir())
+    done = run("tune", *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert all(words in line for words in said), line
+    assert "Traceback" not in done.stderr and sorted(project.iterdir()) == before and not runs_of(project)
+
+
+def test_images_for_which_no_experiment_waits_are_refused(run, project):
+    (project / "experiments" / "own.py").write_text(EXPERIMENTS.replace("dataset=None, ", ""))
+    done = run("tune", "--images", "photos")
+    assert done.returncode == 2 and "error: experiment='*' matches no experiment" in done.stderr
+    assert not runs_of(project)
+
+
+def test_images_never_take_the_name_of_another_experiments_model(run, project):
+    (project / "photos").rename(project / "fashion")
+    text = EXPERIMENTS.replace('name="small"', 'name="tiny"')
+    (project / "experiments" / "own.py").write_text(text)
+    done = run("tune", "--images", "fashion")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "the images of fashion would name a model fashion-tiny, as another experiment does" in done.stderr
+
+
+def test_an_experiments_file_run_by_itself_leaves_out_what_the_images_do_not_fit(project, process_kept, monkeypatch):
+    monkeypatch.chdir(project)
+    file = [replace(TINY, dataset=None), replace(TINY, name="tiny-coarse", dataset=None, labels="coarse")]
+
+    def chosen(*arguments):
+        monkeypatch.setattr(sys, "argv", ["own.py", *arguments])
+        return [one.name for one in ExperimentScript().chosen(file)]
+
+    assert chosen("--images", "photos") == ["tiny"]
+    assert chosen("--images", "plants") == chosen() == ["tiny", "tiny-coarse"]
+    assert chosen("--images", "photos", "--experiment", "tiny-coarse") == ["tiny-coarse"]  # which `train` refuses
+
+
+def test_synthetic_images_in_place_of_large_ones_are_few(tmp_path):
+    found = ImageFolder(
+        write_tree(tmp_path / "many", [f"class {number}" for number in range(40)], images=4), image_size=256
+    )
+    data = found.load("flat", "synthetic")
+    assert data.train_images.shape == (40 * 6, 256, 256, 3) and len(data.test_images) == 40 * 2
+    assert len(ImageFolder(found.path, image_size=8).load("flat", "synthetic").train_images) == 40 * 150
+
+
+def test_explain_shows_the_networks_for_own_images(run, project):
+    done = run("explain", "--images", "photos", "--image-size", "16")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("photos-small\n") and "tiny" not in done.stdout
+    assert " 435 " in done.stdout  # the last layer's parameters for 3 classes: (3 x 3 x 16 + 1) x 3
+    refused = run("explain", "--experiment", "fashion-tiny", "--base", "VGG16")
+    assert refused.returncode == 2 and "base=VGG16" in refused.stderr
+
+
+def test_a_killed_search_goes_on_without_decoding_again(project):
+    """In processes of their own, because a process that is killed takes everything with it."""
+    paths = os.pathsep.join([str(PROJECT / "src"), str(PROJECT / "tests")])
+    words = ["tune", "--images", "photos", "--deterministic", "true", "--budget-minutes", "0.3", "--max-trials", "3"]
+    surroundings = {"MLFLOW_TRACKING_URI": store_of(project), "PYTHONPATH": paths}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlproject", *words],
+        cwd=project,
+        env=os.environ | surroundings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    for line in process.stdout:  # the first trial is finished then
+        lines.append(line)
+        if "trial-01" in line:
+            break
+    assert process.poll() is None, "".join(lines)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    (pixels,) = (project / ".cache" / "images").glob("*.npy")
+    written = pixels.stat().st_mtime_ns
+    (project / "elsewhere").mkdir()
+    (project / "photos").rename(project / "elsewhere" / "photos")
+    words[2] = "elsewhere/photos"
+    done = command(*words, cwd=project, **surroundings)
+    assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
+    assert [path.stat().st_mtime_ns for path in (project / ".cache" / "images").glob("*.npy")] == [written]
+    counts = [found.info.run_name for found in runs_of(project)]
+    assert counts.count("trial-01") == 1 and counts.count("final") == 1
