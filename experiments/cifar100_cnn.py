@@ -185,7 +185,7 @@ def recipe(hp):
         flip=True,
         random_translation=2,
         cutout=hp.Int("erase", 0, 12, step=4),
-        progressive_resizing=((0.15, 21), (0.5, 24)),
+        progressive_resizing=((0.15, 21 / 32), (0.5, 24 / 32)),
     )
 
 

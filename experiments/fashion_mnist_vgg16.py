@@ -63,7 +63,7 @@ if __name__ == "__main__":
 #    border* below.
 # 3. `grey_to_rgb` (to 32 × 32 × 3): the first templates of VGG16 expect three colours, so the grey value is given
 #    three times. Without this layer the pretrained weights would not fit.
-# 4. `preprocess` (shape unchanged) subtracts the means of ImageNet's training pixels, without scaling, because
+# 4. `subtract_means` (shape unchanged) subtracts the means of ImageNet's training pixels, without scaling, because
 #    VGG16's weights were trained with such inputs. With other inputs the weights would not work as trained.
 # 5. `block1` to `block5` are VGG16 under its own layer names: 13 convolutions of 3 × 3, each followed by a relu
 #    (which replaces negative values by 0). Each block ends with a *max-pooling*, which keeps the largest of four
@@ -113,7 +113,7 @@ def build(hp, spec):
     if tuned_blocks(hp) < 5:
         borders = [SIZE - side for side in spec.shape[:2]]
         x = layers.ZeroPadding2D([(border // 2, border - border // 2) for border in borders], name="pad")(x)
-    x = preprocessed(x, spec)
+    x = preprocessed(x, spec, name="subtract_means")
     base = pretrained_base(keras.Input((SIZE, SIZE, 3)), spec)
     # VGG16's layers are added one by one, so that the result is a flat model. A map of one pixel is not pooled.
     for layer in base.layers[1:]:

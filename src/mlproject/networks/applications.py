@@ -113,12 +113,13 @@ def preprocessing(name: str) -> Preprocessing:
     return Preprocessing(effects.sum(axis=1).tolist(), offset.tolist(), is_reversed)
 
 
-def preprocessed(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
+def preprocessed(images: keras.KerasTensor, spec: Spec, name: str = "preprocess") -> keras.KerasTensor:
     """Preprocess images as the network `spec.pretrained` expects them, except for the order of the colours.
 
     Args:
         images: (n, height, width, 1 or 3) on the 0..255 scale, of any dtype.
         spec: names the network.
+        name: the layer's name.
 
     Returns:
         float32 (n, height, width, 3): red, green, blue, which are equal in grey images.
@@ -134,7 +135,7 @@ def preprocessed(images: keras.KerasTensor, spec: Spec) -> keras.KerasTensor:
         )
     x = images if channels == 3 else layers.Concatenate(name="grey_to_rgb")([images] * 3)
     scale, offset, _ = preprocessing(spec.pretrained)
-    return layers.Rescaling(scale, offset, name="preprocess")(x)
+    return layers.Rescaling(scale, offset, name=name)(x)
 
 
 def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
