@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from mlproject.datasets.images import pixels
-from mlproject.datasets.images.decoding import Preparation
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.images.entries import COLUMNS, Entries
 
 import numpy as np

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from mlproject.datasets.images import decoding
-from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode, header
+from mlproject.datasets.images.decoding import UnreadableError, decode, header
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
 ORIENTATION = 0x0112

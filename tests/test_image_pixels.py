@@ -15,8 +15,9 @@ from PIL import Image
 
 from mlproject import disk
 from mlproject.datasets.images import pixels
-from mlproject.datasets.images.decoding import Preparation, decode
+from mlproject.datasets.images.decoding import decode
 from mlproject.datasets.images.entries import COLUMNS, Entries
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
 GREY = Preparation(8, 1)
@@ -146,7 +147,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from mlproject import disk
 from mlproject.datasets.images import pixels
-from mlproject.datasets.images.decoding import Preparation
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.images.entries import COLUMNS, Entries
 
 def read(position):

@@ -12,7 +12,6 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,17 +25,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from mlproject.datasets.images.entries import Content
-from mlproject.errors import UserError, truncate
-
-DECODER_VERSION = 1  # to be raised with each change that leads to other pixels
+from mlproject.datasets.images.preparation import Preparation
+from mlproject.errors import truncate
 
 # The imports register these readers. Otherwise Pillow would import all of its readers when it meets an unknown name.
 FORMATS = tuple(
     str(reader.format)
     for reader in (JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile)
 )
-FITS = ("crop", "pad")
-LARGEST_SIZE = 4096
 # A large image is first reduced by a whole factor, to at least this multiple of its final size; a JPEG file is decoded at the
 # reduced size. Two photographs of 4000 x 2668 pixels took a third of the time. The mean difference to the exact result was 0.4.
 REDUCING_GAP = 2.0
@@ -58,69 +54,6 @@ ON_ITS_SIDE = (5, 6, 7, 8)  # the orientations with width and height exchanged
 
 class UnreadableError(ValueError):
     """The content is no image that can be decoded. The message is a short reason, such as "it is empty"."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How images become pixels of one shape.
-
-    Attributes:
-        size: pixels a side, 1 to 4096.
-        channels: 3 for colour or 1 for grey.
-        fit: "crop": the shorter side becomes `size`, then the centre is cut out. "pad": the longer side becomes `size`, and the
-            rest is filled with `background`. Neither changes the aspect.
-        background: red, green and blue, 0 to 255, of the padding and behind transparent pixels.
-
-    Raises:
-        UserError: a value is not accepted.
-    """
-
-    size: int
-    channels: int
-    fit: str = "crop"
-    background: tuple[int, int, int] = (255, 255, 255)
-
-    def __post_init__(self) -> None:
-        if not _is_whole(self.size, 1, LARGEST_SIZE):
-            raise UserError(f"size={truncate(self.size)}; accepted: a whole number of pixels from 1 to {LARGEST_SIZE}")
-        if not _is_whole(self.channels, 1, 3) or self.channels == 2:
-            raise UserError(f"channels={truncate(self.channels)}; accepted: 1 (grey) or 3 (colour)")
-        if self.fit not in FITS:
-            raise UserError(f"fit={truncate(self.fit)}; accepted: {', '.join(FITS)}")
-        values = self.background if isinstance(self.background, tuple) else ()
-        if len(values) != 3 or not all(_is_whole(value, 0, 255) for value in values):
-            raise UserError(
-                f"background={truncate(self.background)}; accepted: three whole numbers from 0 to 255, red, green and blue"
-            )
-
-    def describe(self) -> dict[str, object]:
-        """Everything that others need to prepare images in the same way, in types that JSON has."""
-        return {
-            "size": self.size,
-            "channels": self.channels,
-            "fit": self.fit,
-            "background": list(self.background),
-            "steps": self._steps(),
-            "decoder_version": DECODER_VERSION,
-        }
-
-    def __str__(self) -> str:
-        shape = f"{self.size} x {self.size} pixels in {'colour' if self.channels == 3 else 'grey'}"
-        return f"The images have {shape}: " + "; ".join(self._steps()) + "."
-
-    def _steps(self) -> list[str]:
-        """What is done to an image, in its order."""
-        if self.fit == "crop":
-            fit = f"the shorter side becomes {self.size} pixels and the centre is cut out"
-        else:
-            fit = f"the longer side becomes {self.size} pixels and the rest is filled with RGB {self.background}"
-        return [
-            "the EXIF orientation is applied and the ICC profile ignored",
-            "16 bit grey is divided by 257",
-            f"transparent pixels are laid over RGB {self.background}",
-            "colour becomes (299 R + 587 G + 114 B) / 1000" if self.channels == 1 else "grey becomes R = G = B",
-            f"{fit} (bicubic, antialiased)",
-        ]
 
 
 class Header(NamedTuple):
@@ -343,8 +276,3 @@ def _pad(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
     whole = Image.new("RGB", (size, size), preparation.background).convert(image.mode)
     whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return np.asarray(whole).reshape(size, size, preparation.channels)
-
-
-def _is_whole(value: object, low: int, high: int) -> bool:
-    """Whether a value is a whole number in this range."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mlproject.datasets.files import Arrays
 from mlproject.datasets.images import check, layouts, pixels, splits
-from mlproject.datasets.images.decoding import Preparation
 from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.loader import Loader
 from mlproject.errors import UserError, truncate
 from mlproject.names import NAME

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mlproject import disk
-from mlproject.datasets.images.decoding import DECODER_VERSION, Preparation, UnreadableError, decode, header
+from mlproject.datasets.images.decoding import UnreadableError, decode, header
 from mlproject.datasets.images.entries import Content, Entries
+from mlproject.datasets.images.preparation import DECODER_VERSION, Preparation
 from mlproject.errors import UserError, truncate
 
 CHUNK = 16  # images that a thread takes at once

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mlproject.datasets.dataset import Dataset
-from mlproject.datasets.images.decoding import Preparation, UnreadableError, decode
+from mlproject.datasets.images.decoding import UnreadableError, decode
 from mlproject.datasets.images.entries import Entries
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 from mlproject.style import new_figure, styled
 
