@@ -212,7 +212,6 @@ def test_the_coarse_experiment_for_own_images_has_the_same_network_for_other_lab
     ("name", "pixels", "channels", "minutes"),
     [
         ("cnn", 32, 1, 15),
-        ("features", 64, 3, 15),
         ("fine-tuned", 64, 1, 15),
         ("fine-tuned", 32, 3, 60),
     ],
