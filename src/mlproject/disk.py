@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlproject.errors import UserError
 
 ABANDONED_SECONDS = 3600  # age of an abandoned temporary file; a running process writes to its own far more often
+ROWS_AT_ONCE = 5000  # of a memory-mapped array
 REPLACE_PAUSES = (0.1, 0.3, 0.9)  # seconds before the next attempt
 
 logger = logging.getLogger(__name__)
@@ -122,3 +124,21 @@ def release(images: np.ndarray) -> None:
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def extremes(array: np.ndarray) -> tuple[Any, Any]:
+    """Find the smallest and the largest value of an array that may be memory-mapped and larger than the memory.
+
+    Args:
+        array: (n, ...), n at least 1.
+
+    Returns:
+        Both, of the array's type; NaN if any value is.
+    """
+    lowest, highest = [], []
+    for start in range(0, len(array), ROWS_AT_ONCE):
+        part = array[start : start + ROWS_AT_ONCE]
+        lowest.append(part.min())
+        highest.append(part.max())
+        release(array)
+    return np.min(lowest), np.max(highest)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mlproject import disk
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, hyperparameters
@@ -25,13 +26,14 @@ def facts(data: Dataset) -> pd.DataFrame:
     images, per_class = data.train_images, np.bincount(data.train_labels)
     mean, deviation = data.spec().mean, data.spec().std
     most_frequent = np.bincount(data.test_labels).max() / len(data.test_labels)
+    darkest, brightest = disk.extremes(images)
     rows = {
         "read from": Path(data.source).name,
         "training images": f"{len(images):,}",
         "test images": f"{len(data.test_images):,}",
         "shape of an image": " × ".join(map(str, images.shape[1:])),
         "numbers in an image": f"{images[0].size:,}",
-        "a pixel": f"{images.dtype}, {images.min()} to {images.max()}",
+        "a pixel": f"{images.dtype}, {darkest} to {brightest}",
         "mean of the training pixels, by colour": ", ".join(f"{value:.1f}" for value in mean),
         "their standard deviation": ", ".join(f"{value:.1f}" for value in deviation),
         "classes": f"{len(data.class_names)}",
