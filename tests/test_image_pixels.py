@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.decoding import decode
 from mlproject.datasets.images.entries import COLUMNS, Entries
@@ -145,7 +145,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.images.entries import COLUMNS, Entries
@@ -261,16 +261,16 @@ def test_release_gives_the_memory_of_the_file_back(tmp_path):
         before = resident_bytes("RssFile")
         assert images.sum(dtype=np.int64) == size
         assert resident_bytes("RssFile") > before + size / 2
-        disk.release(view)
+        mapped.release(view)
         assert resident_bytes("RssFile") < before + size / 4
     assert images.sum(dtype=np.int64) == size
 
 
 def test_release_leaves_other_arrays_alone(tmp_path):
-    disk.release(np.ones(5000))
+    mapped.release(np.ones(5000))
     np.save(tmp_path / "copy.npy", np.zeros(10_000, np.uint8))
     copied = np.load(tmp_path / "copy.npy", mmap_mode="c")
     copied += 1
-    disk.release(copied)
-    disk.release(copied[:5])
+    mapped.release(copied)
+    mapped.release(copied[:5])
     assert copied.sum() == 10_000

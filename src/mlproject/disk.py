@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import mmap
 import os
 import secrets
 import shutil
@@ -10,14 +9,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mlproject.errors import UserError
 
 ABANDONED_SECONDS = 3600  # age of an abandoned temporary file; a running process writes to its own far more often
-ROWS_AT_ONCE = 5000  # of a memory-mapped array
 REPLACE_PAUSES = (0.1, 0.3, 0.9)  # seconds before the next attempt
 
 logger = logging.getLogger(__name__)
@@ -106,39 +101,3 @@ def set_aside(path: Path, reason: object) -> None:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     os.replace(path, aside)
     logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
-
-
-def release(images: np.ndarray) -> None:
-    """Give the memory of a memory-mapped array back to the system, which reads the file again when it is needed.
-
-    Otherwise all that was once read counts as memory of the process, which limits of containers and people go by. Writable
-    arrays, arrays in memory, and systems without `madvise` are left alone.
-
-    Args:
-        images: a read-only memory-mapped array or a view of one. The pages of the whole file are given back.
-    """
-    base: object = images
-    while isinstance(base, np.ndarray):
-        if base.flags.writeable:
-            return
-        base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
-
-
-def extremes(array: np.ndarray) -> tuple[Any, Any]:
-    """Find the smallest and the largest value of an array that may be memory-mapped and larger than the memory.
-
-    Args:
-        array: (n, ...), n at least 1.
-
-    Returns:
-        Both, of the array's type; NaN if any value is.
-    """
-    lowest, highest = [], []
-    for start in range(0, len(array), ROWS_AT_ONCE):
-        part = array[start : start + ROWS_AT_ONCE]
-        lowest.append(part.min())
-        highest.append(part.max())
-        release(array)
-    return np.min(lowest), np.max(highest)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets import Dataset, Spec
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, hyperparameters
@@ -26,7 +26,7 @@ def facts(data: Dataset) -> pd.DataFrame:
     images, per_class = data.train_images, np.bincount(data.train_labels)
     mean, deviation = data.spec().mean, data.spec().std
     most_frequent = np.bincount(data.test_labels).max() / len(data.test_labels)
-    darkest, brightest = disk.extremes(images)
+    darkest, brightest = mapped.extremes(images)
     rows = {
         "read from": Path(data.source).name,
         "training images": f"{len(images):,}",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError, first_line, truncate
@@ -219,7 +219,7 @@ def _pixels(where: str, array: np.ndarray) -> NDArray[np.uint8]:
     kind = array.dtype.kind
     if kind not in "iuf":
         raise UserError(f"{where} is {array.dtype}; accepted: {accepted}")
-    low, high = disk.extremes(array)
+    low, high = mapped.extremes(array)
     if kind == "f":
         raise UserError(f"{where} holds {_describe_floats(array.dtype, float(low), float(high))}; accepted: {accepted}")
     if low < 0 or high > 255:

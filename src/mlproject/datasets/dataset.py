@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import resample
 
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets import splitting
 from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays, Description
@@ -21,7 +21,6 @@ from mlproject.errors import UserError
 
 # At 32 x 32 pixels, 2,000 images give two million patches, more than enough to estimate a matrix of 12 x 12.
 PATCH_IMAGES, PATCH_PIXELS = 2000, 2000 * 32 * 32
-DIGESTED_IMAGES = 5000  # at once, so that a memory-mapped set is never in memory as a whole
 SLICE_IMAGES = 500  # All pixels as float64 at once would need gigabytes.
 
 
@@ -178,11 +177,10 @@ class Dataset:
         """Mean and standard deviation of each channel over all training pixels."""
         images = self.train_images.reshape(len(self.train_images), -1)
         total, squares = np.zeros(images.shape[1]), np.zeros(images.shape[1])
-        for start in range(0, len(images), SLICE_IMAGES):
-            values = images[start : start + SLICE_IMAGES].astype(np.float64)
+        for part in mapped.parts(images, SLICE_IMAGES):
+            values = part.astype(np.float64)
             total += values.sum(axis=0)
             squares += np.einsum("ip,ip->p", values, values)
-            disk.release(images)
         channels = self.train_images.shape[-1]
         mean = total.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
         mean_square = squares.reshape(-1, channels).sum(axis=0) / (self.train_images.size / channels)
@@ -244,13 +242,12 @@ def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: b
     )
 
 
-def _digest(*parts: np.ndarray | tuple[str, ...]) -> str:
+def _digest(*contents: np.ndarray | tuple[str, ...]) -> str:
     """32 hexadecimal digits of the SHA-256 over arrays (shape, type, values) and names; MLflow accepts at most 36."""
     digest = hashlib.sha256()
-    for part in parts:
-        array = np.ascontiguousarray(part)
+    for content in contents:
+        array = np.ascontiguousarray(content)
         digest.update(f"{array.shape} {array.dtype} ".encode())
-        for start in range(0, len(array), DIGESTED_IMAGES):
-            digest.update(array[start : start + DIGESTED_IMAGES].view(np.uint8).data)
-            disk.release(array)
+        for part in mapped.parts(array):
+            digest.update(part.view(np.uint8).data)
     return digest.hexdigest()[:32]

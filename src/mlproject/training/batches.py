@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mlproject import disk
+from mlproject import mapped
 from mlproject.datasets import Dataset
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
@@ -91,7 +91,7 @@ def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
     # Activations and images can take gigabytes. They stay on disk, and the system caches what fits into memory.
     def read(index: np.ndarray) -> np.ndarray:
         rows = np.asarray(inputs[index])
-        disk.release(inputs)
+        mapped.release(inputs)
         return rows
 
     def read_rows(index: tf.Tensor) -> tf.Tensor:

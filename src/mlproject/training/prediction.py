@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mlproject import disk
+from mlproject import mapped
 
 # Images in a batch. 10,000 test images are a multiple of it, so there is no smaller last batch, which would be traced,
 # too.
@@ -26,9 +26,8 @@ def predict(model: keras.Model, images: np.ndarray) -> Any:
     if not isinstance(images, np.memmap):
         return model.predict(images, batch_size=PREDICTION_BATCH, verbose=0)
     # Keras would copy all of them into memory.
-    parts = []
-    for start in range(0, len(images), MAPPED_IMAGES):
-        part = np.asarray(images[start : start + MAPPED_IMAGES])
-        parts.append(model.predict(part, batch_size=PREDICTION_BATCH, verbose=0))
-        disk.release(images)
-    return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
+    predicted = [
+        model.predict(np.asarray(part), batch_size=PREDICTION_BATCH, verbose=0)
+        for part in mapped.parts(images, MAPPED_IMAGES)
+    ]
+    return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *predicted)
