@@ -49,7 +49,8 @@ def look(path):
     """Find and scan images, without the warnings of which test_image_layouts.py has tests."""
     with warnings.catch_warnings(action="ignore"):
         entries = layouts.find(path)
-    return entries, pixels.scan(entries)
+    scan = pixels.scan(entries)
+    return entries, scan, check.readable(entries, scan)
 
 
 def test_the_facts_of_an_odd_set(odd_set):
@@ -110,11 +111,11 @@ def test_a_set_without_a_readable_image_is_described_and_refused(tmp_path):
     for label in "ab":
         (tmp_path / label).mkdir()
         (tmp_path / label / "1.png").write_text("no image")
-    entries, scan = look(tmp_path)
-    assert dict(check.describe(entries, scan).table.itertuples(index=False))["unreadable files"] == "2"
-    for refuse in (check.require_trainable, lambda *found: contact_sheet(*found, "a set")):
+    entries, scan, readable = look(tmp_path)
+    assert dict(check.describe(entries, scan, readable).table.itertuples(index=False))["unreadable files"] == "2"
+    for refuse, given in ((check.require_trainable, (readable,)), (contact_sheet, (scan, "a set"))):
         with pytest.raises(UserError, match="can be (read|decoded); accepted: "):
-            refuse(entries, scan)
+            refuse(entries, *given)
 
 
 def test_a_group_in_two_splits_is_refused(tmp_path):
@@ -123,7 +124,8 @@ def test_a_group_in_two_splits_is_refused(tmp_path):
     table = pd.DataFrame({"path": [f"{number}.png" for number in range(4)], "label": list("abab"), "group": "g"})
     table.assign(split=["train", "train", "test", "test"]).to_csv(tmp_path / "all.csv", index=False)
     with pytest.raises(UserError, match="group=g is in the splits test and train"):
-        check.require_trainable(*look(tmp_path / "all.csv"))
+        entries, _, readable = look(tmp_path / "all.csv")
+        check.require_trainable(entries, readable)
 
 
 @pytest.mark.parametrize(("classes", "columns", "heading"), [(3, 1, "each class"), (45, 2, "40 of 45 classes")])
@@ -132,7 +134,7 @@ def test_the_sheet_shows_images_of_all_over_a_class(tmp_path, classes, columns, 
         for number in range(9 if label == 0 else 1):
             paint(tmp_path / f"class_{label:02}" / f"{number}.png", (255 - 20 * number, label, 0))
     (tmp_path / "class_01" / "damaged.png").write_bytes((tmp_path / "class_01" / "0.png").read_bytes()[:50])
-    figure = contact_sheet(*look(tmp_path), "my set")
+    figure = contact_sheet(*look(tmp_path)[:2], "my set")
     assert figure.get_suptitle() == f"my set: examples of {heading}"
     names = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert len(figure.axes) == columns and names == [f"class {label:02}" for label in range(min(classes, 40))]

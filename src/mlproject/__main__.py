@@ -93,29 +93,27 @@ def data(options: argparse.Namespace) -> int:
 
 def check_images(options: argparse.Namespace) -> int:
     """Say what a user's own images are and what is odd about them, and draw some of each class."""
-    from mlproject.datasets.images import check, layouts, pixels
+    from mlproject.datasets import ImageFolder
+    from mlproject.datasets.images import check
     from mlproject.datasets.images.sheet import contact_sheet
 
-    entries = layouts.find(options.images)
-    scan = pixels.scan(entries)
-    described = check.describe(entries, scan)
+    images = ImageFolder(options.images)
+    described = check.describe(images.entries, images.scan, images.readable)
     width = described.table["what"].str.len().max()
     print("\n".join(f"{what:{width}}  {value}" for what, value in described.table.itertuples(index=False)))
     for what, names in described.lists.items():
         print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
     try:
-        check.require_trainable(entries, scan)
-        source = entries.source.resolve()
-        name = (source.stem if source.is_file() else source.name) or "images"
-        sheet = contact_sheet(entries, scan, name)
+        check.require_trainable(images.entries, images.readable)
+        sheet = contact_sheet(images.entries, images.scan, images.name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
         return 1
     folder = Path("reports", "data")
     disk.require_writable("reports/data", folder)
-    with disk.atomic_write(folder / f"{name}.png") as part:
+    with disk.atomic_write(folder / f"{images.name}.png") as part:
         sheet.savefig(part, format="png")
-    print(f"\nexamples: {folder / f'{name}.png'}")
+    print(f"\nexamples: {folder / f'{images.name}.png'}")
     return 0
 
 

@@ -14,18 +14,32 @@ LISTED = 10  # how many of a kind are named
 FEW_IMAGES = 10  # a class with fewer has two or so test images, and its scores say little
 
 
-def describe(entries: Entries, scan: pd.DataFrame) -> Description:
-    """Collect the facts of a set of images.
+def readable(entries: Entries, scan: pd.DataFrame) -> pd.DataFrame:
+    """Join what is known of the images whose headers can be read.
 
     Args:
         entries: the images.
         scan: what `pixels.scan` found in them.
 
     Returns:
-        The facts. Those of classes, splits and sizes count the images whose headers can be read. If the set has no test
-        images of its own, the splits are as `splits.assign` draws them.
+        Their rows of `entries.table` and of `scan`, with the splits that they will have: those of the table, or as
+        `splits.assign` draws them.
     """
-    table = _readable(entries, scan)
+    table = entries.table.join(scan)[scan["error"] == ""]
+    return table.assign(split=splits.assign(table, table["digest"])) if len(table) else table
+
+
+def describe(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> Description:
+    """Collect the facts of a set of images.
+
+    Args:
+        entries: the images.
+        scan: what `pixels.scan` found in them.
+        table: what `readable` made of both.
+
+    Returns:
+        The facts. Those of classes, splits and sizes count the images whose headers can be read.
+    """
     found = [
         ("layout", entries.layout),
         ("images", f"{len(entries.table):,}"),
@@ -47,17 +61,16 @@ def describe(entries: Entries, scan: pd.DataFrame) -> Description:
     )
 
 
-def require_trainable(entries: Entries, scan: pd.DataFrame) -> None:
+def require_trainable(entries: Entries, table: pd.DataFrame) -> None:
     """Refuse a set that nothing can be trained with.
 
     Args:
         entries: the images.
-        scan: what `pixels.scan` found in them.
+        table: what `readable` found out about them.
 
     Raises:
         UserError: a class has no training images that can be read, or a group is in two splits.
     """
-    table = _readable(entries, scan)
     lacking = sorted(set(entries.table["label"]) - set(table["label"][table["split"] == "train"]))
     if lacking:
         names = ", ".join(f"'{name}'" for name in _first(lacking))
@@ -65,12 +78,6 @@ def require_trainable(entries: Entries, scan: pd.DataFrame) -> None:
             f"{entries.source}: no training image of {truncate(names)} can be read; accepted: readable images of every class"
         )
     splits.check_groups(entries.table)
-
-
-def _readable(entries: Entries, scan: pd.DataFrame) -> pd.DataFrame:
-    """The images whose headers can be read, with what was scanned, and the splits they will have."""
-    table = entries.table.join(scan)[scan["error"] == ""]
-    return table.assign(split=splits.assign(table, table["digest"])) if len(table) else table
 
 
 def _splits(entries: Entries, table: pd.DataFrame) -> list[tuple[str, str]]:

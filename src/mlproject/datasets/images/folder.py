@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlproject.datasets.files import Arrays
-from mlproject.datasets.images import check, layouts, pixels, splits
+from mlproject.datasets.images import check, layouts, pixels
+from mlproject.datasets.images.decoding import GREY_16_BIT
 from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.loader import Loader
@@ -25,7 +26,7 @@ CACHE = Path(".cache", "images")
 AUTO = "auto"
 # What `auto` chooses: the median of the images' shorter sides, rounded down to a multiple of STEP, within these bounds.
 SMALLEST_AUTO, LARGEST_AUTO, STEP = 32, 128, 32
-GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+GREY_MODES = {"1", "L", "LA", "F", *GREY_16_BIT}
 UNREADABLE_SHARE = 0.05  # of the images; with more, the folder is not what its user thinks it is
 LISTED = 3  # unreadable files that a warning names
 
@@ -78,6 +79,11 @@ class ImageFolder(Loader):
         return pixels.scan(self.entries)
 
     @cached_property
+    def readable(self) -> pd.DataFrame:
+        """What is known of the images whose headers can be read, as `check.readable` joins it."""
+        return check.readable(self.entries, self.scan)
+
+    @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
         """The names of the classes, sorted."""
         return sorted(self.entries.table["label"].unique())
@@ -98,8 +104,9 @@ class ImageFolder(Loader):
     @cached_property
     def preparation(self) -> Preparation:
         """How the images become pixels of one shape."""
-        readable = self.scan[self.scan["error"] == ""]
-        return self._preparation(1 if set(readable["mode"]) <= GREY_MODES else 3)
+        size: Any = _median_size(self.readable) if self.image_size == AUTO else self.image_size
+        channels = 1 if GREY_MODES.issuperset(self.readable["mode"]) else 3
+        return Preparation(size, channels, self.fit, self.background)
 
     @property
     def shape(self) -> Sequence[int]:  # type: ignore[override]
@@ -123,23 +130,19 @@ class ImageFolder(Loader):
         Raises:
             UserError: the images cannot be trained with, or more than one in twenty cannot be read.
         """
-        check.require_trainable(self.entries, self.scan)
-        readable = np.flatnonzero(self.scan["error"] == "")
-        digests = self.scan["digest"].iloc[readable]
-        split = splits.assign(self.entries.table.iloc[readable], digests)
+        check.require_trainable(self.entries, self.readable)
+        known = self.readable.assign(position=np.flatnonzero(self.scan["error"] == ""))
         # Copies of an image have one digest, so whatever else distinguishes them decides their order.
-        known = self.entries.table.iloc[readable][["label", "group"]].assign(
-            digest=digests, split=split, last=split == "test"
-        )
-        order = known.reset_index(drop=True).sort_values(["last", "digest", "split", "label", "group"]).index.to_numpy()
-        found = pixels.load(self.entries, readable[order], self.scan["digest"], self.preparation, self.cache)
+        ordered = known.assign(last=known["split"] == "test").sort_values(["last", "digest", "split", "label", "group"])
+        positions = ordered["position"].to_numpy()
+        found = pixels.load(self.entries, positions, self.scan["digest"], self.preparation, self.cache)
         self._warn_of_unreadable(found.errors)
-        return self._arrays(found, split)
+        return self._arrays(found)
 
-    def _arrays(self, found: pixels.Pixels, split: "pd.Series[str]") -> Arrays:
+    def _arrays(self, found: pixels.Pixels) -> Arrays:
         """The images that could be decoded; the training images come first."""
-        table = self.entries.table.iloc[found.kept]
-        split = split.loc[table.index]
+        table = self.readable.loc[self.entries.table.index[found.kept]]
+        split = table["split"]
         labels = table["label"].map({name: number for number, name in enumerate(self.classes)}).to_numpy(np.int64)
         trained = int((split != "test").sum())
         if trained == len(split):
@@ -154,7 +157,7 @@ class ImageFolder(Loader):
             source=str(self.path),
             validation=_rows(split == "validation"),
             groups=_numbers(table["group"].iloc[:trained]),
-            description=check.describe(self.entries, self.scan),
+            description=check.describe(self.entries, self.scan, self.readable),
             preparation=self.preparation.describe(),
         )
 
@@ -173,14 +176,11 @@ class ImageFolder(Loader):
             raise UserError(f"{what}; accepted: at most {UNREADABLE_SHARE:.0%} of them")
         warnings.warn(f"{what}; they are left out", stacklevel=2)
 
-    def _preparation(self, channels: int) -> Preparation:
-        size: Any = self._median_size() if self.image_size == AUTO else self.image_size
-        return Preparation(size, channels, self.fit, self.background)
 
-    def _median_size(self) -> int:
-        readable = self.scan[self.scan["error"] == ""]
-        shorter = readable[["width", "height"]].min(axis=1).median()
-        return int(min(max(shorter // STEP * STEP, SMALLEST_AUTO), LARGEST_AUTO)) if len(readable) else SMALLEST_AUTO
+def _median_size(readable: pd.DataFrame) -> int:
+    """The size that `auto` stands for."""
+    shorter = readable[["width", "height"]].min(axis=1).median()
+    return int(min(max(shorter // STEP * STEP, SMALLEST_AUTO), LARGEST_AUTO)) if len(readable) else SMALLEST_AUTO
 
 
 def _name_of(path: Path) -> str:

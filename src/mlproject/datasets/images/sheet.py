@@ -61,10 +61,14 @@ def data_sheet(data: Dataset, title: str) -> Figure:
     """
     examples = {}
     for label, name in list(enumerate(data.class_names))[:CLASSES]:
-        rows = np.flatnonzero(data.train_labels == label)
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).astype(int))] if len(rows) else rows
-        examples[name] = [_in_colour(data.train_images[row]) for row in chosen]
+        rows = _spread(np.flatnonzero(data.train_labels == label))
+        examples[name] = [_in_colour(data.train_images[row]) for row in rows]
     return _draw(examples, len(data.class_names), title)
+
+
+def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Up to `IMAGES` rows that are not neighbours, since these may show the same thing."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, IMAGES).astype(int))] if len(rows) else rows
 
 
 def _in_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -73,11 +77,11 @@ def _in_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
-    """Decode images of a class that are not neighbours, since these may show the same thing."""
+    """Decode some of the images of a class."""
     images = []
-    for place in np.unique(np.linspace(0, len(positions) - 1, IMAGES).astype(int)):
+    for position in _spread(positions):
         try:
-            content = entries.read(int(positions[place]))
+            content = entries.read(int(position))
             images.append(decode(content, Preparation(PIXELS, 3, fit="pad")))
         except (UnreadableError, OSError):  # the file is damaged behind its header
             continue
