@@ -18,6 +18,8 @@
 # transfer, too (Kornblith et al., arXiv 1805.08974). `python bench/pretrained.py` measures the speeds.
 
 # %%
+from dataclasses import replace
+
 # mlproject comes before Keras, because it sets environment variables that TensorFlow reads when it is imported.
 from mlproject.experiment import Experiment
 from mlproject.layers import (
@@ -140,69 +142,55 @@ def training(hp):
 # begins; `-P values=` replaces them.
 
 # %%
-CNN_VALUES = {
-    "width": 32,
-    "learning_rate": 0.1,
-    "weight_decay": 4e-3,
-    "label_smoothing": 0.1,
-    "batch_size": 64,
-    "class_weights": "none",
-}
-HEAD_VALUES = {
-    "dropout": 0.3,
-    "head_rate": 3e-3,
-    "batch_size": 64,
-    "weight_decay": 1e-2,
-    "label_smoothing": 0.1,
-    "class_weights": "none",
-}
-
-EXPERIMENTS = [
-    Experiment(
-        name="cnn",
-        question="How good is a small network that learns from these images alone?",
-        comparison="own-images",
-        dataset=None,
-        labels="fine",
-        build=build_cnn,
-        recipe=cnn_recipe,
-        best=CNN_VALUES,
-    ),
-    Experiment(
-        name="cnn-coarse",
-        question="How well does the small network predict the superclasses when it is trained on their labels alone?",
-        comparison="own-images",
-        dataset=None,
-        labels="coarse",
-        build=build_cnn,
-        recipe=cnn_recipe,
-        best=CNN_VALUES,
-    ),
-    Experiment(
-        name="features",
-        question="How much do features help that were learnt from the photographs of ImageNet?",
-        comparison="own-images",
-        dataset=None,
-        labels="fine",
-        build=build_pretrained,
-        recipe=features_recipe,
-        best=HEAD_VALUES,
-        pretrained=BASE,
-    ),
-    Experiment(
-        name="fine-tuned",
-        question="Does the pretrained network become better when it learns from these images, too?",
-        comparison="own-images",
-        dataset=None,
-        labels="fine",
-        build=build_pretrained,
-        recipe=fine_tuned_recipe,
-        best={**HEAD_VALUES, "tuned": "last stage", "fine_rate": 1e-4},
-        best_in_an_hour={"tuned": "all"},
-        fixed=("tuned",),
-        pretrained=BASE,
-    ),
-]
+CNN = Experiment(
+    name="cnn",
+    question="How good is a small network that learns from these images alone?",
+    comparison="own-images",
+    dataset=None,
+    labels="fine",
+    build=build_cnn,
+    recipe=cnn_recipe,
+    best={
+        "width": 32,
+        "learning_rate": 0.1,
+        "weight_decay": 4e-3,
+        "label_smoothing": 0.1,
+        "batch_size": 64,
+        "class_weights": "none",
+    },
+)
+COARSE = replace(
+    CNN,
+    name="cnn-coarse",
+    labels="coarse",
+    question="How well does the small network predict the superclasses when it is trained on their labels alone?",
+)
+FEATURES = replace(
+    CNN,
+    name="features",
+    question="How much do features help that were learnt from the photographs of ImageNet?",
+    build=build_pretrained,
+    recipe=features_recipe,
+    best={
+        "dropout": 0.3,
+        "head_rate": 3e-3,
+        "batch_size": 64,
+        "weight_decay": 1e-2,
+        "label_smoothing": 0.1,
+        "class_weights": "none",
+    },
+    pretrained=BASE,
+)
+FINE_TUNED = replace(
+    FEATURES,
+    name="fine-tuned",
+    question="Does the pretrained network become better when it learns from these images, too?",
+    recipe=fine_tuned_recipe,
+    best={**FEATURES.best, "tuned": "last stage", "fine_rate": 1e-4},
+    best_in_an_hour={"tuned": "all"},
+    fixed=("tuned",),
+)
+EXPERIMENTS = [CNN, COARSE, FEATURES, FINE_TUNED]
 
 if __name__ == "__main__":
     main(EXPERIMENTS)
