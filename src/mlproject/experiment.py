@@ -217,11 +217,16 @@ def find(patterns: str, folder: Path = FOLDER, images: Loader | None = None, bas
     return renamed
 
 
+def needs_images(name: str) -> UserError:
+    """The error for an experiment or file of this name, which waits for images of a user's own when there are none."""
+    return UserError(f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder")
+
+
 def _select_with_data(patterns: str, found: _Discovered) -> list[Experiment]:
     """The matching experiments that have a data set; one without is refused if it is named."""
     for name in arguments.names(patterns):
         if name in found.experiments and found.experiments[name].dataset is None:
-            raise _needs_images(name)
+            raise needs_images(name)
     known = {name: one for name, one in found.experiments.items() if one.dataset}
     return select(patterns, known, found.complaint)
 
@@ -249,14 +254,9 @@ def find_files(patterns: str, folder: Path = FOLDER, images: bool = False) -> li
         by_name = {name: path for name, path in by_name.items() if waiting.intersection(found.names[path])}
     elif not images:
         if named := needy.intersection(arguments.names(patterns)):
-            raise _needs_images(min(named))
+            raise needs_images(min(named))
         by_name = {name: path for name, path in by_name.items() if name not in needy}
     return list(dict.fromkeys(select(patterns, by_name, found.complaint)))
-
-
-def _needs_images(name: str) -> UserError:
-    """The error for an experiment or file that waits for images, when there are none."""
-    return UserError(f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder")
 
 
 def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T]:

@@ -11,8 +11,7 @@ import psutil
 import tensorflow as tf
 
 from mlproject.datasets import Dataset, Loader, Spec
-from mlproject.errors import UserError
-from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters
+from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters, needs_images
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
 from mlproject.recipe import Recipe
@@ -143,7 +142,7 @@ def prepare(
     load = functools.cache(Loader.load)  # experiments that ask for the same data share it
     for experiment in experiments:
         if experiment.dataset is None:
-            raise UserError(f"experiment={experiment.name!r} needs images of your own; accepted: with images=PATH")
+            raise needs_images(experiment.name)
         dataset = load(experiment.dataset, experiment.labels, data, data_dir)
         train, validation = dataset.split(seed)
         weights_file = None

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from mlproject.datasets.loader import Loader
 
 
+NEEDED = ("name", "classes", "shape")  # attributes of every loader
+
+
 @dataclass(frozen=True)
 class Declaration:
     """The checked declaration of a data set.
@@ -46,11 +49,11 @@ def declaration(loader: "Loader") -> Declaration:
     Raises:
         UserError: something is missing, or has no meaning.
     """
-    missing = [one for one in loader.needed if not hasattr(loader, one)]
+    missing = [one for one in NEEDED if not hasattr(loader, one)]
     if missing:
         raise UserError(
             f"data set {getattr(loader, 'name', type(loader).__name__)}: it lacks {', '.join(missing)}; accepted: a Loader that"
-            f" defines {', '.join(loader.needed)} and read"
+            f" defines {', '.join(NEEDED)} and read"
         )
     name = loader.name
     if not (isinstance(name, str) and NAME.fullmatch(name)):

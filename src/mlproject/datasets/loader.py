@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,7 +35,6 @@ class Loader(ABC):
     shape: Sequence[int]
     superclasses: Sequence[str] = ()
     superclass_of: ArrayLike = ()
-    needed: ClassVar[tuple[str, ...]] = ("name", "classes", "shape")
 
     @abstractmethod
     def read(self, data_dir: Path | str | None) -> Arrays:

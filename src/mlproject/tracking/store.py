@@ -102,7 +102,7 @@ def address() -> str:
 
 
 def is_server(uri: str) -> bool:
-    """Whether the address of a store is that of an MLflow server, not of a database or a folder."""
+    """Whether a store is an MLflow server, and not a database or a folder."""
     return uri.startswith(("http://", "https://"))
 
 

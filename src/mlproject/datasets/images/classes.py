@@ -125,13 +125,18 @@ def _objection(name: str) -> str:
     return f"holds the character U+{ord(odd[0]):04X}" if odd else ""
 
 
-def _check_superclasses(source: Path, table: pd.DataFrame) -> None:
-    without = table["superclass"] == ""
-    if without.all():
-        return
-    if without.any():
+def _is_given(source: Path, table: pd.DataFrame, column: str) -> bool:
+    """Whether the images have a superclass or split. It is refused if only some have one."""
+    without = table[column] == ""
+    if without.any() and not without.all():
         path = truncate(table["path"][without].iloc[0])
-        raise UserError(f"{source}: {path} has no superclass; accepted: a superclass for every image, or for none")
+        raise UserError(f"{source}: {path} has no {column}; accepted: a {column} for every image, or for none")
+    return not without.all()
+
+
+def _check_superclasses(source: Path, table: pd.DataFrame) -> None:
+    if not _is_given(source, table, "superclass"):
+        return
     pairs = table[["label", "superclass"]].drop_duplicates()
     twice = pairs[pairs["label"].duplicated(keep=False)]
     if len(twice):
@@ -146,12 +151,8 @@ def _check_superclasses(source: Path, table: pd.DataFrame) -> None:
 
 
 def _check_splits(source: Path, table: pd.DataFrame) -> None:
-    without = table["split"] == ""
-    if without.all():
+    if not _is_given(source, table, "split"):
         return
-    if without.any():
-        path = truncate(table["path"][without].iloc[0])
-        raise UserError(f"{source}: {path} has no split; accepted: a split for every image, or for none")
     trained = table["label"][table["split"] == "train"].unique()
     if not len(trained):
         found = list_names(table["split"].unique())
