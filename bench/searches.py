@@ -28,7 +28,7 @@ from mlproject import budget, process, tracking
 from mlproject.experiment import find
 from mlproject.search.journal import Trial
 from mlproject.search.oracles import TUNERS
-from mlproject.search.tuner import MIN_EPOCHS
+from mlproject.search.trial_fit import MIN_EPOCHS
 from mlproject.task import Task, prepare
 from mlproject.training.fit import fit
 from mlproject.training.schedule import Schedule, plan_stages, shorten

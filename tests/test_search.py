@@ -19,9 +19,8 @@ from mlproject.final import refit
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import fingerprint
+from mlproject.search import fingerprint, trial_fit
 from mlproject.search import search as searches
-from mlproject.search import tuner as tuners
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, open_journal, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.search import search
@@ -165,7 +164,7 @@ def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, m
         labels = task.data.train_labels[task.validation]
         return dataclasses.replace(result, validation_probabilities=np.eye(10)[labels if better else 0 * labels])
 
-    monkeypatch.setattr(tuners, "fit", fit)
+    monkeypatch.setattr(trial_fit, "fit", fit)
     found, _ = run_search(task, deterministic=True)
     assert found.values["width"] != TINY.best["width"]
     winner, first = (nominal_speeds(*task.network(values)) for values in (found.values, TINY.best))
@@ -173,7 +172,7 @@ def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, m
 
 
 def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_task, store, monkeypatch):
-    monkeypatch.setattr(tuners, "fit", lambda *_: fit_result(0.5))
+    monkeypatch.setattr(trial_fit, "fit", lambda *_: fit_result(0.5))
     found, _ = run_search(make_task(), seconds=100, max_trials=budget.MOST_TRIALS)
     planned = (1 - budget.SEARCH_SHARE) * (100 - found.plan.measuring)
     left = found.plan.granted_final_fit(found.spent, found.remeasuring, paired=False)
@@ -192,7 +191,7 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
             raise KeyboardInterrupt
         return fit_result(float(np.sin(model.count_params() + recipe.stages[0].learning_rate) ** 2))
 
-    monkeypatch.setattr(tuners, "fit", fit)
+    monkeypatch.setattr(trial_fit, "fit", fit)
     options = {"seconds": 1, "max_trials": trials, "deterministic": True}
     whole, _ = run_search(make_task(), tuner, **options)
     fits.clear()
@@ -381,7 +380,7 @@ def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):
     left = []
     monkeypatch.setattr(
-        tuners, "fit", lambda *given: left.append(given[-1].deadline - time.monotonic()) or fit_result(0.5)
+        trial_fit, "fit", lambda *given: left.append(given[-1].deadline - time.monotonic()) or fit_result(0.5)
     )
     task = make_task()
     run_search(task, seconds=6000, max_trials=3)
@@ -413,7 +412,7 @@ def test_a_trial_passes_a_share_of_the_fits_images_drawn_from_the_square_root_of
         return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 16, "adamw")
 
     seen = []
-    monkeypatch.setattr(tuners, "fit", lambda *given: seen.append(given) or fit_result(0.5))
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: seen.append(given) or fit_result(0.5))
     task = make_task(dataclasses.replace(TINY, recipe=recipe))
     _, runs = run_search(task, seconds=20, max_trials=1, deterministic=True)
     fit_data = seen[0][3]
@@ -436,7 +435,7 @@ def test_all_trials_have_as_many_images_also_of_networks_that_are_done_early(mak
         stage = Stage("training", 2e-3, max_epochs=hp.Int("most_epochs", 10, 1000))
         return Recipe((stage,), 16, "adamw")
 
-    monkeypatch.setattr(tuners, "fit", lambda *_: fit_result(0.5))
+    monkeypatch.setattr(trial_fit, "fit", lambda *_: fit_result(0.5))
     best = {"width": 8, "most_epochs": 1000}
     task = make_task(dataclasses.replace(TINY, recipe=recipe, best=best))
     short = replace_best_values(task, ["most_epochs=10"])

@@ -17,7 +17,7 @@ from mlproject.networks import pretrained
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal
 from mlproject.search.search import SearchResult
-from mlproject.search.tuner import log_epoch
+from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import FitHooks, FitResult, fit

@@ -10,25 +10,22 @@ from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 
-from mlproject import budget, evaluation, process, tracking
+from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import hyperparameters
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
-from mlproject.recipe import Recipe
-from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, pack
+from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
+from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
-from mlproject.training.fit import FitHooks, FitResult, fit
-from mlproject.training.schedule import StageSchedule, plan_stages, schedule_params, shorten
+from mlproject.training.fit import FitHooks
 
 logger = logging.getLogger(__name__)
 
-MIN_EPOCHS = 2  # of all stages together, so that a trial has a learning curve
 FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would fill the budget with failed runs
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
@@ -156,7 +153,7 @@ class Tuner(keras_tuner.Tuner):
         try:
             with tracking.run(record.name, tags, nested=True) as record.run_id:
                 try:
-                    self._train(record, rung)
+                    self._train(record)
                 except Exception as error:
                     process.stop_if_told()  # a library can turn an interruption into an exception of its own
                     record.status, record.reason = "failed", first_line(error)
@@ -172,70 +169,17 @@ class Tuner(keras_tuner.Tuner):
         outcome = scores if record.status != "failed" else f"failed: {record.reason}"
         logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
-    def _train(self, record: Trial, rung: float) -> None:
-        """Train and log one trial, from fresh weights at every rung, so that its learning rate always comes down to 0."""
-        task = self.task
-        tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
+    def _train(self, record: Trial) -> None:
+        """Train one trial in the active run, as far as the search has time for it."""
         if record.starts > MOST_STARTS:
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
-        model, recipe = task.network(record.values)
-        recipe, schedule, rows = self._shorten(model, recipe, record.planned_seconds)
-        peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
-        tracking.log_params(schedule_params(schedule) | peaks | {"training_images": len(rows)})
         latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
-        result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
-        self._log_result(model, result)
-        labels = task.data.train_labels[task.validation]
-        probabilities = result.validation_probabilities
-        assert probabilities is not None
-        record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
-        if self.settings.objective == "val_loss":
-            record.losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
-        for name in OBJECTIVES:
-            setattr(record, name, float(result.history[name].iloc[-1]))
-        record.status = "truncated" if result.truncated else "completed"
-
-    def _shorten(
-        self, model: keras.Model, recipe: Recipe, planned_seconds: float
-    ) -> tuple[Recipe, dict[str, StageSchedule], np.ndarray]:
-        """Recipe, schedule and training images of a trial, which sees a share of the images that the final fit sees.
-
-        They are drawn from the square root of that share of all images. This is half-way between the final fit in miniature,
-        with as many passes over few images (Klein et al., arXiv 1605.07079), and few passes over all images; it ranks
-        hyperparameters best (measured in bench/README.md, "How short trials rank"). All networks get the same share, also
-        those whose `max_epochs` end the final fit early: more images would favour them.
-        """
-        rows = len(self.task.train)
-        speeds = self.throughput.speeds_of(model, recipe)
-        final = plan_stages(recipe, speeds, self.plan.final_fit, rows)
-        share = budget.TRIAL_TRAINING_SHARE * planned_seconds / self.plan.final_fit
-        recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
-        images = max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch at least
-        return recipe, schedule, self.task.data.sample(self.task.train, images, self.task.seed)
-
-    def _log_result(self, model: keras.Model, result: FitResult) -> None:
-        history = result.history
-        metrics = {
-            "best_val_accuracy": history["val_accuracy"].max(),
-            "train_seconds": history["seconds"].sum(),
-            "parameters": model.count_params(),
-        }
-        for stage, rows in history.groupby("stage", sort=False):
-            metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
-            metrics[f"{stage}_images_per_second"] = result.images_per_second[str(stage)]
-        tracking.log_metrics(metrics)
-        assert result.validation_probabilities is not None
-        tracking.log_arrays(
-            "evaluation/validation.npz",
-            rows=self.task.validation,
-            labels=self.task.data.train_labels[self.task.validation],
-            predictions=result.validation_probabilities.argmax(axis=1),
-        )
+        fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks)
 
     def _end_hanging(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
@@ -255,8 +199,3 @@ class Tuner(keras_tuner.Tuner):
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
         self.journal.save()
-
-
-def log_epoch(epoch: int, row: dict[str, Any]) -> None:
-    """Log a row of a fit's history as metrics of the active run, at the step `epoch`."""
-    tracking.log_metrics({name: value for name, value in row.items() if name not in ("epoch", "stage")}, step=epoch)
