@@ -44,3 +44,12 @@ def test_short_budgets_are_measured_by_fewer_executions():
 
 def test_the_reserve_has_time_to_predict_the_test_images_after_every_stage():
     assert reserve_seconds(2, 10_000, 1000.0) == budget.LOGGING_SECONDS + 20
+
+
+def test_final_fits_with_several_seeds_share_what_one_would_have():
+    one, three = (make_plan(900, 60, 500, 45_000, None, final_fits=fits) for fits in (1, 3))
+    assert three.trial_seconds == one.trial_seconds and 3 * three.final_fit == pytest.approx(one.final_fit)
+    assert "8.4 for 3 final fits of 2.8 each" in str(three)
+    for paired in (False, True):
+        granted = [plan.granted_final_fit(spent=200, remeasuring=6, paired=paired) for plan in (one, three)]
+        assert 3 * granted[1] == pytest.approx(granted[0])

@@ -31,7 +31,7 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     plan = make_plan(113.0, 0.0, 100.0, 1350, None)
     found = SearchResult(dict(TINY.best), {"val_accuracy": 0.5}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
-        refit.make_final_model(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {"budget_minutes": 2})
+        refit.refit(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {}, registers=True)
     np.testing.assert_array_equal(seen["fit_data"].train, np.arange(1500))
     assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.

@@ -21,6 +21,7 @@ DECIDING = (
     "mlproject/datasets/splitting.py",
     "mlproject/experiment.py",
     "mlproject/final/refit.py",
+    "mlproject/final/seeds.py",
     "mlproject/networks/applications.py",
     "mlproject/networks/cost.py",
     "mlproject/networks/walk.py",

@@ -15,7 +15,7 @@ from conftest import TINY, tiny_build, tiny_staged_recipe
 from mlproject import budget, evaluation, tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
-from mlproject.final import refit
+from mlproject.final import seeds
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
@@ -362,7 +362,7 @@ def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
 ):
     measured, measure = [], searches.measure_throughput
     monkeypatch.setattr(searches, "measure_throughput", lambda *given: measured.append(given) or measure(*given))
-    fitted, make = [], refit.make_final_model
+    fitted, make = [], seeds.make_final_model
     monkeypatch.setattr("mlproject.tune.make_final_model", lambda *given: fitted.append(given[3]) or make(*given))
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "pair.py").write_text(PAIR)

@@ -4,6 +4,7 @@ import argparse
 import shlex
 from dataclasses import fields
 
+import pytest
 import yaml
 from conftest import PROJECT
 
@@ -44,10 +45,18 @@ def test_the_command_repeats_what_was_asked_and_never_starts_anew():
     assert asked.repeat("mlflow run . -e tune").startswith("mlflow run . -e tune -P 'experiment=fashion-*' -P ")
 
 
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [([], (0,)), (["--seed=7"], (7,)), (["--seed=7", "--seeds=3"], (7, 8, 9)), (["--seeds=5, 2"], (5, 2))],
+)
+def test_final_fits_have_as_many_seeds_as_asked_for_or_those_listed(given, seeds):
+    assert parse(*given).final_seeds == seeds
+
+
 def test_what_decides_is_logged_and_the_rest_is_not():
     assert set(Settings().deciding) == {
-        "tuner", "objective", "budget_minutes", "max_trials", "values", "seed", "data", "image_size", "image_fit", "base",
-        "deterministic", "winograd",
+        "tuner", "objective", "budget_minutes", "max_trials", "values", "seed", "seeds", "data", "image_size", "image_fit",
+        "base", "deterministic", "winograd",
     }  # fmt: skip
 
 

@@ -49,7 +49,9 @@ def recipe(hp):
 BEST = {"width": 8, "rate": 2e-3}
 EXPERIMENTS = [Experiment("tiny", "Does it go on?", "torture", FashionMNIST(), "flat", build, recipe, BEST)]
 """
-POINTS = ("start", "trial-01", "trial-02", "trial-03", "schedule", "checkpoint.npz", "registered", "result")
+SEEDS = (0, 1, 2)  # of the final fits
+POINTS = ("start", "trial-01", "trial-02", "trial-03", "schedule")
+POINTS += ("checkpoint-0.npz", "registered", "checkpoint-1.npz", "fits-1", "checkpoint-2.npz", "result")
 PATIENCE = 900  # seconds for a point, or for the end
 
 
@@ -65,7 +67,7 @@ class Round:
         shutil.copy(database, folder / "mlflow.db")
         # By default, a process waits five seconds for other writers. On a busy machine, `mlflow run` once gave up.
         self.uri = f"sqlite:///{folder}/mlflow.db?timeout=60"
-        asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS}
+        asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS, "seeds": len(SEEDS)}
         asked["deterministic"] = deterministic  # otherwise a slow machine may end the search before its last trial
         programs = Path(sys.executable).parent
         if through_mlflow:
@@ -135,6 +137,8 @@ class Round:
             return any(trial["name"] == point for trial in self.journal().get("trials", []))
         if point in ("schedule", "result"):
             return bool(self.journal().get(point))
+        if point.startswith("fits"):
+            return point.removeprefix("fits-") in self.journal().get("fits", {})
         if point.endswith(".npz"):
             return bool(list(self.folder.glob(f".mlproject/searches/*/*/{point}")))
         if point == "registered":
@@ -161,8 +165,8 @@ class Round:
                 better.append(accuracy[name])
         return max(better, default=accuracy["trial-01"])
 
-    def check(self) -> float:
-        """Check the store, and return the test accuracy."""
+    def check(self) -> list[float]:
+        """Check the store, and return the test accuracy of each seed."""
         client = mlflow.MlflowClient(self.uri)
         runs = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1000)
         role = {run.info.run_id: run.data.tags.get("role", "project") for run in runs}
@@ -182,10 +186,18 @@ class Round:
             (same,) = [one for one in trials if one.info.run_name == run.info.run_name and one.info.status != "KILLED"]
             if "width" in run.data.params:
                 assert run.data.params["rate"] == same.data.params["rate"]
-        assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in [*trials, final])
+        repeats = [run for run in runs if role[run.info.run_id] == "repeat"]
+        assert [run.info.status for run in repeats] == ["FINISHED"] * (len(SEEDS) - 1)
+        by_seed = {int(run.data.tags["seed"]): run for run in [final, *repeats]}
+        assert sorted(by_seed) == list(SEEDS) and by_seed[0] is final
+        assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in [*trials, final, *repeats])
+        tested = [by_seed[seed].data.metrics["test_accuracy"] for seed in SEEDS]
+        assert abs(final.data.metrics["test_accuracy_mean"] - np.mean(tested)) < 1e-9
+        assert abs(final.data.metrics["test_accuracy_std"] - np.std(tested, ddof=1)) < 1e-9
 
         (version,) = client.search_model_versions(f"name = '{NAME}'")
         assert version.run_id == final.info.run_id
+        assert version.tags["seed_runs"] == ",".join(by_seed[seed].info.run_id for seed in SEEDS)
         aliases = client.get_registered_model(NAME).aliases
         assert {alias: int(number) for alias, number in aliases.items()} == {"champion": int(version.version)}, aliases
         done = {run.info.run_name: run.data.metrics["val_accuracy"] for run in trials if run.info.status == "FINISHED"}
@@ -194,15 +206,16 @@ class Round:
         kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{final.info.run_id}/evaluation/predictions.npz"))
         accuracy = np.mean(kept["probabilities"].argmax(axis=1) == kept["labels"])
         assert abs(accuracy - final.data.metrics["test_accuracy"]) < 1e-9
-        history = mlflow.artifacts.load_text(f"runs:/{final.info.run_id}/evaluation/history.csv").splitlines()[1:]
-        assert [int(line.split(",")[0]) for line in history] == list(range(1, len(history) + 1))
-        assert sum(stage["epochs"] for stage in self.journal()["schedule"].values()) == len(history)
+        for run in by_seed.values():
+            history = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/evaluation/history.csv").splitlines()[1:]
+            assert [int(line.split(",")[0]) for line in history] == list(range(1, len(history) + 1))
+            assert sum(stage["epochs"] for stage in self.journal()["schedule"].values()) == len(history)
         mlflow.keras.load_model(f"models:/{NAME}@champion")
         left = [str(path) for path in self.folder.rglob("*.part")] + list(
             self.folder.glob(".mlproject/searches/*/*/*.npz")
         )
         assert len(left) <= 3 and not list(self.folder.rglob("*.damaged*")), left
-        return accuracy
+        return tested
 
 
 def _mcnemar(first: np.ndarray, other: np.ndarray) -> float:
@@ -213,7 +226,7 @@ def _mcnemar(first: np.ndarray, other: np.ndarray) -> float:
 def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str, int]:
     """Run rounds of `per_round` kills until there were `kills`; returns counts. A failed check raises AssertionError.
 
-    A deterministic search must reach the test accuracy of an uninterrupted search, which runs once for each tuner.
+    A deterministic search must reach the test accuracies of an uninterrupted search, which runs once for each tuner.
     """
     chance = random.Random(seed)
     database = folder / "empty.db"
@@ -243,13 +256,13 @@ def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str
             if not killed:
                 break
         one.finish()
-        accuracy = one.check()
+        tested = one.check()
         if one.deterministic:
             if tuner not in accuracies:
                 whole = Round(folder / f"whole-{tuner}", database, tuner, through_mlflow=False, deterministic=True)
                 whole.finish()
                 accuracies[tuner] = whole.check()
-            assert accuracy == accuracies[tuner], (tuner, accuracy, accuracies)
+            assert tested == accuracies[tuner], (tuner, tested, accuracies)
         shutil.rmtree(one.folder)
     return counts
 

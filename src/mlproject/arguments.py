@@ -8,6 +8,7 @@ from mlproject.errors import UserError, truncate
 
 # The largest accepted values. They only exclude typing errors.
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
+SEEDS_LIMIT = 100  # final fits of one search
 SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
 
 
@@ -63,6 +64,18 @@ def names(text: str) -> tuple[str, ...]:
 def seed(text: str) -> int:
     """Parse a whole number that NumPy, TensorFlow and Keras Tuner all accept as a seed."""
     return _whole_number(text, SEED_LIMIT, f"from 0 to {SEED_LIMIT}")
+
+
+def seeds(text: str) -> str:
+    """Parse how many seeds there are, such as "3", or which ones, such as "0,1,2"; gives the same without spaces."""
+    given = [part.strip() for part in text.split(",")]
+    if len(given) == 1 and given[0].isdecimal() and len(given[0]) < 4 and 1 <= int(given[0]) <= SEEDS_LIMIT:
+        return given[0]
+    if 1 < len(given) <= SEEDS_LIMIT and len({seed(one) for one in given}) == len(given):
+        return ",".join(given)
+    raise argparse.ArgumentTypeError(
+        f"'{truncate(text)}' is not accepted; accepted: how many seeds, from 1 to {SEEDS_LIMIT}, or different seeds such as 0,1,2"
+    )
 
 
 def _whole_number(text: str, limit: int, accepted: str) -> int:

@@ -4,7 +4,8 @@ The budget of an experiment pays, in this order, for
 
 1. measuring how fast the network trains, with the activations of frozen layers,
 2. the search: SEARCH_SHARE of the rest, cut into equal trials,
-3. the final fit: what is left, of which a reserve is for predicting the test images and for logging.
+3. the final fit: what is left, of which a reserve is for predicting the test images and for logging. With several seeds there
+   is a final fit for each of them, and all are equally long.
 """
 
 from dataclasses import dataclass
@@ -44,8 +45,9 @@ class Plan:
         search: the time for all trials.
         trials: how many trials are planned.
         trial_seconds: the planned length of a trial.
-        final_fit: the time for the final fit, with its reserve.
+        final_fit: the time for one final fit, with its reserve.
         reserve: the part of `final_fit` for predicting the test images and for logging.
+        final_fits: how many final fits there are.
     """
 
     budget: float
@@ -55,19 +57,27 @@ class Plan:
     trial_seconds: float
     final_fit: float
     reserve: float
+    final_fits: int = 1
 
     def __str__(self) -> str:
         trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial_seconds:.0f} s"
         return (
             f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
-            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
+            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits}, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )
 
     @property
+    def _final_fits(self) -> str:
+        each = f"{self.final_fit / 60:.1f}"
+        if self.final_fits == 1:
+            return f"{each} for the final fit"
+        return f"{self.final_fits * self.final_fit / 60:.1f} for {self.final_fits} final fits of {each} each"
+
+    @property
     def params(self) -> dict[str, float | int]:
         """The plan as parameters to log, in seconds, under names that begin with `plan_`."""
-        return {f"plan_{name}": value if name == "trials" else round(value, 1) for name, value in vars(self).items()}
+        return {f"plan_{name}": round(value, 1) for name, value in vars(self).items()}
 
     def granted_final_fit(self, spent: float, remeasuring: float, paired: bool) -> float:
         """How long the final fit may take, once the search is over.
@@ -82,13 +92,21 @@ class Plan:
             paired: whether another experiment of the same command differs in its labels alone.
 
         Returns:
-            Seconds, the reserve included.
+            Seconds for each final fit, the reserve included.
         """
-        return self.final_fit - remeasuring if paired else self.budget - spent
+        if paired:
+            return self.final_fit - remeasuring / self.final_fits
+        return (self.budget - spent) / self.final_fits
 
 
 def make_plan(
-    budget: float, measuring: float, slowest: float, images: int, max_trials: int | None, reserve: float = 0.0
+    budget: float,
+    measuring: float,
+    slowest: float,
+    images: int,
+    max_trials: int | None,
+    reserve: float = 0.0,
+    final_fits: int = 1,
 ) -> Plan:
     """Plan how the seconds of a budget are spent.
 
@@ -102,7 +120,8 @@ def make_plan(
         slowest: the training speed of the slowest stage, in images per second.
         images: the number of training images.
         max_trials: the number of trials asked for; None for as many as the budget allows.
-        reserve: seconds of the final fit for predicting and logging.
+        reserve: seconds of a final fit for predicting and logging.
+        final_fits: the number of final fits, which share what the search leaves equally.
 
     Returns:
         The plan.
@@ -112,7 +131,8 @@ def make_plan(
     default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
     trials = max_trials or default_trials
     trial_seconds = search / max(trials, default_trials)
-    return Plan(budget, measuring, search, trials, trial_seconds, left - trials * trial_seconds, reserve)
+    final_fit = (left - trials * trial_seconds) / final_fits
+    return Plan(budget, measuring, search, trials, trial_seconds, final_fit, reserve, final_fits)
 
 
 def reserve_seconds(stages: int, test_images: int, images_per_second: float) -> float:

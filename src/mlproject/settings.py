@@ -48,6 +48,11 @@ class Settings:
         "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
     )
     seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.seed)
+    seeds: str = _option(
+        "1",
+        "final fits with other seeds: how many, such as 3, or which, such as 0,1,2 (default: 1)",
+        type=arguments.seeds,
+    )
     data: str = _option("real", "real or synthetic", choices=("real", "synthetic"))
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
@@ -71,6 +76,12 @@ class Settings:
     def budget_seconds(self) -> float:
         """The budget of each experiment in seconds."""
         return 60 * self.budget_minutes
+
+    @property
+    def final_seeds(self) -> tuple[int, ...]:
+        """The seeds of the final fits: those that `seeds` lists, or as many as it says, from `seed` on."""
+        listed = tuple(map(int, self.seeds.split(",")))
+        return listed if len(listed) > 1 else tuple(range(self.seed, self.seed + listed[0]))
 
     @property
     def deciding(self) -> dict[str, Any]:

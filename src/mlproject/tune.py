@@ -10,7 +10,8 @@ from typing import Any
 from mlproject import arguments, process, tracking
 from mlproject.errors import StoreGoneError, first_line
 from mlproject.experiment import find
-from mlproject.final.refit import RegisteredModel, log_datasets, make_final_model, weights_params
+from mlproject.final.refit import log_datasets, weights_params
+from mlproject.final.seeds import RegisteredModel, make_final_model
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
@@ -132,7 +133,6 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
             registered = _search_and_refit(task, command, journal, _parent_run(journal))
             journal.result = asdict(registered)
             journal.save()
-            journal.checkpoint.unlink(missing_ok=True)
             logger.info("  %s", registered)
         command.throughputs[task.network_key] = journal.throughput
     return registered
@@ -179,8 +179,8 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
         found = search(task, journal, settings)
         paired = command.alike[task.network_key] > 1
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
-        registered = make_final_model(task, found, journal, seconds, settings.deciding)
-        tracking.log_metrics({"val_accuracy": registered.val_accuracy, "test_accuracy": registered.test_accuracy})
+        registered = make_final_model(task, found, journal, seconds, settings)
+        tracking.log_metrics(registered.metrics)
         result = f"{registered}, after {len(found.trials)} trials."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")
     return registered

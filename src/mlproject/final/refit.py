@@ -1,4 +1,4 @@
-"""The final model: the winner is refitted on all training images, predicts the test images, and is registered."""
+"""One final fit: the winner is trained on all training images and predicts the test images."""
 
 import logging
 import time
@@ -28,84 +28,89 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
-    """A registered final model, as the summary of a command shows it.
+class FinalFit:
+    """What is kept of a finished final fit.
 
     Attributes:
-        name: the registered name.
-        version: the registered version.
         run_id: the MLflow run that made it.
-        alias: "champion", "challenger" or "".
-        val_accuracy: the accuracy of the winner's trial on the validation images.
-        test_accuracy: the accuracy of the final model on the test images.
-        low, high: the 95 % interval of the test accuracy.
+        metrics: its scores on the test images, whose names begin with `test_`.
+        interval: the 95 % interval of its test accuracy over the images.
+        version: the registered version, None for a fit that repeats the registered one with another seed.
     """
 
-    name: str
-    version: int
     run_id: str
-    alias: str
-    val_accuracy: float
-    test_accuracy: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        alias = f" ({self.alias})" if self.alias else ""
-        return (
-            f"{self.name} v{self.version}{alias}: test accuracy {self.test_accuracy:.4f} "
-            f"[{self.low:.4f}, {self.high:.4f}], validation accuracy of its trial {self.val_accuracy:.4f}"
-        )
-
-    @property
-    def uri(self) -> str:
-        """The address by which MLflow loads the model."""
-        return f"models:/{self.name}@{self.alias}" if self.alias else f"models:/{self.name}/{self.version}"
+    metrics: dict[str, float]
+    interval: tuple[float, float]
+    version: int | None
 
 
-def make_final_model(
-    task: Task, found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any]
-) -> RegisteredModel:
-    """Refit the winner, evaluate it on the test images, log everything and register the model.
+def refit(
+    task: Task, found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any], registers: bool
+) -> FinalFit:
+    """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
     After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done again,
-    which changes nothing that was done already.
+    which changes nothing that was done already. A fit that is in the journal is not done again.
 
     Args:
-        task: the experiment with its data.
+        task: the experiment with its data and the seed of this fit.
         found: the search's result.
-        journal: keeps the schedule and the checkpoint.
+        journal: keeps the schedule, the checkpoint and what was finished.
         seconds: the time for all of it.
         params: the settings of the command, which are logged as parameters.
+        registers: whether the model is registered; another one is logged for its predictions only.
 
     Returns:
-        The registered model.
+        The fit's scores, and its version.
     """
-    data, name = task.data, task.model_name
-    tags = {"role": "final", "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
-    with tracking.run("final", tags, nested=True, resume=tracking.find_run(journal.search, "final")) as run_id:
+    if str(task.seed) in journal.fits:
+        return FinalFit(**journal.fits[str(task.seed)])
+    role, name = ("final", "final") if registers else ("repeat", f"repeat, seed {task.seed}")
+    tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
+    earlier = tracking.find_run(journal.search, role, task.seed)
+    with tracking.run(name, tags | {"seed": str(task.seed)}, nested=True, resume=earlier) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
         model, recipe = task.network(found.values)
-        result = _refit(task, model, recipe, found, _schedule(task, recipe, found, journal, seconds), journal)
-        probabilities, features, prediction_speed = predict_with_features(model, data.test_images)
-        metrics = evaluation.summary(data.test_labels, probabilities) | superclass_accuracy(data, probabilities)
-        metrics |= found.scores | {
-            "search_seconds": found.seconds,
-            "train_seconds": result.history["seconds"].sum(),
-            "parameters": model.count_params(),
-            "images_per_second": result.images_per_second[recipe.stages[-1].name],
-            "prediction_images_per_second": prediction_speed,
-        }
-        tracking.log_metrics(metrics)
+        schedule = _schedule(task, recipe, found, journal, seconds)
+        result = _train(task, model, recipe, schedule, found, journal)
+        probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
+        version = _register(task, model) if registers else None
+    interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
+    tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
+    fit = FinalFit(run_id, tested, interval, version)
+    journal.fits[str(task.seed)] = asdict(fit)
+    journal.save()
+    journal.checkpoint(task.seed).unlink(missing_ok=True)
+    return fit
+
+
+def _evaluate(
+    task: Task, model: keras.Model, recipe: Recipe, found: SearchResult, result: FitResult, registers: bool
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Predict the test images and log what follows; a fit that only repeats another logs scores, predictions and history."""
+    probabilities, features, prediction_speed = predict_with_features(model, task.data.test_images)
+    metrics = evaluation.summary(task.data.test_labels, probabilities) | superclass_accuracy(task.data, probabilities)
+    metrics |= {
+        "train_seconds": result.history["seconds"].sum(),
+        "parameters": model.count_params(),
+        "images_per_second": result.images_per_second[recipe.stages[-1].name],
+        "prediction_images_per_second": prediction_speed,
+    }
+    if registers:
+        metrics |= found.scores | {"search_seconds": found.seconds}
         log_artifacts(task, found, result.history, probabilities, features)
-        version = tracking.register(
-            model, name, data.class_names, data.test_images[:2], version_tags(task), data.preparation
-        )
-    alias = tracking.promote(name, version)
-    low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == data.test_labels)
-    return RegisteredModel(
-        name, version, run_id, alias, found.scores["val_accuracy"], metrics["test_accuracy"], low, high
+    else:
+        log_predictions("evaluation/predictions.npz", task.data, probabilities)
+        tracking.log_table(result.history, "evaluation/history.csv")
+    tracking.log_metrics(metrics)
+    return probabilities, metrics
+
+
+def _register(task: Task, model: keras.Model) -> int:
+    data = task.data
+    return tracking.register(
+        model, task.model_name, data.class_names, data.test_images[:2], version_tags(task), data.preparation
     )
 
 
@@ -131,7 +136,7 @@ def log_datasets(data: Dataset) -> None:
 def _schedule(
     task: Task, recipe: Recipe, found: SearchResult, journal: Journal, seconds: float
 ) -> dict[str, StageSchedule]:
-    """The schedule of the final fit, planned once and kept in the journal."""
+    """The schedule of all final fits, planned once and kept in the journal."""
     if journal.schedule is None:
         speeds = found.throughput.images_per_second
         reserve = budget.reserve_seconds(len(recipe.stages), len(task.data.test_images), speeds["prediction"])
@@ -142,12 +147,12 @@ def _schedule(
     return {stage: StageSchedule(**length) for stage, length in journal.schedule.items()}
 
 
-def _refit(
+def _train(
     task: Task,
     model: keras.Model,
     recipe: Recipe,
-    found: SearchResult,
     schedule: Mapping[str, StageSchedule],
+    found: SearchResult,
     journal: Journal,
 ) -> FitResult:
     """Train on all training images, those of the validation included; logs the plan and each earlier stage's predictions."""
@@ -164,7 +169,7 @@ def _refit(
         on_epoch=log_epoch,
         on_stage=keep_predictions,
         on_hang=tracking.failure_callback(),
-        checkpoint=Checkpoint(journal.checkpoint),
+        checkpoint=Checkpoint(journal.checkpoint(task.seed)),
     )
     return fit(model, recipe, schedule, task.fit_data(np.arange(len(task.data.train_images)), None), hooks)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imports Keras, which takes seconds
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 30  # for another process of the same search, which may be ending
-JOURNAL_FILE, CHECKPOINT_FILE = "journal.json", "checkpoint.npz"
+JOURNAL_FILE = "journal.json"
 PREDICTIONS, LOSSES = np.uint16, np.float32  # the types in which a trial's outputs are packed
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 
@@ -100,7 +100,8 @@ class Journal:
         search: names this search, also in the tags of its runs.
         throughput: the fields of `networks.cost.Throughput`, None until it is measured.
         trials: all trials that were begun.
-        schedule: epochs and steps of each stage of the final fit, None until it is planned.
+        schedule: epochs and steps of each stage of the final fits, None until it is planned.
+        fits: what is kept of each finished final fit (see `final.refit.FinalFit`), by its seed.
         result: the registered model, None until the search is complete.
     """
 
@@ -110,6 +111,7 @@ class Journal:
     throughput: dict[str, Any] | None = None
     trials: list[Trial] = field(default_factory=list)
     schedule: dict[str, dict[str, int]] | None = None
+    fits: dict[str, dict[str, Any]] = field(default_factory=dict)
     result: dict[str, Any] | None = None
 
     @property
@@ -117,16 +119,16 @@ class Journal:
         """The trials that came to an end, good or bad."""
         return [trial for trial in self.trials if trial.finished]
 
-    @property
-    def checkpoint(self) -> Path:
-        """The file in which the final fit keeps its state."""
-        return self.path.with_name(CHECKPOINT_FILE)
+    def checkpoint(self, seed: int) -> Path:
+        """The file in which the final fit of this seed keeps its state."""
+        return self.path.with_name(f"checkpoint-{seed}.npz")
 
     def restart(self) -> None:
         """Forget everything that was done: from here on it is another search."""
-        self.checkpoint.unlink(missing_ok=True)
+        for checkpoint in self.path.parent.glob("checkpoint-*.npz"):
+            checkpoint.unlink(missing_ok=True)
         self.search = uuid.uuid4().hex
-        self.throughput, self.trials, self.schedule, self.result = None, [], None, None
+        self.throughput, self.trials, self.schedule, self.fits, self.result = None, [], None, {}, None
         self.save()
 
     def save(self) -> None:

@@ -111,6 +111,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
         len(task.train),
         settings.max_trials,
         reserve,
+        len(settings.final_seeds),
     )
     if plan.measuring > plan.budget / 2:
         warnings.warn(

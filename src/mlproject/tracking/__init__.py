@@ -24,11 +24,12 @@ from mlproject.tracking.log import (
     log_metrics,
     log_params,
     log_table,
+    log_values,
     set_description,
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, final_models, load_model, require_artifacts
-from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, version_of
+from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
     check_permissions,
@@ -65,6 +66,7 @@ __all__ = [
     "log_metrics",
     "log_params",
     "log_table",
+    "log_values",
     "promote",
     "reconcile_trials",
     "register",
@@ -74,6 +76,7 @@ __all__ = [
     "save_model",
     "set_description",
     "set_tags",
+    "set_version_tags",
     "use_comparison",
     "version_of",
 ]

@@ -82,6 +82,25 @@ def _log_model_once(
     return int(info.registered_model_version)
 
 
+def set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Set tags of a registered version.
+
+    Args:
+        name: The registered model's name.
+        version: The version's number.
+        tags: Values by name.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+
+    def set_all() -> None:
+        for key, value in tags.items():
+            mlflow.MlflowClient().set_model_version_tag(name, str(version), key, value)
+
+    store.retry(set_all)
+
+
 def _describe_version(name: str, version: int, tags: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
     for key, value in tags.items():

@@ -246,17 +246,22 @@ def find_existing_run(run_id: str) -> Run | None:
         return None
 
 
-def find_run(search: str, role: str) -> str | None:
+def find_run(search: str, role: str, seed: int | None = None) -> str | None:
     """Find the run that has a role in a search.
 
     Args:
         search: The search's id, as in the tag "search".
-        role: The run's role, as in the tag "role": "search" for the parent, "final" for the final fit.
+        role: The run's role, as in the tag "role": "search" for the parent, "final" for the registered final
+            fit, "repeat" for a final fit with another seed.
+        seed: The seed, as in the tag "seed"; None for any.
 
     Returns:
         The id of the newest such run; None when there is none.
     """
-    found = store.retry(lambda: _search_runs(f"tags.search = '{search}' and tags.role = '{role}'"))
+    query = f"tags.search = '{search}' and tags.role = '{role}'" + (
+        f" and tags.seed = '{seed}'" if seed is not None else ""
+    )
+    found = store.retry(lambda: _search_runs(query))
     return found[0].info.run_id if found else None
 
 

@@ -1,0 +1,119 @@
+"""The final model: the winner is refitted once for each seed, and the first seed's model is registered."""
+
+import logging
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlproject import tracking
+from mlproject.final.refit import FinalFit, refit
+from mlproject.search.journal import Journal
+from mlproject.search.search import SearchResult
+from mlproject.settings import Settings
+from mlproject.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A registered final model, as the summary of a command shows it.
+
+    Attributes:
+        name: the registered name.
+        version: the registered version.
+        run_id: the MLflow run that made it.
+        alias: "champion", "challenger" or "".
+        val_accuracy: the accuracy of the winner's trial on the validation images.
+        test_accuracy: the accuracy of the registered model on the test images.
+        low, high: the 95 % interval of the test accuracy over the images.
+        seeds: how many seeds the winner was refitted with.
+        mean, std: mean and standard deviation of the seeds' test accuracies; the standard deviation is NaN for one seed.
+    """
+
+    name: str
+    version: int
+    run_id: str
+    alias: str
+    val_accuracy: float
+    test_accuracy: float
+    low: float
+    high: float
+    seeds: int
+    mean: float
+    std: float
+
+    def __str__(self) -> str:
+        alias = f" ({self.alias})" if self.alias else ""
+        of_seeds = f"mean of {self.seeds} seeds {self.mean:.4f} ± {self.std:.4f}, " if self.seeds > 1 else ""
+        return (
+            f"{self.name} v{self.version}{alias}: test accuracy {self.test_accuracy:.4f} "
+            f"[{self.low:.4f}, {self.high:.4f}], {of_seeds}validation accuracy of its trial {self.val_accuracy:.4f}"
+        )
+
+    @property
+    def uri(self) -> str:
+        """The address by which MLflow loads the model."""
+        return f"models:/{self.name}@{self.alias}" if self.alias else f"models:/{self.name}/{self.version}"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its scores, as metrics of the search's run."""
+        scores = {"val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
+        return scores | ({"test_accuracy_mean": self.mean, "test_accuracy_std": self.std} if self.seeds > 1 else {})
+
+
+def make_final_model(
+    task: Task, found: SearchResult, journal: Journal, seconds: float, settings: Settings
+) -> RegisteredModel:
+    """Refit the winner with every seed, log everything, and register the model of the first seed.
+
+    A seed decides the initial weights, the order of the images and the augmentation; the split and the search had their own.
+    The model of the first seed is registered whatever the others reach: the most accurate one would owe a part of its accuracy
+    to luck.
+
+    Args:
+        task: the experiment with its data.
+        found: the search's result.
+        journal: keeps what is finished, so that an interrupted command goes on.
+        seconds: the time for each fit.
+        settings: the seeds, and what is logged as parameters.
+
+    Returns:
+        The registered model.
+    """
+    seeds, fits = settings.final_seeds, []
+    for number, seed in enumerate(seeds):
+        if len(seeds) > 1:
+            logger.info("  final fit %d of %d, seed %d", number + 1, len(seeds), seed)
+        fits.append(refit(replace(task, seed=seed), found, journal, seconds, settings.deciding, registers=not number))
+    first, name = fits[0], task.model_name
+    assert first.version is not None
+    if len(fits) > 1:
+        tracking.log_values(first.run_id, metrics=_spread(fits))
+        tags = {"seeds": ",".join(map(str, seeds)), "seed_runs": ",".join(fit.run_id for fit in fits)}
+        tracking.set_version_tags(name, first.version, tags)
+    alias = tracking.promote(name, first.version)
+    accuracies = [fit.metrics["test_accuracy"] for fit in fits]
+    return RegisteredModel(
+        name,
+        first.version,
+        first.run_id,
+        alias,
+        found.scores["val_accuracy"],
+        accuracies[0],
+        *first.interval,
+        len(fits),
+        statistics.mean(accuracies),
+        statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
+    )
+
+
+def _spread(fits: Sequence[FinalFit]) -> Mapping[str, float]:
+    """The mean and the standard deviation (n - 1) of each score over the seeds, and their number."""
+    spread: dict[str, float] = {"seeds": len(fits)}
+    for name in fits[0].metrics:
+        scores = [fit.metrics[name] for fit in fits]
+        spread |= {f"{name}_mean": statistics.mean(scores), f"{name}_std": statistics.stdev(scores)}
+    return spread
