@@ -44,6 +44,7 @@ def test_short_budgets_are_measured_by_fewer_executions():
 
 def test_the_reserve_has_time_to_predict_the_test_images_after_every_stage():
     assert reserve_seconds(2, 10_000, 1000.0) == budget.LOGGING_SECONDS + 20
+    assert 3 * reserve_seconds(2, 10_000, 1000.0, final_fits=3) == pytest.approx(budget.LOGGING_SECONDS + 60)
 
 
 def test_final_fits_with_several_seeds_share_what_one_would_have():

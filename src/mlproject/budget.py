@@ -135,18 +135,21 @@ def make_plan(
     return Plan(budget, measuring, search, trials, trial_seconds, final_fit, reserve, final_fits)
 
 
-def reserve_seconds(stages: int, test_images: int, images_per_second: float) -> float:
+def reserve_seconds(stages: int, test_images: int, images_per_second: float, final_fits: int = 1) -> float:
     """The part of a final fit's seconds that is not training: logging, and predicting the test images after every stage.
+
+    Of several final fits only the first one logs plots and a model, and all of them share the time for it.
 
     Args:
         stages: the number of stages of the fit.
         test_images: the number of test images.
         images_per_second: the speed of prediction.
+        final_fits: the number of final fits.
 
     Returns:
-        Seconds.
+        Seconds for each final fit.
     """
-    return LOGGING_SECONDS + stages * test_images / images_per_second
+    return LOGGING_SECONDS / final_fits + stages * test_images / images_per_second
 
 
 def measured_executions(seconds: float) -> int:

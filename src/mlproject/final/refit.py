@@ -139,7 +139,8 @@ def _schedule(
     """The schedule of all final fits, planned once and kept in the journal."""
     if journal.schedule is None:
         speeds = found.throughput.images_per_second
-        reserve = budget.reserve_seconds(len(recipe.stages), len(task.data.test_images), speeds["prediction"])
+        stages, images, fits = len(recipe.stages), len(task.data.test_images), found.plan.final_fits
+        reserve = budget.reserve_seconds(stages, images, speeds["prediction"], fits)
         training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve)
         planned = plan_stages(recipe, speeds, training_seconds, len(task.data.train_images))
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
@@ -156,7 +157,7 @@ def _train(
     journal: Journal,
 ) -> FitResult:
     """Train on all training images, those of the validation included; logs the plan and each earlier stage's predictions."""
-    tracking.log_params({**found.values, "seed": task.seed, **schedule_params(schedule), **weights_params(task)})
+    tracking.log_params({**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)})
     log_datasets(task.data)
     logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
 

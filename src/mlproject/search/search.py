@@ -103,7 +103,8 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
 
 def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     stages = len(throughput.multiply_adds)
-    reserve = budget.reserve_seconds(stages, len(task.data.test_images), throughput.images_per_second["prediction"])
+    speed, final_fits = throughput.images_per_second["prediction"], len(settings.final_seeds)
+    reserve = budget.reserve_seconds(stages, len(task.data.test_images), speed, final_fits)
     plan = budget.make_plan(
         settings.budget_seconds,
         throughput.seconds,
@@ -111,7 +112,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
         len(task.train),
         settings.max_trials,
         reserve,
-        len(settings.final_seeds),
+        final_fits,
     )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
