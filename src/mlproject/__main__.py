@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mlproject import arguments, console, disk, process, settings
 from mlproject.errors import StoreGoneError, UserError
+from mlproject.names import check_spelling
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -44,6 +45,7 @@ def main(given: list[str] | None = None) -> int:
 
 def tune(options: argparse.Namespace) -> int:
     """Search, refit and register the experiments asked for, then report on all that is registered."""
+    check_spelling(options.experiment)
     from mlproject import tracking
     from mlproject.report.publish import REPORTS, publish
     from mlproject.tune import prepare_tasks
@@ -119,6 +121,7 @@ def check_images(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Print each network's layers, and which of them depend on the number of colours and of classes."""
+    check_spelling(options.experiment)
     from mlproject.experiment import find
     from mlproject.facts import layers
     from mlproject.task import prepare
@@ -157,6 +160,7 @@ def export(options: argparse.Namespace) -> int:
 
 def notebook(options: argparse.Namespace) -> int:
     """Run the files of experiments as notebooks, each in a run that keeps the executed one."""
+    check_spelling(options.experiment, files=True)
     from mlproject import notebooks, tracking
     from mlproject.experiment import find_files
 

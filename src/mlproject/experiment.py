@@ -18,12 +18,11 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
-from mlproject.names import NAME, NAME_RULE
+from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment
 from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
 
-FOLDER = Path("experiments")
 HOUR = 60  # minutes
 SYNTHETIC = "-synthetic"  # ends the names of models of synthetic data
 T = TypeVar("T")
@@ -276,11 +275,7 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
     wanted = arguments.names(patterns)
     unmatched = [pattern for pattern in wanted if not fnmatch.filter(known, pattern)]
     if unmatched or not wanted:
-        hint = f"; {complaint}" if complaint else ""
-        accepted = ", ".join(known)
-        raise UserError(
-            f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; accepted: {accepted}, a list or a glob{hint}"
-        )
+        raise unknown_experiment(unmatched, known, complaint)
     return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
 
 

@@ -1,6 +1,99 @@
-"""Names that become part of files, web addresses and names in MLflow."""
+"""Names of experiments: what they may be, which ones files declare, and what a misspelt one may stand for."""
 
+import ast
+import difflib
+import fnmatch
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
+from mlproject import arguments
+from mlproject.errors import UserError, truncate
+
+FOLDER = Path("experiments")  # of the experiment files
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "up to 100 letters, digits, '-', '_' and '.', beginning with a letter or a digit"
+
+
+def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
+    """Refuse a name that no file of the folder can declare, in the time that reading the files takes.
+
+    Importing the files takes seconds, because they import Keras. They are parsed instead. Where they compute a name, nothing
+    can be refused here, and `experiment.find` has the last word.
+
+    Args:
+        patterns: names or globs, separated by commas.
+        folder: where the experiment files are.
+        files: whether the names of the files are accepted, too.
+
+    Raises:
+        UserError: for a pattern that matches nothing.
+    """
+    known: list[str] = []
+    for path in sorted(folder.glob("*.py")):
+        declared = _declared_names(path)
+        if declared is None:
+            return
+        known += [*declared, path.stem, path.name] if files and declared else declared
+    unmatched = [pattern for pattern in arguments.names(patterns) if not fnmatch.filter(known, pattern)]
+    if known and unmatched:
+        raise unknown_experiment(unmatched, known)
+
+
+def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint: str = "") -> UserError:
+    """The error for names that match no experiment.
+
+    Args:
+        unmatched: the names or globs.
+        known: all names.
+        complaint: is added to the message; empty for nothing.
+
+    Returns:
+        The error, which suggests the most similar name if one is similar.
+    """
+    similar = [name for one in unmatched for name in difflib.get_close_matches(one, known, n=1)]
+    question = f"did you mean {', '.join(dict.fromkeys(similar))}? " if similar else ""
+    hint = f"; {complaint}" if complaint else ""
+    return UserError(
+        f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {question}accepted: {', '.join(known)}, "
+        f"a list or a glob{hint}"
+    )
+
+
+def _declared_names(path: Path) -> list[str] | None:
+    """The names in a file's list EXPERIMENTS, if they stand in the file as text; None if only running it can tell them."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return None
+    uses = [node for node in ast.walk(tree) if "EXPERIMENTS" in _mentions(node)]
+    if not uses:
+        return []  # a helper module
+    assigned = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    listed = assigned.get("EXPERIMENTS")
+    changed_later = any(isinstance(node, ast.AugAssign | ast.Attribute | ast.alias) for node in uses)
+    if changed_later or not isinstance(listed, ast.List | ast.Tuple):
+        return None
+    calls = [assigned.get(one.id) if isinstance(one, ast.Name) else one for one in listed.elts]
+    names = [_name_argument(call) for call in calls]
+    return None if None in names else [name for name in names if name]
+
+
+def _mentions(node: ast.AST) -> tuple[str, ...]:
+    """The variables that a node itself names, assigns or imports."""
+    parts = (node, getattr(node, "target", None), getattr(node, "value", None))
+    return tuple(part.id for part in parts if isinstance(part, ast.Name)) + (
+        (node.asname or node.name,) if isinstance(node, ast.alias) else ()
+    )
+
+
+def _name_argument(call: ast.AST | None) -> str | None:
+    given = [one.value for one in call.keywords if one.arg == "name"] if isinstance(call, ast.Call) else []
+    constant = given[0] if given else None
+    return constant.value if isinstance(constant, ast.Constant) and isinstance(constant.value, str) else None
