@@ -10,6 +10,16 @@ READY = .venv/ready
 HOST = 127.0.0.1
 PORT = 5000
 
+# Make ignores unknown variables, so `make tune experiment=NAME` would tune everything.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+KNOWN := ARGS HOST PORT PYTHON KILLS MLFLOW_HTTP_REQUEST_MAX_RETRIES
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error $(filter-out $(KNOWN),$(GIVEN))=... is not accepted; accepted: ARGS="-P NAME=VALUE ...", HOST=, PORT=, PYTHON=, KILLS=)
+endif
+ifneq ($(and $(filter ARGS,$(GIVEN)),$(filter-out demo tune report notebooks,$(MAKECMDGOALS))),)
+$(error ARGS=... is not accepted with $(filter-out demo tune report notebooks,$(MAKECMDGOALS)); accepted: demo, tune, report, notebooks)
+endif
+
 .PHONY: help setup demo tune report notebooks ui test torture bench lint lock clean
 
 help: ## list the targets
@@ -24,13 +34,13 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY) ## run the whole pipeline on small synthetic data, without a download (ten minutes with the setup)
-	$(RUN) -P data=synthetic -P budget_minutes=1
+	$(RUN) -P data=synthetic -P budget_minutes=1 $(ARGS)
 
 tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one
 	$(RUN) -e tune $(ARGS)
 
 report: $(READY) ## compare the registered models: reports/index.html
-	$(RUN) -e report
+	$(RUN) -e report $(ARGS)
 
 notebooks: $(READY) ## execute all experiments as notebooks in experiments/notebooks/ (8 to 10 minutes a model)
 	$(RUN) -e notebook -P "experiment=*" -P output=experiments/notebooks $(ARGS)

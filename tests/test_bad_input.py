@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import socket
+import subprocess
 
 import pytest
 from conftest import PROJECT, command
@@ -137,3 +138,23 @@ def test_a_report_of_what_is_not_registered_is_refused(refusal, tmp_path, empty_
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     line = refusal(tmp_path, "report", *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
     assert all(words in line for words in said), line
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["tune", "experiment=fashion-mnist-cnn"], 'experiment=... is not accepted; accepted: ARGS="-P NAME=VALUE'),
+        (["test", "ARGS=-k"], "ARGS=... is not accepted with test; accepted: demo, tune, report, notebooks"),
+        (["tunes"], "No rule to make target 'tunes'"),
+    ],
+)
+def test_make_refuses_what_it_does_not_know(given, said):
+    done = subprocess.run(["make", "-n", *given], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+def test_make_hands_args_down():
+    done = subprocess.run(
+        ["make", "-n", "report", "ARGS=-P models=a"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert "-e report -P models=a" in done.stdout
