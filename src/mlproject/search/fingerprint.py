@@ -81,14 +81,14 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     Args:
         task: the experiment with its data.
         settings: the settings that make a difference, by name.
-        store: the address of the MLflow store.
+        store: the address of the MLflow store, without a password.
 
     Returns:
         Groups (settings, space, code, data, libraries) of names with a value or a digest each.
     """
     weights = task.spec.weights
     return {
-        "settings": dict(settings) | {"store": _short_digest(store.encode())},
+        "settings": dict(settings) | {"store": store},
         "space": _space(task),
         "code": {name: _code_digest(path) for name, path in modules(task.experiment).items()},
         "data": {
