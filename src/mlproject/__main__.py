@@ -30,6 +30,7 @@ def main(given: list[str] | None = None) -> int:
     console.show_messages()
     try:
         options = _parser().parse_args(given)
+        console.show_messages(options.verbose)
         code: int = options.command(options)
         return code
     except UserError as error:
@@ -46,10 +47,12 @@ def main(given: list[str] | None = None) -> int:
 def tune(options: argparse.Namespace) -> int:
     """Search, refit and register the experiments asked for, then report on all that is registered."""
     check_spelling(options.experiment)
-    from mlproject import tracking
-    from mlproject.report.publish import REPORTS, publish
-    from mlproject.tune import prepare_tasks
-    from mlproject.tune import tune as tune_all
+    print("loading TensorFlow and the data", flush=True)
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.report.publish import REPORTS, publish
+        from mlproject.tune import prepare_tasks
+        from mlproject.tune import tune as tune_all
 
     chosen = settings.from_options(options)
     tasks = prepare_tasks(chosen)
@@ -82,7 +85,8 @@ def report(options: argparse.Namespace) -> int:
 
 def data(options: argparse.Namespace) -> int:
     """Find or download every data set of the experiments, check it, and say what was found."""
-    from mlproject.experiment import find
+    with console.without_remarks():
+        from mlproject.experiment import find
 
     for dataset in dict.fromkeys(experiment.dataset for experiment in find("*") if experiment.dataset):
         found = dataset.load(dataset.labels[0], options.data, options.data_dir)
@@ -122,9 +126,10 @@ def check_images(options: argparse.Namespace) -> int:
 def explain(options: argparse.Namespace) -> int:
     """Print each network's layers, and which of them depend on the number of colours and of classes."""
     check_spelling(options.experiment)
-    from mlproject.experiment import find
-    from mlproject.facts import layers
-    from mlproject.task import prepare
+    with console.without_remarks():
+        from mlproject.experiment import find
+        from mlproject.facts import layers
+        from mlproject.task import prepare
 
     for task in prepare(find(options.experiment, images=settings.own_images(options), base=options.base), "synthetic"):
         experiment, spec = task.experiment, task.spec
@@ -136,8 +141,9 @@ def export(options: argparse.Namespace) -> int:
     """Write a registered model to a file that loads without MLflow."""
     import numpy as np
 
-    from mlproject import tracking
-    from mlproject.export import ExportError, check, loading_code, write
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.export import ExportError, check, loading_code, write
 
     check(options.format, options.output)
     tracking.connect()
@@ -161,8 +167,9 @@ def export(options: argparse.Namespace) -> int:
 def notebook(options: argparse.Namespace) -> int:
     """Run the files of experiments as notebooks, each in a run that keeps the executed one."""
     check_spelling(options.experiment, files=True)
-    from mlproject import notebooks, tracking
-    from mlproject.experiment import find_files
+    with console.without_remarks():
+        from mlproject import notebooks, tracking
+        from mlproject.experiment import find_files
 
     scripts = find_files(options.experiment, images=settings.own_images(options) is not None)
     if options.output:
@@ -242,6 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--output", type=_path_or_none, default=None, help="folder for copies outside MLflow")
     settings.add_options(command, settings.TRAINING_OPTIONS)
+
+    for command in commands.choices.values():
+        command.add_argument("-v", "--verbose", action="store_true", help="also show remarks of TensorFlow and MLflow")
     return parser
 
 

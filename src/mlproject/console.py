@@ -3,8 +3,16 @@
 import io
 import logging
 import os
+import re
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What TensorFlow writes whenever it is imported, before it looks at TF_CPP_MIN_LOG_LEVEL.
+REMARK = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} \d\d:")
+_verbose = False
 
 
 class _ConsoleHandler(logging.Handler):
@@ -31,8 +39,12 @@ def show_messages(verbose: bool = False) -> None:
     the function again changes only the level.
 
     Args:
-        verbose: also show messages of level DEBUG.
+        verbose: also show messages of level DEBUG, and the remarks of TensorFlow and MLflow.
     """
+    global _verbose
+    _verbose = verbose
+    if verbose:
+        os.environ.update(TF_CPP_MIN_LOG_LEVEL="0", MLFLOW_LOGGING_LEVEL="INFO")
     logger = logging.getLogger("mlproject")
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
@@ -47,6 +59,31 @@ def show_messages(verbose: bool = False) -> None:
     warnings.showwarning = _show_warning
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing, which every new network needs
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each weight that a font lacks
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Import TensorFlow inside of this without its remarks, unless the user wants to see them.
+
+    TensorFlow writes them to the file descriptor of standard error. What else is written there meanwhile is shown at the end.
+    """
+    if _verbose:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        shown = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(shown, 2)
+            os.close(shown)
+            written.seek(0)
+            for line in written.read().decode(errors="replace").splitlines():
+                if not REMARK.match(line):
+                    sys.stderr.write(f"{line}\n")
 
 
 def _give_root_a_handler() -> None:

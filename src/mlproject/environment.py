@@ -23,8 +23,10 @@ def prepare() -> None:
     # although with AVX2 alone they train the shipped convolutional networks 1.3 to 1.7 times as fast (bench/README.md,
     # oneDNN).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # Log fewer messages at the start, show no progress bar for every small artifact, and send no usage statistics.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Log no remarks (TensorFlow calls a missing GPU an error), show no progress bar for every small artifact, and send no
+    # usage statistics.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:

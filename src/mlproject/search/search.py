@@ -116,9 +116,9 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
-            f"experiment={task.experiment.name!r}: measuring the speed, with the activations of frozen layers, took "
-            f"{plan.measuring / 60:.1f} of budget_minutes={settings.budget_minutes:g}, so little time is left for training; "
-            "run it again with fresh=true, as the activations are cached now, or with a larger budget",
+            f"experiment={task.experiment.name!r}: measuring the speed took {plan.measuring / 60:.1f} of "
+            f"budget_minutes={settings.budget_minutes:g}, so little time is left for training; accepted: a larger budget, or "
+            "fresh=true if activations of frozen layers were computed, as they are cached now",
             stacklevel=2,
         )
     return plan

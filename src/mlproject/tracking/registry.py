@@ -1,8 +1,10 @@
 """Write to MLflow's model registry: register a final model once, and give the better version the alias champion."""
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, infer_signature
+from mlflow.utils.logging_utils import disable_logging, enable_logging
 from numpy.typing import NDArray
 
 from mlproject.objectives import DEFAULT, OBJECTIVES
@@ -70,16 +73,28 @@ def _log_model_once(
         return registered
     for unfinished in mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list"):
         mlflow.MlflowClient().delete_logged_model(unfinished.model_id)
-    info = mlflow.keras.log_model(
-        model,
-        name="model",
-        signature=signature,
-        # Without explicit requirements MLflow infers them in a subprocess, which takes ten seconds.
-        pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-        metadata=metadata,
-        registered_model_name=name,
-    )
+    with _without_remarks():
+        info = mlflow.keras.log_model(
+            model,
+            name="model",
+            signature=signature,
+            # Without explicit requirements MLflow infers them in a subprocess, which takes ten seconds.
+            pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
+            metadata=metadata,
+            registered_model_name=name,
+        )
     return int(info.registered_model_version)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Leave out what MLflow says when it registers a version, whatever the level of its logger; the summary says it."""
+    if not logging.getLogger("mlflow").isEnabledFor(logging.INFO):
+        disable_logging()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        enable_logging()  # type: ignore[no-untyped-call]
 
 
 def set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
