@@ -171,7 +171,7 @@ def logged(tool: str, task: Task, options: argparse.Namespace) -> dict:
             tracking.log_metrics({name: float(result[name]) for name in METRICS})
             tracking.log_table(trials, "trials.csv")
         runs = finished(made_by)
-    return {"tool": tool, "seed": task.seed} | {name: runs[f"metrics.{name}"].iloc[0] for name in METRICS}
+    return {"tool": tool, "seed": task.seed} | {name: float(runs[f"metrics.{name}"].iloc[0]) for name in METRICS}
 
 
 def compare(prepared: Task, options: argparse.Namespace) -> None:

@@ -7,8 +7,8 @@ The options are those of `tune`. `no-search` measures the speed and trains the v
 for the rest of the minutes. `optuna` measures the speed, gives trials the share of the minutes that `tune` gives them,
 and trains the best trial's values on all training images for the rest. Its trials are those of `tune`: as long, on the same
 images, with the same shortened schedule. The first one has the values of `--values`, as in `tune`. The pruner sees the
-validation accuracy of each epoch. Sampler and pruner have Optuna's defaults, except for the seed. Optuna has no significance
-test, so the trial with the highest validation accuracy wins.
+validation accuracy of each epoch. Sampler and pruner have Optuna's defaults, except for the seed and RANDOM_TRIALS. Optuna has
+no significance test, so the trial with the highest validation accuracy wins.
 
 Trials and the final fit are runs in the store, with the roles `trial` and `final`. The test images are predicted once.
 """
@@ -32,6 +32,10 @@ from mlproject.training.throughput import measure_throughput
 from mlproject.tune import prepare_tasks
 
 import numpy as np
+
+# TPE proposes at random before so many trials are finished, as many as our Bayesian search. With Optuna's default of ten, it
+# would hardly begin, because a budget of minutes has eight trials at most.
+RANDOM_TRIALS = 4
 
 
 def measured(task: Task, seconds: float) -> Throughput:
@@ -65,7 +69,7 @@ def optuna_search(task: Task, throughput: Throughput, plan: Plan) -> Task:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=task.seed)
+    sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=task.seed)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.MedianPruner())
     space = distributions(task)
     study.enqueue_trial({name: task.experiment.best[name] for name in space})
