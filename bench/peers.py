@@ -27,10 +27,9 @@ from mlproject.datasets import Dataset
 from mlproject.experiment import find
 from mlproject.task import prepare
 
-import mlflow
 import numpy as np
 import pandas as pd
-from searching import PROJECT, tune
+from searching import PROJECT, runs_of, tune
 
 SHIPPED = "cifar100-fine-cnn,fashion-mnist-cnn"
 OWN_IMAGES = "cnn,features,fine-tuned"
@@ -58,9 +57,9 @@ def python_of(peer: str) -> Path:
     return python
 
 
-def peer(name: str, arrays: Path, minutes: float, labels: np.ndarray) -> dict:
+def peer(name: str, arrays: Path, minutes: float, labels: np.ndarray, seed: int = 0) -> dict:
     """Run a peer's program, whose last line of output is a JSON object, and score its predictions of the test images."""
-    command = [python_of(name), PROJECT / "bench" / "peers" / f"{name}.py", arrays, str(minutes)]
+    command = [python_of(name), PROJECT / "bench" / "peers" / f"{name}.py", arrays, str(minutes), str(seed)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
@@ -87,8 +86,7 @@ def ours(experiments: str, minutes: float, options: argparse.Namespace) -> list[
         began = time.monotonic()
         subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
-        mlflow.set_tracking_uri(call["env"]["MLFLOW_TRACKING_URI"])
-        runs = mlflow.search_runs(search_all_experiments=True)
+        runs = runs_of(call)
     final = runs[runs["tags.role"] == "final"].sort_values("metrics.val_accuracy", ascending=False, kind="stable")
     trials = runs[runs["tags.role"] == "trial"]
     return [
@@ -132,6 +130,11 @@ def save(data: Dataset, rows: np.ndarray, validation: np.ndarray, path: Path) ->
     )
 
 
+def interval(accuracy: float, images: int) -> tuple[float, float]:
+    """The 95 % interval of the accuracy on so many images."""
+    return evaluation.accuracy_interval(np.arange(images) < round(accuracy * images))
+
+
 def compare(experiments: str, data: Dataset, arrays: Path, options: argparse.Namespace) -> list[dict]:
     """Run all searches on the same images. Prints each result as soon as it is there."""
     rows = []
@@ -142,7 +145,7 @@ def compare(experiments: str, data: Dataset, arrays: Path, options: argparse.Nam
             results = [peer(name, arrays, options.minutes, data.test_labels)]
         for result in results:
             images = len(data.test_labels)
-            low, high = evaluation.accuracy_interval(np.arange(images) < round(result["test_accuracy"] * images))
+            low, high = interval(result["test_accuracy"], images)
             rows.append({"data": data.name, "labels": data.labels, **result, "low": low, "high": high, "n": images})
             print(rows[-1], flush=True)
     return rows

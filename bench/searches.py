@@ -2,6 +2,7 @@
 
     python bench/searches.py --experiment fashion-mnist-mlp --search-minutes 6 --seeds 0,1,2          (an hour on 2 cores)
     python bench/searches.py --experiment fashion-mnist-mlp --tuners "" --ranked 8 --search-minutes 4 --seeds 0  (an hour)
+    python bench/searches.py --cold --help          (test accuracy without best-known values, beside other tools: bench/cold.py)
 
 The first table has a row for each tuner and seed: the number of trials that fitted into the minutes, the best
 validation accuracy of the shipped best-known values (with which every search starts), the best validation accuracy of
@@ -35,6 +36,7 @@ from mlproject.training.schedule import Schedule, plan_stages, shorten
 from mlproject.training.throughput import measure_throughput
 
 import pandas as pd
+import cold
 from scipy import stats
 from searching import finished, searched
 
@@ -108,6 +110,8 @@ def fitted(task: Task, trial: Trial, schedule: Schedule, share: float, images: f
 
 def main() -> None:
     """Print all tables, and each row of the first and the third one as soon as it is there."""
+    if "--cold" in sys.argv:  # another benchmark with its own options
+        return cold.main([word for word in sys.argv[1:] if word != "--cold"])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="fashion-mnist-mlp")
     parser.add_argument("--tuners", default=",".join(TUNERS), help="names separated by commas; empty for none")

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlproject import budget, tracking
@@ -20,6 +20,7 @@ import pandas as pd
 
 PROJECT = Path(__file__).resolve().parent.parent
 JOURNALS = Path(".mlproject", "benches")
+TUNE = ("-m", "mlproject", "tune")  # the arguments of Python that run `tune`
 
 
 @contextlib.contextmanager
@@ -40,12 +41,29 @@ def _own_store(folder: Path) -> dict[str, str]:
     return {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
 
 
-def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -> dict:
-    """The arguments of `subprocess` that run `tune` for one experiment in an empty folder, which also holds its store."""
+def tune(
+    experiment: str, folder: Path, *arguments: str, data_dir: str | None, program: Sequence[str | Path] = TUNE
+) -> dict:
+    """The arguments of `subprocess` that run `tune` for one experiment in an empty folder, which also holds its store.
+
+    Another `program` with the same options can take the place of `tune`.
+    """
     (folder / "experiments").symlink_to(PROJECT / "experiments")
-    command = [sys.executable, "-m", "mlproject", "tune", "--experiment", experiment, *arguments]
+    command = [sys.executable, *program, "--experiment", experiment, *arguments]
     command += ["--data-dir", str(Path(data_dir).resolve()) if data_dir else ""]
-    return {"args": command, "cwd": folder, "env": os.environ | _own_store(folder), "stdout": subprocess.DEVNULL}
+    # MLflow names there the experiment of this process, which the other store lacks.
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_EXPERIMENT_ID"}
+    return {"args": command, "cwd": folder, "env": inherited | _own_store(folder), "stdout": subprocess.DEVNULL}
+
+
+def runs_of(call: Mapping) -> pd.DataFrame:
+    """All runs in the store of a finished call of `tune`. The store in use stays the same."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(call["env"]["MLFLOW_TRACKING_URI"])
+    try:
+        return mlflow.search_runs(search_all_experiments=True)
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 def searched(

@@ -1,6 +1,6 @@
 """Run AutoKeras' ImageClassifier as in its documentation, with a time limit.
 
-    python autokeras_classifier.py data.npz MINUTES
+    python autokeras_classifier.py data.npz MINUTES SEED
 
 It runs as many trials as fit into the time, and stops the last one when the time is over. AutoKeras is given an early stopping
 callback with the settings of its default. It then keeps the best epoch of the best trial and trains no final model, so
@@ -34,9 +34,11 @@ class Clock(keras.callbacks.Callback):
 def main() -> None:
     """Search, and print the predicted classes of the test images."""
     Clock.seconds = 60 * float(sys.argv[2])
-    keras.utils.set_random_seed(0)
+    seed = int(sys.argv[3])
+    keras.utils.set_random_seed(seed)
     with np.load(sys.argv[1]) as data, tempfile.TemporaryDirectory() as folder:
-        classifier = autokeras.ImageClassifier(max_trials=1000, directory=folder, overwrite=True, seed=0)
+        # Keras Tuner, which AutoKeras searches with, takes a seed of 0 for no seed.
+        classifier = autokeras.ImageClassifier(max_trials=1000, directory=folder, overwrite=True, seed=seed + 1)
         Clock.tuner = classifier.tuner
         classifier.fit(
             data["train_images"],

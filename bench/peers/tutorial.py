@@ -1,6 +1,6 @@
 """Run a Keras Tuner search as in its tutorial (keras.io, *Getting started with KerasTuner*), with a time limit.
 
-    python tutorial.py data.npz MINUTES
+    python tutorial.py data.npz MINUTES SEED
 
 As in the tutorial, random search tries dense networks of one to three layers in trials of two epochs. The search ends
 after SEARCH_SHARE of the time. The best hyperparameters are then trained again for the rest of the time, and the epoch
@@ -59,8 +59,8 @@ class Tuner(keras_tuner.RandomSearch):
 
 def main() -> None:
     """Search, train, and print the predicted classes of the test images."""
-    seconds = 60 * float(sys.argv[2])
-    keras.utils.set_random_seed(0)
+    seconds, seed = 60 * float(sys.argv[2]), int(sys.argv[3])
+    keras.utils.set_random_seed(seed)
     with np.load(sys.argv[1]) as archive:
         data = dict(archive)
     images = {part: data[f"{part}_images"].astype("float32") / 255 for part in ("train", "validation", "test")}
@@ -68,7 +68,8 @@ def main() -> None:
     validation = images["validation"], data["validation_labels"]
     classes = int(data["train_labels"].max()) + 1
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Tuner(lambda hp: build(hp, classes), "val_accuracy", max_trials=10_000, seed=1, directory=folder)
+        # Keras Tuner takes a seed of 0 for no seed.
+        tuner = Tuner(lambda hp: build(hp, classes), "val_accuracy", max_trials=10_000, seed=seed + 1, directory=folder)
         tuner.end = BEGAN + SEARCH_SHARE * seconds
         clock = Clock(tuner.end)
         tuner.search(*train, epochs=2, validation_data=validation, callbacks=[clock], verbose=0)
