@@ -32,6 +32,7 @@ class Model:
     metrics: dict
     root: Path
     url: str = ""
+    other_seeds: tuple = ()
 
     def artifact(self, path):
         return self.root / path if (self.root / path).exists() else None

@@ -8,8 +8,8 @@ Obuchowski and Rockette, Commun. Stat. Simul. Comput. 24 (1995) 285-308. The deg
 
 `python bench/coverage.py` measures how often the 95 % intervals hold the truth, in invented worlds with accuracies of .7 and .9
 and standard deviations of .2 and .5 points between seeds; bench/README.md has the figures, also those of the methods that were
-tried and dropped. With three seeds or more it is 93 to 97 %. With two seeds one variance is estimated from one difference, and
-the interval of an accuracy may hold the truth in only 91 %. With one seed nothing can be known about the seeds.
+tried and dropped. With three seeds or more it is 93 to 97 %. With two seeds the variance between them is estimated from a single
+difference, and it is 91 to 98 %. With one seed nothing can be known about the seeds.
 """
 
 from typing import NamedTuple
@@ -49,10 +49,11 @@ class CrossedDifference(NamedTuple):
         p: the two-sided p-value.
         df: the degrees of freedom of both.
         seeds_covered: whether interval and p cover the seeds; if not, they cover the images alone.
-        seed_std: the root mean square of the two standard deviations between seeds; NaN when the seeds are not covered.
+        seed_std: the standard deviation between seeds of each of the two models (their root mean square), as
+            `CrossedAccuracy` has it; NaN when the seeds are not covered.
         image_variance: the variance between images of the difference of two models' hit rates over all seeds; with one seed
             on either side it includes `interaction_variance`.
-        interaction_variance: what a single seed of each model adds to it; NaN when the seeds are not covered.
+        interaction_variance: what a single seed of each model adds to it; 0 when the seeds are not covered.
     """
 
     difference: float
@@ -111,22 +112,27 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
     return CrossedAccuracy(mean, max(centre - half, 0.0), min(centre + half, 1.0), df, float(np.sqrt(spread.own)))
 
 
-def crossed_difference(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> CrossedDifference:
+def crossed_difference(
+    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], same_networks: bool = False
+) -> CrossedDifference:
     """Estimate by how much model a is more accurate than model b, over images and seeds.
 
-    The images are the same for both models, and their seeds are independent of each other. The variance of the difference is
-    that of the images' differences, in which the interaction is contained, plus what the seeds of each model add to it.
+    The images are the same for both models. The variance of the difference is that of the images' differences, in which the
+    interaction is contained, plus what the seeds add to it: those of each model, which are independent of each other, or, if
+    both predict with the same networks, those of the difference.
 
     Args:
         correct_a: bool, (seeds of a, images), whether the network of each seed of model a classifies each image correctly.
         correct_b: bool, (seeds of b, images), the same for model b, with the images in the same order.
+        same_networks: whether a and b are two ways to predict with the same networks, in the same order of the seeds.
 
     Returns:
         The difference with a t interval and the p-value of the t test. With one seed on either side both cover the images
         alone.
 
     Raises:
-        UserError: if there are no seeds or images, the numbers of images differ, or the values are not of type bool.
+        UserError: if there are no seeds or images, the numbers of images differ, or the values are not of type bool; for the
+            same networks also if the numbers of seeds differ.
     """
     correct_a = check_correct_by_seed("correct_a", correct_a)
     correct_b = check_correct_by_seed("correct_b", correct_b)
@@ -134,34 +140,37 @@ def crossed_difference(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_
     of_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     images, difference = len(of_image), float(of_image.mean())
     between_images = float(of_image.var(ddof=1)) if images > 1 else 0.0
-    covered = min(len(correct_a), len(correct_b)) > 1
-    spreads = [_spread(correct_a), _spread(correct_b)] if covered else []
+    spreads: list[_SeedSpread] = []
+    if min(len(correct_a), len(correct_b)) > 1:
+        if same_networks:
+            check_same_length("correct_a", correct_a, "correct_b", correct_b)
+            spreads = [_spread(correct_a - correct_b.astype(np.float64))]
+        else:
+            spreads = [_spread(correct_a), _spread(correct_b)]
     variance = between_images / images + sum(one.own / one.seeds for one in spreads)
     df = _degrees_of_freedom(variance, between_images / images, images, spreads)
     error = float(np.sqrt(variance))
     half = _critical(df) * error
-    p = float(2 * special.stdtr(df, -abs(difference) / error)) if error else float(difference == 0)
     contained = images * sum(one.chance / one.seeds for one in spreads)
     return CrossedDifference(
         difference,
         max(difference - half, -1.0),
         min(difference + half, 1.0),
-        p,
-        df,
-        covered,
-        seed_std=float(np.sqrt(np.mean([one.own for one in spreads]))) if covered else float("nan"),
+        p=float(2 * special.stdtr(df, -abs(difference) / error)) if error else float(difference == 0),
+        df=df,
+        seeds_covered=bool(spreads),
+        seed_std=float(np.sqrt(sum(one.own for one in spreads) / 2)) if spreads else float("nan"),
         image_variance=max(between_images - contained, 0.0),
-        interaction_variance=images * sum(one.chance for one in spreads) if covered else float("nan"),
+        interaction_variance=images * sum(one.chance for one in spreads),
     )
 
 
-def _spread(correct: NDArray[np.bool_]) -> _SeedSpread:
+def _spread(values: NDArray[np.bool_] | NDArray[np.float64]) -> _SeedSpread:
     """The mean squares of a two-way table without replication, divided by the number of images."""
-    (seeds, images), mean = correct.shape, correct.mean()
-    between_seeds = float(correct.mean(axis=1).var(ddof=1))
-    between_images = float(correct.mean(axis=0).var())
-    # All values are 0 or 1, so their variance follows from their mean.
-    rest = mean * (1 - mean) - between_images - between_seeds * (seeds - 1) / seeds
+    seeds, images = values.shape
+    between_seeds = float(values.mean(axis=1).var(ddof=1))
+    between_images = float(values.mean(axis=0).var())
+    rest = float(values.var()) - between_images - between_seeds * (seeds - 1) / seeds
     freedom = (images - 1) * (seeds - 1)
     return _SeedSpread(seeds, between_seeds, max(rest, 0.0) * seeds / freedom if freedom else 0.0)
 

@@ -27,7 +27,7 @@ from mlproject.tracking.log import (
     set_description,
     set_tags,
 )
-from mlproject.tracking.models import FinalModel, final_models, load_model, require_artifacts
+from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
 from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
@@ -45,6 +45,7 @@ from mlproject.tracking.store import address
 __all__ = [
     "CHAMPION",
     "FinalModel",
+    "LoggedRun",
     "ProjectRun",
     "address",
     "alias_of",
