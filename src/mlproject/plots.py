@@ -140,7 +140,7 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     models = zip(table["accuracy"], table["low"], table["high"], synthetic, by_seed, strict=True)
     for row, (accuracy, low, high, on_synthetic, seeds) in enumerate(models):
         if len(seeds) > 1:  # below the bar, where neither the bar nor the mean hides them
-            axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=GREY, ms=4, mew=0, alpha=0.7)
+            axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=BLUE, ms=4, mew=0, alpha=0.6)
         axes.plot([low, high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
         axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
         text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"

@@ -33,8 +33,11 @@ def _results(model: ReportedModel) -> Section:
     if "parameters" in model.metrics:
         findings.append(f"The network has {count(model.metrics['parameters'])} parameters.")
     if model.predictions is not None and model.predictions.other_seeds:
-        others = listed(list(model.predictions.other_seeds))
-        findings.append(f"This is the network of seed {model.seed}; the winner was also fitted with seed {others}.")
+        others = list(model.predictions.other_seeds)
+        findings.append(
+            f"The registered network of {context.name} is that of seed {model.seed}; its winner was also fitted with "
+            f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
+        )
     results = _results_in_words(model)
     charts = []
     for plot, file in model.plots.items():
