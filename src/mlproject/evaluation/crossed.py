@@ -140,13 +140,7 @@ def crossed_difference(
     of_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     images, difference = len(of_image), float(of_image.mean())
     between_images = float(of_image.var(ddof=1)) if images > 1 else 0.0
-    spreads: list[_SeedSpread] = []
-    if min(len(correct_a), len(correct_b)) > 1:
-        if same_networks:
-            check_same_length("correct_a", correct_a, "correct_b", correct_b)
-            spreads = [_spread(correct_a - correct_b.astype(np.float64))]
-        else:
-            spreads = [_spread(correct_a), _spread(correct_b)]
+    spreads = _seed_spreads(correct_a, correct_b, same_networks)
     variance = between_images / images + sum(one.own / one.seeds for one in spreads)
     df = _degrees_of_freedom(variance, between_images / images, images, spreads)
     error = float(np.sqrt(variance))
@@ -163,6 +157,16 @@ def crossed_difference(
         image_variance=max(between_images - contained, 0.0),
         interaction_variance=images * sum(one.chance for one in spreads),
     )
+
+
+def _seed_spreads(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], same_networks: bool) -> list[_SeedSpread]:
+    """What the seeds add to the variance of a difference; nothing is known of it with one seed on either side."""
+    if min(len(correct_a), len(correct_b)) == 1:
+        return []
+    if same_networks:
+        check_same_length("correct_a", correct_a, "correct_b", correct_b)
+        return [_spread(correct_a - correct_b.astype(np.float64))]
+    return [_spread(correct_a), _spread(correct_b)]
 
 
 def _spread(values: NDArray[np.bool_] | NDArray[np.float64]) -> _SeedSpread:
