@@ -752,7 +752,9 @@ def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, re
     sentences = re.findall(
         r"^- (?:middle|large) and (?:middle|large) were fitted with one seed each, so .*", text, re.MULTILINE
     )
-    assert len(sentences) == 1 and re.search(r"up to [\d,]+ test images would be needed instead of 1,200", sentences[0])
+    assert len(sentences) == 1 and re.search(
+        r"up to [\d,]+ test images would be needed in place of 1,200", sentences[0]
+    )
     assert "fitted with one seed" not in (seeded[1] / "report.md").read_text()
 
 

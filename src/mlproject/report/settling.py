@@ -58,16 +58,17 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
     if pair["covers"] == "images and seeds":
         return [] if significant else [f"{_with_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
-    fitted = "were fitted with one seed each" if len(single) > 1 else "was fitted with one seed"
-    return [
-        f"{listed(single)} {fitted}, so whether other seeds would order {pair['a']} and {pair['b']} differently is not covered: "
-        f"{_with_unknown_seeds(pair)}."
-    ]
+    if len(single) == 2:
+        start = f"{listed(single)} were fitted with one seed each, so the interval of their difference"
+    else:
+        (other,) = {pair["a"], pair["b"]} - set(single)
+        start = f"{single[0]} was fitted with one seed, so the interval of its difference from {other}"
+    return [f"{start} does not cover that other seeds might change it; {_with_unknown_seeds(pair)}."]
 
 
 def _with_measured_seeds(pair: pd.Series) -> str:
     if np.isnan(pair["needed_if_small"]):
-        return f"To settle the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
+        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
     return (
         f"If {pair['a']} and {pair['b']} truly differ by {unsigned_points(pair['difference'])} points, about "
         f"{count(pair['needed_if_small'])} seeds of each settle it, given the measured standard deviation of "
@@ -78,19 +79,20 @@ def _with_measured_seeds(pair: pd.Series) -> str:
 def _with_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
-        return f"to settle it, {_more_images(pair)}"
-    start = f"a difference of {unsigned_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+        return _more_images(pair)
+    start = f"settling a difference of {unsigned_points(pair['difference'])} points takes at most {count(small)} seeds of each"
     if small == large:
-        return f"{start} (`-P seeds={small:.0f}`) if accuracies vary by up to 0.5 points between seeds"
+        return f"{start} (-P seeds={small:.0f}) if accuracies vary by up to 0.5 points between seeds"
     return (
-        f"{start} (`-P seeds={small:.0f}`) if accuracies vary by 0.2 points between seeds, and {count(large)} if by 0.5"
+        f"{start} (-P seeds={small:.0f}) if accuracies vary by 0.2 points between seeds, and {count(large)} if by 0.5"
     )
 
 
 def _more_images(pair: pd.Series) -> str:
     if np.isnan(pair["needed_images"]):
-        return "no number of seeds or test images is enough, because the accuracies are equal"
+        return "no number of seeds or test images settles it, because the accuracies are equal"
+    verb, limit = ("are not", "about") if pair["covers"] == "images and seeds" else ("may not be", "up to")
     return (
-        f"more seeds alone may not be enough: up to {about(pair['needed_images'])} test images would be needed instead of "
-        f"{count(pair['images'])}"
+        f"more seeds alone {verb} enough to settle it: {limit} {about(pair['needed_images'])} test images would be needed in "
+        f"place of {count(pair['images'])}"
     )
