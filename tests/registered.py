@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Model:
     metrics: dict
     root: Path
     url: str = ""
+    other_seeds: tuple = ()
 
     def artifact(self, path):
         return self.root / path if (self.root / path).exists() else None
@@ -94,6 +95,26 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
         "seed": tags["seed"],
     }
     return Model(name, 3, "champion", f"run-of-{name}", {"experiment": name, **tags}, params, metrics, root)
+
+
+def with_seeds(model, *probabilities):
+    """The model after its winner was also fitted with the seeds 8, 9, ..., which predicted these probabilities."""
+    with np.load(model.root / "evaluation/predictions.npz") as stored:
+        labels, accuracies = stored["labels"], [model.metrics["test_accuracy"]]
+    others = []
+    for seed, one in enumerate(probabilities, start=int(model.tags["seed"]) + 1):
+        root = model.root / f"seed-{seed}"
+        (root / "evaluation").mkdir(parents=True)
+        np.savez_compressed(root / "evaluation/predictions.npz", labels=labels[: len(one)], probabilities=one)
+        shutil.copy(model.root / "evaluation/history.csv", root / "evaluation")
+        metrics, params = evaluation.summary(labels[: len(one)], one), model.params | {"seed": str(seed)}
+        others.append(replace(model, run_id=f"{model.run_id}-{seed}", params=params, metrics=metrics, root=root))
+        accuracies.append(metrics["test_accuracy"])
+    seeds = ",".join([model.tags["seed"], *(other.params["seed"] for other in others)])
+    tags = model.tags | {"seeds": seeds, "seed_runs": ",".join([model.run_id, *(other.run_id for other in others)])}
+    spread = {"test_accuracy_mean": np.mean(accuracies), "test_accuracy_std": np.std(accuracies, ddof=1)}
+    metrics = model.metrics | spread | {"seeds": len(accuracies)}
+    return replace(model, tags=tags, metrics=metrics, other_seeds=tuple(others))
 
 
 def search_table(trials):

@@ -257,6 +257,10 @@ def test_accuracies_are_written_out_and_synthetic_data_is_named():
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["fashion-mnist-mlp\n(synthetic data)", "fashion-mnist-cnn"]
     assert [text.get_text() for text in axes.texts] == ["89.70%  [89.10%, 90.30%]", "93.30%  [92.80%, 93.80%]"]
+    with_seeds = plots.accuracy_bars(table.assign(by_seed=[[0.89, 0.9, 0.901], [0.933]])).axes[0]
+    assert [line.get_xdata().tolist() for line in with_seeds.lines if len(line.get_xdata()) == 3] == [
+        [0.89, 0.9, 0.901]
+    ]
     unmarked = plots.accuracy_bars(table.drop(columns="synthetic")).axes[0]
     assert [label.get_text() for label in unmarked.get_yticklabels()] == table["name"].tolist()
 

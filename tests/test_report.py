@@ -25,9 +25,11 @@ from registered import (
     register,
     search_table,
     three_flat,
+    with_seeds,
 )
 from scipy import stats
 
+from mlproject import evaluation
 from mlproject.errors import UserError
 from mlproject.report import build
 from mlproject.report.artifacts import read_models
@@ -680,3 +682,86 @@ def test_a_page_with_many_pictures_stays_small(models, tmp_path):
     shutil.copy(heavy.root / "plots/confusion.png", heavy.root / "plots/examples.png")
     page = build([heavy], tmp_path / "out")
     assert sum(path.stat().st_size for path in tmp_path.glob("out/figures/*")) > 10_000_000 > page.stat().st_size
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """Models of which most were fitted with several seeds; small has one, and a seed of middle is of other images."""
+    root = tmp_path_factory.mktemp("seeded")
+    small, middle, large = three_flat(root)
+    middle = with_seeds(middle, *(guesses(FLAT_LABELS, 3, 3 + extra) for extra in (0.05, 0.1)))
+    large = with_seeds(
+        large, *(guesses(FLAT_LABELS, 3, 3 + extra) for extra in (0.2, 0.3)), guesses(FLAT_LABELS[1:], 3, 3)
+    )
+    coarse, fine = coarse_and_fine(root)
+    coarse = with_seeds(coarse, guesses(SUPERCLASS_OF[LABELS], 4, 2.1), guesses(SUPERCLASS_OF[LABELS], 4, 1.9))
+    fine = with_seeds(fine, guesses(LABELS, 12, 4.8), guesses(LABELS, 12, 4.9))
+    models = [small, middle, large, coarse, fine]
+    build(models, root / "report")
+    return models, root / "report"
+
+
+def correct_by_seed(model):
+    runs = [np.load(one.root / "evaluation/predictions.npz") for one in (model, *model.other_seeds[:2])]
+    return np.stack([run["probabilities"].argmax(axis=1) == run["labels"] for run in runs])
+
+
+def test_accuracies_of_several_seeds_are_means_with_intervals_over_images_and_seeds(seeded):
+    (small, middle, *_), folder = seeded
+    rows = table(folder, "small-vs-large.accuracy").set_index("model")
+    expected = evaluation.crossed_accuracy(correct_by_seed(middle))
+    assert rows.loc["middle", ["accuracy", "low", "high"]].tolist() == pytest.approx(expected[:3])
+    assert rows.loc["middle", "accuracy"] == pytest.approx(middle.metrics["test_accuracy_mean"])
+    assert rows["seeds"][["small", "middle", "large"]].tolist() == [1, 3, 3]
+    assert rows.loc["small", "accuracy"] == pytest.approx(small.metrics["test_accuracy"])
+    refits = table(folder, "small-vs-large.refits").set_index("model")
+    assert refits.loc["middle", "seeds"] == "7, 8, 9" and set(refits.index) == {"middle", "large"}
+    assert refits.loc["middle", "std"] == pytest.approx(middle.metrics["test_accuracy_std"])
+    page = (folder / "report.md").read_text()
+    assert (
+        "middle classifies, in the mean of 3 seeds, " in page
+        and "large, seed 10 was not tested on the same images" in page
+    )
+
+
+def test_pairs_of_models_with_several_seeds_have_the_test_over_images_and_seeds(seeded):
+    (_, middle, large, *_), folder = seeded
+    pairs = table(folder, "small-vs-large.pairs").set_index(["a", "b"])
+    expected = evaluation.crossed_difference(correct_by_seed(large), correct_by_seed(middle))
+    row = pairs.loc["large", "middle"]
+    assert row[["difference", "low", "high", "p"]].tolist() == pytest.approx(expected[:4])
+    assert row["covers"] == "images and seeds" and pairs.loc[("large", "small"), "covers"] == "images"
+    own = pairs.loc["large", "large after feature-extraction"]  # of the stage, only the first seed is known
+    assert own[["seeds_a", "seeds_b"]].tolist() == [1, 1]
+
+
+def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded):
+    (*_, fine), folder = seeded
+    pairs = table(folder, "coarse-vs-fine.generalised-pairs")
+    (row,) = pairs[~pairs["a"].eq("coarse") & ~pairs["b"].eq("coarse")].to_dict("records")
+    by_seed = [np.load(one.root / "evaluation/predictions.npz")["probabilities"] for one in (fine, *fine.other_seeds)]
+    truth = SUPERCLASS_OF[LABELS]
+    argmax = np.stack([evaluation.aggregate_by_argmax(one, SUPERCLASS_OF) == truth for one in by_seed])
+    summed = np.stack([evaluation.aggregate_by_sum(one, SUPERCLASS_OF).argmax(axis=1) == truth for one in by_seed])
+    expected = evaluation.crossed_difference(summed, argmax, same_networks=True)
+    assert (abs(row["difference"]), row["p"]) == pytest.approx((abs(expected.difference), expected.p))
+
+
+def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, report, seeded):
+    text = (report / "report.md").read_text()
+    sentences = re.findall(
+        r"^- (?:middle|large) and (?:middle|large) were fitted with one seed each, so .*", text, re.MULTILINE
+    )
+    assert len(sentences) == 1 and re.search(
+        r"up to [\d,]+ test images would be needed in place of 1,200", sentences[0]
+    )
+    assert "fitted with one seed" not in (seeded[1] / "report.md").read_text()
+
+
+def test_no_sentence_about_seeds_is_stated_twice(seeded):
+    text = (seeded[1] / "report.md").read_text()
+    for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        sections = comparison.split("\n### ", 1)[-1]  # the conclusions above them are repetitions by intention
+        prose = [line for line in sections.splitlines() if not line.startswith(("|", "!", "#", "<"))]
+        sentences = [one for line in prose for one in re.split(r"(?<=\.) ", line.strip("-* ")) if "seed" in one]
+        assert sorted({one for one in sentences if sentences.count(one) > 1}) == []

@@ -51,6 +51,25 @@ def test_the_objective_of_the_new_version_moves_the_champion_alias(store):
     assert register(objective="val_accuracy", val_accuracy=0.2) == (8, "champion")
 
 
+def test_a_version_has_the_runs_of_its_other_seeds(store):
+    register()
+    (alone,) = tracking.final_models()
+    client = mlflow.MlflowClient()
+    with tracking.run("seed 1", {"role": "final"}) as other:
+        tracking.log_params({"seed": 1})
+        tracking.log_metrics({"test_accuracy": 0.4})
+    client.set_model_version_tag("m", "1", "seeds", "0,1,2")
+    client.set_model_version_tag("m", "1", "seed_runs", f"{alone.run_id},{other},{'0' * 32}")  # the last was deleted
+    (model,) = tracking.final_models()
+    (seed,) = model.other_seeds
+    assert alone.other_seeds == () and (seed.run_id, seed.params, seed.metrics["test_accuracy"]) == (
+        other,
+        {"seed": "1"},
+        0.4,
+    )
+    assert seed.artifact("evaluation/predictions.npz") is None
+
+
 def test_accuracies_on_other_data_do_not_count(store):
     register(val_accuracy=0.5, digest="one")
     assert register(val_accuracy=0.9, digest="two") == (2, "challenger")

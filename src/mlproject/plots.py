@@ -129,14 +129,18 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the accuracy of each model of a comparison, with its interval.
 
     Args:
-        table: one row for each model, with the columns name, accuracy, low, high (0..1) and, optionally, synthetic
-            (bool); a model trained on synthetic data is drawn as a hollow circle.
+        table: one row for each model, with the columns name, accuracy, low, high (0..1) and, optionally, synthetic (bool; a
+            model trained on synthetic data is drawn as a hollow circle) and by_seed (lists of the accuracies of single
+            seeds, which are drawn as small points; with fewer than two there is nothing to draw).
     """
     figure = new_figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
     axes = figure.subplots()
     synthetic = table["synthetic"].astype(bool) if "synthetic" in table else pd.Series(False, index=table.index)
-    models = zip(table["accuracy"], table["low"], table["high"], synthetic, strict=True)
-    for row, (accuracy, low, high, on_synthetic) in enumerate(models):
+    by_seed = table["by_seed"] if "by_seed" in table else [()] * len(table)
+    models = zip(table["accuracy"], table["low"], table["high"], synthetic, by_seed, strict=True)
+    for row, (accuracy, low, high, on_synthetic, seeds) in enumerate(models):
+        if len(seeds) > 1:  # below the bar, where neither the bar nor the mean hides them
+            axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=BLUE, ms=4, mew=0, alpha=0.6)
         axes.plot([low, high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
         axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
         text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"

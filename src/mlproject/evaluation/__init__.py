@@ -8,6 +8,8 @@ Callers write `evaluation.summary(...)`. The functions are in these files:
 - `superclasses`: predictions of fine classes become predictions of superclasses
 - `calibration_error`: whether the predicted probabilities are as high as the accuracy
 - `paired`: two models compared on the same images by their accuracy
+- `crossed`: accuracies and differences over the test images and the training seeds
+- `power`: how many seeds or test images would settle a difference
 - `permutation`: two models compared on the same images by any other score
 - `multiple_testing`: p-values adjusted for the number of tests
 - `fine_coarse_differences`: the scores of each fine class minus the scores of its superclass
@@ -28,11 +30,13 @@ from mlproject.evaluation.balanced import (
     validation_scores,
 )
 from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
+from mlproject.evaluation.crossed import CrossedAccuracy, CrossedDifference, crossed_accuracy, crossed_difference
 from mlproject.evaluation.feature_space import centroids
 from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
 from mlproject.evaluation.paired import RESAMPLES, holm_adjusted_mcnemar, paired_difference
 from mlproject.evaluation.permutation import PERMUTATIONS, permutation_test
+from mlproject.evaluation.power import Needed, needed_to_settle
 from mlproject.evaluation.scores import (
     CONFIDENCE,
     SCORES,
@@ -50,6 +54,9 @@ __all__ = [
     "CLASS_RESAMPLES",
     "CONFIDENCE",
     "PERMUTATIONS",
+    "CrossedAccuracy",
+    "CrossedDifference",
+    "Needed",
     "RESAMPLES",
     "SCORES",
     "SMALLEST_PROBABILITY",
@@ -63,11 +70,14 @@ __all__ = [
     "centroids",
     "class_differences",
     "confused_pairs",
+    "crossed_accuracy",
+    "crossed_difference",
     "holm",
     "holm_adjusted_mcnemar",
     "image_losses",
     "in_top_k",
     "macro_f1",
+    "needed_to_settle",
     "paired_difference",
     "per_class",
     "permutation_test",

@@ -97,6 +97,27 @@ def check_correct(name: str, correct: ArrayLike) -> NDArray[np.bool_]:
     return correct
 
 
+def check_correct_by_seed(name: str, correct: ArrayLike) -> NDArray[np.bool_]:
+    """Check that the argument called `name` says for each seed and image whether the prediction is correct.
+
+    Args:
+        name: the argument's name, for the message.
+        correct: bool, (seeds, images).
+
+    Returns:
+        bool, (seeds, images).
+
+    Raises:
+        UserError: if there are no seeds or no images, or the values are not of type bool.
+    """
+    correct = np.asarray(correct)
+    if correct.dtype != bool or correct.ndim != 2 or correct.size == 0:
+        raise UserError(
+            f"{name}: {correct.dtype} of shape {correct.shape}; accepted: (seeds, images), one bool for each of both"
+        )
+    return correct
+
+
 def check_same_length(name_a: str, a: Sized, name_b: str, b: Sized) -> None:
     """Check that two arguments have equally many entries.
 

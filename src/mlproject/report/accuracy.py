@@ -10,7 +10,7 @@ from mlproject import evaluation, plots
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, interval, listed, megabytes, minutes, percent, two_decimals
-from mlproject.report.models import ReportedModel, StagePredictions
+from mlproject.report.models import ReportedModel
 
 COST = ["parameters", "train_seconds", "search_seconds", "trials", "images_per_second", "milliseconds", "model_bytes"]
 ACCURACY_COLUMNS = (
@@ -36,11 +36,19 @@ BALANCED_NOTE = (
     " The classes differ in their number of test images. The balanced accuracy is the mean recall of the classes, so each "
     "of them has the same weight; always predicting one of k classes gives 1 / k."
 )
-ACCURACY_NOTE = (
+IMAGES_ALONE = (
     "The intervals are 95% Wilson intervals: they cover the sampling error of the test images, but not the variation "
-    "between training seeds. Chance is the accuracy of always predicting the most frequent class. The validation "
-    "accuracy was measured in the winning trial, which trained for less time and on fewer images."
+    "between training seeds."
 )
+IMAGES_AND_SEEDS = (
+    "The scores of a model with several seeds are means. The 95% interval of its accuracy covers the test images and the "
+    "seeds (crossed random effects, with Hillis' degrees of freedom, on Wilson's scale)."
+)
+ACCURACY_NOTE = (
+    " Chance is the accuracy of always predicting the most frequent class. The validation accuracy was measured in the "
+    "winning trial, which trained for less time and on fewer images."
+)
+SEEDS_COLUMN = Column("seeds", "seeds", count)
 COST_COLUMNS = (
     text_column("model"),
     Column("parameters", "parameters", count),
@@ -52,8 +60,8 @@ COST_COLUMNS = (
     Column("prediction, ms/image", "milliseconds", two_decimals),
 )
 COST_NOTE = (
-    "Minutes, images per second and milliseconds were measured on the machine that ran the search, possibly beside "
-    "other work. Predictions were made in batches."
+    "Minutes, images per second and milliseconds were measured on the machine that ran the search, possibly beside other work; "
+    "those of training are of one seed. Predictions were made in batches."
 )
 AVERAGE_COLUMNS = (
     text_column("model"),
@@ -84,7 +92,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section:
     frame = frame.sort_values(["labels", "accuracy"], ascending=[True, False], kind="stable", ignore_index=True)
     measured = frame.dropna(subset=["low"])
     charts = [_chart(context, measured, models[0].data == "synthetic")] if len(measured) else []
-    accuracies = frame.drop(columns=[*COST, "digest"])
+    accuracies = frame.drop(columns=[*COST, "digest", "by_seed"])
     tables = [
         _accuracy_table(context, accuracies),
         Table(
@@ -102,7 +110,23 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
     added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
     columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
-    return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, ACCURACY_NOTE + note)
+    several = accuracies["seeds"].max() > 1
+    covered = IMAGES_AND_SEEDS + _weakness(accuracies["seeds"]) if several else IMAGES_ALONE
+    if several:
+        columns = (columns[0], SEEDS_COLUMN, *columns[1:])
+    return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, covered + ACCURACY_NOTE + note)
+
+
+def _weakness(seeds: pd.Series) -> str:
+    """What the intervals of models with one or two seeds do not cover, beside those of models with more."""
+    sentences = ""
+    if (seeds == 2).any():
+        sentences += (
+            " With two seeds it is approximate: where seeds vary much, it holds the truth in 91% of cases only."
+        )
+    if (seeds == 1).any():
+        sentences += " With one seed the interval (Wilson's) covers the test images alone."
+    return sentences
 
 
 def _rows(model: ReportedModel) -> list[dict[str, Any]]:
@@ -111,32 +135,41 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
     row["digest"] = model.tag("test.digest")
     unknown = ("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance", "tested_classes", "imbalance")
-    row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1"), np.nan)
+    row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1", "seed_std"), np.nan)
+    row |= {"seeds": np.nan, "by_seed": []}
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
     row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
     if model.predictions is None:
-        row["accuracy"] = metrics.get("test_accuracy", np.nan)
+        row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))
         row["top5_accuracy"] = metrics.get("test_top5_accuracy", np.nan)
         return [row]
-    labels, (*earlier_stages, finished) = model.predictions.labels, model.predictions.stages
+    labels, (*earlier, finished) = model.predictions.labels, model.predictions.stages
     # These two were measured at the end of the fit only.
     unmeasured = {"val_accuracy": np.nan, "images_per_second": np.nan}
-    rows = [row | _measured(labels, stage) | unmeasured | {"train_seconds": stage.seconds} for stage in earlier_stages]
-    return [*rows, row | _measured(labels, finished)]
+    rows = [
+        row | _measured(labels, stage.title, [stage.probabilities]) | unmeasured | {"train_seconds": stage.seconds}
+        for stage in earlier
+    ]
+    return [*rows, row | _measured(labels, finished.title, model.predictions.of_all_seeds)]
 
 
-def _measured(labels: np.ndarray, stage: StagePredictions) -> dict[str, Any]:
-    low, high = evaluation.accuracy_interval(stage.predicted == labels)
-    summary = evaluation.summary(labels, stage.probabilities)
+def _measured(labels: np.ndarray, title: str, by_seed: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The mean scores of the networks of all seeds, from their probabilities."""
+    correct = np.stack([probabilities.argmax(axis=1) == labels for probabilities in by_seed])
+    accuracy = evaluation.crossed_accuracy(correct)
+    summary = pd.DataFrame([evaluation.summary(labels, probabilities) for probabilities in by_seed]).mean()
     sizes = np.unique(labels, return_counts=True)[1]
     return {
-        "model": stage.title,
-        "classes": stage.probabilities.shape[1],
+        "model": title,
+        "classes": by_seed[0].shape[1],
         "images": len(labels),
-        "accuracy": summary["test_accuracy"],
-        "low": low,
-        "high": high,
+        "seeds": len(by_seed),
+        "by_seed": correct.mean(axis=1).tolist(),
+        "accuracy": accuracy.mean,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "seed_std": accuracy.seed_std,
         "top5_accuracy": summary.get("test_top5_accuracy", np.nan),
         "balanced_accuracy": summary["test_balanced_accuracy"],
         "macro_f1": summary["test_macro_f1"],
@@ -148,14 +181,20 @@ def _measured(labels: np.ndarray, stage: StagePredictions) -> dict[str, Any]:
 
 
 def _averages(models: Sequence[ReportedModel]) -> pd.DataFrame:
-    rows = [
-        {"model": stage.title, "labels": model.tag("labels")}
-        | evaluation.averages(model.predictions.labels, stage.predicted, model.predictions.classes)
-        for model in models
-        if model.predictions is not None
-        for stage in model.predictions.stages
-    ]
+    rows = []
+    for model in models:
+        if model.predictions is not None:
+            *earlier, finished = model.predictions.stages
+            networks = [(stage.title, [stage.probabilities]) for stage in earlier]
+            networks.append((finished.title, list(model.predictions.of_all_seeds)))
+            for title, by_seed in networks:
+                scores = [_class_averages(model.predictions.labels, one) for one in by_seed]
+                rows.append({"model": title, "labels": model.tag("labels"), **pd.DataFrame(scores).mean()})
     return pd.DataFrame(rows)
+
+
+def _class_averages(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    return evaluation.averages(labels, probabilities.argmax(axis=1), probabilities.shape[1])
 
 
 def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> Chart:
@@ -166,6 +205,10 @@ def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> C
     caption = " ".join(
         [*_leaders(measured), "The points show the accuracy on the test images, the bars its 95% intervals."]
     )
+    if measured["seeds"].max() > 1:
+        caption += (
+            " Where a model has several seeds, the point is their mean, and the small points are the single seeds."
+        )
     if several_labels:
         caption += " Models with different labels solve different tasks, so compare only models with the same labels."
     figure = plots.accuracy_bars(bars, context.title)
@@ -195,10 +238,10 @@ def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
     findings = []
     for row in measured.to_dict("records"):
         low, high, chance = row["low"], row["high"], row["chance"]
-        sentence = (
-            f"{row['model']} classifies {percent(row['accuracy'])} of {count(row['images'])} test images correctly "
-        )
-        sentence += f"(95% interval {interval(low, high)}); chance is {percent(chance)}"
+        mean = f", in the mean of {row['seeds']} seeds," if row["seeds"] > 1 else ""
+        over = " over images and seeds" if row["seeds"] > 1 else ""
+        sentence = f"{row['model']} classifies{mean} {percent(row['accuracy'])} of {count(row['images'])} test images correctly "
+        sentence += f"(95% interval{over} {interval(low, high)}); chance is {percent(chance)}"
         if row["imbalance"] >= UNEQUAL:
             sentence += " (always predicting the most frequent class)"
         if high < chance:

@@ -17,7 +17,7 @@ from mlproject.report.context import slugs
 from mlproject.report.models import ClassEvaluation, ReportedModel, SearchRecord, StagePredictions, TestPredictions
 
 if TYPE_CHECKING:
-    from mlproject.tracking import FinalModel
+    from mlproject.tracking import FinalModel, LoggedRun
 
 PLOTS = {
     "learning_curves": "Learning curves of the final fit",
@@ -49,8 +49,8 @@ def read_models(models: Sequence["FinalModel"]) -> list[ReportedModel]:
 class _Run:
     """The artifacts of one run, and the reasons why some of them could not be read."""
 
-    def __init__(self, model: "FinalModel", title: str) -> None:
-        self.model = model
+    def __init__(self, logged: "LoggedRun", title: str) -> None:
+        self.logged = logged
         self.title = title
         self.missing: list[str] = []
         self.unreadable: list[str] = []
@@ -60,7 +60,7 @@ class _Run:
 
         Nothing is said of a missing one that is `optional`, because older runs did not log it.
         """
-        file = self.model.artifact(path)
+        file = self.logged.artifact(path)
         if file is None:
             self.missing += [] if optional else [path]
             return None
@@ -93,7 +93,7 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         run.unreadable.append(f"{title}: its class table and its predictions differ in the number of classes")
         stored, class_table = None, None
     history = run.read("evaluation/history.csv", _history)
-    predictions = None if stored is None else _with_earlier_stages(run, stored, history)
+    predictions = None if stored is None else _test_predictions(run, model, stored, history)
     centroids = run.read("evaluation/features.npz", _centroids)
     images = run.read("evaluation/images.npz", _images)
     class_evaluation = None
@@ -122,11 +122,35 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
     )
 
 
-def _with_earlier_stages(run: _Run, finished: _Stored, history: pd.DataFrame | None) -> TestPredictions:
-    """The predictions of the finished network, after those of the earlier stages of its fit."""
+def _test_predictions(
+    run: _Run, model: "FinalModel", finished: _Stored, history: pd.DataFrame | None
+) -> TestPredictions:
+    """The predictions of the finished network, with those of the earlier stages of its fit and of its other seeds."""
     stages = [] if history is None else _earlier_stages(run, finished, history)
     last = StagePredictions(run.title, finished.probabilities)
-    return TestPredictions(finished.labels, finished.summary, (*stages, last))
+    return TestPredictions(finished.labels, finished.summary, (*stages, last), _other_seeds(run, model, finished))
+
+
+def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str, np.ndarray]:
+    """The probabilities of the other seeds' networks, left out where they are missing or of other images."""
+    found = {}
+    for logged in model.other_seeds:
+        seed = logged.params.get("seed", logged.run_id)
+        of_seed = _Run(logged, f"{run.title}, seed {seed}")
+        stored = of_seed.read("evaluation/predictions.npz", _predictions)
+        if stored is None:
+            run.unreadable += of_seed.omissions
+        elif stored.probabilities.shape == finished.probabilities.shape and np.array_equal(
+            stored.labels, finished.labels
+        ):
+            found[seed] = stored.probabilities
+        else:
+            run.unreadable.append(f"{of_seed.title} was not tested on the same images")
+    recorded = model.tags.get("seeds", "")
+    deleted = len(recorded.split(",")) - 1 - len(model.other_seeds)
+    if deleted > 0:
+        run.unreadable.append(f"{run.title}: of its seeds {recorded}, the runs of {deleted} are deleted")
+    return found
 
 
 def _earlier_stages(run: _Run, finished: _Stored, history: pd.DataFrame) -> list[StagePredictions]:

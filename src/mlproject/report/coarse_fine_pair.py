@@ -33,24 +33,29 @@ class CoarseFinePair:
         return self.coarse.predictions.labels
 
     @cached_property
-    def by_argmax(self) -> np.ndarray:
-        """The superclass of the fine model's most probable class, int64 (n,)."""
-        return evaluation.aggregate_by_argmax(self.fine.predictions.probabilities, self.superclass_of)
+    def by_argmax_of_seeds(self) -> list[np.ndarray]:
+        """For each seed of the fine model the superclass of its most probable class, int64 (n,)."""
+        return [evaluation.aggregate_by_argmax(one, self.superclass_of) for one in self.fine.predictions.of_all_seeds]
 
     @cached_property
+    def by_sum_of_seeds(self) -> list[np.ndarray]:
+        """For each seed of the fine model the superclass with the largest sum of its probabilities, int64 (n,)."""
+        seeds = self.fine.predictions.of_all_seeds
+        return [evaluation.aggregate_by_sum(one, self.superclass_of).argmax(axis=1) for one in seeds]
+
+    @property
     def by_sum(self) -> np.ndarray:
-        """The superclass with the largest sum of the fine model's probabilities, int64 (n,)."""
-        sums = evaluation.aggregate_by_sum(self.fine.predictions.probabilities, self.superclass_of)
-        return np.asarray(sums.argmax(axis=1))
+        """The same of the registered fine model."""
+        return self.by_sum_of_seeds[0]
 
     @property
     def argmax_title(self) -> str:
-        """What the report calls the superclasses `by_argmax`."""
+        """What the report calls the superclasses `by_argmax_of_seeds`."""
         return f"{self.fine.title} (superclass by argmax)"
 
     @property
     def sum_title(self) -> str:
-        """What the report calls the superclasses `by_sum`."""
+        """What the report calls the superclasses `by_sum_of_seeds`."""
         return f"{self.fine.title} (superclass by summed probabilities)"
 
 

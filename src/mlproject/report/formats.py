@@ -57,6 +57,11 @@ def count(number: float) -> str:
     return MISSING if pd.isna(number) else f"{number:,.0f}"
 
 
+def about(number: float) -> str:
+    """95931 -> "96,000": a number of which only two digits count."""
+    return f"{float(f'{number:.1e}'):,.0f}"
+
+
 def decimals(number: float, digits: int = 3) -> str:
     """0.23456 -> "0.235"."""
     return MISSING if pd.isna(number) else f"{number:.{digits}f}"

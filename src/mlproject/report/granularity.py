@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject import evaluation, plots
-from mlproject.report import fine_classes, hypotheses, pairs, recall
+from mlproject.report import fine_classes, hypotheses, pairs, recall, settling
 from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
@@ -89,14 +89,16 @@ def _accuracy_section(context: ReportContext, pair: CoarseFinePair) -> Section:
     coarse_chance, fine_chance = frame["chance"].iloc[0], frame["chance"].iloc[3]
     differences = pairs.compare(
         [
-            (pair.coarse.title, pair.coarse.predictions.correct),
-            (pair.argmax_title, pair.by_argmax == pair.truth),
-            (pair.sum_title, pair.by_sum == pair.truth),
+            pairs.Classifier(pair.coarse.title, pair.coarse.predictions.correct_by_seed, pair.coarse.title),
+            pairs.Classifier(pair.argmax_title, np.stack(pair.by_argmax_of_seeds) == pair.truth, pair.fine.title),
+            pairs.Classifier(pair.sum_title, np.stack(pair.by_sum_of_seeds) == pair.truth, pair.fine.title),
         ]
     )
+    both = [pair.coarse.title, pair.sum_title]
+    (summed,) = [row for _, row in differences.iterrows() if {row["a"], row["b"]} == set(both)]
     tables = [
-        Table(context.file_name("generalised"), "Coarse and fine labels on the same test images", frame, COLUMNS, NOTE),
-        Table(context.file_name("generalised-pairs"), "Paired differences", differences, pairs.COLUMNS, pairs.NOTE),
+        _table(context, frame.drop(columns="by_seed")),
+        pairs.table(context.file_name("generalised-pairs"), differences),
     ]
     scales = (
         f"Always predicting the most frequent class is correct for {percent(coarse_chance)} of the images with coarse "
@@ -106,37 +108,53 @@ def _accuracy_section(context: ReportContext, pair: CoarseFinePair) -> Section:
     conclusions = [pairs.finding(row) for _, row in differences.iterrows() if pair.coarse.title in (row["a"], row["b"])]
     chart = _chart(context, pair, frame[frame["labels"] == "coarse"])
     title = "Coarse labels compared with fine labels aggregated to superclasses"
-    return Section(title, [*pairs.findings(differences), scales], [chart], tables, conclusions)
+    sentences = [*pairs.findings(differences), *settling.sentences(summed, pairs.is_significant(summed)), scales]
+    return Section(title, sentences, [chart], tables, conclusions)
+
+
+def _table(context: ReportContext, frame: pd.DataFrame) -> Table:
+    """The accuracies, with the numbers of seeds where one is larger than 1."""
+    columns = COLUMNS if frame["seeds"].max() == 1 else (*COLUMNS[:3], Column("seeds", "seeds", count), *COLUMNS[3:])
+    title = "Coarse and fine labels on the same test images"
+    return Table(context.file_name("generalised"), title, frame, columns, NOTE)
 
 
 def _accuracies(pair: CoarseFinePair) -> pd.DataFrame:
     """A row for each way to score the two models, those on coarse labels first."""
     coarse, fine = pair.coarse.predictions, pair.fine.predictions
-    title, top5 = pair.fine.title, evaluation.in_top_k(fine.labels, fine.probabilities, 5)
+    title, top1 = pair.fine.title, [one.argmax(axis=1) for one in fine.of_all_seeds]
+    top5 = np.stack([evaluation.in_top_k(fine.labels, one, 5) for one in fine.of_all_seeds])
+    by_coarse = [one.argmax(axis=1) for one in coarse.of_all_seeds]
     rows = [
-        _scores(pair.coarse.title, "coarse", coarse.predicted, pair.truth, coarse.classes),
-        _scores(pair.argmax_title, "coarse", pair.by_argmax, pair.truth, coarse.classes),
-        _scores(pair.sum_title, "coarse", pair.by_sum, pair.truth, coarse.classes),
-        _scores(f"{title} (top-1)", "fine", fine.predicted, fine.labels, fine.classes),
+        _scores(pair.coarse.title, "coarse", by_coarse, pair.truth, coarse.classes),
+        _scores(pair.argmax_title, "coarse", pair.by_argmax_of_seeds, pair.truth, coarse.classes),
+        _scores(pair.sum_title, "coarse", pair.by_sum_of_seeds, pair.truth, coarse.classes),
+        _scores(f"{title} (top-1)", "fine", top1, fine.labels, fine.classes),
         _accuracy(f"{title} (top-5)", "fine", top5, fine.labels, guesses=5),
     ]
     return pd.DataFrame(rows)
 
 
-def _scores(model: str, labels: str, predicted: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
-    averages = evaluation.averages(truth, predicted, classes)
-    return _accuracy(model, labels, predicted == truth, truth, guesses=1) | averages
+def _scores(
+    model: str, labels: str, predicted: Sequence[np.ndarray], truth: np.ndarray, classes: int
+) -> dict[str, Any]:
+    """The scores of the predictions of all seeds, in the mean."""
+    averages = pd.DataFrame([evaluation.averages(truth, one, classes) for one in predicted]).mean()
+    accuracy = _accuracy(model, labels, np.stack(predicted) == truth, truth, guesses=1)
+    return accuracy | {str(name): mean for name, mean in averages.items()}
 
 
 def _accuracy(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, guesses: int) -> dict[str, Any]:
-    low, high = evaluation.accuracy_interval(correct)
+    found = evaluation.crossed_accuracy(correct)
     return {
         "model": model,
         "labels": labels,
         "images": len(truth),
-        "accuracy": correct.mean(),
-        "low": low,
-        "high": high,
+        "seeds": len(correct),
+        "by_seed": correct.mean(axis=1).tolist(),
+        "accuracy": found.mean,
+        "low": found.low,
+        "high": found.high,
         "chance": np.sort(np.bincount(truth))[-guesses:].sum() / len(truth),
     }
 
@@ -152,5 +170,5 @@ def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) ->
         f"Test accuracy on the superclasses: {accuracies}",
         f"How often the correct one of {superclasses} superclasses is predicted, with 95% intervals. All predictions "
         "are for the same images, so the paired differences below show whether they differ, and overlapping intervals "
-        "do not.",
+        "do not." + (" Small points are single seeds." if frame["seeds"].max() > 1 else ""),
     )

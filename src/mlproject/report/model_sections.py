@@ -8,7 +8,7 @@ from mlproject.report import networks, searches
 from mlproject.report.artifacts import PLOTS
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, percent, two_decimals
+from mlproject.report.formats import count, listed, percent, two_decimals
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 MOST_PAIRS = 20  # of confused classes in the table
@@ -32,6 +32,12 @@ def _results(model: ReportedModel) -> Section:
     findings = list(model.omissions)
     if "parameters" in model.metrics:
         findings.append(f"The network has {count(model.metrics['parameters'])} parameters.")
+    if model.predictions is not None and model.predictions.other_seeds:
+        others = list(model.predictions.other_seeds)
+        findings.append(
+            f"The registered network of {context.name} is that of seed {model.seed}; its winner was also fitted with "
+            f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
+        )
     results = _results_in_words(model)
     charts = []
     for plot, file in model.plots.items():

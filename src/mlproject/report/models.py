@@ -1,6 +1,7 @@
 """Final models as the report sees them: what their tags say, and the artifacts of their runs that could be read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +44,14 @@ class TestPredictions:
         labels: int64 (n,), in the stored order of the test images.
         summary: accuracy and loss as `evaluation.summary` gives them.
         stages: the predictions after each stage of the fit; the last entry is the finished network.
+        other_seeds: where the fit was repeated with other seeds, by their names the probabilities of the finished networks,
+            float32 (n, classes). All other attributes describe the registered model.
     """
 
     labels: np.ndarray
     summary: dict[str, float]
     stages: tuple[StagePredictions, ...]
+    other_seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -73,6 +77,16 @@ class TestPredictions:
     def correct(self) -> np.ndarray:
         """Whether the finished network classifies each image correctly, bool (n,)."""
         return np.asarray(self.predicted == self.labels)
+
+    @property
+    def of_all_seeds(self) -> tuple[np.ndarray, ...]:
+        """The probabilities of the finished networks of all seeds, the registered model's first."""
+        return (self.probabilities, *self.other_seeds.values())
+
+    @cached_property
+    def correct_by_seed(self) -> np.ndarray:
+        """Whether the finished network of each seed classifies each image correctly, bool (seeds, n)."""
+        return np.stack([one.argmax(axis=1) == self.labels for one in self.of_all_seeds])
 
 
 @dataclass(frozen=True, eq=False)

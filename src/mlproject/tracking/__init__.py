@@ -28,7 +28,7 @@ from mlproject.tracking.log import (
     set_description,
     set_tags,
 )
-from mlproject.tracking.models import FinalModel, final_models, load_model, require_artifacts
+from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
 from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
@@ -46,6 +46,7 @@ from mlproject.tracking.store import address
 __all__ = [
     "CHAMPION",
     "FinalModel",
+    "LoggedRun",
     "ProjectRun",
     "address",
     "alias_of",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mlflow
 from mlflow.entities import Run, ViewType
@@ -27,27 +27,19 @@ RUNS_PER_QUERY = 500
 Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
 
 
-@dataclass(frozen=True)
-class FinalModel:
-    """A registered version that this project made, with the values that its run logged.
+@dataclass(frozen=True, kw_only=True)
+class LoggedRun:
+    """A run with the values and files that it logged.
 
     Attributes:
-        name: The registered model's name.
-        version: The version's number.
-        alias: The alias by which it was selected, or which it has; "" when it has none.
-        run_id: The run that made it.
-        tags: The version's tags.
+        run_id: The run.
         params: The run's parameters.
         metrics: The run's last metrics.
         url: The run's page in MLflow's UI; "" when the store is not a server.
         artifact_location: Where MLflow keeps the run's artifacts.
     """
 
-    name: str
-    version: int
-    alias: str
     run_id: str
-    tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
     url: str = ""
@@ -94,6 +86,25 @@ class FinalModel:
     def _listings(self) -> dict[str, frozenset[str]]:
         # A server takes tens of milliseconds for a listing, and a report reads a dozen files from three folders.
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalModel(LoggedRun):
+    """A registered version that this project made, with the values that its run logged.
+
+    Attributes:
+        name: The registered model's name.
+        version: The version's number.
+        alias: The alias by which it was selected, or which it has; "" when it has none.
+        tags: The version's tags.
+        other_seeds: Where the winner was refitted with several seeds, the runs of those whose model is not registered.
+    """
+
+    name: str
+    version: int
+    alias: str
+    tags: dict[str, str]
+    other_seeds: tuple[LoggedRun, ...] = ()
 
 
 @cache
@@ -245,37 +256,60 @@ def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
 
 
 def _read_runs(client: mlflow.MlflowClient, found: Selection) -> list[FinalModel]:
-    """The final models of these versions, with the values of their runs, which are queried in groups."""
-    wanted = sorted({version.run_id for version, _ in found if version.run_id})
-    runs: dict[str, Run] = {}
-    if wanted:
-        experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
-        ids = [experiment.experiment_id for experiment in experiments]
-        for start in range(0, len(wanted), RUNS_PER_QUERY):
-            group = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + RUNS_PER_QUERY])
-            query = f"attributes.run_id IN ({group})"
-            for run in client.search_runs(ids, query, ViewType.ALL, max_results=RUNS_PER_QUERY):
-                runs[run.info.run_id] = run
+    """The final models of these versions, with the values of all their runs, which are queried in groups."""
+    wanted = {version.run_id for version, _ in found if version.run_id}
+    wanted |= {run_id for version, _ in found for run_id in _other_seeds(version)}
+    runs = _query_runs(client, sorted(wanted))
     models = []
     for version, alias in found:
-        if version.run_id in runs:
-            models.append(_final_model(version, alias, runs[version.run_id]))
+        if run := runs.get(version.run_id or ""):
+            others = [runs[run_id] for run_id in _other_seeds(version) if run_id in runs]
+            models.append(_final_model(version, alias, run, others))
         else:
             warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
     return models
 
 
-def _final_model(version: ModelVersion, alias: str, run: Run) -> FinalModel:
-    server = store.address()
-    page = f"{server.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+def _other_seeds(version: ModelVersion) -> list[str]:
+    """The runs of the version's seeds but its own, as its tag names them."""
+    run_ids = version.tags.get("seed_runs", "").split(",")
+    return [run_id for run_id in run_ids if run_id not in ("", version.run_id)]
+
+
+def _query_runs(client: mlflow.MlflowClient, wanted: Sequence[str]) -> dict[str, Run]:
+    """The runs with these identifiers, as far as they exist."""
+    runs: dict[str, Run] = {}
+    if not wanted:
+        return runs
+    experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
+    ids = [experiment.experiment_id for experiment in experiments]
+    for start in range(0, len(wanted), RUNS_PER_QUERY):
+        group = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + RUNS_PER_QUERY])
+        query = f"attributes.run_id IN ({group})"
+        for run in client.search_runs(ids, query, ViewType.ALL, max_results=RUNS_PER_QUERY):
+            runs[run.info.run_id] = run
+    return runs
+
+
+def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[Run]) -> FinalModel:
     return FinalModel(
         name=version.name,
         version=int(version.version),
         alias=alias,
-        run_id=run.info.run_id,
         tags=dict(version.tags),
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        url=page if store.is_server(server) else "",
-        artifact_location=run.info.artifact_uri,
+        other_seeds=tuple(LoggedRun(**_values(other)) for other in others),
+        **_values(run),
     )
+
+
+def _values(run: Run) -> dict[str, Any]:
+    """The fields of a LoggedRun."""
+    server = store.address()
+    page = f"{server.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    return {
+        "run_id": run.info.run_id,
+        "params": dict(run.data.params),
+        "metrics": dict(run.data.metrics),
+        "url": page if store.is_server(server) else "",
+        "artifact_location": run.info.artifact_uri,
+    }

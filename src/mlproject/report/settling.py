@@ -1,0 +1,98 @@
+"""What it takes to settle the difference of two models: seeds of each, or test images. Pure."""
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation
+from mlproject.report.content import Column
+from mlproject.report.formats import MISSING, about, count, listed, unsigned_points
+
+SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
+NOTE = (
+    " The last column says how many seeds of each model find a difference of this size in 80% of cases, at the level of 5%, or "
+    "how many test images it takes if no number of seeds is enough. It uses the variation between seeds where that was "
+    "measured. Where it was not, it gives upper limits for standard deviations of 0.2 and 0.5 points."
+)
+
+
+def _needed(if_small: float, if_large: float, images: float) -> str:
+    """(5, 29, NaN) -> "5 to 29"; (NaN, NaN, 12345) -> "12,000 images"; all NaN -> "–"."""
+    if pd.isna(if_small):
+        return MISSING if pd.isna(images) else f"{about(images)} images"
+    return count(if_small) if if_small == if_large else f"{count(if_small)} to {count(if_large)}"
+
+
+COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _needed)
+
+
+def needs(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
+    """Say what it takes to settle a difference of the size that was found.
+
+    Args:
+        found: the difference.
+        images: the number of test images.
+
+    Returns:
+        needed_if_small and needed_if_large, the seeds of each model with the smaller and the larger of `SEED_STDS`, or twice
+        the seeds with the measured spread, NaN if no number is enough; and needed_images, NaN otherwise.
+    """
+    spreads = (found.seed_std, found.seed_std) if found.seeds_covered else SEED_STDS
+    small, large = (
+        evaluation.needed_to_settle(found.difference, one, images, found.image_variance, found.interaction_variance)
+        for one in spreads
+    )
+    row = {"needed_if_small": small.seeds, "needed_if_large": large.seeds, "needed_images": small.images}
+    return {name: np.nan if value is None else value for name, value in row.items()}
+
+
+def sentences(pair: pd.Series, significant: bool) -> list[str]:
+    """Say in words what the interval of a pair does not cover, and what it takes to settle the difference.
+
+    Args:
+        pair: a row of the frame that `pairs.compare` gives.
+        significant: whether the difference is significant.
+
+    Returns:
+        A sentence; none if the difference is significant over images and seeds.
+    """
+    if pair["covers"] == "images and seeds":
+        return [] if significant else [f"{_with_measured_seeds(pair)}."]
+    single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
+    if len(single) == 2:
+        start = f"{listed(single)} were fitted with one seed each, so the interval of their difference"
+    else:
+        (other,) = {pair["a"], pair["b"]} - set(single)
+        start = f"{single[0]} was fitted with one seed, so the interval of its difference from {other}"
+    return [f"{start} does not cover that other seeds might change it; {_with_unknown_seeds(pair)}."]
+
+
+def _with_measured_seeds(pair: pd.Series) -> str:
+    if np.isnan(pair["needed_if_small"]):
+        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
+    return (
+        f"If {pair['a']} and {pair['b']} truly differ by {unsigned_points(pair['difference'])} points, about "
+        f"{count(pair['needed_if_small'])} seeds of each settle it, given the measured standard deviation of "
+        f"{unsigned_points(pair['seed_std'])} points between seeds"
+    )
+
+
+def _with_unknown_seeds(pair: pd.Series) -> str:
+    small, large = pair["needed_if_small"], pair["needed_if_large"]
+    if np.isnan(small):
+        return _more_images(pair)
+    start = f"settling a difference of {unsigned_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+    if small == large:
+        return f"{start} (-P seeds={small:.0f}) if accuracies vary by up to 0.5 points between seeds"
+    return (
+        f"{start} (-P seeds={small:.0f}) if accuracies vary by 0.2 points between seeds, and {count(large)} if by 0.5"
+    )
+
+
+def _more_images(pair: pd.Series) -> str:
+    if np.isnan(pair["needed_images"]):
+        return "no number of seeds or test images settles it, because the accuracies are equal"
+    verb, limit = ("are not", "about") if pair["covers"] == "images and seeds" else ("may not be", "up to")
+    return (
+        f"more seeds alone {verb} enough to settle it: {limit} {about(pair['needed_images'])} test images would be needed in "
+        f"place of {count(pair['images'])}"
+    )
