@@ -49,11 +49,18 @@ def tune(experiment: str, folder: Path, *arguments: str, data_dir: str | None) -
 
 
 def searched(
-    task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None
+    task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None, prune: bool = True
 ) -> tuple[SearchResult, Journal]:
     """Run a whole search with the given seconds for its trials, tracked as usual, or continue an interrupted one."""
     minutes = search_seconds / budget.SEARCH_SHARE / 60
-    settings = Settings(tuner=tuner, budget_minutes=minutes, max_trials=max_trials, seed=task.seed, data=task.data_kind)
+    settings = Settings(
+        tuner=tuner,
+        budget_minutes=minutes,
+        max_trials=max_trials,
+        prune=prune,
+        seed=task.seed,
+        data=task.data_kind,
+    )
     with open_journal(JOURNALS, name, fingerprint.take(task, settings.deciding, tracking.address())) as kept:
         parent = tracking.find_run(kept.search, "search")
         if kept.trials and parent is None:  # its runs were deleted
