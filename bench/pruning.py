@@ -2,9 +2,10 @@
 
     python bench/pruning.py --experiment fashion-mnist-mlp --seeds 0,1,2,3          (half an hour on 2 cores)
 
-For each seed, a random search of `--search-minutes` with prune=false trains trials as long as those of `tune`. The median
-stopping rule (`search/pruning.py`) is then replayed on their learning curves, in `--orders` random orders: each begins with
-best-known values, as a search does, and goes on with trials drawn from all seeds. A row of the table is a length of the
+For each seed, a random search of `--search-minutes` with prune=false trains trials as `tune` does. It is planned for the
+nominal machine, so that all trials have the same plan whatever else the machine does meanwhile. The median stopping rule
+(`search/pruning.py`) is then replayed on their learning curves, in `--orders` random orders: each begins with best-known
+values, as a search does, and goes on with trials drawn from all seeds. A row of the table is a length of the
 search (trials), a least share of its steps that each trial gets, and a least number of other trials for the median. The
 columns are means over the orders: the share of the trials that are pruned, the share of the trials' time that is saved, the
 share of the trials of the later top quarter that are pruned, how often the later best trial is, and the trials that fit
@@ -59,7 +60,7 @@ def gather(task: Task, minutes: float, prune: bool) -> list[Run]:
         return runs[runs["tags.mlflow.runName"] == name] if len(runs) else runs
 
     if not len(parents()):
-        searched(task, name, "random", 60 * minutes, prune=prune)
+        searched(task, name, "random", 60 * minutes, prune=prune, deterministic=True)
     return mlflow.search_runs(
         filter_string=f"tags.mlflow.parentRunId = '{parents()['run_id'].iloc[0]}' AND attributes.status = 'FINISHED'",
         output_format="list",
