@@ -3,13 +3,13 @@
     python bench/pruning.py --experiment fashion-mnist-mlp --seeds 0,1,2,3          (half an hour on 2 cores)
 
 For each seed, a random search of `--search-minutes` with prune=false trains trials as `tune` does. It is planned for the
-nominal machine, so that all trials have the same plan whatever else the machine does meanwhile. The median stopping rule
-(`search/pruning.py`) is then replayed on their learning curves, in `--orders` random orders: each begins with best-known
-values, as a search does, and goes on with trials drawn from all seeds. A row of the table is a length of the
-search (trials), a least share of its steps that each trial gets, and a least number of other trials for the median. The
-columns are means over the orders: the share of the trials that are pruned, the share of the trials' time that is saved, the
-share of the trials of the later top quarter that are pruned, how often the later best trial is, and the trials that fit
-into a minute. The star marks the rule as it is. The last row of each length lets all trials finish.
+nominal machine, so that all trials have the same plan whatever else the machine does meanwhile. The rule of
+`search/pruning.py` and others like it are then replayed on their learning curves, in `--orders` random orders: each begins
+with best-known values, as a search does, and goes on with trials drawn from all seeds. A row of the table is a length of the
+search (trials) and a rule (see `search/pruning.py`); the star marks the one in use, and the last row of each length lets all
+trials finish. The columns are means over the orders: the share of the trials that are pruned, the share of the trials' time
+that is saved, the share of the trials of the later top quarter that are pruned, how often the later best trial is, and the
+trials that fit into a minute.
 
 With `--searches`, a search of the same minutes with prune=true is run for each seed, too, and both are counted. Trials and
 searches are runs in the comparison (MLflow's *experiment*) `pruning-NAME` of the store. An interrupted benchmark continues,
@@ -18,13 +18,13 @@ and finished searches are not run again.
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mlproject import process, tracking
 from mlproject.experiment import find
 from mlproject.objectives import DEFAULT, OBJECTIVES
-from mlproject.search.pruning import MIN_SHARE, MIN_TRIALS, why_hopeless
+from mlproject.search.pruning import Rule, why_hopeless
 from mlproject.task import Task, prepare
 
 import mlflow
@@ -34,7 +34,13 @@ from mlflow.entities import Run
 from searching import finished, searched
 
 OBJECTIVE = OBJECTIVES[DEFAULT]
-SHARES, LEAST_TRIALS, LENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5), (2, 3, 4, 6), (8, 24)
+RULES = [
+    Rule(worst, share, trials)
+    for worst in (1 / 4, 1 / 3, 1 / 2)
+    for share in (0, 0.2, 0.3, 0.4, 0.5)
+    for trials in (3, 4)
+]
+LENGTHS = (8, 24)  # trials of a search
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,12 @@ def let_finish(run: Run, stages: list[str]) -> Finished:
     return Finished(run.info.run_name == "trial-01", minutes, curve)
 
 
-def replayed(trials: list[Finished], min_share: float, min_trials: int) -> dict[str, float]:
-    """Replay a search; returns how many trials and minutes it would have had, and which trials it would have pruned."""
+def replayed(trials: list[Finished], rule: Rule) -> dict[str, float]:
+    """Replay a search; returns the shares of its trials that it would have pruned, and its speed."""
     curves: list[list[tuple[float, float]]] = []
     for trial in trials:
         whole = range(1, len(trial.curve) + 1)
-        ends = (end for end in whole if why_hopeless(trial.curve[:end], curves, OBJECTIVE, min_share, min_trials))
+        ends = (end for end in whole if why_hopeless(trial.curve[:end], curves, OBJECTIVE, rule))
         curves.append(trial.curve[: next(ends, len(trial.curve)) if curves else len(trial.curve)])
     minutes = np.array([trial.minutes for trial in trials])
     spent = minutes * [curve[-1][0] for curve in curves]
@@ -99,18 +105,16 @@ def replayed(trials: list[Finished], min_share: float, min_trials: int) -> dict[
 
 
 def table(trials: list[Finished], orders: int) -> pd.DataFrame:
-    """The means over many orders, for each length of the search and each warm-up of the rule."""
+    """The means over many orders, for each length of the search and each rule."""
     known, others = [one for one in trials if one.known], [one for one in trials if not one.known]
     rows = []
     for length in LENGTHS:
         rng = np.random.default_rng(0)
         length = min(length, len(others) + 1)
         drawn = [[rng.choice(known), *rng.choice(others, length - 1, replace=False)] for _ in range(orders)]
-        rules = [(share, least) for share in SHARES for least in LEAST_TRIALS]
-        for share, least in [*rules, (1.0, 0)]:
-            means = pd.DataFrame([replayed(order, share, least) for order in drawn]).mean()
-            chosen = "*" if (share, least) == (MIN_SHARE, MIN_TRIALS) else ""
-            rows.append({"trials": length, "min_share": share, "min_trials": least, "": chosen, **means})
+        for rule in [*RULES, Rule(min_share=1.0)]:
+            means = pd.DataFrame([replayed(order, rule) for order in drawn]).mean()
+            rows.append({"trials": length, **asdict(rule), "": "*" if rule == Rule() else "", **means})
     return pd.DataFrame(rows)
 
 

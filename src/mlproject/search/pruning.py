@@ -1,7 +1,7 @@
-"""Which trial is hopeless: the median stopping rule. Pure."""
+"""Which trial is hopeless: one that is worse than most others were after the same share of their steps. Pure."""
 
-import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,45 +9,54 @@ from mlproject.objectives import Objective
 
 Curve = Sequence[Sequence[float]]  # for each epoch the share of the planned steps that are done, rising, and the score
 
-# Chosen by replaying finished trials in many orders (bench/README.md, "Which trials are pruned").
-MIN_SHARE = 0.3  # a trial may be pruned once this share of its steps is done: before, the scores say little
-MIN_TRIALS = 3  # as many other trials must have come this far
+
+@dataclass(frozen=True)
+class Rule:
+    """When a trial is pruned. The values were chosen by replays (bench/README.md, "Which trials are pruned").
+
+    Attributes:
+        worst: a trial is hopeless below this quantile of the other trials, 0 to 1; 1/2 is the median stopping rule.
+        min_share: the share of its steps that every trial gets, 0 to 1, because the first scores say little.
+        min_trials: how many other trials must have come this far.
+    """
+
+    worst: float = 1 / 4
+    min_share: float = 0.2
+    min_trials: int = 3
 
 
-def why_hopeless(
-    curve: Curve,
-    others: Sequence[Curve],
-    objective: Objective,
-    min_share: float = MIN_SHARE,
-    min_trials: int = MIN_TRIALS,
-) -> str:
-    """Say why a trial is hopeless, by the median stopping rule (Golovin et al., Google Vizier, KDD 2017).
+def why_hopeless(curve: Curve, others: Sequence[Curve], objective: Objective, rule: Rule | None = None) -> str:
+    """Say why a trial is hopeless.
 
-    A trial is hopeless if its best score so far is worse than the median of the scores that other trials had after the same
-    share of their steps. Epochs differ in length, so the others' scores are interpolated. Pruned trials count as far as they
-    came; without them, every pruned trial would raise the median for the next one.
+    This is the median stopping rule (Golovin et al., Google Vizier, KDD 2017) with a quartile in place of the median: a trial
+    is hopeless if its best score so far is worse than the quartile of the scores that the other trials had after the same share
+    of their steps. With the median, trials that rise slowly and end among the best were pruned too often. Epochs differ in
+    length, so the others' scores are interpolated. Pruned trials count as far as they came; without them, every pruned trial
+    would raise the bound for the next one.
 
     Args:
         curve: of the trial under way.
         others: the curves of trials with as many planned steps.
         objective: says which score is better.
-        min_share: the share of its steps that a trial has in any case, 0 to 1.
-        min_trials: how many other trials must have come this far.
+        rule: when a trial is pruned.
 
     Returns:
         The reason in words; "" if the trial is to go on.
     """
-    share = curve[-1][0]
-    if not min_share <= share < 1:
+    rule, share = rule or Rule(), curve[-1][0]
+    if not rule.min_share <= share < 1:
         return ""
     reached = [_score_at(share, other) for other in others if other and other[0][0] <= share <= other[-1][0]]
-    if len(reached) < min_trials:
+    if len(reached) < rule.min_trials:
         return ""
-    best = max((score for _, score in curve), key=objective.goodness)
-    median = statistics.median(reached)
-    if objective.goodness(best) >= objective.goodness(median):
+    best = max(objective.goodness(score) for _, score in curve)
+    bound = float(np.quantile([objective.goodness(score) for score in reached], rule.worst))
+    if best >= bound:
         return ""
-    return f"{objective.words} {best:.4f}, the median of {len(reached)} trials at this point is {median:.4f}"
+    ours, theirs = objective.goodness(best), objective.goodness(bound)  # as scores again
+    return (
+        f"{objective.words} {ours:.4f}; at this point the worst quarter of {len(reached)} trials ends at {theirs:.4f}"
+    )
 
 
 def _score_at(share: float, curve: Curve) -> float:
