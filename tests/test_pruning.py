@@ -11,24 +11,26 @@ from test_search import fit_result, journal_of, run_search
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search import trial_fit
 from mlproject.search.journal import Trial
-from mlproject.search.pruning import MIN_TRIALS, why_hopeless
+from mlproject.search.pruning import Rule, why_hopeless
 
 ACCURACY, LOSS = OBJECTIVES["val_accuracy"], OBJECTIVES["val_loss"]
+FEW = Rule().min_trials
 OTHERS = [[[0.5, score], [1, score + 0.2]] for score in (0.2, 0.3, 0.4, 0.5, 0.6)]
 
 
-def test_a_trial_below_the_median_of_the_others_is_hopeless():
-    assert why_hopeless([[0.5, 0.39]], OTHERS, ACCURACY) == (
-        "validation accuracy 0.3900, the median of 5 trials at this point is 0.4000"
+def test_a_trial_below_the_quartile_of_the_others_is_hopeless():
+    assert why_hopeless([[0.5, 0.29]], OTHERS, ACCURACY) == (
+        "validation accuracy 0.2900; at this point the worst quarter of 5 trials ends at 0.3000"
     )
-    assert not why_hopeless([[0.5, 0.4]], OTHERS, ACCURACY)
-    assert not why_hopeless([[0.4, 0.41], [0.5, 0.39]], OTHERS, ACCURACY)  # its best score so far counts
-    assert why_hopeless([[0.5, 0.41]], OTHERS, LOSS) and not why_hopeless([[0.5, 0.39]], OTHERS, LOSS)
+    assert not why_hopeless([[0.5, 0.3]], OTHERS, ACCURACY)
+    assert not why_hopeless([[0.4, 0.31], [0.5, 0.29]], OTHERS, ACCURACY)  # its best score so far counts
+    assert why_hopeless([[0.5, 0.51]], OTHERS, LOSS).startswith("validation loss 0.5100; ")
+    assert not why_hopeless([[0.5, 0.5]], OTHERS, LOSS)
 
 
 def test_trials_with_epochs_of_other_lengths_are_compared_after_equal_shares_of_their_steps():
-    assert why_hopeless([[0.6, 0.43]], OTHERS, ACCURACY)  # the median rises from 0.4 to 0.6 in the second half
-    assert not why_hopeless([[0.6, 0.45]], OTHERS, ACCURACY)
+    assert why_hopeless([[0.6, 0.33]], OTHERS, ACCURACY)  # the quartile rises from 0.3 to 0.5 in the second half
+    assert not why_hopeless([[0.6, 0.35]], OTHERS, ACCURACY)
 
 
 @pytest.mark.parametrize(
@@ -36,11 +38,8 @@ def test_trials_with_epochs_of_other_lengths_are_compared_after_equal_shares_of_
     [
         ([[0.1, 0.0]], [[[0.1, 0.5], [1, 0.9]]] * 5),  # too early
         ([[0.5, 0.1], [1, 0.1]], OTHERS),  # at the end there is nothing left to save
-        ([[0.5, 0.0]], OTHERS[: MIN_TRIALS - 1]),  # too few trials
-        (
-            [[0.5, 0.0]],
-            [*OTHERS[: MIN_TRIALS - 1], [], [[0.4, 0.9]], [[0.6, 0.9], [1, 0.9]]],
-        ),  # nothing known at this point
+        ([[0.5, 0.0]], OTHERS[: FEW - 1]),  # too few trials
+        ([[0.5, 0.0]], [*OTHERS[: FEW - 1], [], [[0.4, 0.9]], [[0.6, 0.9], [1, 0.9]]]),  # others say nothing here
     ],
 )
 def test_a_trial_that_cannot_be_judged_goes_on(curve, others):
@@ -49,17 +48,17 @@ def test_a_trial_that_cannot_be_judged_goes_on(curve, others):
 
 def test_pruned_trials_count_as_far_as_they_came():
     pruned = [[[0.5, 0.1]]] * 4
-    assert not why_hopeless([[0.5, 0.35]], OTHERS + pruned, ACCURACY)
-    assert why_hopeless([[0.6, 0.35]], OTHERS + pruned, ACCURACY)
+    assert not why_hopeless([[0.5, 0.15]], OTHERS + pruned, ACCURACY)
+    assert why_hopeless([[0.6, 0.15]], OTHERS + pruned, ACCURACY)
 
 
 def test_a_hopeless_trial_is_pruned_and_its_run_says_why(make_task, store):
     task = make_task()
-    found, runs = run_search(task, max_trials=7)
+    found, runs = run_search(task, max_trials=8)
     with journal_of(task) as journal:
         curves = [trial.curve for trial in journal.trials]
     half = [score for (share, score), *_ in curves]
-    pruned = np.array([n >= MIN_TRIALS and half[n] < np.median(half[:n]) for n in range(len(half))])
+    pruned = np.array([n >= FEW and half[n] < np.quantile(half[:n], 0.25) for n in range(len(half))])
     assert pruned.any() and not pruned.all()
     trials = found.trials
     assert trials["status"].tolist() == np.where(pruned, "pruned", "completed").tolist()
@@ -67,8 +66,8 @@ def test_a_hopeless_trial_is_pruned_and_its_run_says_why(make_task, store):
     np.testing.assert_allclose([curve[-1][1] for curve in curves], trials["val_accuracy"])
     last = int(np.flatnonzero(pruned)[-1])
     assert trials["reason"][last] == (
-        f"pruned after epoch 1 of 2 (50 % of its steps): validation accuracy {half[last]:.4f}, "
-        f"the median of {last} trials at this point is {np.median(half[:last]):.4f}"
+        f"pruned after epoch 1 of 2 (50 % of its steps): validation accuracy {half[last]:.4f}; "
+        f"at this point the worst quarter of {last} trials ends at {np.quantile(half[:last], 0.25):.4f}"
     )
     assert (trials["reason"][~pruned] == "").all()
     assert set(runs["status"]) == {"FINISHED"} and (runs["tags.status"] == trials["status"]).all()
@@ -162,11 +161,11 @@ def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, m
     times = ["seconds", "minutes"]
     pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
     pruned = (found.trials["status"] == "pruned").sum()
-    assert pruned >= 2 and found.spent == whole.spent
+    assert pruned >= 1 and found.spent == whole.spent
     if tuner == "random":
         assert found.spent == pytest.approx(found.plan.trial_seconds * (9 - pruned / 2))
     else:  # the first trial, which has the best-known values, is longer than those of the lowest rung
-        assert found.trials["reason"][found.trials["status"] == "pruned"].str.contains("median of [3-7] trials").all()
+        assert found.trials["reason"][found.trials["status"] == "pruned"].str.contains("quarter of [3-7] trials").all()
 
 
 def test_short_pruned_trials_do_not_hide_how_long_a_whole_one_takes(make_task, store, monkeypatch):
