@@ -64,7 +64,7 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     share of the training images, as trials do; `miniature` from the same share; `fewer passes` from all. All short fits
     have the batch size and learning rate of a trial, and a schedule by the network's own measured speed.
     """
-    found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials)
+    found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials, prune=False)
     long = 60 * minutes * (1 / budget.SEARCH_SHARE - 1)
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):

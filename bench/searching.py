@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlproject import budget, tracking
 from mlproject.search import fingerprint
@@ -67,11 +68,21 @@ def runs_of(call: Mapping) -> pd.DataFrame:
 
 
 def searched(
-    task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None
+    task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None, **options: Any
 ) -> tuple[SearchResult, Journal]:
-    """Run a whole search with the given seconds for its trials, tracked as usual, or continue an interrupted one."""
+    """Run a whole search with the given seconds for its trials, tracked as usual, or continue an interrupted one.
+
+    `options` are other fields of `Settings`.
+    """
     minutes = search_seconds / budget.SEARCH_SHARE / 60
-    settings = Settings(tuner=tuner, budget_minutes=minutes, max_trials=max_trials, seed=task.seed, data=task.data_kind)
+    settings = Settings(
+        tuner=tuner,
+        budget_minutes=minutes,
+        max_trials=max_trials,
+        seed=task.seed,
+        data=task.data_kind,
+        **options,
+    )
     with open_journal(JOURNALS, name, fingerprint.take(task, settings.deciding, tracking.address())) as kept:
         parent = tracking.find_run(kept.search, "search")
         if kept.trials and parent is None:  # its runs were deleted

@@ -116,6 +116,18 @@ def test_a_search_is_drawn_across_the_range_that_was_searched_and_chance_differe
     assert {"0.001", "1", "16", "64", "128", "256", "512"} <= {text.get_text() for text in axes.texts}
 
 
+def test_pruned_trials_are_hollow_and_dashed_and_never_the_best():
+    trials = pd.DataFrame({"minutes": [1.0, 1.5, 3.0], "score": [0.6, 0.9, 0.7], "refitted": False, "width": "8"})
+    left, right = search_figure.draw(trials.assign(pruned=[False, True, False]), {"width": ()}).axes
+    assert left.lines[0].get_ydata().tolist() == [0.6, 0.7]
+    whole, hollow = left.lines[1:]
+    assert whole.get_ydata().tolist() == [0.6, 0.7] and whole.get_markerfacecolor() != "none"
+    assert hollow.get_ydata().tolist() == [0.9] and hollow.get_markerfacecolor() == "none"
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["best so far", "a trial", "pruned"]
+    assert [line.get_linestyle() for line in right.lines[:3]] == ["-", "--", "-"]
+    assert "dashed: pruned" in right.get_title()
+
+
 def test_a_search_that_minimises_the_loss_falls_and_names_it():
     trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "score": [1.5, 2.0, 0.5], "refitted": False, "width": "8"})
     left, right = search_figure.draw(trials, {"width": ()}, OBJECTIVES["val_loss"]).axes

@@ -26,6 +26,7 @@ DECIDING = (
     "mlproject/networks/cost.py",
     "mlproject/networks/walk.py",
     "mlproject/recipe.py",
+    "mlproject/search/pruning.py",
     "mlproject/search/selection.py",
     "mlproject/search/trial_fit.py",
     "mlproject/search/tuner.py",

@@ -363,6 +363,21 @@ def test_a_trial_cut_short_is_reported(models, report, tmp_path):
     assert sentence not in (report / "index.html").read_text()
 
 
+def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path):
+    one = replace(models[1], root=tmp_path / "one")
+    shutil.copytree(models[1].root, one.root)
+    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials.loc[0, ["status", "val_accuracy", "reason"]] = "pruned", 0.9, "pruned after epoch 1 of 2"
+    trials.to_csv(one.root / "search/trials.csv", index=False)
+    page = build([one], tmp_path / "out").read_text()
+    assert (
+        "The search completed 1 of 3 trials; 1 failed. 1 was pruned: ended early with a worse score than most" in page
+    )
+    assert "The best trial, trial-03," in page and "pruned after epoch 1 of 2" in page
+    caption = "Hollow circles and dashed lines: pruned trials"
+    assert caption in page and caption not in (report / "index.html").read_text()
+
+
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)

@@ -230,6 +230,20 @@ def test_the_deadline_ends_the_fit_after_the_batch_under_way(make_task):
     assert time.monotonic() - began < 60 and 0 < result.images_per_second["training"] < 1e6
 
 
+def test_the_caller_may_end_a_fit_after_an_epoch_by_the_share_of_its_steps(make_task):
+    task, asked = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)), []
+
+    def stop(share, row):
+        asked.append((share, row["epoch"], row["stage"]))
+        return len(asked) == 3
+
+    schedule = {"feature-extraction": StageSchedule(2, 2), "fine-tuning": StageSchedule(3, 2)}
+    _, _, result = run_fit(task, schedule, stop_early=stop)
+    assert result.stopped_early and not result.truncated and len(result.history) == 3
+    assert asked == [(0.2, 1, "feature-extraction"), (0.4, 2, "feature-extraction"), (0.6, 3, "fine-tuning")]
+    assert result.images_per_second.keys() == schedule.keys()
+
+
 def test_a_speed_counts_only_the_batches_that_were_trained(make_task):
     _, _, result = run_fit(make_task(), {"training": StageSchedule(50, 500)}, deadline=time.monotonic())
     assert result.truncated and result.images_per_second["training"] == pytest.approx(

@@ -44,6 +44,7 @@ class Settings:
     max_trials: int | None = _option(
         None, "at most this many trials (0: as many as the budget allows)", type=arguments.count
     )
+    prune: bool = _option(True, "false: let every trial finish, also a hopeless one", type=arguments.flag)
     values: str = _option(
         "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
     )

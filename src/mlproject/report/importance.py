@@ -30,7 +30,7 @@ def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequ
 
     Args:
         context: the model whose search it is.
-        trials: those that did not fail, with score and a column of text for each hyperparameter.
+        trials: those that neither failed nor were pruned, with score and a column of text for each hyperparameter.
         names: the hyperparameters.
 
     Returns:

@@ -130,10 +130,15 @@ class SearchRecord:
     values: pd.DataFrame | None
     objective: str = DEFAULT
 
+    @property
+    def pruned_trials(self) -> pd.DataFrame:
+        """The trials that were ended early because others were better by then; their scores are of that moment."""
+        return self.trials[self.trials["status"] == "pruned"]
+
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
-        """The trials that did not fail, the best by the objective first; of two equal trials, the earlier comes first."""
-        completed = self.trials[self.trials["status"].str.lower() != "failed"]
+        """The trials that neither failed nor were pruned, the best by the objective first; of equal ones, the earlier first."""
+        completed = self.trials[~self.trials["status"].str.lower().isin(["failed", "pruned"])]
         scores = pd.to_numeric(completed[self.objective], errors="coerce")
         falling = OBJECTIVES[self.objective].higher_is_better
         return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]

@@ -31,7 +31,7 @@ def draw(
     Args:
         trials: those that did not fail, in their order: minutes (from the start of the search to the end of the trial),
             score (by the objective), refitted (bool), a column of numbers or words for each hyperparameter, and perhaps
-            standard_error (of the score).
+            standard_error (of the score) and pruned (bool: ended early, and never the best).
         hyperparameters: the searched values by name. If they are (), the axis covers the values of the trials.
         objective: what the search optimised.
         title: the subject of the figure, printed above.
@@ -41,17 +41,28 @@ def draw(
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
-    best = trials["score"].cummax() if objective.higher_is_better else trials["score"].cummin()
-    left.step(trials["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
-    errors = trials.get("standard_error")
-    left.errorbar(trials["minutes"], trials["score"], errors, fmt="o", color=ORANGE, ms=6, label="a trial")
+    trials = trials.assign(pruned=trials.get("pruned", False))
+    whole = trials[~trials["pruned"]]
+    best = whole["score"].cummax() if objective.higher_is_better else whole["score"].cummin()
+    left.step(whole["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
+    for pruned, each in trials.groupby("pruned"):
+        left.errorbar(
+            each["minutes"],
+            each["score"],
+            each.get("standard_error"),
+            fmt="o",
+            color=ORANGE,
+            ms=6,
+            mfc="none" if pruned else ORANGE,
+            label="pruned" if pruned else "a trial",
+        )
     left.set_xlabel("Minutes of search")
     left.set_ylabel(objective.words[0].upper() + objective.words[1:])
     left.set_xlim(left=0)
     if objective.is_share:
         left.yaxis.set_major_formatter(PercentFormatter(1))
     left.grid(True)
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # above: trials may lie anywhere
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # above: trials may lie anywhere
     _parallel(right, trials, hyperparameters, objective)
     return figure
 
@@ -59,7 +70,10 @@ def draw(
 def _parallel(
     axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], objective: Objective
 ) -> None:
-    """Parallel coordinates: an axis for each hyperparameter and one for the objective; the refitted trial is thick."""
+    """Parallel coordinates: an axis for each hyperparameter and one for the objective; the refitted trial is thick.
+
+    Pruned trials are dashed. Their scores are of fewer steps, so they end at the objective's axis where it was then.
+    """
     score = trials["score"]
     # The axis includes the standard errors, so that trials that differ only by chance are drawn close together.
     error = trials.get("standard_error", 0 * score).fillna(0)
@@ -69,8 +83,9 @@ def _parallel(
     )
     ranks = heights[:, -1] if objective.higher_is_better else 1 - heights[:, -1]
     colours = colormaps["cividis_r"](0.1 + 0.9 * ranks)
-    for line, colour, thick in zip(heights, colours, trials["refitted"], strict=True):
-        axes.plot(line, color=VERMILION if thick else colour, lw=3 if thick else 1.3, zorder=3 if thick else 2)
+    for line, colour, thick, pruned in zip(heights, colours, trials["refitted"], trials["pruned"], strict=True):
+        width, order = (3, 3) if thick else (1.3, 2)
+        axes.plot(line, color=VERMILION if thick else colour, lw=width, ls="--" if pruned else "-", zorder=order)
     for place in range(len(columns)):
         axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
     names = [wrap(name.replace("_", " "), 11) for name in [*hyperparameters, objective.words]]
@@ -79,7 +94,8 @@ def _parallel(
     axes.tick_params(length=0, pad=14)
     axes.set_ylim(-0.04, 1.06)
     axes.spines[:].set_visible(False)
-    axes.set_title("All trials across their hyperparameters (thick: the refitted trial)", pad=16)
+    dashed = "; dashed: pruned" if trials["pruned"].any() else ""
+    axes.set_title(f"All trials across their hyperparameters (thick: the refitted trial{dashed})", pad=16)
 
 
 def _heights(axes: Axes, place: int, column: pd.Series, searched: SearchedValues) -> np.ndarray:

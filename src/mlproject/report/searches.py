@@ -24,11 +24,12 @@ def section(model: ReportedModel) -> Section | None:
     search, context = model.search, model.context
     if search is None:
         return None
-    trials = _completed_trials(search)
+    trials = _scored_trials(search)
+    completed = trials[~trials["pruned"]]
     names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
-    charts = [_chart(context, search, trials, names)] if len(trials) > 1 and names else []
+    charts = [_chart(context, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
     tables = [_winner(context, search)] if len(search.ranked_trials) else []
-    importance_finding, importance_table = importance.of_hyperparameters(context, trials, names)
+    importance_finding, importance_table = importance.of_hyperparameters(context, completed, names)
     if importance_table:
         tables.append(importance_table)
     tables.append(text_table(context.file_name("trials"), "All trials of the search", search.trials))
@@ -36,26 +37,31 @@ def section(model: ReportedModel) -> Section | None:
     return Section(f"The search of {context.name}", [text for text in findings if text], charts, tables)
 
 
-def _completed_trials(search: SearchRecord) -> pd.DataFrame:
+def _scored_trials(search: SearchRecord) -> pd.DataFrame:
     """The trials that did not fail, in their order, with the objective as `score`, minutes and standard_error as numbers.
 
-    Older searches recorded no standard_error and no minutes. The minutes are then summed from the seconds.
+    The column `pruned` says which of them were ended early. Older searches recorded no standard_error and no minutes. The
+    minutes are then summed from the seconds.
     """
     recorded = pd.to_numeric(search.trials.get("minutes", pd.Series(dtype=object)), errors="coerce")
     summed = pd.to_numeric(search.trials["seconds"], errors="coerce").cumsum() / 60
     trials = search.trials.assign(minutes=recorded.reindex(summed.index).fillna(summed))
-    completed = trials.loc[search.ranked_trials.index.sort_values()]
-    completed = completed.assign(score=pd.to_numeric(completed[search.objective], errors="coerce"))
-    if "standard_error" in completed:
-        completed = completed.assign(standard_error=pd.to_numeric(completed["standard_error"], errors="coerce"))
-    return completed.dropna(subset=["score", "minutes"]).reset_index(drop=True)
+    pruned = search.pruned_trials.index
+    scored = trials.loc[search.ranked_trials.index.union(pruned)]
+    scored = scored.assign(
+        score=pd.to_numeric(scored[search.objective], errors="coerce"), pruned=scored.index.isin(pruned)
+    )
+    if "standard_error" in scored:
+        scored = scored.assign(standard_error=pd.to_numeric(scored["standard_error"], errors="coerce"))
+    return scored.dropna(subset=["score", "minutes"]).reset_index(drop=True)
 
 
 def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
     objective = OBJECTIVES[search.objective]
-    first = int(trials["score"].argmax() if objective.higher_is_better else trials["score"].argmin())
-    best = f"{trials['trial'].iloc[first]} with {_written(objective, trials['score'].iloc[first])}"
-    best_minutes = trials["minutes"].iloc[first]
+    completed = trials[~trials["pruned"]]
+    first = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
+    best = f"{completed['trial'].iloc[first]} with {_written(objective, completed['score'].iloc[first])}"
+    best_minutes = completed["minutes"].iloc[first]
     caption = (
         f"The best of {len(trials)} trials was {best}, after {decimals(best_minutes, 1)} of "
         f"{decimals(trials['minutes'].max(), 1)} minutes. The search optimised the {objective.words}. On the right, each "
@@ -67,6 +73,8 @@ def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, n
             " Error bars: one standard error up and down, from the limited number of validation images. The last "
             "axis on the right runs from the lowest to the highest end of these bars."
         )
+    if len(completed) < len(trials):
+        caption += " Hollow circles and dashed lines: pruned trials, with the score at which they ended."
     drawn = trials.assign(refitted=trials["trial"] == search.refitted_trial["trial"])
     figure = search_figure.draw(drawn, {name: _searched(search, name) for name in names}, objective, context.title)
     alt = f"Search of {context.name}: best {objective.words} by minutes, and all trials. The best was {best}"
@@ -88,10 +96,16 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
 
 
 def _outcome(search: SearchRecord) -> str:
-    """How many trials were completed, why others failed, and which one was the best."""
+    """How many trials were completed, why others ended early or failed, and which one was the best."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
     sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials; {len(failed)} failed."]
+    pruned = len(search.pruned_trials)
+    if pruned:
+        verb = "was" if pruned == 1 else "were"
+        sentences.append(
+            f"{pruned} {verb} pruned: ended early with a worse score than most others had after the same share of their steps."
+        )
     cut_short = (status == "truncated").sum()
     if cut_short:
         verb = "was" if cut_short == 1 else "were"

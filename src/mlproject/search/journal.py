@@ -40,17 +40,18 @@ class Trial:
     Attributes:
         name: such as "trial-01".
         values: the value of each hyperparameter.
-        status: running, completed, truncated (ended by the deadline) or failed.
+        status: running, completed, truncated (ended by the deadline), pruned (ended early as hopeless) or failed.
         val_accuracy: the share of the validation images classified correctly after the last epoch, NaN for a failed trial.
         val_balanced_accuracy, val_macro_f1, val_loss: the other scores, as `evaluation.validation_scores` gives them.
         seconds: how long the trial took.
         planned_seconds: how long it was planned to take.
         minutes: from the start of the search to the end of the trial, without interruptions.
-        reason: why the trial failed.
+        reason: why the trial failed or was pruned.
         starts: how many processes began the trial; those that were told to stop do not count.
         run_id: its MLflow run.
         predictions: the predicted classes of the validation images, packed by `pack` as PREDICTIONS.
         losses: the losses of the validation images, packed as LOSSES; "" unless the search minimises the loss.
+        curve: for each epoch the share of the planned steps that were done, and the score by the search's objective.
     """
 
     name: str
@@ -68,11 +69,22 @@ class Trial:
     run_id: str = ""
     predictions: str = ""
     losses: str = ""
+    curve: list[list[float]] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
         """Whether the trial came to an end, good or bad."""
         return self.status != "running"
+
+    @property
+    def may_win(self) -> bool:
+        """Whether the trial came to a good end, so that its scores can be compared with others'."""
+        return self.status in ("completed", "truncated")
+
+    @property
+    def share_done(self) -> float:
+        """The share of its planned steps after which the trial was pruned, 0 to 1; 1 for any other trial."""
+        return self.curve[-1][0] if self.status == "pruned" else 1.0
 
     @property
     def scores(self) -> dict[str, float]:

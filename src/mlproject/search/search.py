@@ -127,7 +127,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
 def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, objective: str) -> SearchResult:
     """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
     trials = journal.finished
-    completed = [trial for trial in trials if trial.status != "failed"]
+    completed = [trial for trial in trials if trial.may_win]
     if not completed:
         journal.restart()  # there is nothing to go on from
         raise _no_trial_completed(task, trials)

@@ -38,6 +38,12 @@ def fit_trial(task: Task, plan: Plan, throughput: Throughput, objective: str, re
     result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
     _log_result(task, model, result)
     _score(task, objective, record, result)
+    if result.stopped_early:
+        epochs = sum(length.epochs for length in schedule.values())
+        record.status = "pruned"
+        place = f"epoch {len(result.history)} of {epochs} ({100 * record.share_done:.0f} % of its steps)"
+        record.reason = f"pruned after {place}: {record.reason}"
+        tracking.set_tags({"pruned": record.reason})
 
 
 def _shorten(

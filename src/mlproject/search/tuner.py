@@ -19,6 +19,7 @@ from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
+from mlproject.search.pruning import why_hopeless
 from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
@@ -81,7 +82,7 @@ class Tuner(keras_tuner.Tuner):
 
     def cost(self, trial: Trial) -> float:
         """The seconds of the budget that a trial takes."""
-        return trial.planned_seconds if self.throughput.nominal else trial.seconds
+        return trial.planned_seconds * trial.share_done if self.throughput.nominal else trial.seconds
 
     @property
     def seconds_left(self) -> float:
@@ -94,7 +95,8 @@ class Tuner(keras_tuner.Tuner):
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
-        median_cost = statistics.median(map(self.cost, trials)) if trials else 0.0
+        whole = [self.cost(trial) for trial in trials if trial.may_win]  # the next one may be neither pruned nor fail
+        median_cost = statistics.median(whole) if whole else 0.0
         last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
         hopeless = last == ["failed"] * FAILURES_IN_A_ROW
         enough = bool(self.settings.max_trials) and len(trials) >= (self.settings.max_trials or 0)
@@ -147,6 +149,7 @@ class Tuner(keras_tuner.Tuner):
             rung: the share of a whole trial that it gets, below 1 in the lower rungs of Hyperband.
         """
         record.starts += 1
+        record.curve = []  # an interrupted trial begins anew
         record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
         tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
@@ -166,7 +169,7 @@ class Tuner(keras_tuner.Tuner):
                 raise
         shown = dict.fromkeys((DEFAULT, self.settings.objective))
         scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
-        outcome = scores if record.status != "failed" else f"failed: {record.reason}"
+        outcome = {"failed": f"failed: {record.reason}", "pruned": record.reason}.get(record.status, scores)
         logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
     def _train(self, record: Trial) -> None:
@@ -177,9 +180,29 @@ class Tuner(keras_tuner.Tuner):
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
+            stop_early=self._follow(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
         fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks)
+
+    def _follow(self, record: Trial) -> Callable[[float, dict[str, Any]], bool]:
+        """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.
+
+        The first trial is not pruned: others are compared with it, and the winner must be better.
+        """
+        prunable = self.settings.prune and record is not self.journal.trials[0]
+        others = [
+            trial.curve
+            for trial in self.journal.finished
+            if trial.status != "failed" and trial.planned_seconds == record.planned_seconds
+        ]
+
+        def hopeless(share: float, row: dict[str, Any]) -> bool:
+            record.curve.append([share, row[self.settings.objective]])
+            record.reason = why_hopeless(record.curve, others, OBJECTIVES[self.settings.objective]) if prunable else ""
+            return bool(record.reason)
+
+        return hopeless
 
     def _end_hanging(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""

@@ -32,12 +32,14 @@ class FitResult:
         truncated: whether the deadline ended the fit before its last step.
         validation_probabilities: float32 (m, classes), the predictions for the validation images after the last epoch; None
             without validation images.
+        stopped_early: whether `FitHooks.stop_early` ended the fit.
     """
 
     history: pd.DataFrame
     images_per_second: dict[str, float]
     truncated: bool
     validation_probabilities: np.ndarray | None = None
+    stopped_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class FitHooks:
     Attributes:
         on_epoch: called with the number of the epoch (from 1) and its row of the history.
         on_stage: called with a stage's name after the stage.
+        stop_early: called after each epoch with the share of the planned steps of all stages that are done (0 to 1) and the
+            epoch's row of the history; the fit ends here if it returns True. It is not asked after the deadline.
         on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
         deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
         checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
@@ -54,6 +58,7 @@ class FitHooks:
 
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, row: None
     on_stage: Callable[[str], None] = lambda stage: None
+    stop_early: Callable[[float, dict[str, Any]], bool] = lambda share, row: False
     on_hang: Callable[[str], None] = lambda reason: None
     deadline: float = math.inf
     checkpoint: Checkpoint | None = None
@@ -85,7 +90,7 @@ def fit(
     progress, saved = hooks.checkpoint.load() if hooks.checkpoint else (Progress(), {})
     if saved:
         restore_variables(model.variables, saved, "model")
-    monitor = Monitor(model, progress, hooks.on_epoch, hooks.deadline, hooks.checkpoint)
+    monitor = Monitor(model, schedule, progress, hooks.on_epoch, hooks.stop_early, hooks.deadline, hooks.checkpoint)
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
         network, length = _trained_network(model, recipe, stage), schedule[stage.name]
@@ -97,11 +102,15 @@ def fit(
         with Watchdog(STALL_SECONDS, hooks.on_hang) as monitor.watchdog:
             _fit_stage(network, inputs, length, recipe, fit_data, monitor)
         hooks.on_stage(stage.name)
-        if monitor.truncated:
+        if monitor.truncated or monitor.stopped_early:
             break
         progress.stage, progress.epoch = index + 1, 0
     return FitResult(
-        pd.DataFrame(progress.rows), progress.images_per_second, monitor.truncated, monitor.validation_probabilities
+        pd.DataFrame(progress.rows),
+        progress.images_per_second,
+        monitor.truncated,
+        monitor.validation_probabilities,
+        monitor.stopped_early,
     )
 
 

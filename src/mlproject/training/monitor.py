@@ -1,4 +1,4 @@
-"""What happens between the batches and epochs of a fit: validation, history, speed, progress bar, divergence, deadline."""
+"""What happens between a fit's batches and epochs: validation, history, speed, progress bar, and what ends the fit early."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mlproject import evaluation, process
 from mlproject.recipe import Stage
 from mlproject.training.checkpoint import Checkpoint, Progress
-from mlproject.training.schedule import StageSchedule
+from mlproject.training.schedule import Schedule, StageSchedule, share_done
 from mlproject.training.watchdog import Watchdog
 
 
@@ -44,8 +44,10 @@ class Monitor(keras.callbacks.Callback):
 
     Args:
         whole: the whole model, which checkpoints keep.
+        schedule: the length of each stage.
         progress: how far the fit has come; updated after every epoch.
         on_epoch: called with the number of the epoch and its row of the history.
+        stop_early: asked after every epoch whether the fit ends here (see `fit.FitHooks`).
         deadline: `time.monotonic()` seconds, at which the fit ends.
         checkpoint: where the state is kept; None for nowhere.
     """
@@ -55,14 +57,17 @@ class Monitor(keras.callbacks.Callback):
     def __init__(
         self,
         whole: keras.Model,
+        schedule: Schedule,
         progress: Progress,
         on_epoch: Callable[[int, dict[str, Any]], None],
+        stop_early: Callable[[float, dict[str, Any]], bool],
         deadline: float,
         checkpoint: Checkpoint | None,
     ):
         super().__init__()
-        self.whole, self.progress, self.checkpoint = whole, progress, checkpoint
-        self.on_epoch, self.deadline, self.truncated = on_epoch, deadline, False
+        self.whole, self.schedule, self.progress, self.checkpoint = whole, schedule, progress, checkpoint
+        self.on_epoch, self.stop_early, self.deadline = on_epoch, stop_early, deadline
+        self.truncated = self.stopped_early = False
         self.validation: Validation | None = None
 
     @property
@@ -107,7 +112,11 @@ class Monitor(keras.callbacks.Callback):
         self.watchdog.alive()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Validate, add a row to the history and save a checkpoint; raises DivergedError for numbers that are not finite."""
+        """Validate, add a row to the history, save a checkpoint, and ask whether the fit ends here.
+
+        Raises:
+            DivergedError: for numbers that are not finite.
+        """
         scores = {name: float(value) for name, value in (logs or {}).items()}
         if self.validation:
             scores |= self.validation.run(self.model, self)
@@ -126,6 +135,8 @@ class Monitor(keras.callbacks.Callback):
         self.on_epoch(number, row)
         if self.checkpoint:
             self.checkpoint.save(self.whole, self.model.optimizer, self.progress)
+        if not self.truncated and self.stop_early(share_done(self.schedule, self.stage.name, self.batches), row):
+            self.stopped_early = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Work out the stage's speed."""

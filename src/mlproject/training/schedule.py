@@ -95,6 +95,22 @@ def shorten(
     return replace(short_recipe, stages=(first, *later)), short
 
 
+def share_done(schedule: Schedule, stage: str, steps: int) -> float:
+    """The share of the steps of all stages that are done, 0 to 1.
+
+    Args:
+        schedule: the length of each stage, in the order in which they are trained.
+        stage: the stage under way.
+        steps: how many of its steps are done.
+
+    Returns:
+        The share.
+    """
+    names = list(schedule)
+    before = sum(schedule[name].total_steps for name in names[: names.index(stage)])
+    return (before + steps) / sum(length.total_steps for length in schedule.values())
+
+
 def schedule_params(schedule: Schedule) -> dict[str, int]:
     """The epochs and steps of each stage as parameters to log: the same numbers give the same fit again."""
     params: dict[str, int] = {}
