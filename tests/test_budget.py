@@ -25,6 +25,13 @@ def test_fewer_trials_are_not_longer_and_more_are_shorter():
     assert more.trial_seconds == usual.trial_seconds / 2 and more.final_fit == pytest.approx(usual.final_fit)
 
 
+def test_all_given_trials_are_planned():
+    usual, given = make_plan(900, 0, 1e6, 45_000, None), make_plan(900, 0, 1e6, 45_000, None, given=16)
+    assert given.trials == 16 and given.trial_seconds == usual.trial_seconds / 2
+    assert given.final_fit == pytest.approx(usual.final_fit)
+    assert make_plan(900, 0, 1e6, 45_000, None, given=2) == usual
+
+
 def test_a_pair_gets_what_was_planned_and_others_what_is_left():
     plan = make_plan(900, 60, 500, 45_000, None)
     assert plan.granted_final_fit(spent=200, remeasuring=5, paired=True) == plan.final_fit - 5

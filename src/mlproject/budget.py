@@ -88,7 +88,13 @@ class Plan:
 
 
 def make_plan(
-    budget: float, measuring: float, slowest: float, images: int, max_trials: int | None, reserve: float = 0.0
+    budget: float,
+    measuring: float,
+    slowest: float,
+    images: int,
+    max_trials: int | None,
+    reserve: float = 0.0,
+    given: int = 1,
 ) -> Plan:
     """Plan how the seconds of a budget are spent.
 
@@ -103,6 +109,7 @@ def make_plan(
         images: the number of training images.
         max_trials: the number of trials asked for; None for as many as the budget allows.
         reserve: seconds of the final fit for predicting and logging.
+        given: the number of trials whose values are given, which is the least that is planned.
 
     Returns:
         The plan.
@@ -110,7 +117,7 @@ def make_plan(
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
     default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
-    trials = max_trials or default_trials
+    trials = max_trials or max(default_trials, given)
     trial_seconds = search / max(trials, default_trials)
     return Plan(budget, measuring, search, trials, trial_seconds, left - trials * trial_seconds, reserve)
 

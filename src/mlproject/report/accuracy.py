@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from mlproject import evaluation, plots
+from mlproject.limits import TIMED_BATCH
+from mlproject.report import trade_off
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, interval, listed, megabytes, minutes, percent, two_decimals
@@ -53,7 +55,7 @@ COST_COLUMNS = (
 )
 COST_NOTE = (
     "Minutes, images per second and milliseconds were measured on the machine that ran the search, possibly beside "
-    "other work. Predictions were made in batches."
+    f"other work. Predictions were made in batches of {TIMED_BATCH} images (for older runs: of 250)."
 )
 AVERAGE_COLUMNS = (
     text_column("model"),
@@ -113,7 +115,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     unknown = ("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance", "tested_classes", "imbalance")
     row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1"), np.nan)
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
-    row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
+    row["milliseconds"] = trade_off.milliseconds(metrics)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
     if model.predictions is None:
         row["accuracy"] = metrics.get("test_accuracy", np.nan)

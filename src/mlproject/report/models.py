@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mlproject.limits import OVER_LIMIT
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import ReportContext, data_label_of
 
@@ -118,8 +119,8 @@ class SearchRecord:
 
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
-        """The trials that did not fail, the best by the objective first; of two equal trials, the earlier comes first."""
-        completed = self.trials[self.trials["status"].str.lower() != "failed"]
+        """The completed trials, the best by the objective first; of two equal trials, the earlier comes first."""
+        completed = self.trials[~self.trials["status"].str.lower().isin(("failed", OVER_LIMIT))]
         scores = pd.to_numeric(completed[self.objective], errors="coerce")
         falling = OBJECTIVES[self.objective].higher_is_better
         return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]

@@ -18,6 +18,8 @@ SETTINGS = (
     "tuner",
     "objective",
     "values",
+    "trials_digest",
+    "limit",
     "deterministic",
     "weights",
     "weights_digest",

@@ -15,6 +15,7 @@ from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import hyperparameters
+from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search.journal import Journal, Trial
@@ -27,6 +28,9 @@ from mlproject.training.fit import FitHooks
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would fill the budget with failed runs
+# The same for trials beyond a limit, which cost seconds: with so many, not even one network in twenty is within the limit
+# (0.95 ** 100 is below 1 %).
+OVER_LIMIT_IN_A_ROW = 100
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
@@ -53,9 +57,7 @@ class Tuner(keras_tuner.Tuner):
         self.throughput = throughput
         self.asked_at = 0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
         super().__init__(
-            oracle=make_oracle(
-                settings.tuner, settings.objective, task.experiment, task.seed, settings.max_trials, journal
-            ),
+            oracle=make_oracle(settings.tuner, settings.objective, task.experiment, task.seed, task.given, journal),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -70,7 +72,7 @@ class Tuner(keras_tuner.Tuner):
         return self.task.experiment.network(hp, self.task.spec)
 
     def search(self) -> None:
-        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many failed in a row."""
+        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many came to nothing."""
         finished = self.journal.finished
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
@@ -94,10 +96,12 @@ class Tuner(keras_tuner.Tuner):
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
-        median_cost = statistics.median(map(self.cost, trials)) if trials else 0.0
-        last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
-        hopeless = last == ["failed"] * FAILURES_IN_A_ROW
-        enough = bool(self.settings.max_trials) and len(trials) >= (self.settings.max_trials or 0)
+        trained = [trial for trial in trials if trial.status != OVER_LIMIT]
+        median_cost = statistics.median(map(self.cost, trained)) if trained else 0.0
+        failed = [trial.status for trial in trained[-FAILURES_IN_A_ROW:]] == ["failed"] * FAILURES_IN_A_ROW
+        over = [trial.status for trial in trials[-OVER_LIMIT_IN_A_ROW:]] == [OVER_LIMIT] * OVER_LIMIT_IN_A_ROW
+        hopeless = failed or over
+        enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
         if (1 - budget.LAST_TRIAL_OVERRUN) * median_cost > self.seconds_left or hopeless or enough:
             raise _SearchEndedError
 
@@ -108,20 +112,20 @@ class Tuner(keras_tuner.Tuner):
             trial: Keras Tuner's trial.
 
         Returns:
-            The objective; NaN for a failed trial, which the Oracle then counts as failed.
+            The objective; NaN for a trial that failed or was not trained, which the Oracle then counts as failed.
         """
         index = int(trial.trial_id)
         proposed = trial.hyperparameters.values
         if index == len(self.journal.trials):
             values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
-            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values))
+            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given)))
         record = self.journal.trials[index]
         self._add_to_space(record)
         if not record.finished:
             rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
-            # The best-known values get a whole trial. Hyperband might not promote a short one, and then nothing would tell
-            # whether the search found better values.
-            self._run_tracked(record, rung if index else 1.0)
+            # Given values get a whole trial. Hyperband might not promote a short one, and then nothing would tell whether the
+            # search found better values.
+            self._run_tracked(record, 1.0 if record.given else rung)
         return {self.settings.objective: record.scores[self.settings.objective]}
 
     def _add_to_space(self, record: Trial) -> None:
@@ -131,7 +135,7 @@ class Tuner(keras_tuner.Tuner):
             contextlib.suppress(Exception),
             keras.StatelessScope(initialize_variables=False),
         ):  # a failure ends the trial
-            self._declare(hp)
+            record.parameters = self._declare(hp).count_params()
         keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
         self.oracle.update_space(hp)
         record.values |= {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
@@ -160,13 +164,13 @@ class Tuner(keras_tuner.Tuner):
                     raise
                 finally:
                     self._record_end(record)
-                tracking.set_tags({"status": record.status})
+                tracking.set_tags({"status": record.status} | ({"reason": record.reason} if record.reason else {}))
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
         shown = dict.fromkeys((DEFAULT, self.settings.objective))
         scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
-        outcome = scores if record.status != "failed" else f"failed: {record.reason}"
+        outcome = f"{record.status}: {record.reason}" if record.reason else scores
         logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
     def _train(self, record: Trial) -> None:
@@ -179,7 +183,7 @@ class Tuner(keras_tuner.Tuner):
             on_hang=self._end_hanging(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
-        fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks)
+        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks)
 
     def _end_hanging(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
