@@ -39,7 +39,7 @@ DEEP = dataclasses.replace(TINY, build=deep_build, best={"depth": 1, "width_0": 
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_given_trials_run_first_and_whole_then_the_tuner_goes_on(tuner, make_task, store):
-    task = given(make_task(), "width,learning_rate\n5,\n8,0.002\n\n,0.005\n5,\n6.0,1e-3\n")
+    task = given(make_task(), "\ufeffwidth,learning_rate\n5,\n8,0.002\n\n,0.005\n5,\n6.0,1e-3\n")
     found, runs = run_search(task, tuner, max_trials=6)
     expected = [(8, 0.002), (5, 0.002), (8, 0.005), (6, 0.001)]
     assert list(found.trials[["width", "learning_rate"]].itertuples(index=False, name=None))[:4] == expected

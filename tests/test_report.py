@@ -113,6 +113,35 @@ def test_accuracies_and_intervals_are_those_of_the_stored_predictions(models, re
     assert table(report, "coarse-vs-fine.cost")["trials"].tolist() == [3, 3]
 
 
+def test_accuracy_is_weighed_against_cost(tmp_path):
+    models = three_flat(tmp_path / "runs")
+    for model, milliseconds, parameters in zip(models, (1.0, 2.0, 3.0), (10, 30, 20), strict=True):
+        trials = pd.read_csv(model.root / "search/trials.csv").assign(parameters=parameters, ms_per_image=milliseconds)
+        trials.loc[1, "status"] = "over limit"
+        trials.to_csv(model.root / "search/trials.csv", index=False)
+        model.metrics.update(ms_per_image=milliseconds, parameters=parameters)
+        model.params["limit"] = "ms_per_image<3"  # the last model was faster in its trial
+    build(models, tmp_path / "report")
+    rows = table(tmp_path / "report", "small-vs-large.trade-off").set_index("model")
+    accuracy, best = rows["accuracy"], rows["accuracy"].idxmax()
+    for cost in ("ms_per_image", "parameters"):
+        cheaper = {name: accuracy[rows[cost] <= rows.loc[name, cost]] for name in rows.index}
+        front = {name for name, rivals in cheaper.items() if rivals.max() == accuracy[name]}
+        assert set(rows.index[rows[f"front_{cost}"] == "yes"]) == front and {"small", best} <= front
+    assert table(tmp_path / "report", "small-vs-large.cost")["milliseconds"].dropna().isin([1.0, 2.0, 3.0]).all()
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert (
+        "On the Pareto front, where no other model is at least as accurate and costs no more, are by prediction time small"
+        in text
+    )
+    assert (
+        "large is beyond the limit of its search, ms_per_image<3: ms_per_image 3." in text
+        and text.count("is beyond") == 4
+    )
+    assert "1 was not trained, because the network is beyond the limit" in text
+    assert (tmp_path / "report" / "figures" / "small-vs-large.trade-off.png").exists()
+
+
 def test_pairs_are_compared_image_by_image(models, report):
     pairs = table(report, "small-vs-large.pairs")
     assert len(pairs) == 6  # of four classifiers: three models, and one of them after its first stage

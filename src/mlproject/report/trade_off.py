@@ -8,7 +8,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, parse_limits
+from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, describe_cost, parse_limits
 from mlproject.report import trade_off_figure
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
@@ -54,9 +54,10 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         for _, group in finals.groupby("group", sort=False):
             finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
     trials = pd.concat([_trials(*each) for each in zip(measured, finals["group"], strict=True)], ignore_index=True)
-    findings = _findings(finals)
-    figure = trade_off_figure.draw(finals, trials, _limits(measured), context.title)
-    caption = " ".join([*findings, _explanation(finals, trials)])
+    fronts = _fronts_in_words(finals)
+    limits = {limit.text: limit for model in measured for limit in _limits(model)}
+    figure = trade_off_figure.draw(finals, trials, list(limits.values()), context.title)
+    caption = " ".join([*fronts, _explanation(finals, trials)])
     alt = "Accuracy against prediction time and against the number of parameters: " + "; ".join(
         f"{row['model']} {percent(row['accuracy'])}, {decimals(row[MILLISECONDS])} ms, {count(row[PARAMETERS])} parameters"
         for row in finals.to_dict("records")
@@ -66,6 +67,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         shown[f"front_{cost}"] = np.where(shown[cost].isna(), "–", np.where(shown[f"front_{cost}"], "yes", "no"))
     chart = Chart(context.file_name("trade-off"), figure, alt, caption)
     table = Table(context.file_name("trade-off"), "Accuracy and cost of prediction", shown, COLUMNS, NOTE)
+    findings = [*fronts, *(text for model in measured for text in _beyond_limits(model))]
     return Section("Accuracy against cost", findings, [chart], [table])
 
 
@@ -133,18 +135,24 @@ def _trials(model: ReportedModel, group: str) -> pd.DataFrame:
     return frame.assign(model=model.title, group=group)
 
 
-def _limits(models: Sequence[ReportedModel]) -> list[Limit]:
-    """The limits of the models' searches, each once."""
-    found: dict[str, Limit] = {}
-    for model in models:
-        try:
-            found |= {limit.text: limit for limit in parse_limits(model.params.get("limit", ""))}
-        except UserError:  # written by another version
-            continue
-    return list(found.values())
+def _limits(model: ReportedModel) -> tuple[Limit, ...]:
+    """The limits of a model's search."""
+    try:
+        return parse_limits(model.params.get("limit", ""))
+    except UserError:  # written by another version
+        return ()
 
 
-def _findings(finals: pd.DataFrame) -> list[str]:
+def _beyond_limits(model: ReportedModel) -> list[str]:
+    """Sentences for the limits that a final model exceeds: a clock does not give the same milliseconds twice."""
+    return [
+        f"{model.title} is beyond the limit of its search, {limit.text}: {describe_cost(limit.quantity, cost)}."
+        for limit in _limits(model)
+        if limit.is_exceeded_by(cost := model.metrics.get(limit.quantity, np.nan))
+    ]
+
+
+def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
     """Which models are on the front, for each group of models that can be compared."""
     findings = []
     several = finals["group"].nunique() > 1

@@ -5,6 +5,7 @@ import logging
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -78,7 +79,10 @@ class Tuner(keras_tuner.Tuner):
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %d trials", len(finished))
-        with contextlib.suppress(_SearchEndedError):
+        with contextlib.suppress(_SearchEndedError), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "All-NaN axis", RuntimeWarning
+            )  # Keras Tuner looks for the best of no scores
             super().search()
 
     def cost(self, trial: Trial) -> float:
