@@ -180,7 +180,7 @@ def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, s
         return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
 
     task = given(make_task(dataclasses.replace(TINY, build=build)), "width\n9\n")
-    found, _ = run_search(task, max_trials=2, seconds=6, limit="parameters<1e6")
+    found, _ = run_search(task, max_trials=2, limit="parameters<1e6")
     assert found.trials["status"].iloc[1] == "over limit" and "parameters 1,00" in found.trials["reason"].iloc[1]
 
 

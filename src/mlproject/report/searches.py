@@ -96,14 +96,14 @@ def _outcome(search: SearchRecord) -> str:
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
     sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials; {len(failed)} failed."]
-    over = search.trials[status == OVER_LIMIT]
-    if len(over):
-        verb = "was" if len(over) == 1 else "were"
-        sentences.append(f"{len(over)} {verb} not trained, because the network is beyond the limit.")
     cut_short = (status == "truncated").sum()
     if cut_short:
         verb = "was" if cut_short == 1 else "were"
         sentences.append(f"The time ran out before {cut_short} of them {verb} finished.")
+    over = search.trials[status == OVER_LIMIT]
+    if len(over):
+        verb = "was" if len(over) == 1 else "were"
+        sentences.append(f"{len(over)} {verb} not trained, because the network is beyond the limit.")
     reasons = failed["reason"][failed["reason"] != ""] if "reason" in failed else pd.Series(dtype=object)
     if len(reasons):
         sentences.append(f"The most frequent reason for failing: {reasons.mode().iloc[0]}.")

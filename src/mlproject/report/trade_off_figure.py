@@ -95,12 +95,12 @@ def _panel(
 
 def _scale(axes: Axes, cost: str, costs: Sequence[float]) -> None:
     """A logarithmic axis whose labels have round numbers and do not overlap."""
-    axes.set_xscale("log")
     if not costs:
         return
     low, high = np.log10(min(costs)), np.log10(max(costs))
     middle, half = (low + high) / 2, max(1.15 * (high - low), FEWEST_DECADES) / 2
     axes.set_xlim(10 ** (middle - half), 10 ** (middle + half))
+    axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if half < 1.5 else (1,), numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())
     plain = EngFormatter(sep="") if cost == PARAMETERS else FuncFormatter(lambda number, _: f"{number:g}")
