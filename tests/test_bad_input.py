@@ -69,6 +69,9 @@ def test_the_process_ends_with_exit_code_2_and_one_line(folder):
         ),
         (["--data", "synthetic", "--experiment", "fashion-mnist-cnn", "--values", "activation"], ["relu|silu"]),
         (["--data-dir", "no/such/folder"], ["no/such/folder"]),
+        (["--data", "synthetic", "--trials", "no-such.csv"], ["trials='no-such.csv'", "No such file", "CSV"]),
+        (["--limit", "flops<3"], ["limit='flops<3'", "parameters<NUMBER"]),
+        (["--limit", "ms_per_image<2", "--deterministic", "true"], ["ms_per_image", "deterministic=true"]),
         (["--data", "synthetic", "--weights", "no-such.h5"], ["no-such.h5"]),
     ],
 )

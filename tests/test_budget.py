@@ -3,11 +3,11 @@
 import pytest
 
 from mlproject import budget
-from mlproject.budget import make_plan, measured_executions, reserve_seconds
+from mlproject.budget import Demand, make_plan, measured_executions, reserve_seconds
 
 
 def test_a_plan_spends_the_whole_budget():
-    plan = make_plan(budget=900, measuring=60, slowest=500, images=45_000, max_trials=None)
+    plan = make_plan(budget=900, measuring=60, slowest=500, images=45_000, demand=Demand())
     assert plan.measuring + plan.trials * plan.trial_seconds + plan.final_fit == pytest.approx(900)
     assert plan.search == pytest.approx(budget.SEARCH_SHARE * 840)
     assert plan.trials == 3  # in 336 seconds there is time for 3.7 passes
@@ -15,24 +15,31 @@ def test_a_plan_spends_the_whole_budget():
 
 @pytest.mark.parametrize(("slowest", "trials"), [(1, budget.FEWEST_TRIALS), (1e6, budget.MOST_TRIALS)])
 def test_there_are_neither_too_few_nor_too_many_trials(slowest, trials):
-    assert make_plan(900, 0, slowest, 45_000, None).trials == trials
+    assert make_plan(900, 0, slowest, 45_000, Demand()).trials == trials
 
 
 def test_fewer_trials_are_not_longer_and_more_are_shorter():
-    usual = make_plan(900, 0, 1e6, 45_000, None)
-    fewer, more = (make_plan(900, 0, 1e6, 45_000, trials) for trials in (1, 16))
+    usual = make_plan(900, 0, 1e6, 45_000, Demand())
+    fewer, more = (make_plan(900, 0, 1e6, 45_000, Demand(trials)) for trials in (1, 16))
     assert fewer.trial_seconds == usual.trial_seconds and fewer.final_fit == pytest.approx(900 - usual.trial_seconds)
     assert more.trial_seconds == usual.trial_seconds / 2 and more.final_fit == pytest.approx(usual.final_fit)
 
 
+def test_all_given_trials_are_planned():
+    usual, given = make_plan(900, 0, 1e6, 45_000, Demand()), make_plan(900, 0, 1e6, 45_000, Demand(given=16))
+    assert given.trials == 16 and given.trial_seconds == usual.trial_seconds / 2
+    assert given.final_fit == pytest.approx(usual.final_fit)
+    assert make_plan(900, 0, 1e6, 45_000, Demand(given=2)) == usual
+
+
 def test_a_pair_gets_what_was_planned_and_others_what_is_left():
-    plan = make_plan(900, 60, 500, 45_000, None)
+    plan = make_plan(900, 60, 500, 45_000, Demand())
     assert plan.granted_final_fit(spent=200, remeasuring=5, paired=True) == plan.final_fit - 5
     assert plan.granted_final_fit(spent=200, remeasuring=5, paired=False) == 700
 
 
 def test_a_plan_says_where_the_minutes_go_and_is_logged():
-    plan = make_plan(900, 60, 500, 45_000, None, reserve=30)
+    plan = make_plan(900, 60, 500, 45_000, Demand(), reserve=30)
     said = str(plan)
     assert "15 min: 1.0 for measuring" in said and "about 3 trials of 112 s" in said and "8.4 for the final fit" in said
     assert plan.params["plan_trials"] == 3 and plan.params["plan_final_fit"] == pytest.approx(504, abs=1)
@@ -44,11 +51,11 @@ def test_short_budgets_are_measured_by_fewer_executions():
 
 def test_the_reserve_has_time_to_predict_the_test_images_after_every_stage():
     assert reserve_seconds(2, 10_000, 1000.0) == budget.LOGGING_SECONDS + 20
-    assert 3 * reserve_seconds(2, 10_000, 1000.0, final_fits=3) == pytest.approx(budget.LOGGING_SECONDS + 60)
+    assert 3 * reserve_seconds(2, 10_000, 1000.0, seeds=3) == pytest.approx(budget.LOGGING_SECONDS + 70)
 
 
 def test_final_fits_with_several_seeds_share_what_one_would_have():
-    one, three = (make_plan(900, 60, 500, 45_000, None, final_fits=fits) for fits in (1, 3))
+    one, three = (make_plan(900, 60, 500, 45_000, Demand(final_fits=fits)) for fits in (1, 3))
     assert three.trial_seconds == one.trial_seconds and 3 * three.final_fit == pytest.approx(one.final_fit)
     assert "8.4 for 3 final fits of 2.8 each" in str(three)
     for paired in (False, True):

@@ -90,7 +90,9 @@ def test_warnings_are_shown_even_if_python_was_told_to_raise_them(capsys, monkey
     assert os.environ["PYTHONWARNINGS"] == "default"  # also for processes that this one starts
 
 
-REMARKS = "WARNING: All log messages before absl::InitializeLog()\nI0000 00:00:17.0  26436 port.cc:153] oneDNN\nno memory\n"
+REMARKS = (
+    "WARNING: All log messages before absl::InitializeLog()\nI0000 00:00:17.0  26436 port.cc:153] oneDNN\nno memory\n"
+)
 
 
 @pytest.mark.parametrize(("verbose", "shown"), [(False, "no memory\n"), (True, REMARKS)])

@@ -8,8 +8,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_plots import LONG_NAMES, assert_legible, texts
 
 from mlproject import evaluation
+from mlproject.limits import parse_limits
 from mlproject.objectives import OBJECTIVES
-from mlproject.report import figures, networks, search_figure
+from mlproject.report import figures, networks, search_figure, trade_off, trade_off_figure
 from mlproject.style import BLUE
 
 
@@ -218,3 +219,41 @@ def test_a_layer_whose_weights_are_not_trained_is_described_so():
     layers = layers.assign(parameters=[96, 96, 0, 51], trainable=["False", "True", "False", "True"])
     fixed = networks.with_roles(layers)["role"].str.endswith("fixed before training")
     assert fixed.tolist() == [True, False, False, False]
+
+
+def cost_tables(costs, accuracies, group="flat labels"):
+    """Final models of these costs and accuracies, each with two trials, of which the second diverged."""
+    finals = pd.DataFrame({"model": [f"{LONG_NAMES[i % 4]} {i}" for i in range(len(costs))], "group": group})
+    finals = finals.assign(accuracy=accuracies, ms_per_image=costs, parameters=1e6 * np.array(costs))
+    finals = finals.assign(low=finals["accuracy"] - 0.01, high=finals["accuracy"] + 0.01)
+    for cost in ("ms_per_image", "parameters"):
+        finals[f"front_{cost}"] = trade_off.pareto_front(finals[cost], finals["accuracy"])
+    good = finals.assign(accuracy=finals["accuracy"] - 0.02)
+    return finals, pd.concat([good, good, good, good.iloc[:1].assign(accuracy=0.1)], ignore_index=True)
+
+
+@pytest.mark.parametrize("costs", [[1.0], [0.02, 0.9, 20.0], [1.0, 1.0, 1.1], [1e-3, 1e-2, 1.0, 1e3], [np.nan, 2.0]])
+def test_accuracy_against_cost_is_legible_at_any_range(costs):
+    finals, trials = cost_tables(costs, np.linspace(0.8, 0.9, len(costs)))
+    figure = trade_off_figure.draw(finals, trials, parse_limits("ms_per_image<2,parameters<=1e6"), "toy")
+    assert_legible(figure)
+    left, right = figure.axes
+    assert (left.get_xlabel(), right.get_xlabel()) == ("Prediction time, ms per image", "Parameters")
+    for axes, bound in ((left, 2.0), (right, 1e6)):
+        assert axes.get_xscale() == "log" and [bound, bound] in [list(line.get_xdata()) for line in axes.lines]
+        assert len([tick for tick in axes.get_xticks() if axes.get_xlim()[0] < tick < axes.get_xlim()[1]]) >= 2
+    assert left.get_ylim()[0] > 0.5  # the diverged trial would squeeze the others
+
+
+def test_models_of_different_labels_have_panels_of_their_own():
+    fine, fine_trials = cost_tables([1.0, 2.0], [0.7, 0.6], "fine labels")
+    coarse, coarse_trials = cost_tables([1.0], [0.8], "coarse labels")
+    coarse["model"] = coarse_trials["model"] = "coarse"
+    figure = trade_off_figure.draw(pd.concat([fine, coarse]), pd.concat([fine_trials, coarse_trials]))
+    assert_legible(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["fine labels", "", "coarse labels", ""]
+
+
+def test_the_pareto_front_has_every_model_that_no_other_one_beats():
+    costs, scores = pd.Series([1, 2, 3, 3, 4, 1, np.nan]), pd.Series([0.7, 0.8, 0.8, 0.9, 0.9, 0.7, 0.99])
+    assert trade_off.pareto_front(costs, scores).tolist() == [True, True, False, True, False, True, False]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import TINY
 
-from mlproject.budget import make_plan
+from mlproject.budget import Demand, make_plan
 from mlproject.final import refit
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
@@ -28,7 +28,7 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     long = Recipe((Stage("training", 2e-3, max_epochs=1000),), 64, "adamw")
     task = make_task(dataclasses.replace(TINY, recipe=lambda hp: long))
     throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
-    plan = make_plan(113.0, 0.0, 100.0, 1350, None)
+    plan = make_plan(113.0, 0.0, 100.0, 1350, Demand())
     found = SearchResult(dict(TINY.best), {"val_accuracy": 0.5}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
         refit.refit(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {}, registers=True)

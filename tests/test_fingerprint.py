@@ -12,7 +12,9 @@ from mlproject import tracking
 from mlproject.experiment import find
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import EXCUSED, PACKAGE, ROOTS, import_closure, is_excused, modules
+from mlproject.search.given_trials import add_given_trials
 from mlproject.search.journal import Trial, open_journal
+from mlproject.settings import Settings
 
 # Modules that decide numbers, and that were once forgotten or matter most.
 DECIDING = (
@@ -136,6 +138,18 @@ def test_a_changed_setting_or_space_is_another_search(make_task, store):
     changes = fingerprint.differences(before, wider)
     assert changes[:2] == ["seed was 0, is 1", "the space changed (activation)"]
     assert "test_fingerprint.py" in changes[2]  # which has the other `build`
+
+
+def test_the_content_of_given_trials_counts_and_their_path_does_not(make_task, store, tmp_path):
+    def identity(name, content):
+        (tmp_path / name).write_text(content)
+        task = add_given_trials(make_task(), str(tmp_path / name), None)
+        return take(task, Settings(trials=str(tmp_path / name)).deciding)
+
+    one = identity("one.csv", "width\n5\n")
+    assert fingerprint.digest(one) == fingerprint.digest(identity("two.csv", "width,learning_rate\n5,\n"))
+    changes = fingerprint.differences(one, identity("one.csv", "width\n6\n"))
+    assert len(changes) == 1 and changes[0].startswith("trials was ")
 
 
 def test_the_text_of_an_experiments_file_may_change_and_its_code_may_not(experiment_file, make_task, store):

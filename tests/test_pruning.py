@@ -66,7 +66,7 @@ def test_a_hopeless_trial_is_pruned_and_its_run_says_why(make_task, store):
     np.testing.assert_allclose([curve[-1][1] for curve in curves], trials["val_accuracy"])
     last = int(np.flatnonzero(pruned)[-1])
     assert trials["reason"][last] == (
-        f"pruned after epoch 1 of 2 (50 % of its steps): validation accuracy {half[last]:.4f}; "
+        f"after epoch 1 of 2 (50 % of its steps): validation accuracy {half[last]:.4f}; "
         f"at this point the worst quarter of {last} trials ends at {np.quantile(half[:last], 0.25):.4f}"
     )
     assert (trials["reason"][~pruned] == "").all()

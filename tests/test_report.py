@@ -115,6 +115,32 @@ def test_accuracies_and_intervals_are_those_of_the_stored_predictions(models, re
     assert table(report, "coarse-vs-fine.cost")["trials"].tolist() == [3, 3]
 
 
+def test_accuracy_is_weighed_against_cost(tmp_path):
+    models = three_flat(tmp_path / "runs")
+    for model, milliseconds, parameters in zip(models, (1.0, 2.0, 3.0), (10, 30, 20), strict=True):
+        trials = pd.read_csv(model.root / "search/trials.csv").assign(parameters=parameters, ms_per_image=milliseconds)
+        trials.loc[1, "status"] = "over limit"
+        trials.to_csv(model.root / "search/trials.csv", index=False)
+        model.metrics.update(ms_per_image=milliseconds, parameters=parameters)
+        model.params["limit"] = "ms_per_image<3"  # the last model was faster in its trial
+    build(models, tmp_path / "report")
+    rows = table(tmp_path / "report", "small-vs-large.trade-off").set_index("model")
+    accuracy, best = rows["accuracy"], rows["accuracy"].idxmax()
+    for cost in ("ms_per_image", "parameters"):
+        cheaper = {name: accuracy[rows[cost] <= rows.loc[name, cost]] for name in rows.index}
+        front = {name for name, rivals in cheaper.items() if rivals.max() == accuracy[name]}
+        assert set(rows.index[rows[f"front_{cost}"] == "yes"]) == front and {"small", best} <= front
+    assert table(tmp_path / "report", "small-vs-large.cost")["milliseconds"].dropna().isin([1.0, 2.0, 3.0]).all()
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert (
+        "On the Pareto front, where no other model is at least as accurate and costs no more, are by prediction time small"
+        in text
+    )
+    assert text.count("large is beyond the limit of its search") == 1 and "small is beyond" not in text
+    assert "1 was not trained, because the network is beyond the limit" in text
+    assert (tmp_path / "report" / "figures" / "small-vs-large.trade-off.png").exists()
+
+
 def test_pairs_are_compared_image_by_image(models, report):
     pairs = table(report, "small-vs-large.pairs")
     assert len(pairs) == 6  # of four classifiers: three models, and one of them after its first stage
@@ -367,13 +393,13 @@ def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)
     trials = pd.read_csv(one.root / "search/trials.csv")
-    trials.loc[0, ["status", "val_accuracy", "reason"]] = "pruned", 0.9, "pruned after epoch 1 of 2"
+    trials.loc[0, ["status", "val_accuracy", "reason"]] = "pruned", 0.9, "after epoch 1 of 2"
     trials.to_csv(one.root / "search/trials.csv", index=False)
     page = build([one], tmp_path / "out").read_text()
     assert (
         "The search completed 1 of 3 trials; 1 failed. 1 was pruned: ended early with a worse score than most" in page
     )
-    assert "The best trial, trial-03," in page and "pruned after epoch 1 of 2" in page
+    assert "The best trial, trial-03," in page and "after epoch 1 of 2" in page
     caption = "Hollow circles and dashed lines: pruned trials"
     assert caption in page and caption not in (report / "index.html").read_text()
 

@@ -1,6 +1,7 @@
 """The settings are parsed in one place, and can be shown as the command that repeats them."""
 
 import argparse
+import math
 import shlex
 from dataclasses import fields
 
@@ -10,6 +11,7 @@ from conftest import PROJECT
 
 from mlproject import __main__ as commands
 from mlproject import settings
+from mlproject.errors import UserError
 from mlproject.settings import Settings
 
 ENTRY = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
@@ -55,7 +57,7 @@ def test_final_fits_have_as_many_seeds_as_asked_for_or_those_listed(given, seeds
 
 def test_what_decides_is_logged_and_the_rest_is_not():
     assert set(Settings().deciding) == {
-        "tuner", "objective", "budget_minutes", "max_trials", "prune", "values", "seed", "seeds", "data", "image_size",
+        "tuner", "objective", "budget_minutes", "max_trials", "prune", "values", "limit", "seed", "seeds", "data", "image_size",
         "image_fit", "base", "deterministic", "winograd",
     }  # fmt: skip
 
@@ -64,3 +66,41 @@ def test_a_command_takes_only_the_options_it_names():
     parser = argparse.ArgumentParser()
     settings.add_options(parser, settings.DATA_OPTIONS)
     assert set(vars(parser.parse_args([]))) == {"data", "data_dir"}
+
+
+@pytest.mark.parametrize("text", ["parameters<1e6", "ms_per_image<=2", " parameters < 1e6 , ms_per_image<2 ", ""])
+def test_limits_are_parsed_and_repeated_without_spaces(text):
+    asked = parse("--limit", text)
+    assert asked.limit == text.replace(" ", "")
+    assert [one.text for one in asked.limits] == asked.limit.split(",") * bool(asked.limit)
+    assert parse(*shlex.split(asked.repeat())[4:]) == asked
+
+
+def test_a_limit_may_include_its_bound():
+    below, upto = Settings(limit="parameters<10,parameters<=10").limits
+    assert [below.is_exceeded_by(cost) for cost in (9, 10, 11, math.nan)] == [False, True, True, False]
+    assert [upto.is_exceeded_by(cost) for cost in (9, 10, 11, math.nan)] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "params<3",
+        "parameters>3",
+        "parameters<",
+        "parameters<0",
+        "ms_per_image<nan",
+        "parameters<1e6,",
+        "parameters=3",
+        "3",
+    ],
+)
+def test_other_limits_are_refused_with_what_is_accepted(text):
+    with pytest.raises(UserError, match=r"limit='.*accepted: parameters<NUMBER, ms_per_image<NUMBER"):
+        parse("--limit", text)
+
+
+def test_a_deterministic_search_has_no_limit_that_a_clock_decides():
+    with pytest.raises(UserError, match="ms_per_image.* with deterministic=true"):
+        parse("--limit", "parameters<9,ms_per_image<2", "--deterministic", "true")
+    assert parse("--limit", "parameters<9", "--deterministic", "true").deterministic

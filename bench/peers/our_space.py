@@ -126,7 +126,7 @@ def main() -> None:
     throughput = measured(task, seconds)
     if options.tool == "optuna":
         kept = reserve(task, throughput)
-        plan = budget.make_plan(seconds, throughput.seconds, throughput.slowest, len(task.train), None, kept)
+        plan = budget.make_plan(seconds, throughput.seconds, throughput.slowest, len(task.train), budget.Demand(), kept)
         found = optuna_search(task, throughput, plan)
         if found.experiment.best != task.experiment.best:  # another network has another speed
             throughput = measured(found, plan.final_fit)

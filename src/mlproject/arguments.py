@@ -5,6 +5,7 @@ import math
 from typing import NoReturn
 
 from mlproject.errors import UserError, truncate
+from mlproject.limits import parse_limits
 
 # The largest accepted values. They only exclude typing errors.
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
@@ -59,6 +60,11 @@ def image_size(text: str) -> int | str:
 def names(text: str) -> tuple[str, ...]:
     """Parse names that are separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def limit(text: str) -> str:
+    """Check limits on the cost of a network (see `limits.parse_limits`); returns them without spaces."""
+    return ",".join(one.text for one in parse_limits(text))
 
 
 def seed(text: str) -> int:

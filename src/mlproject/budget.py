@@ -22,6 +22,8 @@ TRIAL_TRAINING_SHARE = 0.8
 LAST_TRIAL_OVERRUN = 0.2
 # Plots, tables and the model take about this long to log, in seconds.
 LOGGING_SECONDS = 12
+# Each further final fit takes about this long before its first batch, in seconds: to build and trace its network.
+STARTING_SECONDS = 5
 # The share of the final fit's seconds that is planned, because speeds are measured to within some 5 %.
 FINAL_FIT_SAFETY = 0.95
 # The share of its minutes that an experiment file trains when it is run as a program. Tracing, validation and the error of the
@@ -99,14 +101,23 @@ class Plan:
         return (self.budget - spent) / self.final_fits
 
 
+@dataclass(frozen=True)
+class Demand:
+    """How many trials and fits a budget is asked for.
+
+    Attributes:
+        max_trials: the number of trials asked for; None for as many as the budget allows.
+        given: the number of trials whose values are given, which is the least that is planned.
+        final_fits: the number of final fits, which share what the search leaves equally.
+    """
+
+    max_trials: int | None = None
+    given: int = 1
+    final_fits: int = 1
+
+
 def make_plan(
-    budget: float,
-    measuring: float,
-    slowest: float,
-    images: int,
-    max_trials: int | None,
-    reserve: float = 0.0,
-    final_fits: int = 1,
+    budget: float, measuring: float, slowest: float, images: int, demand: Demand, reserve: float = 0.0
 ) -> Plan:
     """Plan how the seconds of a budget are spent.
 
@@ -119,9 +130,8 @@ def make_plan(
             both use the activations that were computed meanwhile.
         slowest: the training speed of the slowest stage, in images per second.
         images: the number of training images.
-        max_trials: the number of trials asked for; None for as many as the budget allows.
+        demand: how many trials and fits are asked for.
         reserve: seconds of a final fit for predicting and logging.
-        final_fits: the number of final fits, which share what the search leaves equally.
 
     Returns:
         The plan.
@@ -129,13 +139,13 @@ def make_plan(
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
     default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
-    trials = max_trials or default_trials
+    trials = demand.max_trials or max(default_trials, demand.given)
     trial_seconds = search / max(trials, default_trials)
-    final_fit = (left - trials * trial_seconds) / final_fits
-    return Plan(budget, measuring, search, trials, trial_seconds, final_fit, reserve, final_fits)
+    final_fit = (left - trials * trial_seconds) / demand.final_fits
+    return Plan(budget, measuring, search, trials, trial_seconds, final_fit, reserve, demand.final_fits)
 
 
-def reserve_seconds(stages: int, test_images: int, images_per_second: float, final_fits: int = 1) -> float:
+def reserve_seconds(stages: int, test_images: int, images_per_second: float, seeds: int = 1) -> float:
     """The part of a final fit's seconds that is not training: logging, and predicting the test images after every stage.
 
     Of several final fits only the first one logs plots and a model, and all of them share the time for it.
@@ -144,12 +154,13 @@ def reserve_seconds(stages: int, test_images: int, images_per_second: float, fin
         stages: the number of stages of the fit.
         test_images: the number of test images.
         images_per_second: the speed of prediction.
-        final_fits: the number of final fits.
+        seeds: the number of final fits that predict the test images.
 
     Returns:
         Seconds for each final fit.
     """
-    return LOGGING_SECONDS / final_fits + stages * test_images / images_per_second
+    starting = STARTING_SECONDS * (seeds - 1)
+    return (LOGGING_SECONDS + seeds * stages * test_images / images_per_second + starting) / seeds
 
 
 def measured_executions(seconds: float) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlproject import arguments
 from mlproject.errors import UserError, truncate
+from mlproject.limits import MILLISECONDS, PARAMETERS, Limit, parse_limits
 from mlproject.objectives import DEFAULT, OBJECTIVES
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ class Settings:
     values: str = _option(
         "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
     )
+    trials: str = _option(
+        "", "a CSV file with hyperparameters of trials that run right after the first one", decides=False
+    )
+    limit: str = _option(
+        "",
+        "such as parameters<1e6 or ms_per_image<2 (milliseconds to predict an image): trials beyond it are not trained",
+        type=arguments.limit,
+    )
     seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.seed)
     seeds: str = _option(
         "1",
@@ -73,6 +82,18 @@ class Settings:
     winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.flag)
     fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.flag)
 
+    def __post_init__(self) -> None:
+        if self.deterministic and any(one.quantity == MILLISECONDS for one in self.limits):
+            raise UserError(
+                f"limit={self.limit!r} with deterministic=true: {MILLISECONDS} is measured by a clock, which differs from "
+                f"run to run; accepted: limit={PARAMETERS}<NUMBER, or deterministic=false"
+            )
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits on the cost of a network."""
+        return parse_limits(self.limit)
+
     @property
     def budget_seconds(self) -> float:
         """The budget of each experiment in seconds."""
@@ -88,7 +109,7 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """The settings whose values make a search another one, by name. They are logged as parameters.
 
-        The files behind `data_dir` and `weights` decide as well, by their content: see `search.fingerprint`.
+        The files behind `data_dir`, `weights` and `trials` decide as well, by their content: see `search.fingerprint`.
         """
         return {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["decides"]}
 

@@ -37,6 +37,7 @@ class Task:
         seed: decides the split, the initial weights, the order of the images and the augmentation.
         train: int64 (n,), the training images' rows.
         validation: int64 (m,), the validation images' rows.
+        given: the values of trials that a user gives, which are tried right after the best-known ones.
     """
 
     experiment: Experiment
@@ -46,6 +47,7 @@ class Task:
     seed: int
     train: np.ndarray
     validation: np.ndarray
+    given: tuple[Mapping[str, Value], ...] = ()
 
     @property
     def data_kind(self) -> str:

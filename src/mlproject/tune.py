@@ -15,6 +15,7 @@ from mlproject.final.seeds import RegisteredModel, make_final_model
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
+from mlproject.search.given_trials import add_given_trials
 from mlproject.search.journal import Journal, open_journal
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
@@ -60,7 +61,7 @@ class _Command:
 
 
 def prepare_tasks(settings: Settings) -> list[Task]:
-    """Configure TensorFlow, find the experiments, load their data, and apply the user's values.
+    """Configure TensorFlow, find the experiments, load their data, and apply the user's values and trials.
 
     Args:
         settings: what the user asked for.
@@ -69,14 +70,15 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         A task for each experiment.
 
     Raises:
-        UserError: for experiments, data, weights or values that cannot be used.
+        UserError: for experiments, data, weights, values or trials that cannot be used.
     """
     _configure_tensorflow(settings)
     found = find(settings.experiment, images=own_images(settings), base=settings.base)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
-    return [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
+    tasks = [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
+    return [add_given_trials(task, settings.trials, settings.max_trials) for task in tasks]
 
 
 def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) -> Outcome:
@@ -158,6 +160,12 @@ def _already_complete(journal: Journal, name: str) -> RegisteredModel | None:
     return replace(registered, alias=tracking.alias_of(name, registered.version))
 
 
+def _given_params(task: Task) -> dict[str, str]:
+    """The trials that a user gives, as a parameter; none without such trials."""
+    digest = fingerprint.given_digest(task)
+    return {"trials_digest": digest} if digest else {}
+
+
 def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: str | None) -> RegisteredModel:
     """A parent run with a nested run for each trial and one for the final model; it goes on where there is one already."""
     experiment, settings = task.experiment, command.settings
@@ -172,14 +180,15 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
     tracking.use_comparison(command.project, experiment.comparison)
     with tracking.run(task.model_name, tags, resume=parent):
         tracking.set_description(f"**Question:** {experiment.question}")
-        tracking.log_params(settings.deciding | weights_params(task))
+        asked = settings.deciding | _given_params(task)
+        tracking.log_params(asked | weights_params(task))
         log_datasets(task.data)
         tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
         found = search(task, journal, settings)
         paired = command.alike[task.network_key] > 1
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
-        registered = make_final_model(task, found, journal, seconds, settings)
+        registered = make_final_model(task, found, journal, seconds, asked, settings.final_seeds)
         tracking.log_metrics(registered.metrics)
         result = f"{registered}, after {len(found.trials)} trials."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")

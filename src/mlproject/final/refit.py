@@ -21,7 +21,7 @@ from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import FitHooks, FitResult, fit
-from mlproject.training.prediction import PREDICTION_BATCH, predict
+from mlproject.training.prediction import PREDICTION_BATCH, milliseconds_per_image, predict
 from mlproject.training.schedule import StageSchedule, describe_schedule, plan_stages, schedule_params
 
 logger = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def _evaluate(
     metrics |= {
         "train_seconds": result.history["seconds"].sum(),
         "parameters": model.count_params(),
+        "ms_per_image": milliseconds_per_image(model, task.data.test_images),
         "images_per_second": result.images_per_second[recipe.stages[-1].name],
         "prediction_images_per_second": prediction_speed,
     }

@@ -5,12 +5,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mlproject import tracking
 from mlproject.final.refit import FinalFit, refit
 from mlproject.search.journal import Journal
 from mlproject.search.search import SearchResult
-from mlproject.settings import Settings
 from mlproject.task import Task
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,12 @@ class RegisteredModel:
 
 
 def make_final_model(
-    task: Task, found: SearchResult, journal: Journal, seconds: float, settings: Settings
+    task: Task,
+    found: SearchResult,
+    journal: Journal,
+    seconds: float,
+    params: Mapping[str, Any],
+    seeds: Sequence[int],
 ) -> RegisteredModel:
     """Refit the winner with every seed, log everything, and register the model of the first seed.
 
@@ -78,16 +83,17 @@ def make_final_model(
         found: the search's result.
         journal: keeps what is finished, so that an interrupted command goes on.
         seconds: the time for each fit.
-        settings: the seeds, and what is logged as parameters.
+        params: what the user asked for, which is logged as parameters.
+        seeds: of the fits, at least one.
 
     Returns:
         The registered model.
     """
-    seeds, fits = settings.final_seeds, []
+    fits = []
     for number, seed in enumerate(seeds):
         if len(seeds) > 1:
             logger.info("  final fit %d of %d, seed %d", number + 1, len(seeds), seed)
-        fits.append(refit(replace(task, seed=seed), found, journal, seconds, settings.deciding, registers=not number))
+        fits.append(refit(replace(task, seed=seed), found, journal, seconds, params, registers=not number))
     first, name = fits[0], task.model_name
     assert first.version is not None
     if len(fits) > 1:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from mlproject import evaluation, plots
+from mlproject.limits import TIMED_BATCH
+from mlproject.report import trade_off
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, interval, listed, megabytes, minutes, percent, two_decimals
@@ -61,7 +63,7 @@ COST_COLUMNS = (
 )
 COST_NOTE = (
     "Minutes, images per second and milliseconds were measured on the machine that ran the search, possibly beside other work; "
-    "those of training are of one seed. Predictions were made in batches."
+    f"those of training are of one seed. Predictions were made in batches of {TIMED_BATCH} images (for older runs: of 250)."
 )
 AVERAGE_COLUMNS = (
     text_column("model"),
@@ -138,7 +140,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1", "seed_std"), np.nan)
     row |= {"seeds": np.nan, "by_seed": []}
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
-    row["milliseconds"] = 1000 / metrics.get("prediction_images_per_second", np.nan)
+    row["milliseconds"] = trade_off.milliseconds(metrics)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
     if model.predictions is None:
         row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlproject.report import accuracy, calibration, classes, granularity, images, pairs, seeds, training_curves
+from mlproject.report import (
+    accuracy,
+    calibration,
+    classes,
+    granularity,
+    images,
+    pairs,
+    seeds,
+    trade_off,
+    training_curves,
+)
 from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
 from mlproject.report.models import ReportedModel, TestPredictions
@@ -35,7 +45,11 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
         omissions.append(
             f"{models[0].title} is the only model of this comparison, so there is nothing to compare it with"
         )
-    sections: list[Section | None] = [accuracy.section(context, models), seeds.section(context, models)]
+    sections: list[Section | None] = [
+        accuracy.section(context, models),
+        trade_off.section(context, models),
+        seeds.section(context, models),
+    ]
     sections += granularity.sections(context, models, omissions)
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):

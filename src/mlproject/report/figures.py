@@ -35,7 +35,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> F
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
         every = -(-len(history) // 20)  # a marker at each of a hundred epochs would hide the other curves
-        axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **_look(index))
+        axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **look(index))
         last = history["stage"] != history["stage"].shift(-1)
         ends = minutes[last][:-1], history["accuracy"][last][:-1]
         axes.plot(*ends, ls="", marker="o", ms=12, mfc="none", mec=INK, zorder=3)
@@ -98,8 +98,8 @@ def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figur
     rows = np.arange(len(table))
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
     for index, name in enumerate(table.columns):
-        look = _look(index)
-        axes.plot(table[name], rows, ls="", ms=7, marker=look["marker"], color=look["color"], label=name, alpha=0.85)
+        style = look(index)
+        axes.plot(table[name], rows, ls="", ms=7, marker=style["marker"], color=style["color"], label=name, alpha=0.85)
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -213,7 +213,7 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
     return figure
 
 
-def _look(index: int) -> dict[str, Any]:
+def look(index: int) -> dict[str, Any]:
     """Colour and marker of a model: both differ for the first seven models, and together for 49."""
     return {"color": COLOURS[index % 7], "marker": MARKERS[(index + index // 7) % 7]}
 

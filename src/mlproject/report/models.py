@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mlproject.limits import OVER_LIMIT
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import ReportContext, data_label_of
 
@@ -137,8 +138,8 @@ class SearchRecord:
 
     @cached_property
     def ranked_trials(self) -> pd.DataFrame:
-        """The trials that neither failed nor were pruned, the best by the objective first; of equal ones, the earlier first."""
-        completed = self.trials[~self.trials["status"].str.lower().isin(["failed", "pruned"])]
+        """The trials that ran to their end, the best by the objective first; of two equal trials, the earlier comes first."""
+        completed = self.trials[~self.trials["status"].str.lower().isin(("failed", "pruned", OVER_LIMIT))]
         scores = pd.to_numeric(completed[self.objective], errors="coerce")
         falling = OBJECTIVES[self.objective].higher_is_better
         return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]

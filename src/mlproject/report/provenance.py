@@ -39,7 +39,8 @@ def repeat_command(model: ReportedModel) -> str:
         model: the model.
 
     Returns:
-        A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER.
+        A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER. Of
+        trials that a user gave only the digest is known, so their file is FILE.
     """
     experiment, images = model.tag("experiment") or model.registered.name, model.tag("images")
     wanted = {"experiment": experiment}
@@ -48,6 +49,8 @@ def repeat_command(model: ReportedModel) -> str:
     wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
     if model.data not in ("real", ""):
         wanted["data"] = model.data
+    if model.params.get("trials_digest"):
+        wanted["trials"] = "FILE"
     weights = model.params.get("weights")
     usual = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
     if weights not in usual:

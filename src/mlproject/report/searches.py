@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mlproject.limits import MILLISECONDS, OVER_LIMIT, PARAMETERS
 from mlproject.objectives import OBJECTIVES, Objective
 from mlproject.report import importance, search_figure
 from mlproject.report.content import Chart, Section, Table, text_table
@@ -9,7 +10,10 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
 
-NO_HYPERPARAMETERS = ("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes", "reason", "refitted")
+NO_HYPERPARAMETERS = (
+    *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
+    *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted"),
+)
 
 
 def section(model: ReportedModel) -> Section | None:
@@ -110,6 +114,10 @@ def _outcome(search: SearchRecord) -> str:
     if cut_short:
         verb = "was" if cut_short == 1 else "were"
         sentences.append(f"The time ran out before {cut_short} of them {verb} finished.")
+    over = search.trials[status == OVER_LIMIT]
+    if len(over):
+        verb = "was" if len(over) == 1 else "were"
+        sentences.append(f"{len(over)} {verb} not trained, because the network is beyond the limit.")
     reasons = failed["reason"][failed["reason"] != ""] if "reason" in failed else pd.Series(dtype=object)
     if len(reasons):
         sentences.append(f"The most frequent reason for failing: {reasons.mode().iloc[0]}.")

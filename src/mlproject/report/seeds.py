@@ -20,6 +20,8 @@ SETTINGS = (
     "tuner",
     "objective",
     "values",
+    "trials_digest",
+    "limit",
     "deterministic",
     "weights",
     "weights_digest",

@@ -58,6 +58,7 @@ EXCUSED = {
     "datasets/synthetic.py": "makes the data, which counts by its digest",
     "datasets/files.py": "finds and reads files",
     "search/journal.py": "records what is finished",
+    "search/given_trials.py": "reads trials that a user gives, which count by their digest",
     "search/fingerprint.py": "compares searches",
     "settings.py": "holds the settings, which count by their values",
     "arguments.py": "parses the settings, which count by their values",
@@ -90,7 +91,7 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     """
     weights = task.spec.weights
     return {
-        "settings": dict(settings) | {"store": store},
+        "settings": dict(settings) | {"trials": given_digest(task), "store": store},
         "space": _space(task),
         "code": {name: _code_digest(path) for name, path in modules(task.experiment).items()},
         "data": {
@@ -103,6 +104,11 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
         },
         "libraries": {name: version(name) for name in ("keras", "keras-tuner", "tensorflow")},
     }
+
+
+def given_digest(task: "Task") -> str | None:
+    """The digest of the trials that a user gives; None for none."""
+    return _short_digest(json.dumps([dict(values) for values in task.given]).encode()) if task.given else None
 
 
 def digest(fingerprint: Fingerprint) -> str:

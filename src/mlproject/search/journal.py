@@ -40,18 +40,22 @@ class Trial:
     Attributes:
         name: such as "trial-01".
         values: the value of each hyperparameter.
-        status: running, completed, truncated (ended by the deadline), pruned (ended early as hopeless) or failed.
+        status: running, completed, truncated (ended by the deadline), pruned (ended early as hopeless), failed, or
+            `limits.OVER_LIMIT`.
         val_accuracy: the share of the validation images classified correctly after the last epoch, NaN for a failed trial.
         val_balanced_accuracy, val_macro_f1, val_loss: the other scores, as `evaluation.validation_scores` gives them.
         seconds: how long the trial took.
         planned_seconds: how long it was planned to take.
         minutes: from the start of the search to the end of the trial, without interruptions.
-        reason: why the trial failed or was pruned.
+        reason: why the trial failed or was pruned, or which limit it is beyond.
         starts: how many processes began the trial; those that were told to stop do not count.
         run_id: its MLflow run.
         predictions: the predicted classes of the validation images, packed by `pack` as PREDICTIONS.
         losses: the losses of the validation images, packed as LOSSES; "" unless the search minimises the loss.
         curve: for each epoch the share of the planned steps that were done, and the score by the search's objective.
+        given: whether a user gave the values, as the best-known ones or in a file, so that no Oracle proposed them.
+        parameters: the number of the network's weights, NaN until it is known.
+        ms_per_image: milliseconds that the network takes to predict an image, NaN until it is known.
     """
 
     name: str
@@ -70,6 +74,9 @@ class Trial:
     predictions: str = ""
     losses: str = ""
     curve: list[list[float]] = field(default_factory=list)
+    given: bool = False
+    parameters: float = math.nan
+    ms_per_image: float = math.nan
 
     @property
     def finished(self) -> bool:

@@ -5,18 +5,20 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from mlproject import budget, tracking
 from mlproject.budget import Plan
-from mlproject.errors import UserError, first_line
+from mlproject.errors import UserError, first_line, truncate
 from mlproject.experiment import Value
+from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
+from mlproject.search.over_limit import nothing_within
 from mlproject.search.selection import select_winner, standard_error
 from mlproject.search.tuner import Tuner
 from mlproject.settings import Settings
@@ -54,9 +56,9 @@ class SearchResult:
 def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
     """Run trials until the search's share of the budget is spent; trials in the journal count.
 
-    The first trial has the best-known values. Trials are planned to take equally long, by the speed measured on the
-    best-known network and the multiply-adds of each network. A deterministic search is planned by the speed of a nominal
-    machine, and no clock ends a trial. Time lost to an interruption does not count.
+    The first trial has the best-known values, the next ones those that a user gives. Trials are planned to take equally long,
+    by the speed measured on the best-known network and the multiply-adds of each network. A deterministic search is planned by
+    the speed of a nominal machine, and no clock ends a trial. Time lost to an interruption does not count.
 
     Args:
         task: the experiment with its data.
@@ -76,7 +78,7 @@ def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
     with tempfile.TemporaryDirectory() as folder:
         tuner = Tuner(task, journal, settings, plan, throughput, folder)
         tuner.search()
-    return _result(task, journal, plan, tuner, settings.objective)
+    return _result(task, journal, plan, tuner, settings)
 
 
 def _journaled_throughput(task: Task, journal: Journal, settings: Settings) -> Throughput:
@@ -103,17 +105,19 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
 
 def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     stages = len(throughput.multiply_adds)
-    speed, final_fits = throughput.images_per_second["prediction"], len(settings.final_seeds)
-    reserve = budget.reserve_seconds(stages, len(task.data.test_images), speed, final_fits)
-    plan = budget.make_plan(
-        settings.budget_seconds,
-        throughput.seconds,
-        throughput.slowest,
-        len(task.train),
-        settings.max_trials,
-        reserve,
-        final_fits,
-    )
+    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(settings.final_seeds))
+    speed = throughput.images_per_second["prediction"]
+    reserve = budget.reserve_seconds(stages, len(task.data.test_images), speed, len(settings.final_seeds))
+    measured = settings.budget_seconds, throughput.seconds, throughput.slowest, len(task.train)
+    usual = budget.make_plan(*measured, replace(demand, given=1), reserve)
+    plan = budget.make_plan(*measured, demand, reserve)
+    if plan.trial_seconds < usual.trial_seconds:
+        warnings.warn(
+            f"trials={truncate(settings.trials)!r} gives {plan.trials} trials, the best-known values included, so each has "
+            f"{plan.trial_seconds:.1f} s, where {usual.trials} trials would have {usual.trial_seconds:.1f} s each; fewer rows or "
+            "a larger budget_minutes make them longer",
+            stacklevel=2,
+        )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
             f"experiment={task.experiment.name!r}: measuring the speed took {plan.measuring / 60:.1f} of "
@@ -124,12 +128,14 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     return plan
 
 
-def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, objective: str) -> SearchResult:
+def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Settings) -> SearchResult:
     """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
-    trials = journal.finished
+    trials, objective = journal.finished, settings.objective
     completed = [trial for trial in trials if trial.may_win]
     if not completed:
         journal.restart()  # there is nothing to go on from
+        if any(trial.status == OVER_LIMIT for trial in trials):
+            raise nothing_within(task.experiment.name, trials, settings.limits)
         raise _no_trial_completed(task, trials)
     known = trials[0].values  # the Oracle proposes the best-known values first
     labels, chosen_by = task.data.train_labels[task.validation], OBJECTIVES[objective]
@@ -170,6 +176,9 @@ def _trials_table(trials: list[Trial], winner: Trial, labels: np.ndarray, object
             "standard_error": standard_error(trial, labels, objective),
             "seconds": round(trial.seconds, 1),
             "minutes": round(trial.minutes, 2),
+            "parameters": trial.parameters,
+            "ms_per_image": round(trial.ms_per_image, 5),
+            "given": "yes" if trial.given else "",
             "reason": trial.reason,
             "refitted": "yes" if trial is winner else "",
         }

@@ -15,7 +15,7 @@ from mlproject.task import Task
 
 LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of a parameter
 # Parameters of runs that are neither settings nor hyperparameters.
-LOGGED_PARAMETERS = {"rung", "training_images", "weights", "weights_digest"}
+LOGGED_PARAMETERS = {"rung", "training_images", "weights", "weights_digest", "trials_digest"}
 
 
 def declared_hyperparameters(task: Task) -> list[Any]:
@@ -23,7 +23,7 @@ def declared_hyperparameters(task: Task) -> list[Any]:
 
     Raises whatever the experiment's `build` or `recipe` raises.
     """
-    return list(_by_name(task, task.experiment.best).values())
+    return list(declared_with(task, task.experiment.best).values())
 
 
 def replace_best_values(task: Task, given: Sequence[str]) -> Task:
@@ -43,7 +43,7 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     if not given:
         return task
     try:
-        declared = _by_name(task, task.experiment.best)
+        declared = declared_with(task, task.experiment.best)
     except Exception as error:  # whatever an experiment's code raises
         raise UserError(
             f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
@@ -52,9 +52,9 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     for pair in given:
         name, _, text = pair.partition("=")
         try:
-            best[name] = _parse_value(declared[name], text)
+            best[name] = parse_value(declared[name], text)
         except (KeyError, ValueError):
-            accepted = ", ".join(f"{name}={_describe_range(one)}" for name, one in declared.items())
+            accepted = ", ".join(f"{name}={describe_range(one)}" for name, one in declared.items())
             raise UserError(
                 f"values='{truncate(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
             ) from None
@@ -72,10 +72,10 @@ def check_best_values(task: Task) -> None:
             space does not offer, in one line. The experiment's own code may raise anything.
     """
     try:
-        declared = _by_name(task, task.experiment.best)
+        declared = declared_with(task, task.experiment.best)
     except Exception as error:  # perhaps because of a value that the space does not offer: the declared defaults tell
         try:
-            declared = _by_name(task, {})
+            declared = declared_with(task, {})
         except Exception:
             raise error from None
         _refuse_foreign_values(task, declared)
@@ -85,11 +85,15 @@ def check_best_values(task: Task) -> None:
     best = task.experiment.best
     active = [name for name, one in declared.items() if all(condition.is_active(best) for condition in one.conditions)]
     if missing := [name for name in active if name not in best]:
-        accepted = _describe_range(declared[missing[0]])
+        accepted = describe_range(declared[missing[0]])
         raise UserError(f"best lacks the hyperparameter {missing[0]}; accepted: {missing[0]}={accepted}")
 
 
-def _by_name(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
+def declared_with(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
+    """The hyperparameters that a network with these values declares, as Keras Tuner's objects, by name.
+
+    Raises whatever the experiment's `build` or `recipe` raises.
+    """
     hp = hyperparameters(values)
     task.experiment.recipe(hp)
     task.experiment.build(hp, task.spec)
@@ -122,7 +126,7 @@ def _refuse_foreign_values(task: Task, declared: Mapping[str, Any]) -> None:
                     f"{field} has {name}={value!r}, which neither build nor recipe declares; accepted: {known}"
                 )
             if not _offers(declared[name], value):
-                accepted = _describe_range(declared[name])
+                accepted = describe_range(declared[name])
                 raise UserError(f"{field} has {name}={value!r}; accepted: {name}={accepted}")
 
 
@@ -136,7 +140,7 @@ def describe_space(task: Task) -> dict[str, dict[str, str]]:
         For each hyperparameter's name `searched` ("16..64 by 16", "relu|silu") and `sampling` (linear, log, choice, fixed).
     """
     space = {
-        one.name: {"searched": _describe_range(one), "sampling": getattr(one, "sampling", "choice")}
+        one.name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
         for one in declared_hyperparameters(task)
     }
     for name in task.experiment.fixed:
@@ -155,8 +159,8 @@ def fixed_space(best: Mapping[str, Value], fixed: Sequence[str]) -> keras_tuner.
     return space
 
 
-def _parse_value(declared: Any, text: str) -> Value:
-    """The value that `text` names; raises KeyError or ValueError when the hyperparameter does not offer it."""
+def parse_value(declared: Any, text: str) -> Value:
+    """The value of a declared hyperparameter that `text` names; raises KeyError or ValueError when it does not offer it."""
     if not hasattr(declared, "min_value"):
         choices: dict[str, Value] = {str(value).lower(): value for value in declared.values}
         return choices[text.lower()]
@@ -176,7 +180,7 @@ def _offers(declared: Any, value: Value) -> bool:
     if isinstance(value, bool | str):
         return False
     try:
-        _parse_value(declared, repr(value))
+        parse_value(declared, repr(value))
     except ValueError:
         return False
     return True
@@ -187,7 +191,8 @@ def _has_linear_step(declared: Any) -> bool:
     return declared.step is not None and declared.sampling == "linear"
 
 
-def _describe_range(declared: Any) -> str:
+def describe_range(declared: Any) -> str:
+    """The values that a declared hyperparameter offers: "16..64 by 16", "relu|silu"."""
     if hasattr(declared, "min_value"):
         by = f" by {declared.step}" if _has_linear_step(declared) and declared.step != 1 else ""
         return f"{declared.min_value}..{declared.max_value}{by}"

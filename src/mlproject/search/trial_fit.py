@@ -11,38 +11,53 @@ from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack
+from mlproject.search.over_limit import mark_over_limit
+from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.prediction import milliseconds_per_image
 from mlproject.training.schedule import StageSchedule, plan_stages, schedule_params, shorten
 
 MIN_EPOCHS = 2  # of all stages together, so that a trial has a learning curve
 
 
-def fit_trial(task: Task, plan: Plan, throughput: Throughput, objective: str, record: Trial, hooks: FitHooks) -> None:
+def fit_trial(
+    task: Task, plan: Plan, throughput: Throughput, settings: Settings, record: Trial, hooks: FitHooks
+) -> None:
     """Train and log one trial into the active run, from fresh weights, so that its learning rate always comes down to 0.
+
+    A trial whose network is beyond a limit is not trained.
 
     Args:
         task: the experiment with its data.
         plan: how the budget is spent.
         throughput: how fast the best-known network trains.
-        objective: what the search optimises, a key of `objectives.OBJECTIVES`.
-        record: gives the values and the planned seconds, and takes status, scores and predictions.
+        settings: what the search optimises, and the limits.
+        record: gives the values and the planned seconds, and takes status, cost, scores and predictions.
         hooks: what the search follows and limits.
     """
     rung = round(record.planned_seconds / plan.trial_seconds, 4)
     tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
+    if mark_over_limit(record, settings.limits):  # before a network is built that may not even fit into memory
+        tracking.log_metrics({"parameters": record.parameters})
+        return
     model, recipe = task.network(record.values)
+    record.parameters = model.count_params()
+    record.ms_per_image = milliseconds_per_image(model, task.data.train_images)
+    tracking.log_metrics({"parameters": record.parameters, "ms_per_image": record.ms_per_image})
+    if mark_over_limit(record, settings.limits):
+        return
     recipe, schedule, rows = _shorten(task, plan, throughput, model, recipe, record.planned_seconds)
     peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
     tracking.log_params(schedule_params(schedule) | peaks | {"training_images": len(rows)})
     result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
-    _log_result(task, model, result)
-    _score(task, objective, record, result)
+    _log_result(task, result)
+    _score(task, settings.objective, record, result)
     if result.stopped_early:
         epochs = sum(length.epochs for length in schedule.values())
         record.status = "pruned"
         place = f"epoch {len(result.history)} of {epochs} ({100 * record.share_done:.0f} % of its steps)"
-        record.reason = f"pruned after {place}: {record.reason}"
+        record.reason = f"after {place}: {record.reason}"
         tracking.set_tags({"pruned": record.reason})
 
 
@@ -78,12 +93,11 @@ def _score(task: Task, objective: str, record: Trial, result: FitResult) -> None
     record.status = "truncated" if result.truncated else "completed"
 
 
-def _log_result(task: Task, model: keras.Model, result: FitResult) -> None:
+def _log_result(task: Task, result: FitResult) -> None:
     history = result.history
     metrics = {
         "best_val_accuracy": history["val_accuracy"].max(),
         "train_seconds": history["seconds"].sum(),
-        "parameters": model.count_params(),
     }
     for stage, rows in history.groupby("stage", sort=False):
         metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]

@@ -5,6 +5,7 @@ import logging
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import hyperparameters
+from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search.journal import Journal, Trial
@@ -28,6 +30,9 @@ from mlproject.training.fit import FitHooks
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would fill the budget with failed runs
+# The same for trials beyond a limit, which cost seconds: with so many, not even one network in twenty is within the limit
+# (0.95 ** 100 is below 1 %).
+OVER_LIMIT_IN_A_ROW = 100
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
@@ -54,9 +59,7 @@ class Tuner(keras_tuner.Tuner):
         self.throughput = throughput
         self.asked_at = 0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
         super().__init__(
-            oracle=make_oracle(
-                settings.tuner, settings.objective, task.experiment, task.seed, settings.max_trials, journal
-            ),
+            oracle=make_oracle(settings.tuner, settings.objective, task.experiment, task.seed, task.given, journal),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -71,13 +74,16 @@ class Tuner(keras_tuner.Tuner):
         return self.task.experiment.network(hp, self.task.spec)
 
     def search(self) -> None:
-        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many failed in a row."""
+        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many came to nothing."""
         finished = self.journal.finished
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %d trials", len(finished))
-        with contextlib.suppress(_SearchEndedError):
+        with contextlib.suppress(_SearchEndedError), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "All-NaN axis", RuntimeWarning
+            )  # Keras Tuner looks for the best of no scores
             super().search()
 
     def cost(self, trial: Trial) -> float:
@@ -95,11 +101,13 @@ class Tuner(keras_tuner.Tuner):
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
+        trained = [trial for trial in trials if trial.status != OVER_LIMIT]
         whole = [self.cost(trial) for trial in trials if trial.may_win]  # the next one may be neither pruned nor fail
         median_cost = statistics.median(whole) if whole else 0.0
-        last = [trial.status for trial in trials[-FAILURES_IN_A_ROW:]]
-        hopeless = last == ["failed"] * FAILURES_IN_A_ROW
-        enough = bool(self.settings.max_trials) and len(trials) >= (self.settings.max_trials or 0)
+        failed = [trial.status for trial in trained[-FAILURES_IN_A_ROW:]] == ["failed"] * FAILURES_IN_A_ROW
+        over = [trial.status for trial in trials[-OVER_LIMIT_IN_A_ROW:]] == [OVER_LIMIT] * OVER_LIMIT_IN_A_ROW
+        hopeless = failed or over
+        enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
         if (1 - budget.LAST_TRIAL_OVERRUN) * median_cost > self.seconds_left or hopeless or enough:
             raise _SearchEndedError
 
@@ -110,20 +118,20 @@ class Tuner(keras_tuner.Tuner):
             trial: Keras Tuner's trial.
 
         Returns:
-            The objective; NaN for a failed trial, which the Oracle then counts as failed.
+            The objective; NaN for a trial that failed or was not trained, which the Oracle then counts as failed.
         """
         index = int(trial.trial_id)
         proposed = trial.hyperparameters.values
         if index == len(self.journal.trials):
             values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
-            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values))
+            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given)))
         record = self.journal.trials[index]
         self._add_to_space(record)
         if not record.finished:
             rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
-            # The best-known values get a whole trial. Hyperband might not promote a short one, and then nothing would tell
-            # whether the search found better values.
-            self._run_tracked(record, rung if index else 1.0)
+            # Given values get a whole trial. Hyperband might not promote a short one, and then nothing would tell whether the
+            # search found better values.
+            self._run_tracked(record, 1.0 if record.given else rung)
         return {self.settings.objective: record.scores[self.settings.objective]}
 
     def _add_to_space(self, record: Trial) -> None:
@@ -133,7 +141,7 @@ class Tuner(keras_tuner.Tuner):
             contextlib.suppress(Exception),
             keras.StatelessScope(initialize_variables=False),
         ):  # a failure ends the trial
-            self._declare(hp)
+            record.parameters = self._declare(hp).count_params()
         keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
         self.oracle.update_space(hp)
         record.values |= {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
@@ -163,13 +171,14 @@ class Tuner(keras_tuner.Tuner):
                     raise
                 finally:
                     self._record_end(record)
-                tracking.set_tags({"status": record.status})
+                tracking.set_tags({"status": record.status} | ({"reason": record.reason} if record.reason else {}))
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
         shown = dict.fromkeys((DEFAULT, self.settings.objective))
         scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
-        outcome = {"failed": f"failed: {record.reason}", "pruned": record.reason}.get(record.status, scores)
+        sign = " " if record.status == "pruned" else ": "
+        outcome = f"{record.status}{sign}{record.reason}" if record.reason else scores
         logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
 
     def _train(self, record: Trial) -> None:
@@ -183,7 +192,7 @@ class Tuner(keras_tuner.Tuner):
             stop_early=self._follow(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
-        fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks)
+        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks)
 
     def _follow(self, record: Trial) -> Callable[[float, dict[str, Any]], bool]:
         """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.

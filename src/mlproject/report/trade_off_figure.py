@@ -1,0 +1,119 @@
+"""The figure of accuracy against cost, with the Pareto front of the final models. Pure."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator, PercentFormatter
+
+from mlproject.limits import MILLISECONDS, PARAMETERS, Limit
+from mlproject.report.figures import look, wrap
+from mlproject.style import GREY, INK, new_figure, styled
+
+COSTS = {MILLISECONDS: "Prediction time, ms per image", PARAMETERS: "Parameters"}
+FEWEST_DECADES = 0.7  # of an axis, so that it has labels even where all networks cost the same
+
+
+@styled
+def draw(finals: pd.DataFrame, trials: pd.DataFrame, limits: Sequence[Limit] = (), title: str = "") -> Figure:
+    """Accuracy against prediction time and against size: a row of two panels for each kind of labels and test images.
+
+    Args:
+        finals: a row for each final model: model, group (the heading of its panels), accuracy, low and high (its interval),
+            the costs ms_per_image and parameters (NaN for unknown), and for each cost `front_<cost>` (bool).
+        trials: a row for each trial: model, group, accuracy (on the validation images) and the costs.
+        limits: limits that a search had.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure. Final models are large, with their intervals; trials are small, in the colour of their model.
+    """
+    groups = list(dict.fromkeys(finals["group"]))
+    looks = {name: look(index) for index, name in enumerate(finals["model"])}
+    legend = _legend(finals, trials, looks, limits)
+    size = (11, 3.5 * len(groups) + 0.9 + 0.26 * -(-len(legend) // 3))
+    figure = new_figure(size, "accuracy against cost", title)
+    panels = figure.subplots(len(groups), 2, squeeze=False, sharex="col", sharey="row")
+    for row, group in zip(panels, groups, strict=True):
+        ours, theirs = finals[finals["group"] == group], trials[trials["group"] == group]
+        for axes, cost in zip(row, COSTS, strict=True):
+            _panel(axes, cost, ours.dropna(subset=[cost]), theirs.dropna(subset=[cost, "accuracy"]), looks)
+        row[0].set_ylabel("Accuracy")
+        row[0].set_ylim(*visible_accuracies(ours, theirs))
+        row[0].yaxis.set_major_formatter(PercentFormatter(1))
+        if len(groups) > 1:
+            row[0].set_title(group, loc="left")
+    for column, (cost, words) in zip(panels.T, COSTS.items(), strict=True):
+        bounds = [limit.bound for limit in limits if limit.quantity == cost]
+        for axes, bound in itertools.product(column, bounds):
+            axes.axvline(bound, color=INK, ls=":", lw=1.8, zorder=1)
+        _scale(column[-1], cost, [*finals[cost].dropna(), *trials[cost].dropna(), *bounds])
+        column[-1].set_xlabel(words)
+    figure.legend(handles=legend, loc="outside lower center", ncols=3)
+    return figure
+
+
+def visible_accuracies(finals: pd.DataFrame, trials: pd.DataFrame) -> tuple[float, float]:
+    """The range of the accuracy axis: all final models, and the trials that are no outliers, which would squeeze the others.
+
+    An outlier lies more than 1.5 interquartile ranges below the lower quartile, as in Tukey's boxplot.
+
+    Args:
+        finals: as for `draw`, of one group.
+        trials: as for `draw`, of one group.
+
+    Returns:
+        The lowest and the highest accuracy on the axis.
+    """
+    scores = trials["accuracy"].dropna()
+    fence = 2.5 * scores.quantile(0.25) - 1.5 * scores.quantile(0.75)
+    low = min([finals["low"].min(), *scores[scores >= fence]])
+    high = max([finals["high"].max(), *scores])
+    margin = max(0.08 * (high - low), 0.002)
+    return low - margin, min(high + margin, 1.005)
+
+
+def _panel(
+    axes: Axes, cost: str, finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]]
+) -> None:
+    for name, of_model in trials.groupby("model"):
+        look = looks[str(name)]
+        axes.plot(of_model[cost], of_model["accuracy"], ls="", ms=4, alpha=0.55, mew=0, zorder=2, **look)
+    front = finals[finals[f"front_{cost}"]].sort_values(cost)
+    if len(finals) > 1:
+        axes.step(front[cost], front["accuracy"], where="post", color=GREY, lw=1.5, zorder=1)
+    for row in finals.to_dict("records"):
+        bar = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
+        axes.errorbar(row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]])
+    axes.grid(True)
+
+
+def _scale(axes: Axes, cost: str, costs: Sequence[float]) -> None:
+    """A logarithmic axis whose labels have round numbers and do not overlap."""
+    if not costs:
+        return
+    low, high = np.log10(min(costs)), np.log10(max(costs))
+    middle, half = (low + high) / 2, max(1.15 * (high - low), FEWEST_DECADES) / 2
+    axes.set_xlim(10 ** (middle - half), 10 ** (middle + half))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if half < 1.5 else (1,), numticks=20))
+    axes.xaxis.set_minor_locator(NullLocator())
+    plain = EngFormatter(sep="") if cost == PARAMETERS else FuncFormatter(lambda number, _: f"{number:g}")
+    axes.xaxis.set_major_formatter(plain)
+
+
+def _legend(
+    finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]], limits: Sequence[Limit]
+) -> list[Line2D]:
+    """The models, and what else is drawn."""
+    models = [Line2D([], [], ls="", ms=9, mec=INK, label=wrap(name, 40), **look) for name, look in looks.items()]
+    small = Line2D([], [], ls="", marker="o", ms=4, mew=0, color=GREY, label="a trial, on the validation images")
+    front = Line2D([], [], color=GREY, lw=1.5, label="Pareto front of the final models")
+    lines = [Line2D([], [], color=INK, ls=":", lw=1.8, label=f"limit: {limit.text}") for limit in limits]
+    compared = finals["group"].duplicated().any()
+    return [*models, *([small] if len(trials) else []), *([front] if compared else []), *lines]
