@@ -38,6 +38,15 @@ def test_a_plan_says_where_the_minutes_go_and_is_logged():
     assert plan.params["plan_trials"] == 3 and plan.params["plan_final_fit"] == pytest.approx(504, abs=1)
 
 
+def test_folds_divide_a_trials_seconds_and_the_final_fits_too():
+    plan = make_plan(900, 60, 500, 300, None, reserve=30, fits=5)
+    assert (plan.trials, plan.fits, plan.final_fits) == (budget.MOST_TRIALS, 5, 6)
+    assert make_plan(900, 60, 500, 9000, None, fits=5).trials == 3 < make_plan(900, 60, 500, 9000, None).trials
+    assert "about 8 trials of 5 fits, one for each fold, 8 s for each fit" in str(plan)
+    assert "6 final fits, 5 on folds and one on all images" in str(plan)
+    assert reserve_seconds(1, 100, 10.0, folds=5, held_out=200) == reserve_seconds(1, 300, 10.0) + 25
+
+
 def test_short_budgets_are_measured_by_fewer_executions():
     assert [measured_executions(seconds) for seconds in (1, 120, 3600)] == [2, 4, 8]
 

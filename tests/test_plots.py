@@ -257,6 +257,9 @@ def test_accuracies_are_written_out_and_synthetic_data_is_named():
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["fashion-mnist-mlp\n(synthetic data)", "fashion-mnist-cnn"]
     assert [text.get_text() for text in axes.texts] == ["89.70%  [89.10%, 90.30%]", "93.30%  [92.80%, 93.80%]"]
+    cross_validated = table.assign(cv_accuracy=[0.9, np.nan], cv_low=[0.8, np.nan], cv_high=[0.95, np.nan])
+    lines = [line.get_xdata().tolist() for line in plots.accuracy_bars(cross_validated).axes[0].lines]
+    assert len(lines) == 6 and lines[4:] == [[0.8, 0.95], [0.9]]
     unmarked = plots.accuracy_bars(table.drop(columns="synthetic")).axes[0]
     assert [label.get_text() for label in unmarked.get_yticklabels()] == table["name"].tolist()
 

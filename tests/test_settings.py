@@ -46,8 +46,8 @@ def test_the_command_repeats_what_was_asked_and_never_starts_anew():
 
 def test_what_decides_is_logged_and_the_rest_is_not():
     assert set(Settings().deciding) == {
-        "tuner", "objective", "budget_minutes", "max_trials", "values", "seed", "data", "image_size", "image_fit", "base",
-        "deterministic", "winograd",
+        "tuner", "objective", "budget_minutes", "max_trials", "values", "seed", "folds", "repeats", "data", "image_size",
+        "image_fit", "base", "deterministic", "winograd",
     }  # fmt: skip
 
 

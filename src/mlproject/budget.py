@@ -5,6 +5,9 @@ The budget of an experiment pays, in this order, for
 1. measuring how fast the network trains, with the activations of frozen layers,
 2. the search: SEARCH_SHARE of the rest, cut into equal trials,
 3. the final fit: what is left, of which a reserve is for predicting the test images and for logging.
+
+With cross-validation a trial's seconds are divided among its fits, one for each fold and repeat. The final fit's seconds are
+divided among as many fits, which cross-validate the winner, and the fit on all images.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ TRIAL_TRAINING_SHARE = 0.8
 LAST_TRIAL_OVERRUN = 0.2
 # Plots, tables and the model take about this long to log, in seconds.
 LOGGING_SECONDS = 12
+# A fit takes about this long before its first batch and between its epochs, in seconds: to build and trace its network.
+STARTING_SECONDS = 5
 # The share of the final fit's seconds that is planned, because speeds are measured to within some 5 %.
 FINAL_FIT_SAFETY = 0.95
 # The share of its minutes that an experiment file trains when it is run as a program. Tracing, validation and the error of the
@@ -46,6 +51,7 @@ class Plan:
         trial_seconds: the planned length of a trial.
         final_fit: the time for the final fit, with its reserve.
         reserve: the part of `final_fit` for predicting the test images and for logging.
+        fits: how many fits a trial consists of: one, or one for each fold and repeat of a cross-validation.
     """
 
     budget: float
@@ -55,19 +61,35 @@ class Plan:
     trial_seconds: float
     final_fit: float
     reserve: float
+    fits: int = 1
 
     def __str__(self) -> str:
-        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial_seconds:.0f} s"
+        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'}"
+        if self.fits == 1:
+            trials, final = f"{trials} of {self.trial_seconds:.0f} s", "the final fit"
+        else:
+            trials = (
+                f"{trials} of {self.fits} fits, one for each fold, {self.trial_seconds / self.fits:.0f} s for each fit"
+            )
+            final = f"{self.final_fits} final fits, {self.fits} on folds and one on all images"
         return (
             f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
-            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for the final fit, of which "
+            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self.final_fit / 60:.1f} for {final}, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )
 
     @property
+    def final_fits(self) -> int:
+        """How many equal fits share `final_fit`: those that cross-validate the winner, if any, and the one on all images."""
+        return self.fits + 1 if self.fits > 1 else 1
+
+    @property
     def params(self) -> dict[str, float | int]:
         """The plan as parameters to log, in seconds, under names that begin with `plan_`."""
-        return {f"plan_{name}": value if name == "trials" else round(value, 1) for name, value in vars(self).items()}
+        return {
+            f"plan_{name}": value if name in ("trials", "fits") else round(value, 1)
+            for name, value in vars(self).items()
+        }
 
     def granted_final_fit(self, spent: float, remeasuring: float, paired: bool) -> float:
         """How long the final fit may take, once the search is over.
@@ -88,7 +110,13 @@ class Plan:
 
 
 def make_plan(
-    budget: float, measuring: float, slowest: float, images: int, max_trials: int | None, reserve: float = 0.0
+    budget: float,
+    measuring: float,
+    slowest: float,
+    images: int,
+    max_trials: int | None,
+    reserve: float = 0.0,
+    fits: int = 1,
 ) -> Plan:
     """Plan how the seconds of a budget are spent.
 
@@ -100,33 +128,39 @@ def make_plan(
         measuring: seconds that measuring the speed took already. Search and final fit share the seconds after it, because
             both use the activations that were computed meanwhile.
         slowest: the training speed of the slowest stage, in images per second.
-        images: the number of training images.
+        images: the number of training images of a fit.
         max_trials: the number of trials asked for; None for as many as the budget allows.
         reserve: seconds of the final fit for predicting and logging.
+        fits: how many fits a trial consists of.
 
     Returns:
         The plan.
     """
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
-    default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
+    default_trials = min(max(int(search * slowest / (fits * images)), FEWEST_TRIALS), MOST_TRIALS)
     trials = max_trials or default_trials
     trial_seconds = search / max(trials, default_trials)
-    return Plan(budget, measuring, search, trials, trial_seconds, left - trials * trial_seconds, reserve)
+    return Plan(budget, measuring, search, trials, trial_seconds, left - trials * trial_seconds, reserve, fits)
 
 
-def reserve_seconds(stages: int, test_images: int, images_per_second: float) -> float:
+def reserve_seconds(
+    stages: int, test_images: int, images_per_second: float, folds: int = 0, held_out: int = 0
+) -> float:
     """The part of a final fit's seconds that is not training: logging, and predicting the test images after every stage.
 
     Args:
         stages: the number of stages of the fit.
         test_images: the number of test images.
         images_per_second: the speed of prediction.
+        folds: the number of fits that cross-validate the winner.
+        held_out: the number of images that they predict, all together.
 
     Returns:
         Seconds.
     """
-    return LOGGING_SECONDS + stages * test_images / images_per_second
+    cross_validation = STARTING_SECONDS * folds + held_out / images_per_second
+    return LOGGING_SECONDS + stages * test_images / images_per_second + cross_validation
 
 
 def measured_executions(seconds: float) -> int:

@@ -48,6 +48,10 @@ class Settings:
         "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
     )
     seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.seed)
+    folds: int = _option(
+        0, "cross-validate with this many folds; 0: one validation split (default: 0)", type=arguments.folds
+    )
+    repeats: int = _option(1, "divide the images into folds this many times (default: 1)", type=arguments.repeats)
     data: str = _option("real", "real or synthetic", choices=("real", "synthetic"))
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
@@ -66,6 +70,10 @@ class Settings:
     )
     winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.flag)
     fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.flag)
+
+    def __post_init__(self) -> None:
+        if self.repeats > 1 and not self.folds:
+            raise UserError(f"repeats={self.repeats}; accepted: 1, or with folds=2 or more")
 
     @property
     def budget_seconds(self) -> float:

@@ -7,6 +7,7 @@ Callers write `evaluation.summary(...)`. The functions are in these files:
 - `balanced`: scores in which every class has the same weight, and the loss of each image
 - `superclasses`: predictions of fine classes become predictions of superclasses
 - `calibration_error`: whether the predicted probabilities are as high as the accuracy
+- `cross_validated`: how sure a figure from cross-validation is
 - `paired`: two models compared on the same images by their accuracy
 - `permutation`: two models compared on the same images by any other score
 - `multiple_testing`: p-values adjusted for the number of tests
@@ -28,6 +29,7 @@ from mlproject.evaluation.balanced import (
     validation_scores,
 )
 from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
+from mlproject.evaluation.cross_validated import cross_validated_interval, nadeau_bengio_error
 from mlproject.evaluation.feature_space import centroids
 from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
@@ -63,11 +65,13 @@ __all__ = [
     "centroids",
     "class_differences",
     "confused_pairs",
+    "cross_validated_interval",
     "holm",
     "holm_adjusted_mcnemar",
     "image_losses",
     "in_top_k",
     "macro_f1",
+    "nadeau_bengio_error",
     "paired_difference",
     "per_class",
     "permutation_test",

@@ -11,7 +11,9 @@ import numpy as np
 
 from mlproject import budget, evaluation, tracking
 from mlproject.datasets import Dataset
+from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags
+from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.recipe import Recipe
@@ -39,6 +41,7 @@ class RegisteredModel:
         val_accuracy: the accuracy of the winner's trial on the validation images.
         test_accuracy: the accuracy of the final model on the test images.
         low, high: the 95 % interval of the test accuracy.
+        cross_validated: the cross-validated accuracy in words, "" without folds.
     """
 
     name: str
@@ -49,12 +52,14 @@ class RegisteredModel:
     test_accuracy: float
     low: float
     high: float
+    cross_validated: str = ""
 
     def __str__(self) -> str:
         alias = f" ({self.alias})" if self.alias else ""
+        also = f", {self.cross_validated}" if self.cross_validated else ""
         return (
             f"{self.name} v{self.version}{alias}: test accuracy {self.test_accuracy:.4f} "
-            f"[{self.low:.4f}, {self.high:.4f}], validation accuracy of its trial {self.val_accuracy:.4f}"
+            f"[{self.low:.4f}, {self.high:.4f}]{also}, validation accuracy of its trial {self.val_accuracy:.4f}"
         )
 
     @property
@@ -68,8 +73,9 @@ def make_final_model(
 ) -> RegisteredModel:
     """Refit the winner, evaluate it on the test images, log everything and register the model.
 
-    After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done again,
-    which changes nothing that was done already.
+    With cross-validation, the winner is first trained and tested on each fold, by the schedule of the final fit. After an
+    interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done again, which
+    changes nothing that was done already.
 
     Args:
         task: the experiment with its data.
@@ -86,17 +92,23 @@ def make_final_model(
     with tracking.run("final", tags, nested=True, resume=tracking.find_run(journal.search, "final")) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
+        schedule = _schedule(task, found, journal, seconds)
+        cross_validated = cross_validate(task, found.values, schedule, journal)
         model, recipe = task.network(found.values)
-        result = _refit(task, model, recipe, found, _schedule(task, recipe, found, journal, seconds), journal)
+        result = _refit(task, model, recipe, found, schedule, journal)
         probabilities, features, prediction_speed = predict_with_features(model, data.test_images)
         metrics = evaluation.summary(data.test_labels, probabilities) | superclass_accuracy(data, probabilities)
-        metrics |= found.scores | {
-            "search_seconds": found.seconds,
-            "train_seconds": result.history["seconds"].sum(),
-            "parameters": model.count_params(),
-            "images_per_second": result.images_per_second[recipe.stages[-1].name],
-            "prediction_images_per_second": prediction_speed,
-        }
+        metrics |= (
+            found.scores
+            | cross_validated
+            | {
+                "search_seconds": found.seconds,
+                "train_seconds": result.history["seconds"].sum(),
+                "parameters": model.count_params(),
+                "images_per_second": result.images_per_second[recipe.stages[-1].name],
+                "prediction_images_per_second": prediction_speed,
+            }
+        )
         tracking.log_metrics(metrics)
         log_artifacts(task, found, result.history, probabilities, features)
         version = tracking.register(
@@ -104,9 +116,8 @@ def make_final_model(
         )
     alias = tracking.promote(name, version)
     low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == data.test_labels)
-    return RegisteredModel(
-        name, version, run_id, alias, found.scores["val_accuracy"], metrics["test_accuracy"], low, high
-    )
+    accuracies = found.scores["val_accuracy"], metrics["test_accuracy"], low, high
+    return RegisteredModel(name, version, run_id, alias, *accuracies, in_words(cross_validated))
 
 
 def weights_params(task: Task) -> dict[str, str]:
@@ -128,14 +139,15 @@ def log_datasets(data: Dataset) -> None:
     tracking.log_dataset(f"{name}-test", data.test_digest, data.source, data.test_images, data.test_labels, "testing")
 
 
-def _schedule(
-    task: Task, recipe: Recipe, found: SearchResult, journal: Journal, seconds: float
-) -> dict[str, StageSchedule]:
+def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
     """The schedule of the final fit, planned once and kept in the journal."""
     if journal.schedule is None:
+        recipe = task.experiment.recipe(hyperparameters(found.values))
         speeds = found.throughput.images_per_second
-        reserve = budget.reserve_seconds(len(recipe.stages), len(task.data.test_images), speeds["prediction"])
-        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve)
+        reserve = budget.reserve_seconds(
+            len(recipe.stages), len(task.data.test_images), speeds["prediction"], len(task.folds), task.held_out
+        )
+        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve) / found.plan.final_fits
         planned = plan_stages(recipe, speeds, training_seconds, len(task.data.train_images))
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
         journal.save()

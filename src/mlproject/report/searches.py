@@ -26,7 +26,7 @@ def section(model: ReportedModel) -> Section | None:
         return None
     trials = _completed_trials(search)
     names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
-    charts = [_chart(context, search, trials, names)] if len(trials) > 1 and names else []
+    charts = [_chart(model, search, trials, names)] if len(trials) > 1 and names else []
     tables = [_winner(context, search)] if len(search.ranked_trials) else []
     importance_finding, importance_table = importance.of_hyperparameters(context, trials, names)
     if importance_table:
@@ -51,8 +51,8 @@ def _completed_trials(search: SearchRecord) -> pd.DataFrame:
     return completed.dropna(subset=["score", "minutes"]).reset_index(drop=True)
 
 
-def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
-    objective = OBJECTIVES[search.objective]
+def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
+    context, objective = model.context, OBJECTIVES[search.objective]
     first = int(trials["score"].argmax() if objective.higher_is_better else trials["score"].argmin())
     best = f"{trials['trial'].iloc[first]} with {_written(objective, trials['score'].iloc[first])}"
     best_minutes = trials["minutes"].iloc[first]
@@ -63,9 +63,15 @@ def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, n
         "values that were tried)."
     )
     if "standard_error" in trials and trials["standard_error"].notna().any():
+        folds = model.params.get("folds", "0")
+        source = (
+            "from the limited number of validation images"
+            if folds == "0"
+            else "over the folds (Nadeau and Bengio, 2003)"
+        )
         caption += (
-            " Error bars: one standard error up and down, from the limited number of validation images. The last "
-            "axis on the right runs from the lowest to the highest end of these bars."
+            f" Error bars: one standard error up and down, {source}. The last axis on the right runs from the lowest to the "
+            "highest end of these bars."
         )
     drawn = trials.assign(refitted=trials["trial"] == search.refitted_trial["trial"])
     figure = search_figure.draw(drawn, {name: _searched(search, name) for name in names}, objective, context.title)

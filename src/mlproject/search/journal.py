@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import math
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ class Trial:
         run_id: its MLflow run.
         predictions: the predicted classes of the validation images, packed by `pack` as PREDICTIONS.
         losses: the losses of the validation images, packed as LOSSES; "" unless the search minimises the loss.
+        fold_error: the standard error of the objective over the folds of a cross-validation; NaN without folds.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Trial:
     run_id: str = ""
     predictions: str = ""
     losses: str = ""
+    fold_error: float = math.nan
 
     @property
     def finished(self) -> bool:
@@ -122,9 +125,19 @@ class Journal:
         """The file in which the final fit keeps its state."""
         return self.path.with_name(CHECKPOINT_FILE)
 
+    @property
+    def folds(self) -> Path:
+        """The folder in which a cross-validation keeps its finished fits. Another search has another folder."""
+        return self.path.with_name(f"folds-{self.search}")
+
+    def remove_states(self) -> None:
+        """Remove the states of fits, when nothing goes on from them any more."""
+        self.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.folds, ignore_errors=True)
+
     def restart(self) -> None:
         """Forget everything that was done: from here on it is another search."""
-        self.checkpoint.unlink(missing_ok=True)
+        self.remove_states()
         self.search = uuid.uuid4().hex
         self.throughput, self.trials, self.schedule, self.result = None, [], None, None
         self.save()

@@ -103,7 +103,8 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
 
 def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     stages = len(throughput.multiply_adds)
-    reserve = budget.reserve_seconds(stages, len(task.data.test_images), throughput.images_per_second["prediction"])
+    speed = throughput.images_per_second["prediction"]
+    reserve = budget.reserve_seconds(stages, len(task.data.test_images), speed, len(task.folds), task.held_out)
     plan = budget.make_plan(
         settings.budget_seconds,
         throughput.seconds,
@@ -111,6 +112,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
         len(task.train),
         settings.max_trials,
         reserve,
+        len(task.fits),
     )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
@@ -130,7 +132,7 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, objective: s
         journal.restart()  # there is nothing to go on from
         raise _no_trial_completed(task, trials)
     known = trials[0].values  # the Oracle proposes the best-known values first
-    labels, chosen_by = task.data.train_labels[task.validation], OBJECTIVES[objective]
+    labels, chosen_by = task.data.train_labels[task.validated], OBJECTIVES[objective]
     winner = select_winner(completed, known, labels, objective)
     best = max(chosen_by.goodness(trial.scores[objective]) for trial in completed)
     ahead = best > chosen_by.goodness(winner.scores[objective])

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks
+from mlproject.training.kept_fits import KeptFits
 
 logger = logging.getLogger(__name__)
 
@@ -173,13 +175,19 @@ class Tuner(keras_tuner.Tuner):
         """Train one trial in the active run, as far as the search has time for it."""
         if record.starts > MOST_STARTS:
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
+        kept = KeptFits(self._kept_fits(record))
+        self.asked_at -= kept.seconds  # an earlier process spent them on this trial
         latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
-        fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks)
+        fit_trial(self.task, self.plan, self.throughput, self.settings.objective, record, hooks, kept)
+
+    def _kept_fits(self, record: Trial) -> Path | None:
+        """The file of the finished fits of a cross-validated trial."""
+        return self.journal.folds / f"{record.name}.npz" if self.task.folds else None
 
     def _end_hanging(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
@@ -199,3 +207,5 @@ class Tuner(keras_tuner.Tuner):
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
         self.journal.save()
+        if record.finished and (path := self._kept_fits(record)):
+            path.unlink(missing_ok=True)
