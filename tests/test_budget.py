@@ -45,17 +45,26 @@ def test_a_plan_says_where_the_minutes_go_and_is_logged():
     assert plan.params["plan_trials"] == 3 and plan.params["plan_final_fit"] == pytest.approx(504, abs=1)
 
 
+def test_folds_divide_a_trials_seconds_and_the_final_fits_too():
+    plan = make_plan(900, 60, 500, 300, Demand(fits=5), reserve=30)
+    assert (plan.trials, plan.fits, plan.final_fits) == (budget.MOST_TRIALS, 5, 6)
+    assert make_plan(900, 60, 500, 9000, Demand(fits=5)).trials == 3 < make_plan(900, 60, 500, 9000, Demand()).trials
+    assert "about 8 trials of 5 fits, one for each fold, 8 s for each fit" in str(plan)
+    assert "6 final fits, 5 on folds and 1 on all images, of" in str(plan)
+    assert 6 * reserve_seconds(300, 10.0, final_fits=6) == pytest.approx(reserve_seconds(300, 10.0) + 25)
+
+
 def test_short_budgets_are_measured_by_fewer_executions():
     assert [measured_executions(seconds) for seconds in (1, 120, 3600)] == [2, 4, 8]
 
 
 def test_the_reserve_has_time_to_predict_the_test_images_after_every_stage():
-    assert reserve_seconds(2, 10_000, 1000.0) == budget.LOGGING_SECONDS + 20
-    assert 3 * reserve_seconds(2, 10_000, 1000.0, seeds=3) == pytest.approx(budget.LOGGING_SECONDS + 70)
+    assert reserve_seconds(20_000, 1000.0) == budget.LOGGING_SECONDS + 20
+    assert 3 * reserve_seconds(60_000, 1000.0, final_fits=3) == pytest.approx(budget.LOGGING_SECONDS + 70)
 
 
 def test_final_fits_with_several_seeds_share_what_one_would_have():
-    one, three = (make_plan(900, 60, 500, 45_000, Demand(final_fits=fits)) for fits in (1, 3))
+    one, three = (make_plan(900, 60, 500, 45_000, Demand(seeds=fits)) for fits in (1, 3))
     assert three.trial_seconds == one.trial_seconds and 3 * three.final_fit == pytest.approx(one.final_fit)
     assert "8.4 for 3 final fits of 2.8 each" in str(three)
     for paired in (False, True):

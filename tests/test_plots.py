@@ -261,6 +261,9 @@ def test_accuracies_are_written_out_and_synthetic_data_is_named():
     assert [line.get_xdata().tolist() for line in with_seeds.lines if len(line.get_xdata()) == 3] == [
         [0.89, 0.9, 0.901]
     ]
+    cross_validated = table.assign(cv_accuracy=[0.9, np.nan], cv_low=[0.8, np.nan], cv_high=[0.95, np.nan])
+    lines = [line.get_xdata().tolist() for line in plots.accuracy_bars(cross_validated).axes[0].lines]
+    assert len(lines) == 6 and lines[4:] == [[0.8, 0.95], [0.9]]
     unmarked = plots.accuracy_bars(table.drop(columns="synthetic")).axes[0]
     assert [label.get_text() for label in unmarked.get_yticklabels()] == table["name"].tolist()
 

@@ -806,3 +806,34 @@ def test_no_sentence_about_seeds_is_stated_twice(seeded):
         prose = [line for line in sections.splitlines() if not line.startswith(("|", "!", "#", "<"))]
         sentences = [one for line in prose for one in re.split(r"(?<=\.) ", line.strip("-* ")) if "seed" in one]
         assert sorted({one for one in sentences if sentences.count(one) > 1}) == []
+
+
+def cross_validated(root, name, images, best):
+    """A model that was cross-validated on 300 images; trial `best` of its search was refitted."""
+    labels = FLAT_LABELS[:images]
+    tags = {"comparison": "small-vs-large", "dataset": "flat-set", "labels": "flat", "test.digest": f"t{images}"}
+    model = register(root, name, tags, labels, guesses(labels, 3, 2.0), FLAT)
+    trials = search_table(3).assign(refitted=[("yes" if number == best else "") for number in range(3)])
+    trials.to_csv(model.root / "search/trials.csv", index=False)
+    metrics = {"cv_accuracy": 0.81, "cv_accuracy_low": 0.75, "cv_accuracy_high": 0.87, "cv_images": 300.0}
+    return replace(model, metrics=model.metrics | metrics | {"cv_balanced_accuracy": 0.8}, params={"folds": "5"})
+
+
+def test_a_cross_validated_accuracy_stands_beside_the_test_accuracy(models, report, tmp_path):
+    few, many = cross_validated(tmp_path, "few", 60, best=2), cross_validated(tmp_path, "many", 1200, best=0)
+    page = build([few, many, models[-1]], tmp_path / "out").read_text()
+    rows = table(tmp_path / "out", "small-vs-large.accuracy").set_index("model")
+    assert rows.loc["few", ["cv_accuracy", "cv_low", "cv_high", "cv_images"]].tolist() == [0.81, 0.75, 0.87, 300]
+    assert rows.loc["large", ["cv_accuracy", "cv_low", "cv_high", "cv_images"]].isna().all()
+    text = " ".join((tmp_path / "out/report.md").read_text().replace("\\", "").split())
+    assert (
+        "Cross-validated, few classifies 81.00% of 300 training images correctly that it was not trained on (95% interval "
+        "75.00 to 87.00%); the test accuracy rests on 60 images. With only 60 test images, trust the cross-validated interval"
+    ) in text
+    assert text.count("trust the cross-validated interval") == 1
+    assert (
+        text.count("slightly optimistic") == 1 and text.count("the choice did not make this accuracy optimistic") == 1
+    )
+    assert "cross-validated accuracy" in page and "over the folds (Nadeau and Bengio, 2003)" in page
+    assert "ross-validated" not in (report / "report.md").read_text()
+    assert "cv_accuracy" not in table(report, "small-vs-large.accuracy")

@@ -10,6 +10,7 @@ from mlproject.limits import parse_limits
 # The largest accepted values. They only exclude typing errors.
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
 SEEDS_LIMIT = 100  # final fits of one search
+FOLDS_LIMIT, REPEATS_LIMIT = 1000, 100
 SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
 
 
@@ -37,6 +38,24 @@ def minutes(text: str) -> float:
 def count(text: str) -> int | None:
     """Parse a whole number up to TRIALS_LIMIT; 0 means no limit and gives None."""
     return _whole_number(text, TRIALS_LIMIT, f"from 1 to {TRIALS_LIMIT}, or 0 for no limit") or None
+
+
+def folds(text: str) -> int:
+    """Parse a number of folds from 2 to FOLDS_LIMIT; 0 means a single validation split."""
+    number = _whole_number(
+        text, FOLDS_LIMIT, accepted := f"from 2 to {FOLDS_LIMIT}, or 0 for a single validation split"
+    )
+    if number == 1:
+        raise argparse.ArgumentTypeError(f"'1' is not accepted; accepted: a whole number {accepted}")
+    return number
+
+
+def repeats(text: str) -> int:
+    """Parse how often the images are divided into folds, from 1 to REPEATS_LIMIT."""
+    number = _whole_number(text, REPEATS_LIMIT, accepted := f"from 1 to {REPEATS_LIMIT}")
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'0' is not accepted; accepted: a whole number {accepted}")
+    return number
 
 
 def flag(text: str) -> bool:

@@ -4,11 +4,13 @@ The budget of an experiment pays, in this order, for
 
 1. measuring how fast the network trains, with the activations of frozen layers,
 2. the search: SEARCH_SHARE of the rest, cut into equal trials,
-3. the final fit: what is left, of which a reserve is for predicting the test images and for logging. With several seeds there
-   is a final fit for each of them, and all are equally long.
+3. the final fit: what is left, of which a reserve is for predicting the test images and for logging.
+
+With several seeds there is a final fit for each of them. With cross-validation a trial's seconds are divided among its fits, one
+for each fold and repeat, and there are as many final fits more, which cross-validate the winner. All final fits are equally long.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The search's share of the budget after measuring. The final fit gets the rest: it decides the accuracy that is registered.
 SEARCH_SHARE = 0.4
@@ -22,7 +24,8 @@ TRIAL_TRAINING_SHARE = 0.8
 LAST_TRIAL_OVERRUN = 0.2
 # Plots, tables and the model take about this long to log, in seconds.
 LOGGING_SECONDS = 12
-# Each further final fit takes about this long before its first batch, in seconds: to build and trace its network.
+# Each further final fit takes about this long before its first batch and between its epochs, in seconds: to build and trace its
+# network.
 STARTING_SECONDS = 5
 # The share of the final fit's seconds that is planned, because speeds are measured to within some 5 %.
 FINAL_FIT_SAFETY = 0.95
@@ -49,7 +52,8 @@ class Plan:
         trial_seconds: the planned length of a trial.
         final_fit: the time for one final fit, with its reserve.
         reserve: the part of `final_fit` for predicting the test images and for logging.
-        final_fits: how many final fits there are.
+        fits: how many fits a trial consists of: one, or one for each fold and repeat of a cross-validation.
+        seeds: how many final fits on all images there are.
     """
 
     budget: float
@@ -59,10 +63,15 @@ class Plan:
     trial_seconds: float
     final_fit: float
     reserve: float
-    final_fits: int = 1
+    fits: int = 1
+    seeds: int = 1
 
     def __str__(self) -> str:
-        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'} of {self.trial_seconds:.0f} s"
+        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'}"
+        if self.fits == 1:
+            trials += f" of {self.trial_seconds:.0f} s"
+        else:
+            trials += f" of {self.fits} fits, one for each fold, {self.trial_seconds / self.fits:.0f} s for each fit"
         return (
             f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
             f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits}, of which "
@@ -70,11 +79,18 @@ class Plan:
         )
 
     @property
+    def final_fits(self) -> int:
+        """How many final fits there are, all equally long."""
+        return self.seeds + (self.fits if self.fits > 1 else 0)
+
+    @property
     def _final_fits(self) -> str:
-        each = f"{self.final_fit / 60:.1f}"
+        each, which = f"{self.final_fit / 60:.1f}", ""
         if self.final_fits == 1:
             return f"{each} for the final fit"
-        return f"{self.final_fits * self.final_fit / 60:.1f} for {self.final_fits} final fits of {each} each"
+        if self.fits > 1:
+            which = f", {self.fits} on folds and {self.seeds} on all images,"
+        return f"{self.final_fits * self.final_fit / 60:.1f} for {self.final_fits} final fits{which} of {each} each"
 
     @property
     def params(self) -> dict[str, float | int]:
@@ -108,12 +124,14 @@ class Demand:
     Attributes:
         max_trials: the number of trials asked for; None for as many as the budget allows.
         given: the number of trials whose values are given, which is the least that is planned.
-        final_fits: the number of final fits, which share what the search leaves equally.
+        fits: how many fits a trial consists of.
+        seeds: the number of final fits on all images.
     """
 
     max_trials: int | None = None
     given: int = 1
-    final_fits: int = 1
+    fits: int = 1
+    seeds: int = 1
 
 
 def make_plan(
@@ -129,7 +147,7 @@ def make_plan(
         measuring: seconds that measuring the speed took already. Search and final fit share the seconds after it, because
             both use the activations that were computed meanwhile.
         slowest: the training speed of the slowest stage, in images per second.
-        images: the number of training images.
+        images: the number of training images of a fit.
         demand: how many trials and fits are asked for.
         reserve: seconds of a final fit for predicting and logging.
 
@@ -138,29 +156,27 @@ def make_plan(
     """
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
-    default_trials = min(max(int(search * slowest / images), FEWEST_TRIALS), MOST_TRIALS)
+    default_trials = min(max(int(search * slowest / (demand.fits * images)), FEWEST_TRIALS), MOST_TRIALS)
     trials = demand.max_trials or max(default_trials, demand.given)
     trial_seconds = search / max(trials, default_trials)
-    final_fit = (left - trials * trial_seconds) / demand.final_fits
-    return Plan(budget, measuring, search, trials, trial_seconds, final_fit, reserve, demand.final_fits)
+    plan = Plan(budget, measuring, search, trials, trial_seconds, 0.0, reserve, demand.fits, demand.seeds)
+    return replace(plan, final_fit=(left - trials * trial_seconds) / plan.final_fits)
 
 
-def reserve_seconds(stages: int, test_images: int, images_per_second: float, seeds: int = 1) -> float:
-    """The part of a final fit's seconds that is not training: logging, and predicting the test images after every stage.
+def reserve_seconds(predicted: int, images_per_second: float, final_fits: int = 1) -> float:
+    """The part of a final fit's seconds that is not training: logging, starting, and predicting images.
 
     Of several final fits only the first one logs plots and a model, and all of them share the time for it.
 
     Args:
-        stages: the number of stages of the fit.
-        test_images: the number of test images.
+        predicted: how many images all final fits predict: the test images after every stage, and those of the folds.
         images_per_second: the speed of prediction.
-        seeds: the number of final fits that predict the test images.
+        final_fits: the number of final fits.
 
     Returns:
         Seconds for each final fit.
     """
-    starting = STARTING_SECONDS * (seeds - 1)
-    return (LOGGING_SECONDS + seeds * stages * test_images / images_per_second + starting) / seeds
+    return (LOGGING_SECONDS + predicted / images_per_second + STARTING_SECONDS * (final_fits - 1)) / final_fits
 
 
 def measured_executions(seconds: float) -> int:

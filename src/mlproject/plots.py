@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mlproject.class_plots import confusion_matrix, per_class_bars
-from mlproject.style import BLUE, GREY, VERMILION, new_figure, styled
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled
 
 __all__ = [
     "accuracy_bars",
@@ -131,7 +131,8 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     Args:
         table: one row for each model, with the columns name, accuracy, low, high (0..1) and, optionally, synthetic (bool; a
             model trained on synthetic data is drawn as a hollow circle) and by_seed (lists of the accuracies of single
-            seeds, which are drawn as small points; with fewer than two there is nothing to draw).
+            seeds, which are drawn as small points; with fewer than two there is nothing to draw). With the columns
+            cv_accuracy, cv_low and cv_high, a diamond below a model shows its cross-validated accuracy; NaN stands for none.
     """
     figure = new_figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
     axes = figure.subplots()
@@ -145,13 +146,26 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
         axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
         text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+    shown = "Test accuracy"
+    if "cv_accuracy" in table and table["cv_accuracy"].notna().any():
+        _cross_validated(axes, table["cv_accuracy"], table["cv_low"], table["cv_high"])
+        shown += "; diamonds: cross-validated accuracy"
     axes.set_yticks(range(len(table)), table["name"] + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    axes.set_xlabel("Test accuracy (axis cut to the intervals)")
+    axes.set_xlabel(f"{shown} (axis cut to the intervals)")
     axes.grid(True, axis="x")
     return figure
+
+
+def _cross_validated(axes: Axes, accuracies: pd.Series, lows: pd.Series, highs: pd.Series) -> None:
+    """Draw a diamond with an interval below each row whose accuracy is not NaN."""
+    for row, (accuracy, low, high) in enumerate(zip(accuracies, lows, highs, strict=True)):
+        if not np.isnan(accuracy):
+            below = row + 0.25
+            axes.plot([low, high], [below, below], color=ORANGE, lw=3, alpha=0.6, solid_capstyle="butt")
+            axes.plot(accuracy, below, "D", color=ORANGE, ms=6)
 
 
 def _most_confident(

@@ -179,7 +179,8 @@ def _with_few_images(task: Task, folder: Path) -> Task:
     rows = np.arange(len(train))
     validation = rows[-min(VALIDATION_IMAGES, max(len(rows) - 1, 1)) :]
     features = FeatureCache(folder / "features", few)
-    return replace(task, data=few, features=features, train=rows[: len(rows) - len(validation)], validation=validation)
+    small = replace(task, data=few, features=features, folds=())
+    return replace(small, train=rows[: len(rows) - len(validation)], validation=validation)
 
 
 def _one_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:

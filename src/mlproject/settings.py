@@ -63,6 +63,10 @@ class Settings:
         "final fits with other seeds: how many, such as 3, or which, such as 0,1,2 (default: 1)",
         type=arguments.seeds,
     )
+    folds: int = _option(
+        0, "cross-validate with this many folds; 0: one validation split (default: 0)", type=arguments.folds
+    )
+    repeats: int = _option(1, "divide the images into folds this many times (default: 1)", type=arguments.repeats)
     data: str = _option("real", "real or synthetic", choices=("real", "synthetic"))
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
@@ -83,6 +87,8 @@ class Settings:
     fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.flag)
 
     def __post_init__(self) -> None:
+        if self.repeats > 1 and not self.folds:
+            raise UserError(f"repeats={self.repeats}; accepted: 1, or with folds=2 or more")
         if self.deterministic and any(one.quantity == MILLISECONDS for one in self.limits):
             raise UserError(
                 f"limit={self.limit!r} with deterministic=true: {MILLISECONDS} is measured by a clock, which differs from "

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -11,6 +11,7 @@ import psutil
 import tensorflow as tf
 
 from mlproject.datasets import Dataset, Loader, Spec
+from mlproject.datasets.folds import Fold, draw_folds
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters, needs_images
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
@@ -35,9 +36,11 @@ class Task:
         spec: what the network may know of the data.
         features: keeps the activations of frozen layers.
         seed: decides the split, the initial weights, the order of the images and the augmentation.
-        train: int64 (n,), the training images' rows.
-        validation: int64 (m,), the validation images' rows.
+        train: int64 (n,), the training images' rows; with cross-validation, those of its first fit.
+        validation: int64 (m,), the validation images' rows; with cross-validation, those of its first fit.
         given: the values of trials that a user gives, which are tried right after the best-known ones.
+        folds: what each fit of a cross-validation trains on and holds out; empty for the single split into `train` and
+            `validation`.
     """
 
     experiment: Experiment
@@ -48,6 +51,22 @@ class Task:
     train: np.ndarray
     validation: np.ndarray
     given: tuple[Mapping[str, Value], ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+    @property
+    def fits(self) -> tuple[Fold, ...]:
+        """The rows of each fit of a trial: one for the single split, or one for each fold and repeat."""
+        return self.folds or (Fold(self.train, self.validation),)
+
+    @property
+    def validated(self) -> np.ndarray:
+        """The rows that a trial predicts: int64, sorted. With cross-validation they are all training images."""
+        return np.arange(len(self.data.train_labels)) if self.folds else self.validation
+
+    @property
+    def held_out(self) -> int:
+        """How many images the fits of a cross-validation predict, all together; 0 without one."""
+        return sum(len(fold.validation) for fold in self.folds)
 
     @property
     def data_kind(self) -> str:
@@ -95,6 +114,24 @@ class Task:
     def fit_data(self, train: np.ndarray, validation: np.ndarray | None) -> FitData:
         """The images of one fit: these rows of the training images, with the task's cache and seed."""
         return FitData(self.data, train, validation, self.features, self.seed)
+
+    def cross_validated(self, folds: int, repeats: int) -> "Task":
+        """The same task with cross-validation in place of the single split.
+
+        Args:
+            folds: the number of folds; 0 keeps the single split.
+            repeats: the number of partitions into folds.
+
+        Returns:
+            The task.
+
+        Raises:
+            UserError: when the data set cannot be divided into so many folds.
+        """
+        if not folds:
+            return self
+        drawn = draw_folds(self.data, folds, repeats, self.seed)
+        return replace(self, train=drawn[0].train, validation=drawn[0].validation, folds=drawn)
 
     def _refuse_too_big(self, values: Mapping[str, Value]) -> None:
         """Raise TooBigError before the weights are made: the kernel would kill the process for them."""

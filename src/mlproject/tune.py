@@ -77,6 +77,7 @@ def prepare_tasks(settings: Settings) -> list[Task]:
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
+    tasks = [task.cross_validated(settings.folds, settings.repeats) for task in tasks]
     tasks = [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
     return [add_given_trials(task, settings.trials, settings.max_trials) for task in tasks]
 
@@ -135,6 +136,7 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
             registered = _search_and_refit(task, command, journal, _parent_run(journal))
             journal.result = asdict(registered)
             journal.save()
+            journal.remove_states()
             logger.info("  %s", registered)
         command.throughputs[task.network_key] = journal.throughput
     return registered

@@ -7,6 +7,7 @@ Callers write `evaluation.summary(...)`. The functions are in these files:
 - `balanced`: scores in which every class has the same weight, and the loss of each image
 - `superclasses`: predictions of fine classes become predictions of superclasses
 - `calibration_error`: whether the predicted probabilities are as high as the accuracy
+- `cross_validated`: how sure a figure from cross-validation is
 - `paired`: two models compared on the same images by their accuracy
 - `crossed`: accuracies and differences over the test images and the training seeds
 - `power`: how many seeds or test images would settle a difference
@@ -30,6 +31,7 @@ from mlproject.evaluation.balanced import (
     validation_scores,
 )
 from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
+from mlproject.evaluation.cross_validated import cross_validated_interval, nadeau_bengio_error
 from mlproject.evaluation.crossed import CrossedAccuracy, CrossedDifference, crossed_accuracy, crossed_difference
 from mlproject.evaluation.feature_space import centroids
 from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
@@ -70,6 +72,7 @@ __all__ = [
     "centroids",
     "class_differences",
     "confused_pairs",
+    "cross_validated_interval",
     "crossed_accuracy",
     "crossed_difference",
     "holm",
@@ -77,6 +80,7 @@ __all__ = [
     "image_losses",
     "in_top_k",
     "macro_f1",
+    "nadeau_bengio_error",
     "needed_to_settle",
     "paired_difference",
     "per_class",

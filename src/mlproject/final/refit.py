@@ -11,7 +11,9 @@ import numpy as np
 
 from mlproject import budget, evaluation, tracking
 from mlproject.datasets import Dataset
+from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags
+from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.recipe import Recipe
@@ -36,12 +38,14 @@ class FinalFit:
         metrics: its scores on the test images, whose names begin with `test_`.
         interval: the 95 % interval of its test accuracy over the images.
         version: the registered version, None for a fit that repeats the registered one with another seed.
+        cross_validated: the cross-validated accuracy in words, "" without folds.
     """
 
     run_id: str
     metrics: dict[str, float]
     interval: tuple[float, float]
     version: int | None
+    cross_validated: str = ""
 
 
 def refit(
@@ -49,8 +53,9 @@ def refit(
 ) -> FinalFit:
     """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
-    After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done again,
-    which changes nothing that was done already. A fit that is in the journal is not done again.
+    With cross-validation, the winner is first trained and tested on each fold, by the schedule of the final fit, once for all
+    seeds. After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done
+    again, which changes nothing that was done already. A fit that is in the journal is not done again.
 
     Args:
         task: the experiment with its data and the seed of this fit.
@@ -71,14 +76,16 @@ def refit(
     with tracking.run(name, tags | {"seed": str(task.seed)}, nested=True, resume=earlier) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
+        schedule = _schedule(task, found, journal, seconds)
+        cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
         model, recipe = task.network(found.values)
-        schedule = _schedule(task, recipe, found, journal, seconds)
         result = _train(task, model, recipe, schedule, found, journal)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
+        tracking.log_metrics(metrics | cross_validated)
         version = _register(task, model) if registers else None
     interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
     tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
-    fit = FinalFit(run_id, tested, interval, version)
+    fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated))
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
@@ -88,7 +95,7 @@ def refit(
 def _evaluate(
     task: Task, model: keras.Model, recipe: Recipe, found: SearchResult, result: FitResult, registers: bool
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Predict the test images and log what follows; a fit that only repeats another logs scores, predictions and history."""
+    """Predict the test images and log what follows; a fit that only repeats another logs predictions and history."""
     probabilities, features, prediction_speed = predict_with_features(model, task.data.test_images)
     metrics = evaluation.summary(task.data.test_labels, probabilities) | superclass_accuracy(task.data, probabilities)
     metrics |= {
@@ -104,7 +111,6 @@ def _evaluate(
     else:
         log_predictions("evaluation/predictions.npz", task.data, probabilities)
         tracking.log_table(result.history, "evaluation/history.csv")
-    tracking.log_metrics(metrics)
     return probabilities, metrics
 
 
@@ -134,14 +140,14 @@ def log_datasets(data: Dataset) -> None:
     tracking.log_dataset(f"{name}-test", data.test_digest, data.source, data.test_images, data.test_labels, "testing")
 
 
-def _schedule(
-    task: Task, recipe: Recipe, found: SearchResult, journal: Journal, seconds: float
-) -> dict[str, StageSchedule]:
+def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
     """The schedule of all final fits, planned once and kept in the journal."""
     if journal.schedule is None:
+        recipe = task.experiment.recipe(hyperparameters(found.values))
         speeds = found.throughput.images_per_second
-        stages, images, fits = len(recipe.stages), len(task.data.test_images), found.plan.final_fits
-        reserve = budget.reserve_seconds(stages, images, speeds["prediction"], fits)
+        stages, plan = len(recipe.stages), found.plan
+        predicted = plan.seeds * stages * len(task.data.test_images) + task.held_out
+        reserve = budget.reserve_seconds(predicted, speeds["prediction"], plan.final_fits)
         training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve)
         planned = plan_stages(recipe, speeds, training_seconds, len(task.data.train_images))
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}

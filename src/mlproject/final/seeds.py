@@ -30,6 +30,7 @@ class RegisteredModel:
         low, high: the 95 % interval of the test accuracy over the images.
         seeds: how many seeds the winner was refitted with.
         mean, std: mean and standard deviation of the seeds' test accuracies; the standard deviation is NaN for one seed.
+        cross_validated: the cross-validated accuracy in words, "" without folds.
     """
 
     name: str
@@ -43,13 +44,15 @@ class RegisteredModel:
     seeds: int
     mean: float
     std: float
+    cross_validated: str = ""
 
     def __str__(self) -> str:
         alias = f" ({self.alias})" if self.alias else ""
         of_seeds = f"mean of {self.seeds} seeds {self.mean:.4f} ± {self.std:.4f}, " if self.seeds > 1 else ""
+        also = f"{self.cross_validated}, " if self.cross_validated else ""
         return (
             f"{self.name} v{self.version}{alias}: test accuracy {self.test_accuracy:.4f} "
-            f"[{self.low:.4f}, {self.high:.4f}], {of_seeds}validation accuracy of its trial {self.val_accuracy:.4f}"
+            f"[{self.low:.4f}, {self.high:.4f}], {of_seeds}{also}validation accuracy of its trial {self.val_accuracy:.4f}"
         )
 
     @property
@@ -113,6 +116,7 @@ def make_final_model(
         len(fits),
         statistics.mean(accuracies),
         statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
+        first.cross_validated,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mlproject import evaluation, plots
 from mlproject.limits import TIMED_BATCH
-from mlproject.report import trade_off
+from mlproject.report import cross_validated, trade_off
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, interval, listed, megabytes, minutes, percent, two_decimals
@@ -102,7 +102,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section:
         ),
         Table(context.file_name("cost"), "Cost", frame[["model", *COST]], COST_COLUMNS, COST_NOTE),
     ]
-    findings = [*_accuracy_findings(measured), *_cost_findings(frame)]
+    findings = [*_accuracy_findings(measured), *cross_validated.findings(frame), *_cost_findings(frame)]
     return Section("Accuracy and cost", findings, charts, [table for table in tables if len(table.frame)])
 
 
@@ -116,6 +116,10 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     covered = IMAGES_AND_SEEDS + _weakness(accuracies["seeds"]) if several else IMAGES_ALONE
     if several:
         columns = (columns[0], SEEDS_COLUMN, *columns[1:])
+    if accuracies["cv_accuracy"].notna().any():
+        columns, note = (*columns, *cross_validated.COLUMNS), note + cross_validated.NOTE
+    else:
+        accuracies = accuracies.drop(columns=list(cross_validated.FIELDS))
     return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, covered + ACCURACY_NOTE + note)
 
 
@@ -137,6 +141,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
     row["digest"] = model.tag("test.digest")
     unknown = ("classes", "images", "accuracy", "low", "high", "top5_accuracy", "chance", "tested_classes", "imbalance")
+    row |= cross_validated.fields(model)
     row |= dict.fromkeys((*unknown, "balanced_accuracy", "macro_f1", "seed_std"), np.nan)
     row |= {"seeds": np.nan, "by_seed": []}
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
@@ -147,8 +152,8 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
         row["top5_accuracy"] = metrics.get("test_top5_accuracy", np.nan)
         return [row]
     labels, (*earlier, finished) = model.predictions.labels, model.predictions.stages
-    # These two were measured at the end of the fit only.
-    unmeasured = {"val_accuracy": np.nan, "images_per_second": np.nan}
+    # These were measured at the end of the fit only.
+    unmeasured = dict.fromkeys(("val_accuracy", "images_per_second", *cross_validated.FIELDS), np.nan)
     rows = [
         row | _measured(labels, stage.title, [stage.probabilities]) | unmeasured | {"train_seconds": stage.seconds}
         for stage in earlier
@@ -210,6 +215,10 @@ def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> C
     if measured["seeds"].max() > 1:
         caption += (
             " Where a model has several seeds, the point is their mean, and the small points are the single seeds."
+        )
+    if measured["cv_accuracy"].notna().any():
+        caption += (
+            " The diamonds below them show the cross-validated accuracy on the training images, with its interval."
         )
     if several_labels:
         caption += " Models with different labels solve different tasks, so compare only models with the same labels."

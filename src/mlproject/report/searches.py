@@ -31,7 +31,7 @@ def section(model: ReportedModel) -> Section | None:
     trials = _scored_trials(search)
     completed = trials[~trials["pruned"]]
     names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
-    charts = [_chart(context, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
+    charts = [_chart(model, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
     tables = [_winner(context, search)] if len(search.ranked_trials) else []
     importance_finding, importance_table = importance.of_hyperparameters(context, completed, names)
     if importance_table:
@@ -60,8 +60,8 @@ def _scored_trials(search: SearchRecord) -> pd.DataFrame:
     return scored.dropna(subset=["score", "minutes"]).reset_index(drop=True)
 
 
-def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
-    objective = OBJECTIVES[search.objective]
+def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
+    context, objective = model.context, OBJECTIVES[search.objective]
     completed = trials[~trials["pruned"]]
     first = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
     best = f"{completed['trial'].iloc[first]} with {_written(objective, completed['score'].iloc[first])}"
@@ -73,9 +73,15 @@ def _chart(context: ReportContext, search: SearchRecord, trials: pd.DataFrame, n
         "values that were tried)."
     )
     if "standard_error" in trials and trials["standard_error"].notna().any():
+        folds = model.params.get("folds", "0")
+        source = (
+            "from the limited number of validation images"
+            if folds == "0"
+            else "over the folds (Nadeau and Bengio, 2003)"
+        )
         caption += (
-            " Error bars: one standard error up and down, from the limited number of validation images. The last "
-            "axis on the right runs from the lowest to the highest end of these bars."
+            f" Error bars: one standard error up and down, {source}. The last axis on the right runs from the lowest to the "
+            "highest end of these bars."
         )
     if len(completed) < len(trials):
         caption += " Hollow circles and dashed lines: pruned trials, with the score at which they ended."

@@ -25,7 +25,11 @@ SETTINGS = (
     "deterministic",
     "weights",
     "weights_digest",
+    "folds",
+    "repeats",
 )
+# What searches had that did not record these settings yet.
+BEFORE = {"objective": DEFAULT, "folds": "0", "repeats": "1"}
 SPREAD_COLUMNS = (
     Column("mean accuracy", "mean", percent),
     Column("standard deviation, points", "std", unsigned_points),
@@ -113,8 +117,7 @@ def _repetitions(models: Sequence[ReportedModel]) -> dict[tuple[str, ...], dict[
     alike: dict[tuple[str, ...], dict[str, ReportedModel]] = {}
     for model in sorted(models, key=lambda one: one.registered.version):
         if "test_accuracy" in model.metrics:
-            # Older searches did not record the objective; it was the default.
-            settings = [model.params.get(name, DEFAULT if name == "objective" else "") for name in SETTINGS]
+            settings = [model.params.get(name, BEFORE.get(name, "")) for name in SETTINGS]
             search = (model.tag("experiment"), model.tag("dataset.digest"), *settings)
             alike.setdefault(search, {})[model.seed] = model
     return alike

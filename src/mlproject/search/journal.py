@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import math
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -56,6 +57,7 @@ class Trial:
         given: whether a user gave the values, as the best-known ones or in a file, so that no Oracle proposed them.
         parameters: the number of the network's weights, NaN until it is known.
         ms_per_image: milliseconds that the network takes to predict an image, NaN until it is known.
+        fold_error: the standard error of the objective over the folds of a cross-validation; NaN without folds.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Trial:
     given: bool = False
     parameters: float = math.nan
     ms_per_image: float = math.nan
+    fold_error: float = math.nan
 
     @property
     def finished(self) -> bool:
@@ -142,10 +145,20 @@ class Journal:
         """The file in which the final fit of this seed keeps its state."""
         return self.path.with_name(f"checkpoint-{seed}.npz")
 
-    def restart(self) -> None:
-        """Forget everything that was done: from here on it is another search."""
+    @property
+    def folds(self) -> Path:
+        """The folder in which a cross-validation keeps its finished fits. Another search has another folder."""
+        return self.path.with_name(f"folds-{self.search}")
+
+    def remove_states(self) -> None:
+        """Remove the states of fits, when nothing goes on from them any more."""
         for checkpoint in self.path.parent.glob("checkpoint-*.npz"):
             checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.folds, ignore_errors=True)
+
+    def restart(self) -> None:
+        """Forget everything that was done: from here on it is another search."""
+        self.remove_states()
         self.search = uuid.uuid4().hex
         self.throughput, self.trials, self.schedule, self.fits, self.result = None, [], None, {}, None
         self.save()

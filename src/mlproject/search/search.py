@@ -105,12 +105,12 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
 
 def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     stages = len(throughput.multiply_adds)
-    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(settings.final_seeds))
-    speed = throughput.images_per_second["prediction"]
-    reserve = budget.reserve_seconds(stages, len(task.data.test_images), speed, len(settings.final_seeds))
+    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), len(settings.final_seeds))
     measured = settings.budget_seconds, throughput.seconds, throughput.slowest, len(task.train)
-    usual = budget.make_plan(*measured, replace(demand, given=1), reserve)
-    plan = budget.make_plan(*measured, demand, reserve)
+    usual, plan = (budget.make_plan(*measured, one) for one in (replace(demand, given=1), demand))
+    predicted = plan.seeds * stages * len(task.data.test_images) + task.held_out
+    speed = throughput.images_per_second["prediction"]
+    plan = replace(plan, reserve=budget.reserve_seconds(predicted, speed, plan.final_fits))
     if plan.trial_seconds < usual.trial_seconds:
         warnings.warn(
             f"trials={truncate(settings.trials)!r} gives {plan.trials} trials, the best-known values included, so each has "
@@ -138,7 +138,7 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Se
             raise nothing_within(task.experiment.name, trials, settings.limits)
         raise _no_trial_completed(task, trials)
     known = trials[0].values  # the Oracle proposes the best-known values first
-    labels, chosen_by = task.data.train_labels[task.validation], OBJECTIVES[objective]
+    labels, chosen_by = task.data.train_labels[task.validated], OBJECTIVES[objective]
     winner = select_winner(completed, known, labels, objective)
     best = max(chosen_by.goodness(trial.scores[objective]) for trial in completed)
     ahead = best > chosen_by.goodness(winner.scores[objective])

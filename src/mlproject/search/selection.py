@@ -1,5 +1,6 @@
 """Which trial wins a search."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,9 +15,14 @@ SIGNIFICANCE_LEVEL = 0.05
 
 
 def standard_error(trial: Trial, labels: NDArray[np.int64], objective: str) -> float:
-    """The standard error of a trial's score (see `evaluation.score_standard_error`); NaN for a failed trial."""
+    """The standard error of a trial's score, over the folds where there are any; NaN for a failed trial.
+
+    Without folds it comes from the validation images (see `evaluation.score_standard_error`).
+    """
     if not trial.predictions:
         return float("nan")
+    if not math.isnan(trial.fold_error):
+        return trial.fold_error
     losses = unpack(trial.losses, LOSSES) if trial.losses else np.empty(0)
     return evaluation.score_standard_error(objective, labels, unpack(trial.predictions, PREDICTIONS), losses)
 

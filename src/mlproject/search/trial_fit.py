@@ -1,5 +1,8 @@
 """The fit of one trial: a final fit, shortened, with the scores of its validation images in the trial's record."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -7,26 +10,38 @@ import numpy as np
 
 from mlproject import budget, evaluation, tracking
 from mlproject.budget import Plan
+from mlproject.datasets.folds import out_of_fold
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe
+from mlproject.search.fold_metrics import fold_logger, log_kept_epochs, mean_history
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack
 from mlproject.search.over_limit import mark_over_limit
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.kept_fits import KeptFits
 from mlproject.training.prediction import milliseconds_per_image
-from mlproject.training.schedule import StageSchedule, plan_stages, schedule_params, shorten
+from mlproject.training.retraining import Retraining
+from mlproject.training.schedule import Schedule, StageSchedule, plan_stages, schedule_params, shorten
 
 MIN_EPOCHS = 2  # of all stages together, so that a trial has a learning curve
 
 
 def fit_trial(
-    task: Task, plan: Plan, throughput: Throughput, settings: Settings, record: Trial, hooks: FitHooks
+    task: Task,
+    plan: Plan,
+    throughput: Throughput,
+    settings: Settings,
+    record: Trial,
+    hooks: FitHooks,
+    kept: KeptFits,
 ) -> None:
     """Train and log one trial into the active run, from fresh weights, so that its learning rate always comes down to 0.
 
-    A trial whose network is beyond a limit is not trained.
+    With cross-validation this is one fit after another, each on the other folds. The run's metrics then are the means over the
+    folds, by epoch, and those of each fold as `fold_1_val_accuracy` and so on. A trial whose network is beyond a limit is not
+    trained.
 
     Args:
         task: the experiment with its data.
@@ -35,6 +50,7 @@ def fit_trial(
         settings: what the search optimises, and the limits.
         record: gives the values and the planned seconds, and takes status, cost, scores and predictions.
         hooks: what the search follows and limits.
+        kept: the fits that an interrupted process finished; takes the others.
     """
     rung = round(record.planned_seconds / plan.trial_seconds, 4)
     tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
@@ -47,24 +63,53 @@ def fit_trial(
     tracking.log_metrics({"parameters": record.parameters, "ms_per_image": record.ms_per_image})
     if mark_over_limit(record, settings.limits):
         return
-    recipe, schedule, rows = _shorten(task, plan, throughput, model, recipe, record.planned_seconds)
+    recipe, schedule, share = _shorten(task, plan, throughput, model, recipe, record.planned_seconds)
     peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
-    tracking.log_params(schedule_params(schedule) | peaks | {"training_images": len(rows)})
-    result = fit(model, recipe, schedule, task.fit_data(rows, task.validation), hooks)
-    _log_result(task, result)
-    _score(task, settings.objective, record, result)
-    if result.stopped_early:
-        epochs = sum(length.epochs for length in schedule.values())
-        record.status = "pruned"
-        place = f"epoch {len(result.history)} of {epochs} ({100 * record.share_done:.0f} % of its steps)"
-        record.reason = f"after {place}: {record.reason}"
-        tracking.set_tags({"pruned": record.reason})
+    images = len(task.data.sample(task.train, share, task.seed))
+    tracking.log_params(schedule_params(schedule) | peaks | {"training_images": images})
+    if task.folds:
+        log_kept_epochs(kept.results)
+        hooks = replace(hooks, retraining=Retraining(model))
+    planned_seconds = record.planned_seconds / plan.fits
+    for number, fold in enumerate(task.fits[len(kept.results) :], len(kept.results) + 1):
+        data = task.fit_data(task.data.sample(fold.train, share, task.seed), fold.validation)
+        result = fit(model, recipe, schedule, data, _hooks_of_fold(task, hooks, number, planned_seconds))
+        kept.add(result)
+        if result.stopped_early:
+            _mark_pruned(record, len(result.history), schedule)
+            break
+    _log_result(task, kept.results)
+    _score(task, settings.objective, record, kept.results)
+
+
+def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: float) -> FitHooks:
+    """The hooks for one of a trial's fits, which leaves the later ones as many seconds as are planned for them.
+
+    The first fit takes longest, because TensorFlow traces the network in it. Where not even the planned seconds are left, the
+    fits share what is left equally.
+    """
+    if not task.folds:
+        return hooks
+    now, later = time.monotonic(), len(task.folds) - number
+    deadline = max(hooks.deadline - later * planned_seconds, now + (hooks.deadline - now) / (later + 1))
+
+    def stop_early(share: float, row: dict[str, Any]) -> bool:
+        return hooks.stop_early((number - 1 + share) / len(task.folds), row)
+
+    return replace(hooks, on_epoch=fold_logger(number), stop_early=stop_early, deadline=deadline)
+
+
+def _mark_pruned(record: Trial, epoch: int, schedule: Schedule) -> None:
+    epochs = sum(length.epochs for length in schedule.values())
+    record.status = "pruned"
+    record.reason = f"after epoch {epoch} of {epochs} ({100 * record.share_done:.0f} % of its steps): {record.reason}"
+    tracking.set_tags({"pruned": record.reason})
 
 
 def _shorten(
     task: Task, plan: Plan, throughput: Throughput, model: keras.Model, recipe: Recipe, planned_seconds: float
-) -> tuple[Recipe, dict[str, StageSchedule], np.ndarray]:
-    """Recipe, schedule and training images of a trial, which sees a share of the images that the final fit sees.
+) -> tuple[Recipe, dict[str, StageSchedule], float]:
+    """Recipe, schedule and share of the training images of a trial's fit, which sees a share of the final fit's images.
 
     They are drawn from the square root of that share of all images. This is half-way between the final fit in miniature,
     with as many passes over few images (Klein et al., arXiv 1605.07079), and few passes over all images; it ranks
@@ -74,41 +119,61 @@ def _shorten(
     rows = len(task.train)
     speeds = throughput.speeds_of(model, recipe)
     final = plan_stages(recipe, speeds, plan.final_fit, rows)
-    share = budget.TRIAL_TRAINING_SHARE * planned_seconds / plan.final_fit
+    share = budget.TRIAL_TRAINING_SHARE * (planned_seconds / plan.fits) / plan.final_fit
     recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
-    images = max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch at least
-    return recipe, schedule, task.data.sample(task.train, images, task.seed)
+    return recipe, schedule, max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch of images at least
 
 
-def _score(task: Task, objective: str, record: Trial, result: FitResult) -> None:
-    """Fill the record with what the trained network predicts for the validation images."""
-    labels = task.data.train_labels[task.validation]
-    probabilities = result.validation_probabilities
-    assert probabilities is not None
+def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResult]) -> None:
+    """Fill the record with the mean scores of the fits, and with what they predict for the images that they held out."""
+    for name in OBJECTIVES:
+        setattr(record, name, float(np.mean(_last(results, name))))
+    if record.status == "pruned" and task.folds:
+        return  # most images were not predicted
+    labels, probabilities = task.data.train_labels[task.validated], _predictions(task, results)
     record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
     if objective == "val_loss":
         record.losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
-    for name in OBJECTIVES:
-        setattr(record, name, float(result.history[name].iloc[-1]))
-    record.status = "truncated" if result.truncated else "completed"
+    if task.folds:
+        ratio = len(task.validation) / len(task.train)
+        record.fold_error = evaluation.nadeau_bengio_error(_last(results, objective), ratio)
+    if record.status != "pruned":
+        record.status = "truncated" if any(one.truncated for one in results) else "completed"
 
 
-def _log_result(task: Task, result: FitResult) -> None:
-    history = result.history
+def _last(results: Sequence[FitResult], name: str) -> list[float]:
+    """A score of each fit after its last epoch."""
+    return [float(one.history[name].iloc[-1]) for one in results]
+
+
+def _predictions(task: Task, results: Sequence[FitResult]) -> np.ndarray:
+    """The probabilities for the rows `task.validated`, (rows, classes); the mean over repeats of a cross-validation."""
+    predicted = [one.validation_probabilities for one in results if one.validation_probabilities is not None]
+    rows: np.ndarray = out_of_fold(task.fits, predicted, len(task.data.train_labels))[task.validated]
+    return rows
+
+
+def _log_result(task: Task, results: Sequence[FitResult]) -> None:
+    """Log what is known after the last epoch, and with folds the mean over them of each epoch."""
+    mean = mean_history(results)
     metrics = {
-        "best_val_accuracy": history["val_accuracy"].max(),
-        "train_seconds": history["seconds"].sum(),
+        "best_val_accuracy": mean["val_accuracy"].max(),
+        "train_seconds": sum(one.history["seconds"].sum() for one in results),
     }
-    for stage, rows in history.groupby("stage", sort=False):
+    for stage, rows in mean.groupby("stage", sort=False):
         metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
-        metrics[f"{stage}_images_per_second"] = result.images_per_second[str(stage)]
+        metrics[f"{stage}_images_per_second"] = np.mean([one.images_per_second[str(stage)] for one in results])
     tracking.log_metrics(metrics)
-    assert result.validation_probabilities is not None
+    if task.folds:
+        for row in mean.to_dict("records"):
+            log_epoch(row["epoch"], {str(name): value for name, value in row.items()})
+    if len(results) < len(task.fits):
+        return  # pruned
     tracking.log_arrays(
         "evaluation/validation.npz",
-        rows=task.validation,
-        labels=task.data.train_labels[task.validation],
-        predictions=result.validation_probabilities.argmax(axis=1),
+        rows=task.validated,
+        labels=task.data.train_labels[task.validated],
+        predictions=_predictions(task, results).argmax(axis=1),
     )
 
 

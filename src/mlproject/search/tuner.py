@@ -7,6 +7,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks
+from mlproject.training.kept_fits import KeptFits
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,6 @@ class Tuner(keras_tuner.Tuner):
             rung: the share of a whole trial that it gets, below 1 in the lower rungs of Hyperband.
         """
         record.starts += 1
-        record.curve = []  # an interrupted trial begins anew
         record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
         tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
@@ -185,6 +186,10 @@ class Tuner(keras_tuner.Tuner):
         """Train one trial in the active run, as far as the search has time for it."""
         if record.starts > MOST_STARTS:
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
+        kept = KeptFits(self._kept_fits(record))
+        self.asked_at -= kept.seconds  # an earlier process spent them on this trial
+        kept_share = len(kept.results) / self.plan.fits  # what else an earlier process trained begins anew
+        record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         hooks = FitHooks(
             on_epoch=log_epoch,
@@ -192,18 +197,22 @@ class Tuner(keras_tuner.Tuner):
             stop_early=self._follow(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )
-        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks)
+        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept)
+
+    def _kept_fits(self, record: Trial) -> Path | None:
+        """The file of the finished fits of a cross-validated trial."""
+        return self.journal.folds / f"{record.name}.npz" if self.task.folds else None
 
     def _follow(self, record: Trial) -> Callable[[float, dict[str, Any]], bool]:
         """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.
 
-        The first trial is not pruned: others are compared with it, and the winner must be better.
+        Trials whose values a user gave are not pruned: others are compared with the first one, and the user wants to know.
         """
-        prunable = self.settings.prune and record is not self.journal.trials[0]
+        prunable = self.settings.prune and not record.given
         others = [
             trial.curve
             for trial in self.journal.finished
-            if trial.status != "failed" and trial.planned_seconds == record.planned_seconds
+            if trial.curve and trial.status != "failed" and trial.planned_seconds == record.planned_seconds
         ]
 
         def hopeless(share: float, row: dict[str, Any]) -> bool:
@@ -231,3 +240,5 @@ class Tuner(keras_tuner.Tuner):
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
         self.journal.save()
+        if record.finished and (path := self._kept_fits(record)):
+            path.unlink(missing_ok=True)

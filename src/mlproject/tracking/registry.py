@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need i
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
+# Parameters that make trials comparable if they are equal, and what they were before they were recorded.
+TRIALS_PARAMS = {"max_trials": None, "folds": "0", "repeats": "1"}
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "mlflow")  # what a registered model needs to be loaded
 
 
@@ -168,7 +170,7 @@ def promote(name: str, version: int) -> str:
 
     It beats the champion if there is none, or if it was trained on the same data set and
     (1) its budget in minutes was larger, or
-    (2) the budgets were equal, `max_trials` differed, and its final fit took longer, or
+    (2) the budgets were equal, `max_trials`, `folds` or `repeats` differed, and its final fit took longer, or
     (3) both were equal, and it is better by the objective of its own search, if the champion's run has that metric, or
     else by val_accuracy.
     Versions of other people and programs keep their aliases.
@@ -230,7 +232,9 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     new_budget, old_budget = (float(run.params.get("budget_minutes", 0)) for run in (new, old))
     if new_budget != old_budget:
         return new_budget > old_budget
-    same_trials = new.params.get("max_trials") == old.params.get("max_trials")
+    same_trials = all(
+        new.params.get(name, unset) == old.params.get(name, unset) for name, unset in TRIALS_PARAMS.items()
+    )
     if not same_trials:
         return bool(new.metrics["train_seconds"] > old.metrics.get("train_seconds", -math.inf))
     asked = new.params.get("objective", DEFAULT)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from mlproject.training import batches, optimizers, winograd
 from mlproject.training.checkpoint import Checkpoint, Progress, restore_variables
 from mlproject.training.fit_data import FitData
 from mlproject.training.monitor import Monitor, Validation
+from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import Schedule, StageSchedule
 from mlproject.training.watchdog import Watchdog
 
@@ -54,6 +56,7 @@ class FitHooks:
         on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
         deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
         checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
+        retraining: of the model, for several fits of the same model, recipe and schedule. The model gets its first weights back.
     """
 
     on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, row: None
@@ -62,6 +65,7 @@ class FitHooks:
     on_hang: Callable[[str], None] = lambda reason: None
     deadline: float = math.inf
     checkpoint: Checkpoint | None = None
+    retraining: Retraining | None = None
 
 
 def fit(
@@ -86,6 +90,8 @@ def fit(
         StalledError: when no batch is finished for STALL_SECONDS.
     """
     hooks = hooks or FitHooks()
+    if hooks.retraining:
+        hooks.retraining.reset()
     activations = fit_data.features.get(model, recipe.frozen_layers)
     progress, saved = hooks.checkpoint.load() if hooks.checkpoint else (Progress(), {})
     if saved:
@@ -93,8 +99,9 @@ def fit(
     monitor = Monitor(model, schedule, progress, hooks.on_epoch, hooks.stop_early, hooks.deadline, hooks.checkpoint)
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
-        network, length = _trained_network(model, recipe, stage), schedule[stage.name]
-        compile_for(stage, network, recipe, length)
+        length = schedule[stage.name]
+        compiled = partial(_compiled_network, model, recipe, stage, length)
+        network = hooks.retraining.stage(stage.name, compiled) if hooks.retraining else compiled()
         if saved:
             restore_variables(network.optimizer.variables, saved, "optimizer")
             saved = {}
@@ -150,6 +157,12 @@ def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
         return None
     data, rows = fit_data.data, fit_data.validation
     return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows])
+
+
+def _compiled_network(model: keras.Model, recipe: Recipe, stage: Stage, length: StageSchedule) -> keras.Model:
+    network = _trained_network(model, recipe, stage)
+    compile_for(stage, network, recipe, length)
+    return network
 
 
 def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:

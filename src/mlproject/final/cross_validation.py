@@ -1,0 +1,106 @@
+"""The winner, cross-validated: it is trained like the final model once for each fold, and predicts the images held out."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from mlproject import evaluation, tracking
+from mlproject.datasets.folds import fold_numbers, out_of_fold
+from mlproject.experiment import Value
+from mlproject.search.fold_metrics import fold_logger, log_kept_epochs
+from mlproject.search.journal import Journal
+from mlproject.task import Task
+from mlproject.training.checkpoint import Checkpoint
+from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.kept_fits import KeptFits
+from mlproject.training.prediction import predict
+from mlproject.training.retraining import Retraining
+from mlproject.training.schedule import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, journal: Journal) -> dict[str, float]:
+    """Train the winner on each fold's other images for as long as the final model, and log what it predicts.
+
+    The active run gets the artifact `evaluation/out_of_fold.npz`: for each training image its label, the probabilities
+    (float16, the mean over repeats), and for each repeat the predicted class and the fold that held the image out, from 1;
+    `rows` are the rows of the training images. After an interruption, finished fits are not repeated, and the one under way
+    goes on from its checkpoint.
+
+    Args:
+        task: the experiment with its data.
+        values: the winner's hyperparameters.
+        schedule: the length of each stage of the final fit.
+        journal: gives the folder that keeps finished fits.
+
+    Returns:
+        The metrics `cv_accuracy`, `cv_accuracy_low` and `cv_accuracy_high` (see `evaluation.cross_validated_interval`),
+        `cv_balanced_accuracy` (both are means over repeats), `cv_images`, `cv_seconds` of training, and
+        `fold_1_cv_accuracy` and so on for each fit; nothing without folds.
+    """
+    if not task.folds:
+        return {}
+    journal.folds.mkdir(exist_ok=True)
+    kept = KeptFits(journal.folds / "final.npz")
+    log_kept_epochs(kept.results)
+    model, recipe = task.network(values)
+    retraining = Retraining(model)
+    for number, fold in enumerate(task.folds[len(kept.results) :], len(kept.results) + 1):
+        logger.info("  cross-validation of the winner: fit %d of %d", number, len(task.folds))
+        checkpoint = Checkpoint(journal.folds / f"final-{number}.npz")
+        hooks = FitHooks(
+            on_epoch=fold_logger(number),
+            on_hang=tracking.failure_callback(),
+            checkpoint=checkpoint,
+            retraining=retraining,
+        )
+        # Without validation, like the final fit, which would take time after every epoch.
+        result = fit(model, recipe, schedule, task.fit_data(fold.train, None), hooks)
+        probabilities = predict(model, task.data.train_images[fold.validation])
+        kept.add(replace(result, validation_probabilities=probabilities))
+        checkpoint.path.unlink(missing_ok=True)
+    metrics = _evaluate(task, kept.results)
+    logger.info("  %s", in_words(metrics))
+    return metrics
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """The cross-validated accuracy in words; "" where the metrics have none."""
+    if not metrics:
+        return ""
+    low, high = metrics["cv_accuracy_low"], metrics["cv_accuracy_high"]
+    return f"cross-validated accuracy {metrics['cv_accuracy']:.4f} [{low:.4f}, {high:.4f}] on {metrics['cv_images']:.0f} images"
+
+
+def _evaluate(task: Task, results: list[FitResult]) -> dict[str, float]:
+    """Log the predictions for the images held out, and give the metrics."""
+    labels, images = task.data.train_labels, len(task.data.train_labels)
+    probabilities = [one.validation_probabilities for one in results if one.validation_probabilities is not None]
+    folds = fold_numbers(task.folds, images)
+    predictions = np.zeros_like(folds)
+    for index, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True)):
+        predictions[index * len(folds) // len(task.folds), fold.validation] = predicted.argmax(axis=1)
+    tracking.log_arrays(
+        "evaluation/out_of_fold.npz",
+        rows=np.arange(images),
+        labels=labels,
+        probabilities=out_of_fold(task.folds, probabilities, images).astype(np.float16),
+        predictions=predictions,
+        folds=folds,
+    )
+    correct = predictions == labels
+    low, high = evaluation.cross_validated_interval(correct, folds)
+    return {
+        "cv_accuracy": float(correct.mean()),
+        "cv_accuracy_low": low,
+        "cv_accuracy_high": high,
+        "cv_balanced_accuracy": float(np.mean([evaluation.balanced_accuracy(labels, one) for one in predictions])),
+        "cv_images": images,
+        "cv_seconds": float(sum(one.history["seconds"].sum() for one in results)),
+    } | {
+        f"fold_{number}_cv_accuracy": float(np.mean(predicted.argmax(axis=1) == labels[fold.validation]))
+        for number, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True), 1)
+    }
