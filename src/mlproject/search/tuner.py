@@ -149,7 +149,7 @@ class Tuner(keras_tuner.Tuner):
             rung: the share of a whole trial that it gets, below 1 in the lower rungs of Hyperband.
         """
         record.starts += 1
-        record.curve = []  # an interrupted trial begins anew
+        record.curve, record.reason = [], ""  # an interrupted trial begins anew
         record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
         tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
