@@ -190,6 +190,7 @@ class Tuner(keras_tuner.Tuner):
         self.asked_at -= kept.seconds  # an earlier process spent them on this trial
         kept_share = len(kept.results) / self.plan.fits  # what else an earlier process trained begins anew
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
+        record.reason = ""
         latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         hooks = FitHooks(
             on_epoch=log_epoch,
