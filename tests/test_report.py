@@ -333,7 +333,7 @@ def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
     (comparison,) = compare(read_models(models[2:4]))
     sections = [*comparison.sections, *(s for model in comparison.models for s in build_sections(model).sections)]
     drawn = [chart.figure for section in sections for chart in section.charts if not isinstance(chart.figure, Path)]
-    assert len(drawn) == 12 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
+    assert len(drawn) == 13 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
 def test_no_banner_without_synthetic_models(models, tmp_path):
