@@ -50,7 +50,7 @@ def options_table():
     """A row for each field of `Settings`, with the default that the file MLproject gives it."""
     project = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))
     defaults = {name: one["default"] for name, one in project["entry_points"]["tune"]["parameters"].items()}
-    rows = ["| option | default | accepted | what it is for | decides the search |", "|---|---|---|---|---|"]
+    rows = ["| option | what it is for | default | accepted | decides the search |", "|---|---|---|---|---|"]
     for option in fields(Settings):
         argument = option.metadata["argument"]
         choices = ", ".join(f"`{choice}`" for choice in argument.get("choices", ()))
@@ -58,5 +58,5 @@ def options_table():
         kind = choices or KINDS.get(option.type, "text")
         help = html.escape(re.sub(r" \(default: [^)]*\)$", "", argument["help"])).replace("|", r"\|")
         decides = "yes" if option.metadata["decides"] else ""
-        rows.append(f"| `{option.name}` | {default} | {kind} | {help} | {decides} |")
+        rows.append(f"| `{option.name}` | {help} | {default} | {kind} | {decides} |")
     return "\n".join(rows)
