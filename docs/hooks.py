@@ -1,4 +1,4 @@
-"""What MkDocs is told besides the pages in this folder: files elsewhere in the repository, and the table of the options of `tune`."""
+"""What MkDocs gets besides the pages in this folder: files elsewhere in the repository, and the table of the options."""
 
 import html
 import posixpath

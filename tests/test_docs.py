@@ -1,4 +1,4 @@
-"""The documentation says what is: its commands parse, its code compiles, its links lead somewhere, its messages are the code's."""
+"""The documentation says what is: its commands parse, its code compiles, its links lead to something, its messages exist."""
 
 import ast
 import html.parser
