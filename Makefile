@@ -20,7 +20,7 @@ ifneq ($(and $(filter ARGS,$(GIVEN)),$(filter-out demo tune report notebooks,$(M
 $(error ARGS=... is not accepted with $(filter-out demo tune report notebooks,$(MAKECMDGOALS)); accepted: demo, tune, report, notebooks)
 endif
 
-.PHONY: help setup demo tune report notebooks ui test torture bench lint lock clean
+.PHONY: help setup demo tune report notebooks ui docs test torture bench lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -47,6 +47,9 @@ notebooks: $(READY) ## execute all experiments as notebooks in experiments/noteb
 
 ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT=5001 if port 5000 is in use, HOST=0.0.0.0 for access from the network
 	mlflow ui --host $(HOST) --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+docs: $(READY) ## build the documentation into site/ (open site/index.html); `mkdocs serve` shows it while you write
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 # By default, xdist sorts files by their number of tests. Files with few but long tests would come last, and one core would be idle.
 test: $(READY) ## run the tests

@@ -415,9 +415,9 @@ def test_a_classifier_tells_the_synthetic_classes_apart_except_for_the_confused_
 # A user's own data set
 
 
-def test_the_readmes_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, rng):
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    (example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def read(" in block]
+def test_the_documented_data_set_is_read_and_has_a_synthetic_stand_in(tmp_path, rng):
+    page = (PROJECT / "docs" / "how-to" / "add-a-data-set.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def read(" in block]
     module = {}
     exec(example, module)
     leaves = module["Leaves"]()

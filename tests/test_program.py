@@ -21,19 +21,19 @@ from mlproject.errors import UserError
 from mlproject.networks.cost import Throughput
 from mlproject.program import ExperimentScript, facts
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGE = (PROJECT / "docs" / "how-to" / "add-a-model.md").read_text(encoding="utf-8")
 NAME = "fashion-mnist-resnet"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A copy of the project's experiments, with the README's example added as a file."""
+    """A copy of the project's experiments, with the documentation's example added as a file."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(PROJECT / "MLproject", folder)
     shutil.copytree(
         PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("*pycache*", "*.ipynb")
     )
-    (example,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "EXPERIMENTS = " in block]
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "EXPERIMENTS = " in block]
     assert len(example.splitlines()) < 60
     (folder / "experiments" / "fashion_mnist_resnet.py").write_text(example, encoding="utf-8")
     return folder
@@ -61,7 +61,7 @@ def program(folder, *arguments):
     )
 
 
-def test_the_readmes_example_is_tuned_registered_and_reported(folder, run_here, empty_database):
+def test_the_documented_example_is_tuned_registered_and_reported(folder, run_here, empty_database):
     shutil.copy(empty_database, folder / "mlflow.db")
     done = run_here(
         "tune", "--experiment", NAME, "--data", "synthetic", "--budget-minutes", "0.05", "--max-trials", "2",
@@ -72,7 +72,7 @@ def test_the_readmes_example_is_tuned_registered_and_reported(folder, run_here, 
     assert NAME in (folder / "reports" / "index.html").read_text(encoding="utf-8")
 
 
-def test_the_readmes_example_trains_and_exports_as_a_program(folder, monkeypatch):
+def test_the_documented_example_trains_and_exports_as_a_program(folder, monkeypatch):
     monkeypatch.chdir(folder)
     running = program(folder, "--data", "synthetic", "--minutes", "0.03")
     said, warned = running.communicate(timeout=900)

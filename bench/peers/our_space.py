@@ -24,8 +24,10 @@ from mlproject.networks.cost import Throughput
 from mlproject.search.journal import Trial
 from mlproject.search.space import declared_hyperparameters
 from mlproject.search.trial_fit import fit_trial, log_epoch
+from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitHooks, fit
+from mlproject.training.kept_fits import KeptFits
 from mlproject.training.prediction import predict
 from mlproject.training.schedule import plan_stages, schedule_params
 from mlproject.training.throughput import measure_throughput
@@ -45,8 +47,8 @@ def measured(task: Task, seconds: float) -> Throughput:
 
 def reserve(task: Task, throughput: Throughput) -> float:
     """The seconds of the final fit for predicting and logging, as in `tune`."""
-    stages = len(throughput.multiply_adds)
-    return budget.reserve_seconds(stages, len(task.data.test_images), throughput.images_per_second["prediction"])
+    predicted = len(throughput.multiply_adds) * len(task.data.test_images)
+    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"])
 
 
 def distributions(task: Task) -> dict:
@@ -89,7 +91,7 @@ def optuna_search(task: Task, throughput: Throughput, plan: Plan) -> Task:
         hooks = FitHooks(on_epoch=report, deadline=end + overrun)
         with tracking.run(record.name, {"role": "trial"}):
             try:
-                fit_trial(task, plan, throughput, "val_accuracy", record, hooks)
+                fit_trial(task, plan, throughput, Settings(), record, hooks, KeptFits(None))
                 study.tell(trial, record.val_accuracy)
             except optuna.TrialPruned:
                 record.status = "pruned"
