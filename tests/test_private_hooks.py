@@ -174,6 +174,12 @@ def test_oracles_take_their_first_values_from_random_values(oracle):
     assert ("tuner/epochs" in answer["values"]) == (oracle is HyperbandOracle)
 
 
+def test_the_first_round_of_a_hyperband_bracket_lists_its_trials():
+    oracle = HyperbandOracle(objective=keras_tuner.Objective("score", "max"), hyperparameters=one_number())
+    oracle.populate_space("0")
+    assert [one["id"] for bracket in oracle._brackets for one in bracket["rounds"][0]] == ["0"]
+
+
 @pytest.mark.parametrize("oracle", ORACLES)
 def test_a_search_calls_pre_create_trial_then_run_trial_and_remembers_the_values(oracle, tmp_path):
     require("Keras Tuner", "keras_tuner", "Tuner.pre_create_trial", ["self"])

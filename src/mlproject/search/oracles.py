@@ -60,9 +60,12 @@ class _GivenFirst(keras_tuner.Oracle if TYPE_CHECKING else object):  # type: ign
             and "tuner/epochs" not in answer["values"]
             and self._duplicate(answer["values"])
         ):
-            values = self._random_values()
-            answer = {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
+            return self._propose_at_random()
         return answer
+
+    def _propose_at_random(self) -> dict[str, Any]:
+        values = self._random_values()
+        return {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
 
     def _is_over_limit(self, number: int) -> bool:
         return 0 <= number < len(self.journal.trials) and self.journal.trials[number].status == OVER_LIMIT
@@ -76,8 +79,7 @@ class _Bayesian(_GivenFirst, BayesianOptimizationOracle):
     def _propose(self, trial_id: str) -> dict[str, Any]:
         if self._is_over_limit(int(trial_id) - 1):
             # The Gaussian process learns nothing from such a trial, so it would go on proposing the same corner of the space.
-            answer: dict[str, Any] = self._random_populate_space()
-            return answer
+            return self._propose_at_random()
         with warnings.catch_warnings():
             # The Gaussian process warns that a handful of points do not determine its length scales.
             warnings.simplefilter("ignore", ConvergenceWarning)
