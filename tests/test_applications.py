@@ -21,7 +21,7 @@ from mlproject.training.fit import FitHooks, fit
 from mlproject.training.schedule import StageSchedule
 
 # Small networks, with preprocessing of several kinds in them or before them. The variable asks for all, in half an hour.
-FEW = ("EfficientNetB0", "MobileNetV2", "MobileNetV3Small", "VGG16")
+FEW = ("EfficientNetB0", "VGG16")
 NETWORKS = applications.names() if os.environ.get("MLPROJECT_ALL_NETWORKS") else FEW
 
 

@@ -100,30 +100,31 @@ def make_final_model(
     first, name = fits[0], task.model_name
     assert first.version is not None
     if len(fits) > 1:
-        tracking.log_values(first.run_id, metrics=_spread(fits))
-        tags = {"seeds": ",".join(map(str, seeds)), "seed_runs": ",".join(fit.run_id for fit in fits)}
-        tracking.set_version_tags(name, first.version, tags)
-    alias = tracking.promote(name, first.version)
+        _log_spread(name, first.version, seeds, fits)
     accuracies = [fit.metrics["test_accuracy"] for fit in fits]
+    low, high = first.interval
     return RegisteredModel(
-        name,
-        first.version,
-        first.run_id,
-        alias,
-        found.scores["val_accuracy"],
-        accuracies[0],
-        *first.interval,
-        len(fits),
-        statistics.mean(accuracies),
-        statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
-        first.cross_validated,
+        name=name,
+        version=first.version,
+        run_id=first.run_id,
+        alias=tracking.promote(name, first.version),
+        val_accuracy=found.scores["val_accuracy"],
+        test_accuracy=accuracies[0],
+        low=low,
+        high=high,
+        seeds=len(fits),
+        mean=statistics.mean(accuracies),
+        std=statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
+        cross_validated=first.cross_validated,
     )
 
 
-def _spread(fits: Sequence[FinalFit]) -> Mapping[str, float]:
-    """The mean and the standard deviation (n - 1) of each score over the seeds, and their number."""
+def _log_spread(name: str, version: int, seeds: Sequence[int], fits: Sequence[FinalFit]) -> None:
+    """Log mean and standard deviation (n - 1) of each score over the seeds, and tag the version with the runs."""
     spread: dict[str, float] = {"seeds": len(fits)}
-    for name in fits[0].metrics:
-        scores = [fit.metrics[name] for fit in fits]
-        spread |= {f"{name}_mean": statistics.mean(scores), f"{name}_std": statistics.stdev(scores)}
-    return spread
+    for metric in fits[0].metrics:
+        scores = [fit.metrics[metric] for fit in fits]
+        spread |= {f"{metric}_mean": statistics.mean(scores), f"{metric}_std": statistics.stdev(scores)}
+    tracking.log_values(fits[0].run_id, metrics=spread)
+    tags = {"seeds": ",".join(map(str, seeds)), "seed_runs": ",".join(fit.run_id for fit in fits)}
+    tracking.set_version_tags(name, version, tags)

@@ -54,15 +54,10 @@ def fit_trial(
     """
     rung = round(record.planned_seconds / plan.trial_seconds, 4)
     tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
-    if mark_over_limit(record, settings.limits):  # before a network is built that may not even fit into memory
-        tracking.log_metrics({"parameters": record.parameters})
+    built = _network_within_limits(task, settings, record)
+    if built is None:
         return
-    model, recipe = task.network(record.values)
-    record.parameters = model.count_params()
-    record.ms_per_image = milliseconds_per_image(model, task.data.train_images)
-    tracking.log_metrics({"parameters": record.parameters, "ms_per_image": record.ms_per_image})
-    if mark_over_limit(record, settings.limits):
-        return
+    model, recipe = built
     recipe, schedule, share = _shorten(task, plan, throughput, model, recipe, record.planned_seconds)
     peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
     images = len(task.data.sample(task.train, share, task.seed))
@@ -80,6 +75,18 @@ def fit_trial(
             break
     _log_result(task, kept.results)
     _score(task, settings.objective, record, kept.results)
+
+
+def _network_within_limits(task: Task, settings: Settings, record: Trial) -> tuple[keras.Model, Recipe] | None:
+    """The network and its recipe, with its cost in the record; None if it is beyond a limit."""
+    if mark_over_limit(record, settings.limits):  # before a network is built that may not even fit into memory
+        tracking.log_metrics({"parameters": record.parameters})
+        return None
+    model, recipe = task.network(record.values)
+    record.parameters = model.count_params()
+    record.ms_per_image = milliseconds_per_image(model, task.data.train_images)
+    tracking.log_metrics({"parameters": record.parameters, "ms_per_image": record.ms_per_image})
+    return None if mark_over_limit(record, settings.limits) else (model, recipe)
 
 
 def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: float) -> FitHooks:
