@@ -71,9 +71,7 @@ class FitHooks:
 def fit(
     model: keras.Model, recipe: Recipe, schedule: Schedule, fit_data: FitData, hooks: FitHooks | None = None
 ) -> FitResult:
-    """Train `model` in place, stage by stage.
-
-    A fit that goes on from a checkpoint gets the same batches as one that was not interrupted.
+    """Train `model` in place, stage by stage. A fit that goes on from a checkpoint gets the batches of an uninterrupted one.
 
     Args:
         model: an uncompiled network, from uint8 images to probabilities.
@@ -98,8 +96,8 @@ def fit(
         restore_variables(model.variables, saved, "model")
     monitor = Monitor(model, schedule, progress, hooks.on_epoch, hooks.stop_early, hooks.deadline, hooks.checkpoint)
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
-        inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
         length = schedule[stage.name]
+        inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
         compiled = partial(_compiled_network, model, recipe, stage, length)
         network = hooks.retraining.stage(stage.name, compiled) if hooks.retraining else compiled()
         if saved:
