@@ -71,7 +71,7 @@ def test_a_hopeless_trial_is_pruned_and_its_run_says_why(make_task, store):
     )
     assert (trials["reason"][~pruned] == "").all()
     assert set(runs["status"]) == {"FINISHED"} and (runs["tags.status"] == trials["status"]).all()
-    assert runs["tags.pruned"].fillna("").tolist() == trials["reason"].tolist()
+    assert runs["tags.reason"].fillna("").tolist() == trials["reason"].tolist()
     np.testing.assert_allclose(runs["metrics.val_accuracy"], trials["val_accuracy"])
 
 

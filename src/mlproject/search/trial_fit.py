@@ -110,7 +110,6 @@ def _mark_pruned(record: Trial, epoch: int, schedule: Schedule) -> None:
     epochs = sum(length.epochs for length in schedule.values())
     record.status = "pruned"
     record.reason = f"after epoch {epoch} of {epochs} ({100 * record.share_done:.0f} % of its steps): {record.reason}"
-    tracking.set_tags({"pruned": record.reason})
 
 
 def _shorten(
