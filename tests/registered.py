@@ -107,10 +107,10 @@ def with_seeds(model, *probabilities):
         (root / "evaluation").mkdir(parents=True)
         np.savez_compressed(root / "evaluation/predictions.npz", labels=labels[: len(one)], probabilities=one)
         shutil.copy(model.root / "evaluation/history.csv", root / "evaluation")
-        metrics, params = evaluation.summary(labels[: len(one)], one), model.params | {"seed": str(seed)}
+        metrics, params = evaluation.summary(labels[: len(one)], one), model.params | {"fit_seed": str(seed)}
         others.append(replace(model, run_id=f"{model.run_id}-{seed}", params=params, metrics=metrics, root=root))
         accuracies.append(metrics["test_accuracy"])
-    seeds = ",".join([model.tags["seed"], *(other.params["seed"] for other in others)])
+    seeds = ",".join([model.tags["seed"], *(other.params["fit_seed"] for other in others)])
     tags = model.tags | {"seeds": seeds, "seed_runs": ",".join([model.run_id, *(other.run_id for other in others)])}
     spread = {"test_accuracy_mean": np.mean(accuracies), "test_accuracy_std": np.std(accuracies, ddof=1)}
     metrics = model.metrics | spread | {"seeds": len(accuracies)}

@@ -135,7 +135,7 @@ def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str,
     """The probabilities of the other seeds' networks, left out where they are missing or of other images."""
     found = {}
     for logged in model.other_seeds:
-        seed = logged.params.get("seed", logged.run_id)
+        seed = logged.params.get("fit_seed", logged.run_id)
         of_seed = _Run(logged, f"{run.title}, seed {seed}")
         stored = of_seed.read("evaluation/predictions.npz", _predictions)
         if stored is None:

@@ -213,6 +213,11 @@ class ReportedModel:
         return self.tag("seed") or self.params.get("seed", "")
 
     @property
+    def fit_seed(self) -> str:
+        """The seed of the registered model's fit; that of the search where it was not recorded."""
+        return self.params.get("fit_seed", self.seed)
+
+    @property
     def context(self) -> ReportContext:
         """The model as the subject of sections of its own."""
         return ReportContext(self.key, self.title, data_label_of(self.data))

@@ -103,7 +103,7 @@ def _finding(name: str, what: str, row: pd.Series) -> str:
 def _of_refits(model: ReportedModel) -> dict[str, Any]:
     assert model.predictions is not None
     correct = model.predictions.correct_by_seed
-    seeds = ", ".join([model.seed, *model.predictions.other_seeds])
+    seeds = ", ".join([model.fit_seed, *model.predictions.other_seeds])
     seed_std = evaluation.crossed_accuracy(correct).seed_std
     return {"model": model.title, "seeds": seeds, "seed_std": seed_std, **_spread(correct.mean(axis=1))}
 

@@ -57,7 +57,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     fronts = _fronts_in_words(finals)
     limits = {limit.text: limit for model in measured for limit in _limits(model)}
     figure = trade_off_figure.draw(finals, trials, list(limits.values()), context.title)
-    caption = " ".join([*fronts, _explanation(finals, trials)])
+    caption = _explanation(finals, trials)
     alt = "Accuracy against prediction time and against the number of parameters: " + "; ".join(
         f"{row['model']} {percent(row['accuracy'])}, {decimals(row[MILLISECONDS])} ms, {count(row[PARAMETERS])} parameters"
         for row in finals.to_dict("records")
@@ -100,14 +100,14 @@ def milliseconds(metrics: Mapping[str, float]) -> float:
 
 def _row(model: ReportedModel) -> dict[str, Any]:
     assert model.predictions is not None
-    low, high = evaluation.accuracy_interval(model.predictions.correct)
+    accuracy = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
     return {
         "model": model.title,
         "labels": model.tag("labels"),
         "digest": model.tag("test.digest"),
-        "accuracy": float(model.predictions.correct.mean()),
-        "low": low,
-        "high": high,
+        "accuracy": accuracy.mean,
+        "low": accuracy.low,
+        "high": accuracy.high,
         MILLISECONDS: milliseconds(model.metrics),
         PARAMETERS: model.metrics.get(PARAMETERS, np.nan),
     }
@@ -158,17 +158,17 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
     several = finals["group"].nunique() > 1
     for heading, group in finals.groupby("group", sort=False):
         known = {cost: group.dropna(subset=[cost]) for cost in WORDS}
-        fronts = [
-            f"by {WORDS[cost]} {listed(some.loc[some[f'front_{cost}'], 'model'])}"
-            for cost, some in known.items()
-            if len(some) > 1
-        ]
+        fronts: dict[tuple[str, ...], list[str]] = {}
+        for cost, some in known.items():
+            if len(some) > 1:
+                fronts.setdefault(tuple(some.loc[some[f"front_{cost}"], "model"]), []).append(f"by {WORDS[cost]}")
         if fronts:
             where = f" ({heading})" if several else ""
-            findings.append(
-                f"On the Pareto front{where}, where no other model is at least as accurate and costs no more, are "
-                f"{', and '.join(fronts)}."
+            best = "; ".join(
+                f"{listed(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{where} {' and '.join(costs)}"
+                for front, costs in fronts.items()
             )
+            findings.append(f"{best}. No other model is at least as accurate there and costs no more.")
     return findings
 
 
@@ -182,4 +182,4 @@ def _explanation(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
     for heading, ours in finals.groupby("group", sort=False):
         theirs = drawn[drawn["group"] == heading]
         below += int((theirs["accuracy"] < trade_off_figure.visible_accuracies(ours, theirs)[0]).sum())
-    return text + (f" {below} less accurate trials are below the axis." if below else "")
+    return text + (f" Trials that are less accurate, {below} in all, are below the axis." if below else "")

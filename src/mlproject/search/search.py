@@ -118,6 +118,14 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
             "a larger budget_minutes make them longer",
             stacklevel=2,
         )
+    trained = plan.final_fit - plan.reserve
+    if plan.final_fits > 1 and trained < plan.trial_seconds / plan.fits:
+        warnings.warn(
+            f"budget_minutes={settings.budget_minutes:g} leaves {max(trained, 0):.0f} s of training to each of {plan.final_fits} "
+            f"final fits, less than a trial has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or "
+            "folds, make them longer",
+            stacklevel=2,
+        )
     if plan.measuring > plan.budget / 2:
         warnings.warn(
             f"experiment={task.experiment.name!r}: measuring the speed took {plan.measuring / 60:.1f} of "
