@@ -73,6 +73,7 @@ EXCUSED = {
     "names.py": "says what a name may be",
     "process.py": "handles signals",
     "training/checkpoint.py": "keeps the state of a fit, which goes on from it with the same numbers",
+    "training/state_file.py": "writes and reads files that an interrupted fit goes on from",
     "training/watchdog.py": "ends a fit that hangs",
     "__init__.py": "sets environment variables; the libraries count by their versions",
 }

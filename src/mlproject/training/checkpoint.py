@@ -1,9 +1,6 @@
 """The state of a fit on disk, from which an interrupted fit goes on."""
 
-import json
 import time
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mlproject import disk
 from mlproject.budget import CHECKPOINT_SHARE
+from mlproject.training import state_file
 
 
 @dataclass
@@ -50,15 +47,7 @@ class Checkpoint:
             return
         state = {f"model{index}": variable.numpy() for index, variable in enumerate(model.variables)}
         state |= {f"optimizer{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
-        try:
-            with disk.atomic_write(self.path) as part, part.open("wb") as stream:
-                np.savez(stream, progress=np.array(json.dumps(asdict(progress))), **state)
-        except OSError as error:  # a full disk, most likely
-            warnings.warn(
-                f"{self.path} cannot be written ({error.strerror}); an interruption now loses the epochs since the last "
-                "checkpoint",
-                stacklevel=2,
-            )
+        state_file.write(self.path, asdict(progress), state, "the epochs since the last checkpoint")
         self._next_save = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_SHARE
 
     def load(self) -> tuple[Progress, dict[str, np.ndarray]]:
@@ -68,15 +57,8 @@ class Checkpoint:
             The progress and the saved variables; no progress and no variables where there is no file or a damaged one. A
             damaged file is set aside.
         """
-        try:
-            with np.load(self.path) as saved:  # NumPy refuses pickled objects by default
-                state = dict(saved)
-            return Progress(**json.loads(str(state.pop("progress")))), state
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            disk.set_aside(self.path, error)
-        return Progress(), {}
+        saved = state_file.read(self.path, lambda progress, state: (Progress(**progress), state))
+        return saved or (Progress(), {})
 
 
 def restore_variables(variables: Sequence[keras.Variable], saved: Mapping[str, np.ndarray], prefix: str) -> None:

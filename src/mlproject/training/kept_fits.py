@@ -1,14 +1,13 @@
 """The results of the finished fits of a cross-validation on disk, so that an interruption costs the fit under way alone."""
 
-import json
-import warnings
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlproject import disk
+from mlproject.training import state_file
 from mlproject.training.fit import FitResult
 
 
@@ -21,7 +20,7 @@ class KeptFits:
 
     def __init__(self, path: Path | None):
         self.path = path
-        self.results = _read(path) if path else []
+        self.results = (state_file.read(path, _results) if path else None) or []
 
     @property
     def seconds(self) -> float:
@@ -33,16 +32,6 @@ class KeptFits:
         self.results.append(result)
         if self.path is None:
             return
-        try:
-            self._write(self.path)
-        except OSError as error:  # a full disk, most likely
-            warnings.warn(
-                f"{self.path} cannot be written ({error.strerror}); an interruption now loses the fits of finished folds",
-                stacklevel=2,
-            )
-
-    def _write(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
         about = [
             {
                 "history": one.history.to_dict("records"),
@@ -51,22 +40,13 @@ class KeptFits:
             }
             for one in self.results
         ]
-        arrays = {f"probabilities{index}": one.validation_probabilities for index, one in enumerate(self.results)}
-        with disk.atomic_write(path) as part, part.open("wb") as stream:
-            np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+        arrays = [one.validation_probabilities for one in self.results]
+        named = {f"probabilities{index}": array for index, array in enumerate(arrays) if array is not None}
+        state_file.write(self.path, about, named, "the fits of finished folds")
 
 
-def _read(path: Path) -> list[FitResult]:
-    try:
-        with np.load(path) as saved:  # NumPy refuses pickled objects by default
-            return [
-                FitResult(
-                    pd.DataFrame(one.pop("history")), **one, validation_probabilities=saved[f"probabilities{index}"]
-                )
-                for index, one in enumerate(json.loads(str(saved["about"])))
-            ]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        disk.set_aside(path, error)
-        return []
+def _results(about: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> list[FitResult]:
+    return [
+        FitResult(pd.DataFrame(one.pop("history")), **one, validation_probabilities=arrays[f"probabilities{index}"])
+        for index, one in enumerate(about)
+    ]
