@@ -1,12 +1,13 @@
 """Cross-validation: how images are divided, trials and a final model over folds, and what an interruption leaves."""
 
 import dataclasses
-from pathlib import Path
+import functools
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import searches
 from conftest import TINY, tiny_staged_recipe
 from scipy import stats
 
@@ -16,10 +17,7 @@ from mlproject.datasets.folds import draw_folds, fold_numbers
 from mlproject.errors import UserError
 from mlproject.final import cross_validation
 from mlproject.objectives import OBJECTIVES
-from mlproject.search import fingerprint, trial_fit
-from mlproject.search.journal import open_journal
-from mlproject.search.search import search
-from mlproject.settings import Settings
+from mlproject.search import trial_fit
 from mlproject.training.fit import FitHooks, FitResult, fit
 from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import StageSchedule
@@ -33,19 +31,7 @@ def task(make_task):
     return make_task().cross_validated(FOLDS, 1)
 
 
-def journal_of(task, name="tiny"):
-    return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
-
-
-def run_search(task, tuner="random", max_trials=2, name="tiny", seconds=60, **options):
-    asked = Settings(tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, folds=FOLDS, **options)
-    with (
-        journal_of(task, name) as journal,
-        tracking.run("search", {"role": "search", "search": journal.search}) as parent,
-    ):
-        found = search(task, journal, asked)
-    runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
-    return found, runs
+run_search = functools.partial(searches.run_search, max_trials=2, seconds=60, folds=FOLDS)
 
 
 def load(run_id, path):
@@ -167,22 +153,17 @@ def test_folds_share_the_activations_of_frozen_layers(make_task, store):
 @pytest.mark.parametrize("tuner", ["bayesian", "hyperband"])
 def test_an_interrupted_trial_goes_on_with_the_fold_that_was_under_way(tuner, task, store, monkeypatch):
     whole_fit, broken_fit = FakeFit(), FakeFit(3, 6)
-    options = {"tuner": tuner, "max_trials": 3, "deterministic": True}
+    options = {"tuner": tuner, "max_trials": 3, "seconds": 60, "folds": FOLDS, "deterministic": True}
     monkeypatch.setattr(trial_fit, "fit", whole_fit)
     whole, _ = run_search(task, **options)
     monkeypatch.setattr(trial_fit, "fit", broken_fit)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            run_search(task, name="interrupted", **options)
-    found, runs = run_search(task, name="interrupted", **options)
-    times = ["seconds", "minutes", "ms_per_image"]
-    pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
+    found, runs = searches.interrupted_like(whole, 2, lambda: task, **options)
     assert whole_fit.calls == 9 and broken_fit.calls == 9 + 2  # only the two fits under way were lost
     finished = runs[runs["status"] == "FINISHED"]
     np.testing.assert_allclose(finished["metrics.val_accuracy"], found.trials["val_accuracy"].iloc[1:])
     assert finished["metrics.fold_1_val_accuracy"].notna().all()
     assert found.trials["seconds"].iloc[0] >= 2 * 2.0  # what the earlier process spent on two folds
-    with journal_of(task, "interrupted") as journal:
+    with searches.journal_of(task, "interrupted") as journal:
         assert not list(journal.folds.iterdir())  # nothing goes on from them any more
 
 
@@ -217,7 +198,7 @@ def test_the_winner_is_cross_validated_once_also_after_an_interruption(task, sto
         return fit(model, recipe, schedule, fit_data, hooks)
 
     monkeypatch.setattr(cross_validation, "fit", counted)
-    with journal_of(task) as journal:
+    with searches.journal_of(task) as journal:
         with pytest.raises(KeyboardInterrupt), tracking.run("final", {"search": journal.search}):
             cross_validation.cross_validate(task, TINY.best, SHORT, journal)
         with tracking.run("final", {"search": journal.search}) as run_id:

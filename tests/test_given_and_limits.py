@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import TINY, tiny_build
-from test_search import journal_of, run_search
+from searches import interrupted_like, journal_of, run_search
 
 from mlproject.errors import UserError
 from mlproject.search import trial_fit
@@ -66,12 +66,7 @@ def test_a_search_with_given_trials_and_a_limit_goes_on_as_if_never_interrupted(
     whole, _ = run_search(task, tuner, **options)
     fits.clear()
     interruptions |= {2, 5}
-    for _ in interruptions:
-        with pytest.raises(KeyboardInterrupt):
-            run_search(task, tuner, name="interrupted", **options)
-    found, runs = run_search(task, tuner, name="interrupted", **options)
-    clocks = ["seconds", "minutes", "ms_per_image"]
-    assert found.trials.drop(columns=clocks).equals(whole.trials.drop(columns=clocks))
+    found, runs = interrupted_like(whole, len(interruptions), lambda: task, tuner, **options)
     assert found.trials["status"].tolist()[:3] == ["completed", "over limit", "completed"]
     assert (found.trials["status"] == "completed").sum() == 5 and not (runs["status"] == "RUNNING").any()
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import TINY
-from test_search import fit_result, journal_of, run_search
+from searches import interrupted_like, journal_of, run_search
+from test_search import fit_result
 
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search import trial_fit
@@ -138,7 +138,7 @@ def test_the_first_trial_is_never_pruned(make_task, store, monkeypatch):
     assert found.trials["status"].tolist() == ["completed"] * 6 + ["pruned"]
 
 
-@pytest.mark.parametrize("tuner", ["hyperband"])
+@pytest.mark.parametrize("tuner", ["random", "hyperband"])
 def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, monkeypatch):
     fits, interruptions = [], set()
 
@@ -154,12 +154,7 @@ def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, m
     whole, _ = run_search(make_task(), tuner, **options)
     fits.clear()
     interruptions |= {3, 7}
-    for _ in interruptions:
-        with pytest.raises(KeyboardInterrupt):
-            run_search(make_task(), tuner, name="interrupted", **options)
-    found, _ = run_search(make_task(), tuner, name="interrupted", **options)
-    times = ["seconds", "minutes", "ms_per_image"]
-    pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
+    found, _ = interrupted_like(whole, len(interruptions), make_task, tuner, **options)
     pruned = (found.trials["status"] == "pruned").sum()
     assert pruned >= 1 and found.spent == whole.spent
     if tuner == "random":

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import time
-from pathlib import Path
 
 import keras
 import mlflow
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, tiny_build, tiny_staged_recipe
+from searches import interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
 from mlproject.errors import UserError
@@ -19,30 +19,13 @@ from mlproject.final import seeds
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import fingerprint, trial_fit
 from mlproject.search import search as searches
-from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, open_journal, pack, unpack
+from mlproject.search import trial_fit
+from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
-from mlproject.search.search import search
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
-from mlproject.settings import Settings
 from mlproject.training.fit import FitResult
-
-
-def journal_of(task, name="tiny"):
-    return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
-
-
-def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
-    settings = Settings(tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, data="synthetic", **options)
-    with (
-        journal_of(task, name) as journal,
-        tracking.run("search", {"role": "search", "search": journal.search}) as parent,
-    ):
-        found = search(task, journal, settings)
-    runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
-    return found, runs
 
 
 def fit_result(accuracy, images=150, classes=10):
@@ -196,12 +179,7 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
     whole, _ = run_search(make_task(), tuner, **options)
     fits.clear()
     interruptions |= {2, trials}
-    for _ in interruptions:
-        with pytest.raises(KeyboardInterrupt):
-            run_search(make_task(), tuner, name="interrupted", **options)
-    found, runs = run_search(make_task(), tuner, name="interrupted", **options)
-    times = ["seconds", "minutes", "ms_per_image"]
-    pd.testing.assert_frame_equal(found.trials.drop(columns=times), whole.trials.drop(columns=times))
+    found, runs = interrupted_like(whole, len(interruptions), make_task, tuner, **options)
     assert len(fits) == trials + len(interruptions) and not (runs["status"] == "RUNNING").any()
     # The first rung of Hyperband's first bracket has 9 trials.
     assert found.trials.duplicated(["width", "learning_rate"]).sum() == max(0, trials - 9)

@@ -1,0 +1,41 @@
+"""Searches with the real Keras Tuner and a real store, for the tests of everything that a search does."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from mlproject import tracking
+from mlproject.search import fingerprint
+from mlproject.search.journal import open_journal
+from mlproject.search.search import search
+from mlproject.settings import Settings
+
+CLOCKS = ["seconds", "minutes", "ms_per_image"]  # columns of the trials that differ from search to search
+
+
+def journal_of(task, name="tiny"):
+    return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
+
+
+def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
+    """Run a search or go on with it; returns its result and the runs of its trials."""
+    settings = Settings(tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, data="synthetic", **options)
+    with (
+        journal_of(task, name) as journal,
+        tracking.run("search", {"role": "search", "search": journal.search}) as parent,
+    ):
+        found = search(task, journal, settings)
+    runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
+    return found, runs
+
+
+def interrupted_like(whole, times, make_task, tuner="random", **options):
+    """Run a search that is interrupted so many times; it must find the trials of the whole one. As `run_search`."""
+    for _ in range(times):
+        with pytest.raises(KeyboardInterrupt):
+            run_search(make_task(), tuner, name="interrupted", **options)
+    found, runs = run_search(make_task(), tuner, name="interrupted", **options)
+    pd.testing.assert_frame_equal(found.trials.drop(columns=CLOCKS), whole.trials.drop(columns=CLOCKS))
+    return found, runs
