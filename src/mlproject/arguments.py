@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Container
 from typing import NoReturn
 
 from mlproject.errors import UserError, truncate
@@ -37,25 +38,18 @@ def minutes(text: str) -> float:
 
 def count(text: str) -> int | None:
     """Parse a whole number up to TRIALS_LIMIT; 0 means no limit and gives None."""
-    return _whole_number(text, TRIALS_LIMIT, f"from 1 to {TRIALS_LIMIT}, or 0 for no limit") or None
+    return _whole_number(text, range(TRIALS_LIMIT + 1), f"from 1 to {TRIALS_LIMIT}, or 0 for no limit") or None
 
 
 def folds(text: str) -> int:
     """Parse a number of folds from 2 to FOLDS_LIMIT; 0 means a single validation split."""
-    number = _whole_number(
-        text, FOLDS_LIMIT, accepted := f"from 2 to {FOLDS_LIMIT}, or 0 for a single validation split"
-    )
-    if number == 1:
-        raise argparse.ArgumentTypeError(f"'1' is not accepted; accepted: a whole number {accepted}")
-    return number
+    allowed = {0, *range(2, FOLDS_LIMIT + 1)}
+    return _whole_number(text, allowed, f"from 2 to {FOLDS_LIMIT}, or 0 for a single validation split")
 
 
 def repeats(text: str) -> int:
     """Parse how often the images are divided into folds, from 1 to REPEATS_LIMIT."""
-    number = _whole_number(text, REPEATS_LIMIT, accepted := f"from 1 to {REPEATS_LIMIT}")
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'0' is not accepted; accepted: a whole number {accepted}")
-    return number
+    return _whole_number(text, range(1, REPEATS_LIMIT + 1), f"from 1 to {REPEATS_LIMIT}")
 
 
 def flag(text: str) -> bool:
@@ -88,7 +82,7 @@ def limit(text: str) -> str:
 
 def seed(text: str) -> int:
     """Parse a whole number that NumPy, TensorFlow and Keras Tuner all accept as a seed."""
-    return _whole_number(text, SEED_LIMIT, f"from 0 to {SEED_LIMIT}")
+    return _whole_number(text, range(SEED_LIMIT + 1), f"from 0 to {SEED_LIMIT}")
 
 
 def seeds(text: str) -> str:
@@ -103,7 +97,7 @@ def seeds(text: str) -> str:
     )
 
 
-def _whole_number(text: str, limit: int, accepted: str) -> int:
-    if not text.isdecimal() or len(text) > 20 or int(text) > limit:
+def _whole_number(text: str, allowed: Container[int], accepted: str) -> int:
+    if not text.isdecimal() or len(text) > 20 or int(text) not in allowed:
         raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: a whole number {accepted}")
     return int(text)

@@ -62,13 +62,16 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
 
 def _declared_names(path: Path) -> list[str] | None:
     """The names in a file's list EXPERIMENTS, if they stand in the file as text; None if only running it can tell them."""
+    content = path.read_bytes()
+    if b"EXPERIMENTS" not in content:
+        return []  # a helper module
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return None
-    uses = [node for node in ast.walk(tree) if "EXPERIMENTS" in _mentions(node)]
-    if not uses:
-        return []  # a helper module
+    stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    if stored.count("EXPERIMENTS") != 1 or b"EXPERIMENTS." in content:
+        return None  # imported, or changed after it was made
     assigned = {
         target.id: node.value
         for node in tree.body
@@ -77,20 +80,10 @@ def _declared_names(path: Path) -> list[str] | None:
         if isinstance(target, ast.Name)
     }
     listed = assigned.get("EXPERIMENTS")
-    changed_later = any(isinstance(node, ast.AugAssign | ast.Attribute | ast.alias) for node in uses)
-    if changed_later or not isinstance(listed, ast.List | ast.Tuple):
+    if not isinstance(listed, ast.List | ast.Tuple):
         return None
-    calls = [assigned.get(one.id) if isinstance(one, ast.Name) else one for one in listed.elts]
-    names = [_name_argument(call) for call in calls]
+    names = [_name_argument(assigned.get(one.id) if isinstance(one, ast.Name) else one) for one in listed.elts]
     return None if None in names else [name for name in names if name]
-
-
-def _mentions(node: ast.AST) -> tuple[str, ...]:
-    """The variables that a node itself names, assigns or imports."""
-    parts = (node, getattr(node, "target", None), getattr(node, "value", None))
-    return tuple(part.id for part in parts if isinstance(part, ast.Name)) + (
-        (node.asname or node.name,) if isinstance(node, ast.alias) else ()
-    )
 
 
 def _name_argument(call: ast.AST | None) -> str | None:
