@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mlproject.evaluation.scores import CONFIDENCE
+from mlproject.evaluation.scores import CONFIDENCE, wilson_interval
 
 
 def nadeau_bengio_error(scores: Sequence[float], ratio: float) -> float:
@@ -48,5 +48,5 @@ def cross_validated_interval(correct: NDArray[np.bool_], folds: NDArray[np.integ
         for fold in np.unique(numbers)
     ]
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * nadeau_bengio_error(scores, 1 / (count - 1))
-    wilson = stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
-    return float(max(min(accuracy - half, wilson.low), 0)), float(min(max(accuracy + half, wilson.high), 1))
+    low, high = wilson_interval(round(accuracy * images), images)
+    return float(max(min(accuracy - half, low), 0)), float(min(max(accuracy + half, high), 1))

@@ -79,16 +79,28 @@ def accuracy_interval(correct: NDArray[np.bool_]) -> tuple[float, float]:
         UserError: if there are no images or the values are not of type bool.
     """
     correct = check_correct("correct", correct)
-    low, high = _wilson(np.array([correct.sum()]), np.array([len(correct)]))
-    return float(low[0]), float(high[0])
+    return wilson_interval(int(correct.sum()), len(correct))
+
+
+def wilson_interval(hits: int, images: int) -> tuple[float, float]:
+    """Compute the 95 % confidence interval of the share hits / images by Wilson's score method, as SciPy implements it.
+
+    Args:
+        hits: 0 to images.
+        images: at least 1.
+
+    Returns:
+        The interval's ends (low, high), 0..1.
+    """
+    interval = stats.binomtest(hits, images).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _wilson(hits: NDArray[np.integer], images: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's interval of each share hits / images; NaN where there are no images."""
     ends = np.full((2, len(hits)), np.nan)
     for place in np.flatnonzero(images):
-        interval = stats.binomtest(int(hits[place]), int(images[place])).proportion_ci(CONFIDENCE, method="wilson")
-        ends[:, place] = interval
+        ends[:, place] = wilson_interval(int(hits[place]), int(images[place]))
     return ends[0], ends[1]
 
 

@@ -18,7 +18,7 @@ from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal
-from mlproject.search.search import SearchResult
+from mlproject.search.search import SearchResult, reserve
 from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
@@ -144,12 +144,9 @@ def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float)
     """The schedule of all final fits, planned once and kept in the journal."""
     if journal.schedule is None:
         recipe = task.experiment.recipe(hyperparameters(found.values))
-        speeds = found.throughput.images_per_second
-        stages, plan = len(recipe.stages), found.plan
-        predicted = plan.seeds * stages * len(task.data.test_images) + task.held_out
-        reserve = budget.reserve_seconds(predicted, speeds["prediction"], plan.final_fits)
-        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve)
-        planned = plan_stages(recipe, speeds, training_seconds, len(task.data.train_images))
+        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, found.throughput, found.plan))
+        speeds, images = found.throughput.images_per_second, len(task.data.train_images)
+        planned = plan_stages(recipe, speeds, training_seconds, images)
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
         journal.save()
     return {stage: StageSchedule(**length) for stage, length in journal.schedule.items()}

@@ -103,14 +103,26 @@ def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds:
         ) from error
 
 
+def reserve(task: Task, throughput: Throughput, plan: Plan) -> float:
+    """The part of each final fit that is not training, in seconds.
+
+    Args:
+        task: the experiment with its data.
+        throughput: how fast the network to be refitted predicts, and its stages.
+        plan: how many final fits there are.
+
+    Returns:
+        Seconds, as `budget.reserve_seconds` computes them from the images that all final fits predict.
+    """
+    predicted = plan.seeds * len(throughput.multiply_adds) * len(task.data.test_images) + task.held_out
+    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"], plan.final_fits)
+
+
 def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
-    stages = len(throughput.multiply_adds)
     demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), len(settings.final_seeds))
     measured = settings.budget_seconds, throughput.seconds, throughput.slowest, len(task.train)
     usual, plan = (budget.make_plan(*measured, one) for one in (replace(demand, given=1), demand))
-    predicted = plan.seeds * stages * len(task.data.test_images) + task.held_out
-    speed = throughput.images_per_second["prediction"]
-    plan = replace(plan, reserve=budget.reserve_seconds(predicted, speed, plan.final_fits))
+    plan = replace(plan, reserve=reserve(task, throughput, plan))
     if plan.trial_seconds < usual.trial_seconds:
         warnings.warn(
             f"trials={truncate(settings.trials)!r} gives {plan.trials} trials, the best-known values included, so each has "

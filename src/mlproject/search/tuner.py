@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,7 @@ class Tuner(keras_tuner.Tuner):
         trained = [trial for trial in trials if trial.status != OVER_LIMIT]
         whole = [self.cost(trial) for trial in trials if trial.may_win]  # the next one may be neither pruned nor fail
         median_cost = statistics.median(whole) if whole else 0.0
-        failed = [trial.status for trial in trained[-FAILURES_IN_A_ROW:]] == ["failed"] * FAILURES_IN_A_ROW
-        over = [trial.status for trial in trials[-OVER_LIMIT_IN_A_ROW:]] == [OVER_LIMIT] * OVER_LIMIT_IN_A_ROW
-        hopeless = failed or over
+        hopeless = _end_with(trained, "failed", FAILURES_IN_A_ROW) or _end_with(trials, OVER_LIMIT, OVER_LIMIT_IN_A_ROW)
         enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
         if (1 - budget.LAST_TRIAL_OVERRUN) * median_cost > self.seconds_left or hopeless or enough:
             raise _SearchEndedError
@@ -243,3 +241,8 @@ class Tuner(keras_tuner.Tuner):
         self.journal.save()
         if record.finished and (path := self._kept_fits(record)):
             path.unlink(missing_ok=True)
+
+
+def _end_with(trials: Sequence[Trial], status: str, count: int) -> bool:
+    """Whether the last so many trials have this status."""
+    return [trial.status for trial in trials[-count:]] == [status] * count

@@ -110,18 +110,17 @@ def set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-
-    def set_all() -> None:
-        for key, value in tags.items():
-            mlflow.MlflowClient().set_model_version_tag(name, str(version), key, value)
-
-    store.retry(set_all)
+    store.retry(lambda: _set_version_tags(name, version, tags))
 
 
-def _describe_version(name: str, version: int, tags: Mapping[str, str]) -> None:
+def _set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
     for key, value in tags.items():
         client.set_model_version_tag(name, str(version), key, str(value))
+
+
+def _describe_version(name: str, version: int, tags: Mapping[str, str]) -> None:
+    _set_version_tags(name, version, tags)
     size = mlflow.models.Model.load(f"models:/{name}/{version}").model_size_bytes
     if size is not None:
         log_metrics({"model_bytes": size})
