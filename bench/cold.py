@@ -24,7 +24,6 @@ changed in the code since: delete the run to measure it again. So the benchmark 
 that was interrupted begins anew. A row that fails is reported, and the others go on.
 """
 
-import argparse
 import math
 import os
 import subprocess
@@ -34,6 +33,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from mlproject import arguments, process, settings, tracking
 from mlproject.errors import truncate
@@ -42,9 +43,10 @@ from mlproject.search.oracles import TUNERS
 from mlproject.search.space import declared_hyperparameters
 from mlproject.task import Task, prepare
 
+import click
 import pandas as pd
 from keras_tuner.engine.hyperparameters import Boolean
-from peers import ENVIRONMENTS, OPTIONS, SHIPPED, interval, passed_on, peer, python_of, save
+from peers import ENVIRONMENTS, OPTIONS, SHIPPED, interval, own_images, passed_on, peer, python_of, save
 from searching import PROJECT, finished, runs_of, tune
 
 OUR_SPACE = PROJECT / "bench" / "peers" / "our_space.py"
@@ -94,7 +96,7 @@ def _nearest(steps: float) -> int:
     return math.ceil(round(steps, 6) - 0.5)
 
 
-def measured(tool: str, task: Task, values: str, options: argparse.Namespace) -> tuple[dict, pd.DataFrame]:
+def measured(tool: str, task: Task, values: str, options: SimpleNamespace) -> tuple[dict, pd.DataFrame]:
     """Run one tool.
 
     Returns:
@@ -117,9 +119,9 @@ def measured(tool: str, task: Task, values: str, options: argparse.Namespace) ->
     return result | {"low": low, "high": high, "minutes": (time.monotonic() - began) / 60}, trials
 
 
-def in_our_space(tool: str, task: Task, values: str, folder: Path, options: argparse.Namespace) -> dict:
+def in_our_space(tool: str, task: Task, values: str, folder: Path, options: SimpleNamespace) -> dict:
     """The arguments of `subprocess` that run `tune`, or bench/peers/our_space.py, with the given values in an empty folder."""
-    images = settings.own_images(options)
+    images = own_images(options)
     name = task.experiment.name.removeprefix(f"{images.name}-" if images else "")
     given = ["--budget-minutes", str(options.minutes), "--seed", str(task.seed), "--values", values]
     given += ["--data", options.data, *passed_on(options)]
@@ -159,7 +161,7 @@ def optuna_folder() -> Path:
     return folder
 
 
-def logged(tool: str, task: Task, options: argparse.Namespace) -> dict:
+def logged(tool: str, task: Task, options: SimpleNamespace) -> dict:
     """One row, logged as a run when it is finished, or read from a run that was logged earlier."""
     values = ",".join(f"{name}={value}" for name, value in mid_range(task).items())
     made_by = {"tool": tool, "seed": task.seed, "minutes": options.minutes, "images": task.data.digest}
@@ -174,7 +176,7 @@ def logged(tool: str, task: Task, options: argparse.Namespace) -> dict:
     return {"tool": tool, "seed": task.seed} | {name: float(runs[f"metrics.{name}"].iloc[0]) for name in METRICS}
 
 
-def compare(prepared: Task, options: argparse.Namespace) -> None:
+def compare(prepared: Task, options: SimpleNamespace) -> None:
     """Print each row of one experiment as soon as it is there, then all rows, and their means over the seeds."""
     tracking.use_comparison(tracking.connect(), f"cold-{prepared.experiment.name}")
     rows = []
@@ -196,29 +198,29 @@ def compare(prepared: Task, options: argparse.Namespace) -> None:
         print(means.agg(["mean", "min", "max"]).round(4).to_string())
 
 
-def read_options(given: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", help=f"names separated by commas (default: {SHIPPED}; with --images: cnn)")
-    parser.add_argument("--tools", type=tools, default=TOOLS, help=f"names separated by commas: {', '.join(TOOLS)}")
-    parser.add_argument("--minutes", type=arguments.minutes, default=15, help="of each row (default: 15)")
-    parser.add_argument("--seeds", default="0,1,2", help="numbers separated by commas")
-    settings.add_options(parser, ("data", *OPTIONS))
-    return parser.parse_args(given)
-
-
 def tools(text: str) -> tuple[str, ...]:
     """Parse the names of tools."""
     names = arguments.names(text)
     if unknown := [name for name in names if name not in TOOLS]:
-        raise argparse.ArgumentTypeError(f"'{truncate(unknown[0])}'; accepted: {', '.join(TOOLS)}")
+        raise ValueError(f"'{truncate(unknown[0])}'; accepted: {', '.join(TOOLS)}")
     return names
+
+
+@click.command(help=__doc__)
+@click.option("--experiment", help=f"names separated by commas  [default: {SHIPPED}; with --images: cnn]")
+@click.option("--tools", type=arguments.Parsed(tools, "NAME,..."), default=",".join(TOOLS), show_default=True)
+@click.option("--minutes", type=arguments.MINUTES, default="15", show_default=True, help="of each row")
+@click.option("--seeds", default="0,1,2", show_default=True, help="numbers separated by commas")
+@settings.options("data", *OPTIONS)
+def read_options(**given: Any) -> SimpleNamespace:
+    """Read the command line."""
+    return SimpleNamespace(**given)
 
 
 def main(given: Sequence[str]) -> None:
     """Compare the tools on one experiment after another."""
-    options = read_options(given)
-    images = settings.own_images(options)
+    options = arguments.run(read_options, given, "searches.py --cold")
+    images = own_images(options)
     for experiment in find(options.experiment or ("cnn" if images else SHIPPED), images=images, base=options.base):
         (prepared,) = prepare([experiment], options.data, options.data_dir, options.weights)
         compare(prepared, options)

@@ -13,7 +13,6 @@ whose winning trial has the best validation accuracy is the result, and the othe
 The `minutes` of all of them are those of the whole command. The peers get images that are already decoded.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,19 +20,23 @@ import tempfile
 import time
 import venv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from mlproject import arguments, evaluation, process, settings
-from mlproject.datasets import Dataset
+from mlproject.datasets import Dataset, ImageFolder
+from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.task import prepare
 
+import click
 import numpy as np
 import pandas as pd
 from searching import PROJECT, runs_of, tune
 
 SHIPPED = "cifar100-fine-cnn,fashion-mnist-cnn"
 OWN_IMAGES = "cnn,features,fine-tuned"
-OPTIONS = (*settings.IMAGE_OPTIONS, "base", "weights", "data_dir")  # of `tune`, and passed on to it
+OPTIONS = (*settings.IMAGE_OPTIONS, "weights", "data_dir")  # of `tune`, and passed on to it
 ENVIRONMENTS = PROJECT / ".cache" / "peers"
 # The arguments of pip, a call for each string. AutoKeras 3.0.0 fails with the version of Keras that TensorFlow 2.21
 # requires, and does not declare all of its requirements. Keras Tuner's own trials import tensorboard.
@@ -41,6 +44,11 @@ PEERS = {
     "autokeras_classifier": ["autokeras==3.0.0 tensorflow==2.21.* dm-tree tensorboard", "--no-deps keras==3.10.0"],
     "tutorial": ["keras-tuner==1.4.8 tensorflow==2.21.* tensorboard"],
 }
+
+
+def own_images(options: SimpleNamespace) -> ImageFolder | None:
+    """The images of a user's own that the options name."""
+    return settings.own_images(**{name: getattr(options, name) for name in settings.IMAGE_OPTIONS})
 
 
 def python_of(peer: str) -> Path:
@@ -73,7 +81,7 @@ def peer(name: str, arrays: Path, minutes: float, labels: np.ndarray, seed: int 
     }
 
 
-def ours(experiments: str, minutes: float, options: argparse.Namespace) -> list[dict]:
+def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dict]:
     """Run our `tune` in an empty folder, with equal shares of the minutes for the experiments.
 
     Returns:
@@ -103,7 +111,7 @@ def ours(experiments: str, minutes: float, options: argparse.Namespace) -> list[
     ]
 
 
-def passed_on(options: argparse.Namespace) -> list[str]:
+def passed_on(options: SimpleNamespace) -> list[str]:
     """The options of `tune` that concern images and weights. Their paths become absolute, because it runs elsewhere."""
     words = ["--weights", options.weights if options.weights in ("imagenet", "none") else absolute(options.weights)]
     if options.images:
@@ -135,7 +143,7 @@ def interval(accuracy: float, images: int) -> tuple[float, float]:
     return evaluation.accuracy_interval(np.arange(images) < round(accuracy * images))
 
 
-def compare(experiments: str, data: Dataset, arrays: Path, options: argparse.Namespace) -> list[dict]:
+def compare(experiments: str, data: Dataset, arrays: Path, options: SimpleNamespace) -> list[dict]:
     """Run all searches on the same images. Prints each result as soon as it is there."""
     rows = []
     for name in ("ours", *PEERS):
@@ -151,24 +159,23 @@ def compare(experiments: str, data: Dataset, arrays: Path, options: argparse.Nam
     return rows
 
 
-def read_options() -> argparse.Namespace:
+@click.command(help=__doc__)
+@click.option("--experiment", default=None, help=f"without --images  [default: {SHIPPED}]")
+@click.option("--minutes", type=arguments.MINUTES, default="15", show_default=True, help="of each search")
+@settings.options(*OPTIONS)
+def read_options(**given: Any) -> SimpleNamespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", default=None, help=f"without --images (default: {SHIPPED})")
-    parser.add_argument("--minutes", type=arguments.minutes, default=15, help="of each search (default: 15)")
-    settings.add_options(parser, OPTIONS)
-    options = parser.parse_args()
-    if options.images and options.experiment:
-        parser.error(f"--experiment={options.experiment} with --images; accepted: one of them")
-    return options
+    if given["images"] and given["experiment"]:
+        raise UserError(f"experiment={given['experiment']} with images; accepted: one of them")
+    return SimpleNamespace(**given)
 
 
 def main() -> None:
     """Print each result as soon as it is there, and the table of all results at the end."""
-    options = read_options()
+    options = arguments.run(read_options, sys.argv[1:], "peers.py")
     for name in PEERS:
         python_of(name)
-    images = settings.own_images(options)
+    images = own_images(options)
     found = find(OWN_IMAGES if images else options.experiment or SHIPPED, images=images, base=options.base)
     rows = []
     for experiment in found[:1] if images else found:

@@ -15,6 +15,8 @@ import warnings
 from pathlib import Path
 
 from mlproject import __main__ as commands
+from mlproject.commands import mlproject
+from mlproject.errors import UserError
 from mlproject.datasets import FashionMNIST
 from mlproject import tracking
 from mlproject.experiment import Experiment
@@ -26,6 +28,7 @@ from mlproject.task import Task
 from mlproject.training import winograd
 from mlproject.training.features import FeatureCache
 
+import click
 import keras
 import mlflow
 import numpy as np
@@ -147,6 +150,26 @@ def process_kept(monkeypatch):
         one.handlers[:] = shown
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+def parsed(*words):
+    """Read a command line; returns the command that it names, and its options by name."""
+    name, command, context = "mlproject", mlproject, None
+    words = list(words)
+    try:
+        while True:
+            context = command.make_context(name, words, parent=context)
+            if not isinstance(command, click.Group):
+                return command, context.params
+            name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    except click.UsageError as error:
+        raise UserError(error.format_message()) from error
+
+
+def asked(*words):
+    """The settings of `tune` with these options."""
+    _, given = parsed("tune", *words)
+    return Settings(**{name: value for name, value in given.items() if name != "names"})
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from conftest import TINY, tiny_staged_recipe
+from conftest import TINY, asked, tiny_staged_recipe
 from scipy import stats
 
-from mlproject import __main__ as commands
-from mlproject import evaluation, settings, tracking
+from mlproject import evaluation, tracking
 from mlproject.datasets.folds import draw_folds, fold_numbers
 from mlproject.errors import UserError
 from mlproject.final import cross_validation
@@ -120,7 +119,7 @@ def test_what_cannot_be_divided_is_refused_in_one_line(fashion, make_task):
 )
 def test_options_that_mean_nothing_are_refused(words, said):
     with pytest.raises(UserError, match=said):
-        settings.from_options(commands._parser().parse_args(["tune", *words]))
+        asked(*words)
 
 
 def test_a_trial_predicts_each_image_by_the_fit_that_held_it_out(task, store):

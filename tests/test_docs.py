@@ -12,10 +12,10 @@ import sys
 
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import PROJECT, parsed
 
-from mlproject import __main__ as commands
 from mlproject import program
+from mlproject.commands import mlproject
 from mlproject.experiment import find, select
 from mlproject.settings import Settings
 
@@ -71,14 +71,17 @@ def known_models():
 
 def check_command(words):
     """Parse a command of ours, and look up the experiments and models that it names."""
-    options = commands._parser().parse_args(words)
+    command, given = parsed(*words)
     known = dict.fromkeys(known_models())
-    if given := getattr(options, "experiment", None):
-        select(given, {one: one for one in known})
-    models = [*getattr(options, "models", ()), *([options.model] if hasattr(options, "model") else [])]
+    named = given.get("names") or ()
+    if command.name in ("tune", "explain", "notebook"):
+        select(",".join(named) or given["experiment"], {one: one for one in known})
+    models = [*given.get("models", ()), *filter(None, [given.get("model")])]
+    if command.name == "export":
+        models += named
     assert {re.split("[@/]", model)[0] for model in models} <= set(known)
     comparisons = {one.comparison for one in find("*", PROJECT / "experiments")} | {OWN_IMAGES}
-    assert set(getattr(options, "comparison", ())) <= comparisons
+    assert set(given.get("comparison", ())) <= comparisons
 
 
 def check_project_run(words):
@@ -125,12 +128,12 @@ def test_a_documented_command_is_accepted(line):
             check_project_run(rest)
         case ["python", path, *rest] if path.startswith("experiments/"):
             assert (PROJECT / path).exists() or path in NOT_SHIPPED
-            program._parser(8).parse_args(rest)
+            program._command(8).make_context(path, rest)
         case _:
             assert words[0] in OTHER_PROGRAMS
 
 
-CHEAP = [line for line in SHELL if re.match(r"mlproject (explain|data --data synthetic)", line)]
+CHEAP = [line for line in SHELL if re.match(r"mlproject (explain|data fetch --data synthetic)", line)]
 
 
 @pytest.mark.parametrize("line", CHEAP)
@@ -139,13 +142,34 @@ def test_a_cheap_documented_command_works(line, run_here):
     assert done.returncode == 0 and done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("command", ["tune", "report", "data", "explain", "export", "notebook"])
-def test_every_command_has_a_row_and_its_help_works(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        commands._parser().parse_args([command, "--help"])
-    assert ended.value.code == 0 and "usage" in capsys.readouterr().out
-    assert f"`mlproject {command}`" in (PROJECT / "docs/reference/commands.md").read_text(encoding="utf-8")
-    assert command in ENTRIES
+COMMANDS = [
+    "tune",
+    "report",
+    "list",
+    "export",
+    "explain",
+    "notebook",
+    "data fetch",
+    "data show",
+    "data check",
+    "ui",
+    "prune",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_row_and_examples_in_its_help(command):
+    found, _ = parsed(*command.split(), *(["photos"] if command == "data check" else []))
+    assert f"`mlproject {command}" in (PROJECT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    examples = [line.strip() for line in found.epilog.splitlines() if line.startswith("  mlproject ")]
+    assert examples
+    for example in examples:
+        check_command(shlex.split(re.split(r"\s{2,}", example)[0])[1:])
+
+
+@pytest.mark.parametrize("entry", sorted(ENTRIES.keys() - {"main", "check"}))
+def test_every_entry_point_is_a_command(entry):
+    assert entry in mlproject.commands
 
 
 @pytest.mark.parametrize(

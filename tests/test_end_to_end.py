@@ -12,10 +12,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, parsed
 from mlflow.projects._project_spec import load_project
 
-from mlproject import __main__ as commands
 from mlproject import tracking
 from mlproject.datasets import FashionMNIST
 
@@ -206,5 +205,5 @@ def test_the_other_entry_points_do_their_work(tuned, run_here, entry, parameters
 
 
 def test_the_entry_point_of_notebooks_leaves_to_the_file_what_is_not_given(project):
-    options = commands._parser().parse_args(words(project, "notebook", experiment="*"))
-    assert options.minutes is options.output is options.data_dir is None and options.experiment == "*"
+    _, given = parsed(*words(project, "notebook", experiment="*"))
+    assert given["minutes"] is given["output"] is given["data_dir"] is None and given["experiment"] == "*"

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import PROJECT, parsed
 from PIL import Image
 
-from mlproject import __main__ as commands
+from mlproject.commands import data
 from mlproject.datasets.images import check, layouts, pixels
 from mlproject.datasets.images.sheet import contact_sheet
 from mlproject.errors import UserError
@@ -151,7 +151,7 @@ def test_the_command_prints_the_facts_and_writes_the_sheet(odd_set, tmp_path, ru
     assert done.returncode == 0, done.stderr
     assert "\nlayout                     SPLIT/CLASS/image\n" in f"\n{done.stdout}"
     assert "\n  train/cat/7.png (cat) = train/dog/wrong.png (dog)\n" in done.stdout
-    assert done.stdout.endswith("examples: reports/data/zoo.png\n")
+    assert f"\nexamples: reports/data/zoo.png\ntrain with them: mlproject tune --images {odd_set}\n" in done.stdout
     with Image.open(tmp_path / "reports" / "data" / "zoo.png") as sheet:
         assert sheet.format == "PNG"
 
@@ -185,16 +185,11 @@ def test_mlflow_run_and_the_installed_program_reach_the_command(monkeypatch, tmp
     for path in ("some folder", "-x", "--data"):
         words = shlex.split(entry["command"].format(images=shlex.quote(path)))
         assert words[:3] == ["python", "-m", "mlproject"]
-        options = commands._parser().parse_args(words[3:])
-        assert options.command is commands.check_images and options.images == path
+        command, given = parsed(*words[3:])
+        assert command is data.check and given == {"images": path}
     script = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]["mlproject"]
     program = EntryPoint("mlproject", script, "console_scripts").load()
     monkeypatch.setattr(sys, "argv", ["mlproject", "data", "check", "--help"])
     with pytest.raises(SystemExit, match="0"):
         program()
     assert "PATH" in capsys.readouterr().out
-
-
-def test_data_without_check_has_its_own_options():
-    options = commands._parser().parse_args(["data", "--data", "synthetic"])
-    assert options.command is commands.data and options.data == "synthetic"

@@ -3,7 +3,6 @@
 Each property is tested on 150 inputs, the same in every run; MLPROJECT_EXAMPLES=10000 tests it on 10,000 new ones.
 """
 
-import argparse
 import fnmatch
 import gzip
 import io
@@ -249,7 +248,7 @@ def parsed(parser, text):
     """Return the parsed value, or NaN if the parser refuses the text and says what it accepts."""
     try:
         return parser(text)
-    except argparse.ArgumentTypeError as error:
+    except ValueError as error:
         assert "accepted" in str(error) and len(str(error)) < 2000
         return math.nan
 

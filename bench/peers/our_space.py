@@ -13,12 +13,12 @@ no significance test, so the trial with the highest validation accuracy wins.
 Trials and the final fit are runs in the store, with the roles `trial` and `final`. The test images are predicted once.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
-from mlproject import budget, evaluation, process, settings, tracking
+from mlproject import arguments, budget, evaluation, process, settings, tracking
 from mlproject.budget import Plan
 from mlproject.networks.cost import Throughput
 from mlproject.search.journal import Trial
@@ -33,6 +33,7 @@ from mlproject.training.schedule import plan_stages, schedule_params
 from mlproject.training.throughput import measure_throughput
 from mlproject.tune import prepare_tasks
 
+import click
 import numpy as np
 
 # TPE proposes at random before so many trials are finished, as many as our Bayesian search. With Optuna's default of ten, it
@@ -115,18 +116,22 @@ def final_fit(task: Task, throughput: Throughput, seconds: float) -> None:
         tracking.log_metrics(evaluation.summary(task.data.test_labels, predict(model, task.data.test_images)))
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.argument("tool", type=click.Choice(("no-search", "optuna")))
+@settings.options()
+def read_options(tool: str, **given: Any) -> tuple[str, Settings]:
+    """Read the command line."""
+    return tool, Settings(**given)
+
+
+def main(tool: str, asked: Settings) -> None:
     """Search or not, train, and log the accuracy on the test images."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tool", choices=("no-search", "optuna"))
-    settings.add_options(parser)
-    options = parser.parse_args()
-    seconds = settings.from_options(options).budget_seconds
-    (task,) = prepare_tasks(settings.from_options(options))
+    seconds = asked.budget_seconds
+    (task,) = prepare_tasks(asked)
     tracking.use_comparison(tracking.connect(), "bench")
     began = time.monotonic()
     throughput = measured(task, seconds)
-    if options.tool == "optuna":
+    if tool == "optuna":
         kept = reserve(task, throughput)
         plan = budget.make_plan(seconds, throughput.seconds, throughput.slowest, len(task.train), budget.Demand(), kept)
         found = optuna_search(task, throughput, plan)
@@ -138,4 +143,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.excepthook = process.say_in_one_line
-    main()
+    main(*arguments.run(read_options, sys.argv[1:], "our_space.py"))

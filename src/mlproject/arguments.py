@@ -1,9 +1,10 @@
-"""Types of command-line arguments, and a parser that refuses invalid arguments in one line."""
+"""Types of command-line arguments, and how a command line is read: whatever is wrong with it is said in one line."""
 
-import argparse
 import math
-from collections.abc import Container
-from typing import NoReturn
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+import click
 
 from mlproject.errors import UserError, truncate
 from mlproject.limits import parse_limits
@@ -15,12 +16,52 @@ FOLDS_LIMIT, REPEATS_LIMIT = 1000, 100
 SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser that raises UserError, where argparse prints the usage and exits."""
+class Parsed(click.ParamType[Any]):
+    """The type of an option whose text a function parses.
 
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError with argparse's message and the command that prints the help."""
-        raise UserError(f"{message} (see `{self.prog} --help`)")
+    Args:
+        parse: takes the text, and raises ValueError with a message that says what is accepted.
+        name: stands for the value in the help.
+    """
+
+    def __init__(self, parse: Callable[[str], Any], name: str):
+        self.parse, self.name = parse, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a text; other values are defaults and stay."""
+        try:
+            return self.parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def run(command: click.Command, given: Sequence[str], name: str) -> Any:
+    """Read a command line and run its command.
+
+    Args:
+        command: the command.
+        given: the words after the command's name.
+        name: the command's name, for the help.
+
+    Returns:
+        What the command returns.
+
+    Raises:
+        UserError: the command line is not accepted; the message is one line.
+        SystemExit: the help was asked for, or nothing at all; the help has been printed.
+    """
+    try:
+        with command.make_context(name, list(given)) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else name
+        message = " ".join(error.format_message().split())
+        raise UserError(f"{message} (see `{path} --help`)") from error
 
 
 def minutes(text: str) -> float:
@@ -30,7 +71,7 @@ def minutes(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number <= MINUTES_LIMIT:
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"'{truncate(text)}' is not accepted; accepted: minutes above 0, up to {MINUTES_LIMIT} (a year)"
         )
     return number
@@ -55,7 +96,7 @@ def repeats(text: str) -> int:
 def flag(text: str) -> bool:
     """Parse "true" or "false" in any case: YAML turns them into "True" and "False"."""
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: true, false")
+        raise ValueError(f"'{truncate(text)}' is not accepted; accepted: true, false")
     return text.lower() == "true"
 
 
@@ -65,7 +106,7 @@ def image_size(text: str) -> int | str:
         return text
     if text.isdecimal() and len(text) <= 4 and SMALLEST_SIZE <= int(text) <= LARGEST_SIZE:
         return int(text)
-    raise argparse.ArgumentTypeError(
+    raise ValueError(
         f"'{truncate(text)}' is not accepted; accepted: auto, or pixels from {SMALLEST_SIZE} to {LARGEST_SIZE}"
     )
 
@@ -92,12 +133,26 @@ def seeds(text: str) -> str:
         return given[0]
     if 1 < len(given) <= SEEDS_LIMIT and len({seed(one) for one in given}) == len(given):
         return ",".join(given)
-    raise argparse.ArgumentTypeError(
+    raise ValueError(
         f"'{truncate(text)}' is not accepted; accepted: how many seeds, from 1 to {SEEDS_LIMIT}, or different seeds such as 0,1,2"
     )
 
 
 def _whole_number(text: str, allowed: Container[int], accepted: str) -> int:
     if not text.isdecimal() or len(text) > 20 or int(text) not in allowed:
-        raise argparse.ArgumentTypeError(f"'{truncate(text)}' is not accepted; accepted: a whole number {accepted}")
+        raise ValueError(f"'{truncate(text)}' is not accepted; accepted: a whole number {accepted}")
     return int(text)
+
+
+MINUTES = Parsed(minutes, "MINUTES")
+COUNT = Parsed(count, "NUMBER")
+FOLDS = Parsed(folds, "NUMBER")
+REPEATS = Parsed(repeats, "NUMBER")
+FLAG = Parsed(flag, "true|false")
+SIZE = Parsed(image_size, "PIXELS|auto")
+NAMES = Parsed(names, "NAME,...")
+LIMIT = Parsed(limit, "LIMIT,...")
+SEED = Parsed(seed, "NUMBER")
+SEEDS = Parsed(seeds, "NUMBER|SEED,...")
+PATH_OR_NONE = Parsed(lambda text: text or None, "PATH")  # the file MLproject hands an option down that is not given
+MINUTES_OR_NONE = Parsed(lambda text: minutes(text) if text else None, "MINUTES")

@@ -70,6 +70,7 @@ def _declared_names(path: Path) -> list[str] | None:
     except (SyntaxError, ValueError):
         return None
     stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    stored += [one.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for one in node.names]
     if stored.count("EXPERIMENTS") != 1 or b"EXPERIMENTS." in content:
         return None  # imported, or changed after it was made
     assigned = {

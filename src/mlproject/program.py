@@ -5,7 +5,6 @@ tenth is the validation set. `python experiments/NAME.py --help` lists the optio
 environment variable MLPROJECT_ARGUMENTS.
 """
 
-import argparse
 import io
 import os
 import shlex
@@ -14,8 +13,10 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import keras
 import pandas as pd
 from keras_tuner import HyperParameters
@@ -71,8 +72,8 @@ class ExperimentScript:
         warnings.filterwarnings(
             "ignore", "IProgress not found"
         )  # tqdm asks for a library that draws its bars in notebooks
-        self.options = _parser(minutes).parse_args(given)
-        self.images = settings.own_images(self.options)
+        self.options = arguments.run(_command(minutes), given, self.name)
+        self.images = settings.own_images(**{name: getattr(self.options, name) for name in settings.IMAGE_OPTIONS})
         self.output = self.root / self.options.output
         self.speeds: dict[
             tuple[object, ...], dict[str, float]
@@ -217,27 +218,29 @@ def _project_folder() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / "MLproject").is_file()), here)
 
 
-def _parser(minutes: float) -> argparse.ArgumentParser:
-    parser = arguments.OneLineParser(
-        description="Train with the best-known hyperparameters, show the results, export the model.",
+def _command(minutes: float) -> click.Command:
+    """The command line of an experiment's file, whose "command" only returns the options."""
+
+    @click.command(help="Train with the best-known hyperparameters, show the results, export the model.")
+    @click.option(
+        "--experiment", default="*", show_default=True, metavar="NAME,...", help="names or globs, of this file"
     )
-    parser.add_argument(
-        "--experiment", default="*", help="name, comma-separated names or glob (default: all of this file)"
-    )
-    parser.add_argument(
+    @click.option(
         "--minutes",
-        type=arguments.minutes,
-        default=minutes,
-        help=f"to train each model (default: {minutes:g}), besides the time for the activations of frozen layers",
+        type=arguments.MINUTES,
+        default=f"{minutes:g}",
+        show_default=True,
+        help="to train each model, besides the time for the activations of frozen layers",
     )
-    parser.add_argument(
-        "--format", choices=export.FORMATS, default="keras", help="of the exported model (default: keras)"
+    @click.option(
+        "--format", type=click.Choice(list(export.FORMATS)), default="keras", show_default=True, help="of the exports"
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("exports"), help="folder for models and plots (default: exports)"
-    )
-    settings.add_options(parser, settings.TRAINING_OPTIONS)
-    return parser
+    @click.option("--output", default="exports", show_default=True, metavar="FOLDER", help="for models and plots")
+    @settings.options(*settings.TRAINING_OPTIONS)
+    def options(**given: Any) -> SimpleNamespace:
+        return SimpleNamespace(**given)
+
+    return options
 
 
 def _display(content: Figure | pd.DataFrame, name: str) -> None:

@@ -3,11 +3,12 @@
 To add an option, add a field here and a parameter with its argument in the file MLproject, and use it.
 """
 
-import argparse
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from mlproject import arguments
 from mlproject.errors import UserError, truncate
@@ -21,70 +22,84 @@ TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which ta
 IMAGE_OPTIONS = ("images", "image_size", "image_fit", "base")
 TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS)  # of every command that trains
 DATA_OPTIONS = ("data", "data_dir")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _option(default: Any, help: str, decides: bool = True, **parsing: Any) -> Any:
-    """A field with what argparse needs; `decides` says whether another value makes another search."""
-    return field(default=default, metadata={"decides": decides, "argument": {"help": help, **parsing}})
+def _option(
+    default: Any, help: str, decides: bool = True, type: click.ParamType[Any] = click.STRING, metavar: str | None = None
+) -> Any:
+    """A field with what click needs besides; `decides` says whether another value makes another search."""
+    return field(
+        default=default, metadata={"decides": decides, "argument": {"help": help, "type": type, "metavar": metavar}}
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of one `tune`. The fields' metadata hold what the command line needs."""
 
-    experiment: str = _option("*", "name, comma-separated names or glob (default: all)", decides=False)
-    tuner: str = _option("bayesian", "what proposes hyperparameters (default: bayesian)", choices=TUNERS)
+    experiment: str = _option("*", "name, comma-separated names or glob", decides=False, metavar="NAME,...")
+    tuner: str = _option("bayesian", "what proposes hyperparameters", type=click.Choice(TUNERS))
     objective: str = _option(
         DEFAULT,
-        "what is optimised: a score on the validation images; it decides trials, winner and champion (default: val_accuracy)",
-        choices=tuple(OBJECTIVES),
+        "what is optimised: a score on the validation images; it decides trials, winner and champion",
+        type=click.Choice(list(OBJECTIVES)),
     )
     budget_minutes: float = _option(
-        15.0, "minutes for each experiment, search and final fit together (default: 15)", type=arguments.minutes
+        15.0, "minutes for each experiment, search and final fit together", type=arguments.MINUTES
     )
     max_trials: int | None = _option(
-        None, "at most this many trials (0: as many as the budget allows)", type=arguments.count
+        None, "at most this many trials (0: as many as the budget allows)", type=arguments.COUNT
     )
-    prune: bool = _option(True, "false: let every trial finish, also a hopeless one", type=arguments.flag)
+    prune: bool = _option(True, "false: let every trial finish, also a hopeless one", type=arguments.FLAG)
     values: str = _option(
-        "", "NAME=VALUE,NAME=VALUE: hyperparameters of the first trial, in place of the best-known ones"
+        "", "hyperparameters of the first trial, in place of the best-known ones", metavar="NAME=VALUE,..."
     )
     trials: str = _option(
-        "", "a CSV file with hyperparameters of trials that run right after the first one", decides=False
+        "",
+        "a CSV file with hyperparameters of trials that run right after the first one",
+        decides=False,
+        metavar="FILE",
     )
     limit: str = _option(
         "",
         "such as parameters<1e6 or ms_per_image<2 (milliseconds to predict an image): trials beyond it are not trained",
-        type=arguments.limit,
+        type=arguments.LIMIT,
     )
-    seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.seed)
+    seed: int = _option(0, "decides the split, the trials and the initial weights", type=arguments.SEED)
     seeds: str = _option(
         "1",
-        "final fits with other seeds: how many, such as 3, or which, such as 0,1,2 (default: 1)",
-        type=arguments.seeds,
+        "final fits with other seeds: how many, such as 3, or which, such as 0,1,2",
+        type=arguments.SEEDS,
     )
-    folds: int = _option(
-        0, "cross-validate with this many folds; 0: one validation split (default: 0)", type=arguments.folds
-    )
-    repeats: int = _option(1, "divide the images into folds this many times (default: 1)", type=arguments.repeats)
-    data: str = _option("real", "real or synthetic", choices=("real", "synthetic"))
+    folds: int = _option(0, "cross-validate with this many folds; 0: one validation split", type=arguments.FOLDS)
+    repeats: int = _option(1, "divide the images into folds this many times", type=arguments.REPEATS)
+    data: str = _option("real", "real or synthetic", type=click.Choice(("real", "synthetic")))
     data_dir: str | None = _option(
-        None, "folder with the archives, as downloaded", decides=False, type=lambda text: text or None
+        None, "folder with the archives, as downloaded", decides=False, type=arguments.PATH_OR_NONE
     )
     images: str = _option(
-        "", "images of your own: a folder of folders, a manifest, Parquet files or an .npz file", decides=False
+        "",
+        "images of your own: a folder of folders, a manifest, Parquet files or an .npz file",
+        decides=False,
+        metavar="PATH",
     )
-    image_size: int | str = _option(
-        "auto", "pixels a side of these images (default: auto, by their median)", type=arguments.image_size
+    image_size: int | str = _option("auto", "pixels a side of these images; auto: by their median", type=arguments.SIZE)
+    image_fit: str = _option("crop", "how they become squares: crop or pad", type=click.Choice(("crop", "pad")))
+    base: str = _option(
+        "", "a network of keras.applications on which experiments with these images build", metavar="NETWORK"
     )
-    image_fit: str = _option("crop", "how they become squares: crop or pad", choices=("crop", "pad"))
-    base: str = _option("", "a network of keras.applications on which experiments with these images build")
-    weights: str = _option("imagenet", "weights of the pretrained base: imagenet, none or a file", decides=False)
+    weights: str = _option(
+        "imagenet",
+        "weights of the pretrained base: imagenet, none or a file",
+        decides=False,
+        metavar="imagenet|none|FILE",
+    )
     deterministic: bool = _option(
-        False, "true: the same numbers in every run, planned without a clock", type=arguments.flag
+        False, "true: the same numbers in every run, planned without a clock", type=arguments.FLAG
     )
-    winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.flag)
-    fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.flag)
+    winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.FLAG)
+    fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.FLAG)
 
     def __post_init__(self) -> None:
         if self.repeats > 1 and not self.folds:
@@ -171,40 +186,52 @@ def command_line(given: Mapping[str, object], start: str | None = None) -> str:
     return " ".join(words)
 
 
-def own_images(options: "Settings | argparse.Namespace") -> "ImageFolder | None":
+def own_images(images: str, image_size: int | str, image_fit: str, base: str) -> "ImageFolder | None":
     """The images of a user's own that the options name.
 
     Args:
-        options: has the attributes IMAGE_OPTIONS.
+        images: the option `images`; "" for none.
+        image_size: the option `image_size`.
+        image_fit: the option `image_fit`.
+        base: the option `base`.
 
     Returns:
-        The data set, of which nothing is read yet; None if the options name none.
+        The data set, of which nothing is read yet; None if there are no such images.
 
     Raises:
         UserError: for a base without images.
     """
     from mlproject.datasets import ImageFolder  # takes a second to import
 
-    if options.base and not options.images:
-        raise UserError(
-            f"base={truncate(options.base)}; accepted: together with images=PATH, or in an experiment's file"
-        )
-    return ImageFolder(options.images, options.image_size, options.image_fit) if options.images else None
+    if base and not images:
+        raise UserError(f"base={truncate(base)}; accepted: together with images=PATH, or in an experiment's file")
+    return ImageFolder(images, image_size, image_fit) if images else None
 
 
-def add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
-    """Add options to a command's parser.
+def options(*names: str) -> Callable[[Command], Command]:
+    """Decorate a command with options.
 
     Args:
-        parser: the parser to add them to.
-        names: fields of Settings; none stands for all.
+        names: fields of Settings; none stands for all. The command gets their values as keyword arguments.
+
+    Returns:
+        The decorator.
     """
-    for option in fields(Settings):
-        if option.name in names or not names:
-            flag = f"--{option.name.replace('_', '-')}"
-            parser.add_argument(flag, default=option.default, **option.metadata["argument"])
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(fields(Settings)):
+            if option.name in names or not names:
+                default = _as_text(option.default)
+                flag = f"--{option.name.replace('_', '-')}"
+                argument = option.metadata["argument"]
+                command = click.option(flag, default=default, show_default=bool(default), **argument)(command)
+        return command
+
+    return decorate
 
 
-def from_options(options: argparse.Namespace) -> Settings:
-    """The settings that a parser with all options read."""
-    return Settings(**{option.name: getattr(options, option.name) for option in fields(Settings)})
+def _as_text(default: Any) -> str | None:
+    """A default as a user would type it."""
+    if default is None or isinstance(default, str):
+        return default
+    return str(default).lower() if isinstance(default, bool) else f"{default:g}"

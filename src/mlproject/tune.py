@@ -73,7 +73,8 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         UserError: for experiments, data, weights, values or trials that cannot be used.
     """
     _configure_tensorflow(settings)
-    found = find(settings.experiment, images=own_images(settings), base=settings.base)
+    images = own_images(settings.images, settings.image_size, settings.image_fit, settings.base)
+    found = find(settings.experiment, images=images, base=settings.base)
     experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
     tracking.disable_autologging()
     tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)

@@ -81,11 +81,11 @@ def refit(
         model, recipe = task.network(found.values)
         result = _train(task, model, recipe, schedule, found, journal)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
-        tracking.log_metrics(metrics | cross_validated)
+        low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
+        tracking.log_metrics(metrics | cross_validated | {"test_accuracy_low": low, "test_accuracy_high": high})
         version = _register(task, model) if registers else None
-    interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
     tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
-    fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated))
+    fit = FinalFit(run_id, tested, (low, high), version, in_words(cross_validated))
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ The modules in reading order:
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
 * `models` reads registered models, for reports and exports.
+* `housekeeping` finds what may be deleted.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
 * `location` and `database` find the store, and check the file of an SQLite store.
@@ -41,7 +42,7 @@ from mlproject.tracking.runs import (
     run,
     use_comparison,
 )
-from mlproject.tracking.store import address
+from mlproject.tracking.store import address, existing_uri, is_server
 
 __all__ = [
     "CHAMPION",
@@ -54,10 +55,12 @@ __all__ = [
     "connect",
     "disable_autologging",
     "end_own_runs",
+    "existing_uri",
     "failure_callback",
     "final_models",
     "find_run",
     "git_commit",
+    "is_server",
     "load_model",
     "log_arrays",
     "log_dataset",

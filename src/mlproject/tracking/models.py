@@ -97,6 +97,7 @@ class FinalModel(LoggedRun):
         version: The version's number.
         alias: The alias by which it was selected, or which it has; "" when it has none.
         tags: The version's tags.
+        created: When it was registered, in milliseconds since 1970.
         other_seeds: Where the winner was refitted with several seeds, the runs of those whose model is not registered.
     """
 
@@ -104,6 +105,7 @@ class FinalModel(LoggedRun):
     version: int
     alias: str
     tags: dict[str, str]
+    created: int
     other_seeds: tuple[LoggedRun, ...] = ()
 
 
@@ -171,7 +173,7 @@ def require_artifacts(models: Sequence[FinalModel]) -> None:
 
 
 def final_models(
-    selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models"
+    selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models", every: bool = False
 ) -> list[FinalModel]:
     """Read the registered versions that this project made, which its tags tell from those of other people and programs.
 
@@ -182,6 +184,7 @@ def final_models(
             champion is read, in the order of the names.
         comparisons: If given, only versions of these comparisons are read.
         parameter: The name of the selectors in error messages.
+        every: Whether all versions are read when there are no selectors, and not only the champions.
 
     Returns:
         The versions in the order of the selectors, each once. A version whose run is deleted is left out with a
@@ -191,10 +194,12 @@ def final_models(
         UserError: A selector or a comparison matches nothing.
         StoreGoneError: The store has not answered for too long.
     """
-    return store.retry(lambda: _final_models(selectors, comparisons, parameter))
+    return store.retry(lambda: _final_models(selectors, comparisons, parameter, every))
 
 
-def _final_models(selectors: Sequence[str], comparisons: Sequence[str], parameter: str) -> list[FinalModel]:
+def _final_models(
+    selectors: Sequence[str], comparisons: Sequence[str], parameter: str, every: bool
+) -> list[FinalModel]:
     client = mlflow.MlflowClient()
     versions: dict[str, dict[int, ModelVersion]] = {}
     for version in store.iterate_pages(client.search_model_versions, max_results=1000):
@@ -210,6 +215,12 @@ def _final_models(selectors: Sequence[str], comparisons: Sequence[str], paramete
     }
     if selectors:
         selected = [_select(parameter, selector, versions, aliases) for selector in selectors]
+    elif every:
+        selected = [
+            (name, number, next((alias for alias, of in named.items() if of == number), ""))
+            for name, named in aliases.items()
+            for number in sorted(versions[name])
+        ]
     else:
         selected = [(name, numbers[CHAMPION], CHAMPION) for name, numbers in aliases.items() if CHAMPION in numbers]
     unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
@@ -297,6 +308,7 @@ def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[R
         version=int(version.version),
         alias=alias,
         tags=dict(version.tags),
+        created=int(version.creation_timestamp),
         other_seeds=tuple(LoggedRun(**_values(other)) for other in others),
         **_values(run),
     )

@@ -68,6 +68,25 @@ def connect() -> None:
         ) from error
 
 
+def existing_uri() -> str:
+    """The store that MLFLOW_TRACKING_URI names, `mlflow.db` in the working folder by default. Nothing is created.
+
+    Returns:
+        Its URI, as `location.canonical` spells it.
+
+    Raises:
+        UserError: It is a file that does not exist.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    file = database_of(given)
+    if file and not file.exists():
+        raise UserError(
+            f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
+            "run, or MLFLOW_TRACKING_URI=URI"
+        )
+    return canonical(given)
+
+
 def _require_one_place(uri: str) -> None:
     """Refuse a registry in another place: MLflow looks up there the models that runs have logged here."""
     registry = os.environ.get("MLFLOW_REGISTRY_URI")

@@ -1,0 +1,114 @@
+"""`mlproject data fetch`, `check` and `show`: the data sets of the experiments, and images of a user's own."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlproject import console, disk, settings
+from mlproject.commands.options import InOrder, examples, verbose
+from mlproject.errors import UserError, truncate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlproject.datasets import Loader
+
+FOLDER = Path("reports", "data")
+
+
+@click.group(
+    cls=InOrder,
+    epilog=examples("mlproject data fetch", "mlproject data check photos"),
+)
+def data() -> None:
+    """Fetch and show data sets, check your images."""
+
+
+@data.command(
+    epilog=examples("mlproject data fetch", "mlproject data fetch cifar100 --data-dir ~/downloads"),
+)
+@click.argument("names", nargs=-1, metavar="[DATASET]...")
+@settings.options(*settings.DATA_OPTIONS)
+@verbose
+def fetch(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
+    """Find or download the experiments' data sets."""
+    for dataset in _datasets(names).values():
+        found = dataset.load(dataset.labels[0], data, data_dir)
+        print(
+            f"{found.name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
+            f"digest {found.digest}, from {found.source}"
+        )
+
+
+@data.command(
+    epilog=examples("mlproject data show fashion-mnist", "mlproject data show cifar100 --data synthetic"),
+)
+@click.argument("names", nargs=-1, metavar="[DATASET]...")
+@settings.options(*settings.DATA_OPTIONS)
+@verbose
+def show(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
+    """Describe data sets and draw examples."""
+    datasets = _datasets(names)
+    from mlproject.datasets.images.sheet import data_sheet
+    from mlproject.facts import facts
+
+    for dataset in datasets.values():
+        found = dataset.load(dataset.labels[-1], data, data_dir)
+        print(f"{found.name}\n{facts(found).to_string(index=False, header=False)}")
+        print(f"examples: {_write(data_sheet(found, found.name), found.name)}\n", flush=True)
+
+
+@data.command(
+    epilog=examples("mlproject data check photos", "mlproject data check labels.csv"),
+)
+@click.argument("images", metavar="PATH")
+@verbose
+def check(images: str) -> int:
+    """Look at images of your own.
+
+    The output says what they are and what is odd about them, and a picture shows some of each class. PATH is a folder of
+    folders, a manifest, Parquet files or an .npz file.
+    """
+    from mlproject.datasets import ImageFolder
+    from mlproject.datasets.images import check
+    from mlproject.datasets.images.sheet import contact_sheet
+
+    own = ImageFolder(images)
+    described = check.describe(own.entries, own.scan, own.readable)
+    width = described.table["what"].str.len().max()
+    print("\n".join(f"{what:{width}}  {value}" for what, value in described.table.itertuples(index=False)))
+    for what, names in described.lists.items():
+        print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
+    try:
+        check.require_trainable(own.entries, own.readable)
+        sheet = contact_sheet(own.entries, own.scan, own.name)
+    except UserError as error:
+        print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
+        return 1
+    print(f"\nexamples: {_write(sheet, own.name)}")
+    print(f"train with them: mlproject tune --images {images}")
+    return 0
+
+
+def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
+    """The data sets of the experiments by name, or those named."""
+    with console.without_remarks():
+        from mlproject.experiment import find
+
+    known = {one.dataset.name: one.dataset for one in find("*") if one.dataset}
+    for name in names:
+        if name not in known:
+            raise UserError(f"data set '{truncate(name)}' is not known; accepted: {', '.join(known)}")
+    return {name: known[name] for name in names or known}
+
+
+def _write(figure: "Figure", name: str) -> Path:
+    """Write the figure of a data set; gives its path."""
+    disk.require_writable(str(FOLDER), FOLDER)
+    path = FOLDER / f"{name}.png"
+    with disk.atomic_write(path) as part:
+        figure.savefig(part, format="png")
+    return path

@@ -1,0 +1,103 @@
+"""`mlproject list` and `mlproject export`, which show and use registered models."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlproject import console
+from mlproject.commands.options import examples, one_of, verbose
+from mlproject.errors import UserError
+
+if TYPE_CHECKING:
+    from mlproject.tracking import FinalModel
+
+
+@click.command(
+    "list",
+    epilog=examples("mlproject list", "mlproject list --all"),
+)
+@click.option("--all", "every", is_flag=True, help="also models that are neither champion nor challenger")
+@verbose
+def list_(every: bool) -> None:
+    """List experiments and registered models.
+
+    The models are shown with their accuracy on the test images, with its 95 % interval.
+    """
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.experiment import find
+
+    tracking.existing_uri()
+    experiments = find("*")
+    print("experiments")
+    _print_table(["", "asks"], [[one.name, one.question] for one in experiments])
+    tracking.connect()
+    models = [one for one in tracking.final_models(every=True) if every or one.alias]
+    print("\nregistered models")
+    if models:
+        _print_table(["", "alias", "test accuracy", "seeds", "minutes", "date"], [_row(one) for one in models])
+        print(f"\nload: mlflow.keras.load_model('models:/{models[0].name}/{models[0].version}')")
+    else:
+        print("  none; `mlproject tune` registers some")
+
+
+def _row(model: "FinalModel") -> list[str]:
+    metrics = model.metrics
+    accuracy = f"{metrics['test_accuracy']:.4f}" if "test_accuracy" in metrics else ""
+    if "test_accuracy_low" in metrics:
+        accuracy += f" [{metrics['test_accuracy_low']:.4f}, {metrics['test_accuracy_high']:.4f}]"
+    date = datetime.fromtimestamp(model.created / 1000).strftime("%Y-%m-%d %H:%M")
+    seeds, minutes = f"{metrics.get('seeds', 1):g}", model.params.get("budget_minutes", "")
+    return [f"{model.name}/{model.version}", model.alias, accuracy, seeds, minutes, date]
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        print(("  " + "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True))).rstrip())
+
+
+@click.command(
+    epilog=examples("mlproject export fashion-mnist-cnn", "mlproject export cifar100-fine-cnn/2 --format onnx"),
+)
+@click.argument("names", nargs=-1, metavar="MODEL")
+@click.option("--model", default="", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
+@click.option("--format", default="keras", show_default=True, metavar="FORMAT", help="keras, saved_model or onnx")
+@click.option("--output", type=click.Path(path_type=Path), default="exports", show_default=True, help="folder")
+@verbose
+def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int:
+    """Write a registered model to a file.
+
+    The file loads without MLflow. MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION.
+    """
+    import numpy as np
+
+    chosen = one_of("model", names, model, default="")
+    if not chosen:
+        raise UserError("model='' names no model; accepted: NAME, NAME@ALIAS or NAME/VERSION, see `mlproject list`")
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.export import ExportError, check, loading_code, write
+
+    check(format, output)
+    tracking.existing_uri()
+    tracking.connect()
+    found = tracking.final_models([chosen], parameter="model")
+    if not found:
+        raise UserError(f"model={chosen!r} cannot be exported: its run is deleted")
+    (final,) = found
+    network, class_names, preparation = tracking.load_model(final)
+    name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
+    images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
+    try:
+        path = write(network, class_names, images, output, name, format, preparation)
+    except ExportError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print(f"exported: {path}; a fresh process has loaded it and predicted the same")
+    print(f"load it with: {loading_code(path, format)}")
+    return 0

@@ -1,0 +1,61 @@
+"""What commands share: the selection of experiments, -v, examples in the help."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mlproject import console
+from mlproject.errors import UserError, truncate
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class InOrder(click.Group):
+    """A group whose help lists the commands as they were added, the most used ones first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands."""
+        return list(self.commands)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: examples to type."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _show_messages(ctx: click.Context, param: click.Parameter, verbose: bool) -> None:
+    console.show_messages(verbose)
+
+
+verbose = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_messages,
+    help="Also show remarks of TensorFlow and MLflow.",
+)
+
+
+def one_of(what: str, words: tuple[str, ...], option: str, default: str = "*") -> str:
+    """Names that were given either as arguments or by an option.
+
+    Args:
+        what: the name of the option.
+        words: the arguments.
+        option: the option's value.
+        default: the option's default.
+
+    Returns:
+        The names, separated by commas.
+
+    Raises:
+        UserError: for both at once.
+    """
+    if words and option != default:
+        raise UserError(
+            f"{what}={truncate(option)!r} and the argument {truncate(words[0])!r}; accepted: one of the two ways"
+        )
+    return ",".join(words) or option

@@ -1,0 +1,28 @@
+"""`mlproject report`."""
+
+import click
+
+from mlproject import arguments
+from mlproject.commands.options import examples, verbose
+
+
+@click.command(
+    epilog=examples(
+        "mlproject report                                     everything that is registered",
+        "mlproject report --comparison coarse-vs-fine",
+        "mlproject report --models fashion-mnist-cnn@challenger,fashion-mnist-cnn/1",
+    ),
+)
+@click.option("--comparison", type=arguments.NAMES, default="", help="only these comparisons")
+@click.option("--models", type=arguments.NAMES, default="", help="only these: NAME, NAME@ALIAS or NAME/VERSION")
+@verbose
+def report(comparison: tuple[str, ...], models: tuple[str, ...]) -> None:
+    """Compare the registered models.
+
+    The report is made from the registry alone: reports/index.html.
+    """
+    from mlproject import tracking
+    from mlproject.report.publish import publish
+
+    tracking.existing_uri()
+    print(f"report: {publish(tracking.connect(), models, comparison)}")

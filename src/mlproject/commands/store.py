@@ -1,0 +1,76 @@
+"""`mlproject ui` and `mlproject prune`, which look after the MLflow store."""
+
+import os
+import socket
+import sys
+
+import click
+
+from mlproject.commands.options import examples, verbose
+from mlproject.errors import UserError
+
+
+@click.command(
+    epilog=examples("mlproject ui", "mlproject ui --port 5001", "mlproject ui --host 0.0.0.0"),
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 gives access from the network")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@verbose
+def ui(host: str, port: int) -> None:
+    """Show runs and models in MLflow's UI, until Ctrl-C."""
+    from mlproject import tracking
+
+    uri = tracking.existing_uri()
+    if tracking.is_server(uri):
+        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {uri}")
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"port={port} on host={host} cannot be used ({error.strerror}); accepted: a free port, such as "
+                f"--port {port + 1}"
+            ) from error
+    print(f"open http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port} (Ctrl-C ends it)", flush=True)
+    command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+@click.command(
+    epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
+)
+@click.option("--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="of trials")
+@click.option("--delete", is_flag=True, help="delete what is shown")
+@verbose
+def prune(older_than: int, delete: bool) -> None:
+    """Delete old trials and leftovers.
+
+    Without --delete, the command only shows what it would delete: runs of old trials whose search's model is neither champion
+    nor challenger any more, the runs that `mlflow run` made for commands that failed, and folders of artifacts whose run or
+    model is not in the store.
+    """
+    from mlproject import tracking
+    from mlproject.tracking import housekeeping
+
+    tracking.existing_uri()
+    tracking.connect()
+    found = housekeeping.find_prunable(older_than)
+    for what, runs in (
+        (f"trials older than {older_than} days, of models without an alias", found.trials),
+        ("project runs that failed", found.project_runs),
+    ):
+        print(f"{len(runs)} {what}")
+        for run in runs:
+            print(f"  {run.info.run_id}  {run.info.run_name}")
+    print(
+        f"{len(found.folders)} folders without a run or model, {housekeeping.folder_bytes(found.folders) / 1e6:.1f} MB"
+    )
+    for folder in found.folders:
+        print(f"  {folder}")
+    if delete:
+        housekeeping.delete(found)
+        print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
+    elif found.trials or found.project_runs or found.folders:
+        print("nothing is deleted yet; --delete does it")

@@ -1,0 +1,107 @@
+"""Finds what may be deleted from a store, and deletes it."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Experiment, Run, ViewType
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+from mlproject.tracking import store
+
+DAY = 86_400_000  # milliseconds
+MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """What may be deleted.
+
+    Attributes:
+        trials: runs of old trials whose search's model has no alias any more.
+        project_runs: runs that `mlflow run` made for commands that failed.
+        folders: local folders of artifacts whose run or model is not in the store.
+    """
+
+    trials: Sequence[Run]
+    project_runs: Sequence[Run]
+    folders: Sequence[Path]
+
+
+def find_prunable(days: int) -> Prunable:
+    """Look through the store.
+
+    Args:
+        days: how old a trial must be.
+
+    Returns:
+        What may be deleted. Nothing is deleted yet.
+    """
+    client = mlflow.MlflowClient()
+    experiments = list(store.iterate_pages(client.search_experiments, view_type=ViewType.ALL))
+    before = int(1000 * time.time()) - days * DAY
+    kept = _searches_with_alias(client)
+    trials = _search(client, experiments, f"tags.role = 'trial' and attributes.end_time < {before}")
+    failed = "attributes.status IN ('FAILED', 'KILLED')"
+    project_runs = [
+        run
+        for run in _search(client, experiments, failed)
+        if MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and "role" not in run.data.tags
+    ]
+    return Prunable(
+        [run for run in trials if run.data.tags.get("search") not in kept],
+        project_runs,
+        [folder for experiment in experiments for folder in _unknown_folders(client, experiment)],
+    )
+
+
+def delete(found: Prunable) -> None:
+    """Delete what was found. Runs can be restored until `mlflow gc` removes them; folders cannot.
+
+    Args:
+        found: what `find_prunable` returned.
+    """
+    client = mlflow.MlflowClient()
+    for run in (*found.trials, *found.project_runs):
+        client.delete_run(run.info.run_id)
+    for folder in found.folders:
+        shutil.rmtree(folder)
+
+
+def folder_bytes(folders: Sequence[Path]) -> int:
+    """The size of all files in folders."""
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def _searches_with_alias(client: mlflow.MlflowClient) -> set[str]:
+    """The searches whose model has an alias, by the ids in their runs' tag "search"."""
+    versions = [
+        client.get_model_version(model.name, version)
+        for model in store.iterate_pages(client.search_registered_models)
+        for version in set(model.aliases.values())
+    ]
+    runs = [mlflow.get_run(version.run_id) for version in versions if version.run_id]
+    return {run.data.tags.get("search", "") for run in runs}
+
+
+def _search(client: mlflow.MlflowClient, experiments: Sequence[Experiment], query: str) -> list[Run]:
+    ids = [experiment.experiment_id for experiment in experiments]
+    return list(store.iterate_pages(client.search_runs, experiment_ids=ids, filter_string=query))
+
+
+def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> list[Path]:
+    """The folders beside an experiment's artifacts whose run or model is not in the store, not even as a deleted one."""
+    location = experiment.artifact_location
+    if "://" in location and not location.startswith("file:"):
+        return []
+    root = Path(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]
+    ids = [experiment.experiment_id]
+    runs = store.iterate_pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL)
+    models = store.iterate_pages(client.search_logged_models, experiment_ids=ids)
+    known = {run.info.run_id for run in runs} | {MODELS} | {f"{MODELS}/{model.model_id}" for model in models}
+    present = [path for path in (*root.glob("*"), *root.glob(f"{MODELS}/*")) if path.is_dir()]
+    return sorted(path for path in present if path.relative_to(root).as_posix() not in known)
