@@ -17,7 +17,8 @@ from mlproject.layers import preprocessed, pretrained_base, pretrained_features,
 from mlproject.networks import applications
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
-from mlproject.training.fit import FitHooks, fit
+from mlproject.training.fit import fit
+from mlproject.training.monitor import FitHooks
 from mlproject.training.schedule import StageSchedule
 
 # Small networks, with preprocessing of several kinds in them or before them. The variable asks for all, in half an hour.

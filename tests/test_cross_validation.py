@@ -17,7 +17,8 @@ from mlproject.errors import UserError
 from mlproject.final import cross_validation
 from mlproject.objectives import OBJECTIVES
 from mlproject.search import trial_fit
-from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.fit import FitResult, fit
+from mlproject.training.monitor import FitHooks
 from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import StageSchedule
 

@@ -18,8 +18,9 @@ from mlproject.datasets import Loader, Spec, files
 from mlproject.search.space import check_best_values
 from mlproject.task import prepare
 from mlproject.training.features import FeatureCache
-from mlproject.training.fit import FitHooks, fit
+from mlproject.training.fit import fit
 from mlproject.training.fit_data import FitData
+from mlproject.training.monitor import FitHooks
 from mlproject.training.schedule import StageSchedule
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -18,8 +18,8 @@ from mlproject.recipe import Recipe, Stage
 from mlproject.training import checkpoint as checkpoints
 from mlproject.training import fit as fits
 from mlproject.training.checkpoint import Checkpoint
-from mlproject.training.fit import FitHooks, fit
-from mlproject.training.monitor import DivergedError
+from mlproject.training.fit import fit
+from mlproject.training.monitor import DivergedError, FitHooks
 from mlproject.training.schedule import StageSchedule, plan_stages, shorten
 from mlproject.training.watchdog import StalledError
 

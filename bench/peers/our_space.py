@@ -26,7 +26,8 @@ from mlproject.search.space import declared_hyperparameters
 from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
-from mlproject.training.fit import FitHooks, fit
+from mlproject.training.fit import fit
+from mlproject.training.monitor import FitHooks
 from mlproject.training.kept_fits import KeptFits
 from mlproject.training.prediction import predict
 from mlproject.training.schedule import plan_stages, schedule_params

@@ -9,7 +9,8 @@ import click
 from mlproject.errors import UserError, truncate
 from mlproject.limits import parse_limits
 
-# The largest accepted values. They only exclude typing errors.
+# The smallest and largest accepted values. They only exclude typing errors.
+MINUTES_FROM = 0.02  # a second, in which nothing but synthetic data can be trained on
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
 SEEDS_LIMIT = 100  # final fits of one search
 FOLDS_LIMIT, REPEATS_LIMIT = 1000, 100
@@ -65,14 +66,14 @@ def run(command: click.Command, given: Sequence[str], name: str) -> Any:
 
 
 def minutes(text: str) -> float:
-    """Parse a number of minutes above 0 and up to MINUTES_LIMIT, which is a year."""
+    """Parse a number of minutes from MINUTES_FROM to MINUTES_LIMIT, which is a year."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= MINUTES_LIMIT:
+    if not MINUTES_FROM <= number <= MINUTES_LIMIT:
         raise ValueError(
-            f"'{truncate(text)}' is not accepted; accepted: minutes above 0, up to {MINUTES_LIMIT} (a year)"
+            f"'{truncate(text)}' is not accepted; accepted: minutes from {MINUTES_FROM} to {MINUTES_LIMIT} (a year)"
         )
     return number
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ class _ConsoleHandler(logging.Handler):
                 sys.stderr.write(f"{record.levelname.lower()}: {self.format(record)}\n")
                 sys.stderr.flush()
             else:
-                sys.stdout.write(f"{self.format(record)}\n")
+                # On a terminal the bars show that time passes; in a log file, the lines do.
+                clock = "" if sys.stdout.isatty() else time.strftime("%H:%M:%S ")
+                sys.stdout.write(f"{clock}{self.format(record)}\n")
                 sys.stdout.flush()
         except Exception:
             self.handleError(record)
@@ -84,6 +87,20 @@ def without_remarks() -> Iterator[None]:
             for line in written.read().decode(errors="replace").splitlines():
                 if not REMARK.match(line):
                     sys.stderr.write(f"{line}\n")
+
+
+def how_to_activate() -> str:
+    """The command that makes `mlproject` and `mlflow` known to the user's shell, where it may not know them.
+
+    `make` uses the environment in .venv without activating it.
+
+    Returns:
+        A line for the shell; "" if this environment is active, or is no virtual environment.
+    """
+    if sys.prefix in (sys.base_prefix, os.environ.get("VIRTUAL_ENV")):
+        return ""
+    script = os.path.join(sys.prefix, "bin", "activate")
+    return f". {min(script, os.path.relpath(script), key=len)}"
 
 
 def _give_root_a_handler() -> None:

@@ -29,7 +29,8 @@ from mlproject.facts import facts, layers
 from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.task import CACHE, Task, prepare
 from mlproject.trained import Trained
-from mlproject.training.fit import FitHooks, fit
+from mlproject.training.fit import fit
+from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import predict
 from mlproject.training.schedule import describe_schedule, plan_stages
 from mlproject.training.throughput import measure_throughput

@@ -138,7 +138,7 @@ class Settings:
         """The command that runs the same again, or goes on with what was interrupted.
 
         Args:
-            start: how the command begins under `mlflow run`; None stands for `python -m mlproject`.
+            start: how the command begins under `mlflow run`; None stands for `mlproject tune`.
 
         Returns:
             A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
@@ -172,12 +172,12 @@ def command_line(given: Mapping[str, object], start: str | None = None) -> str:
 
     Args:
         given: the options' values by name.
-        start: how the command begins under `mlflow run`; None stands for `python -m mlproject`.
+        start: how the command begins under `mlflow run`; None stands for `mlproject tune`.
 
     Returns:
         A line for the shell.
     """
-    words = [start or "python -m mlproject tune"]
+    words = [start or "mlproject tune"]
     for name, value in given.items():
         if start:
             words.append(f"-P {shlex.quote(f'{name}={value}')}")

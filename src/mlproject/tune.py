@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -105,7 +106,9 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
     outcome = Outcome()
     command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))
     for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
+        left = (len(tasks) - position + 1) * settings.budget_minutes
         logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
+        logger.info("  about %.0f min left for everything", left)
         try:
             outcome.registered.append(_tune_one(task, identity, command))
         except (KeyboardInterrupt, StoreGoneError):
@@ -134,7 +137,9 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
         if registered:
             logger.info("  already complete: %s; fresh=true starts anew", registered)
         else:
+            began = time.monotonic()
             registered = _search_and_refit(task, command, journal, _parent_run(journal))
+            registered = replace(registered, minutes=(time.monotonic() - began) / 60)
             journal.result = asdict(registered)
             journal.save()
             journal.remove_states()

@@ -3,7 +3,7 @@
 import click
 
 from mlproject.commands import data, experiments, models, report, store, tune
-from mlproject.commands.options import InOrder, examples
+from mlproject.commands.shared import InOrder, examples
 
 __all__ = ["mlproject"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import console, disk, settings
-from mlproject.commands.options import InOrder, examples, verbose
+from mlproject.commands.shared import InOrder, examples, verbose
 from mlproject.errors import UserError, truncate
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import arguments, console, disk, settings
-from mlproject.commands.options import examples, one_of, verbose
+from mlproject.commands.shared import examples, one_of, verbose
 from mlproject.errors import UserError
 from mlproject.names import check_spelling
 

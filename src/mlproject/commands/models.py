@@ -1,7 +1,7 @@
 """`mlproject list` and `mlproject export`, which show and use registered models."""
 
 import sys
-from collections.abc import Sequence
+import textwrap
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import console
-from mlproject.commands.options import examples, one_of, verbose
+from mlproject.commands.shared import examples, one_of, print_table, verbose
 from mlproject.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def list_(every: bool) -> None:
     tracking.existing_uri()
     experiments = find("*")
     print("experiments")
-    _print_table(["", "asks"], [[one.name, one.question] for one in experiments])
+    print_table(["", "asks"], [[one.name, textwrap.shorten(one.question, 90)] for one in experiments])
     tracking.connect()
     models = [one for one in tracking.final_models(every=True) if every or one.alias]
     print("\nregistered models")
     if models:
-        _print_table(["", "alias", "test accuracy", "seeds", "minutes", "date"], [_row(one) for one in models])
+        print_table(["", "alias", "test accuracy", "seeds", "minutes", "date"], [_row(one) for one in models])
         print(f"\nload: mlflow.keras.load_model('models:/{models[0].name}/{models[0].version}')")
     else:
         print("  none; `mlproject tune` registers some")
@@ -53,12 +53,6 @@ def _row(model: "FinalModel") -> list[str]:
     date = datetime.fromtimestamp(model.created / 1000).strftime("%Y-%m-%d %H:%M")
     seeds, minutes = f"{metrics.get('seeds', 1):g}", model.params.get("budget_minutes", "")
     return [f"{model.name}/{model.version}", model.alias, accuracy, seeds, minutes, date]
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        print(("  " + "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True))).rstrip())
 
 
 @click.command(

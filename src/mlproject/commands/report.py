@@ -3,7 +3,7 @@
 import click
 
 from mlproject import arguments
-from mlproject.commands.options import examples, verbose
+from mlproject.commands.shared import examples, verbose
 
 
 @click.command(

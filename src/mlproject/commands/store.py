@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from mlproject.commands.options import examples, verbose
+from mlproject.commands.shared import examples, verbose
 from mlproject.errors import UserError
 
 

@@ -1,14 +1,20 @@
 """`mlproject tune`."""
 
+import math
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlproject import console, settings
-from mlproject.commands.options import examples, one_of, verbose
+from mlproject.commands.shared import examples, one_of, print_table, verbose
 from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
+
+if TYPE_CHECKING:
+    from mlproject.final.seeds import RegisteredModel
+    from mlproject.tune import Outcome
 
 
 @click.command(
@@ -44,7 +50,7 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
     tracking.use_comparison(project, REPORTS.name)  # a store that refuses to log is found out now, not after hours
     try:
         outcome = tune_all(chosen, tasks, project)
-        print("\n" + "\n".join(outcome.lines), flush=True)
+        _print_outcome(outcome)
         page = publish(project) if outcome.registered else None
     except (KeyboardInterrupt, StoreGoneError) as error:
         if isinstance(error, KeyboardInterrupt):
@@ -52,7 +58,43 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
         print(f"to go on: {chosen.repeat(project.command)}", file=sys.stderr, flush=True)
         raise
     if page:
-        print(f"\nreport: {page}\nruns:   mlproject ui")
-        print(f"load:   mlflow.keras.load_model('{outcome.registered[0].uri}')")
-        print(f"repeat: {chosen.repeat(project.command)}")
+        print(f"\nreport: {page}\n")
+        _print_next_steps(outcome.registered[0], tracking.address(), chosen.repeat(project.command))
     return 1 if outcome.failed else 0
+
+
+def _print_outcome(outcome: "Outcome") -> None:
+    """A row for each experiment; failures below them."""
+    print()
+    rows = [
+        [
+            one.name,
+            f"{one.val_accuracy:.4f}",
+            f"{one.test_accuracy:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            f"{one.mean:.4f} ± {one.std:.4f} ({one.seeds})" if one.seeds > 1 else "",
+            "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
+            one.uri,
+        ]
+        for one in outcome.registered
+    ]
+    if rows:
+        print_table(["", "validation", "test [95 % interval]", "seeds", "minutes", "registered as"], rows)
+    for one in outcome.registered:
+        if one.cross_validated:
+            print(f"  {one.name}: {one.cross_validated}")
+    for name, reason in outcome.failed.items():
+        print(f"  {name} FAILED: {reason}")
+    sys.stdout.flush()
+
+
+def _print_next_steps(model: "RegisteredModel", store: str, again: str) -> None:
+    """Commands to type as they stand, where this one was typed."""
+    uri = f"sqlite:///{Path(store.removeprefix('sqlite:///')).absolute()}" if store.startswith("sqlite:///") else store
+    print("next:")
+    if activate := console.how_to_activate():
+        print(f"  {activate}")
+    print("  mlproject ui")
+    print(f"  {again}")
+    print("in Python, anywhere:")
+    print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")
+    print(f"  model = mlflow.keras.load_model({model.uri!r})")

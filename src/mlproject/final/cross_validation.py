@@ -13,8 +13,9 @@ from mlproject.search.fold_metrics import fold_logger, log_kept_epochs
 from mlproject.search.journal import Journal
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
-from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.fit import FitResult, fit
 from mlproject.training.kept_fits import KeptFits
+from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import predict
 from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import Schedule
@@ -55,6 +56,7 @@ def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, 
             on_epoch=fold_logger(number),
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
+            title=f"cross-validation, fit {number} of {len(task.folds)}: ",
             retraining=retraining,
         )
         # Without validation, like the final fit, which would take time after every epoch.

@@ -22,7 +22,8 @@ from mlproject.search.search import SearchResult, reserve
 from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
-from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.fit import FitResult, fit
+from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import PREDICTION_BATCH, milliseconds_per_image, predict
 from mlproject.training.schedule import StageSchedule, describe_schedule, plan_stages, schedule_params
 
@@ -79,7 +80,10 @@ def refit(
         schedule = _schedule(task, found, journal, seconds)
         cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
         model, recipe = task.network(found.values)
-        result = _train(task, model, recipe, schedule, found, journal)
+        tracking.log_params(
+            {**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)}
+        )
+        result = _train(task, model, recipe, schedule, journal, registers)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
         tracking.log_metrics(metrics | cross_validated | {"test_accuracy_low": low, "test_accuracy_high": high})
@@ -157,11 +161,10 @@ def _train(
     model: keras.Model,
     recipe: Recipe,
     schedule: Mapping[str, StageSchedule],
-    found: SearchResult,
     journal: Journal,
+    registers: bool,
 ) -> FitResult:
-    """Train on all training images, those of the validation included; logs the plan and each earlier stage's predictions."""
-    tracking.log_params({**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)})
+    """Train on all training images, those of the validation included; logs each earlier stage's predictions."""
     log_datasets(task.data)
     logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
 
@@ -175,6 +178,7 @@ def _train(
         on_stage=keep_predictions,
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
+        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
     )
     return fit(model, recipe, schedule, task.fit_data(np.arange(len(task.data.train_images)), None), hooks)
 

@@ -31,6 +31,7 @@ class RegisteredModel:
         seeds: how many seeds the winner was refitted with.
         mean, std: mean and standard deviation of the seeds' test accuracies; the standard deviation is NaN for one seed.
         cross_validated: the cross-validated accuracy in words, "" without folds.
+        minutes: how long search and final fits took, as far as this process knows.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RegisteredModel:
     mean: float
     std: float
     cross_validated: str = ""
+    minutes: float = math.nan
 
     def __str__(self) -> str:
         alias = f" ({self.alias})" if self.alias else ""

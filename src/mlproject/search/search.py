@@ -131,11 +131,11 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
             stacklevel=2,
         )
     trained = plan.final_fit - plan.reserve
-    if plan.final_fits > 1 and trained < plan.trial_seconds / plan.fits:
+    if trained < plan.trial_seconds / plan.fits:
+        fits = "the final fit" if plan.final_fits == 1 else f"each of {plan.final_fits} final fits"
         warnings.warn(
-            f"budget_minutes={settings.budget_minutes:g} leaves {max(trained, 0):.0f} s of training to each of {plan.final_fits} "
-            f"final fits, less than a trial has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or "
-            "folds, make them longer",
+            f"budget_minutes={settings.budget_minutes:g} leaves {max(trained, 0):.0f} s of training to {fits}, less than a trial "
+            f"has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or folds, make it longer",
             stacklevel=2,
         )
     if plan.measuring > plan.budget / 2:

@@ -19,8 +19,9 @@ from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack
 from mlproject.search.over_limit import mark_over_limit
 from mlproject.settings import Settings
 from mlproject.task import Task
-from mlproject.training.fit import FitHooks, FitResult, fit
+from mlproject.training.fit import FitResult, fit
 from mlproject.training.kept_fits import KeptFits
+from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import milliseconds_per_image
 from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import Schedule, StageSchedule, plan_stages, schedule_params, shorten

@@ -26,8 +26,8 @@ from mlproject.search.pruning import why_hopeless
 from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
-from mlproject.training.fit import FitHooks
 from mlproject.training.kept_fits import KeptFits
+from mlproject.training.monitor import FitHooks
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,23 @@ class Tuner(keras_tuner.Tuner):
         scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
         sign = " " if record.status == "pruned" else ": "
         outcome = f"{record.status}{sign}{record.reason}" if record.reason else scores
-        logger.info("  %s  %s  (%.0f s)", record.name, outcome, record.seconds)
+        logger.info(
+            "  %s of %s  %s  (%.0f s); %s", record.name, self._trials, outcome, record.seconds, self._standing()
+        )
+
+    @property
+    def _trials(self) -> str:
+        planned = self.settings.max_trials or max(self.plan.trials, len(self.journal.trials))
+        return f"{planned}" if self.settings.max_trials else f"about {planned}"
+
+    def _standing(self) -> str:
+        """The best trial so far, and the minutes of the budget that are used."""
+        measure = OBJECTIVES[self.settings.objective]
+        good = [trial for trial in self.journal.finished if trial.may_win]
+        best = max(good, key=lambda trial: measure.goodness(trial.scores[self.settings.objective]), default=None)
+        used = (self.plan.measuring + self.plan.search - self.seconds_left) / 60
+        said = f"best so far {best.scores[self.settings.objective]:.4f} ({best.name}), " if best else ""
+        return f"{said}{used:.1f} of {self.plan.budget / 60:g} min used"
 
     def _train(self, record: Trial) -> None:
         """Train one trial in the active run, as far as the search has time for it."""
@@ -193,6 +209,7 @@ class Tuner(keras_tuner.Tuner):
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
+            title=f"{record.name} of {self._trials}, {self._standing()}: ",
             stop_early=self._follow(record),
             deadline=math.inf if self.throughput.nominal else latest,
         )

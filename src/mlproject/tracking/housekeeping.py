@@ -46,10 +46,10 @@ def find_prunable(days: int) -> Prunable:
     before = int(1000 * time.time()) - days * DAY
     kept = _searches_with_alias(client)
     trials = _search(client, experiments, f"tags.role = 'trial' and attributes.end_time < {before}")
-    failed = "attributes.status IN ('FAILED', 'KILLED')"
     project_runs = [
         run
-        for run in _search(client, experiments, failed)
+        for status in ("FAILED", "KILLED")
+        for run in _search(client, experiments, f"attributes.status = '{status}'")
         if MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and "role" not in run.data.tags
     ]
     return Prunable(

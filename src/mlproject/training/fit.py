@@ -1,10 +1,7 @@
 """One fit of one network: the training step is in `fit`, stage by stage, with Keras' own `fit` inside."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,10 +10,9 @@ import pandas as pd
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import batches, optimizers, winograd
-from mlproject.training.checkpoint import Checkpoint, Progress, restore_variables
+from mlproject.training.checkpoint import Progress, restore_variables
 from mlproject.training.fit_data import FitData
-from mlproject.training.monitor import Monitor, Validation
-from mlproject.training.retraining import Retraining
+from mlproject.training.monitor import FitHooks, Monitor, Validation
 from mlproject.training.schedule import Schedule, StageSchedule
 from mlproject.training.watchdog import Watchdog
 
@@ -42,30 +38,6 @@ class FitResult:
     truncated: bool
     validation_probabilities: np.ndarray | None = None
     stopped_early: bool = False
-
-
-@dataclass(frozen=True)
-class FitHooks:
-    """What the caller of a fit may follow and limit.
-
-    Attributes:
-        on_epoch: called with the number of the epoch (from 1) and its row of the history.
-        on_stage: called with a stage's name after the stage.
-        stop_early: called after each epoch with the share of the planned steps of all stages that are done (0 to 1) and the
-            epoch's row of the history; the fit ends here if it returns True. It is not asked after the deadline.
-        on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
-        deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
-        checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
-        retraining: of the model, for several fits of the same model, recipe and schedule. The model gets its first weights back.
-    """
-
-    on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, row: None
-    on_stage: Callable[[str], None] = lambda stage: None
-    stop_early: Callable[[float, dict[str, Any]], bool] = lambda share, row: False
-    on_hang: Callable[[str], None] = lambda reason: None
-    deadline: float = math.inf
-    checkpoint: Checkpoint | None = None
-    retraining: Retraining | None = None
 
 
 def fit(
@@ -94,7 +66,7 @@ def fit(
     progress, saved = hooks.checkpoint.load() if hooks.checkpoint else (Progress(), {})
     if saved:
         restore_variables(model.variables, saved, "model")
-    monitor = Monitor(model, schedule, progress, hooks.on_epoch, hooks.stop_early, hooks.deadline, hooks.checkpoint)
+    monitor = Monitor(model, schedule, progress, hooks)
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         length = schedule[stage.name]
         inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mlproject import evaluation, process
 from mlproject.recipe import Stage
 from mlproject.training.checkpoint import Checkpoint, Progress
+from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import Schedule, StageSchedule, share_done
 from mlproject.training.watchdog import Watchdog
 
@@ -39,6 +40,32 @@ class Validation:
         return evaluation.validation_scores(self.labels, self.probabilities)
 
 
+@dataclass(frozen=True)
+class FitHooks:
+    """What the caller of a fit may follow and limit.
+
+    Attributes:
+        on_epoch: called with the number of the epoch (from 1) and its row of the history.
+        on_stage: called with a stage's name after the stage.
+        stop_early: called after each epoch with the share of the planned steps of all stages that are done (0 to 1) and the
+            epoch's row of the history; the fit ends here if it returns True. It is not asked after the deadline.
+        on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
+        deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
+        checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
+        title: what the progress bar says before the stage's name.
+        retraining: of the model, for several fits of the same model, recipe and schedule. The model gets its first weights back.
+    """
+
+    on_epoch: Callable[[int, dict[str, Any]], None] = lambda epoch, row: None
+    on_stage: Callable[[str], None] = lambda stage: None
+    stop_early: Callable[[float, dict[str, Any]], bool] = lambda share, row: False
+    on_hang: Callable[[str], None] = lambda reason: None
+    deadline: float = math.inf
+    checkpoint: Checkpoint | None = None
+    title: str = ""
+    retraining: Retraining | None = None
+
+
 class Monitor(keras.callbacks.Callback):
     """Follows a fit through all of its stages.
 
@@ -46,27 +73,14 @@ class Monitor(keras.callbacks.Callback):
         whole: the whole model, which checkpoints keep.
         schedule: the length of each stage.
         progress: how far the fit has come; updated after every epoch.
-        on_epoch: called with the number of the epoch and its row of the history.
-        stop_early: asked after every epoch whether the fit ends here (see `fit.FitHooks`).
-        deadline: `time.monotonic()` seconds, at which the fit ends.
-        checkpoint: where the state is kept; None for nowhere.
+        hooks: what the caller follows and limits.
     """
 
     watchdog: Watchdog
 
-    def __init__(
-        self,
-        whole: keras.Model,
-        schedule: Schedule,
-        progress: Progress,
-        on_epoch: Callable[[int, dict[str, Any]], None],
-        stop_early: Callable[[float, dict[str, Any]], bool],
-        deadline: float,
-        checkpoint: Checkpoint | None,
-    ):
+    def __init__(self, whole: keras.Model, schedule: Schedule, progress: Progress, hooks: FitHooks):
         super().__init__()
-        self.whole, self.schedule, self.progress, self.checkpoint = whole, schedule, progress, checkpoint
-        self.on_epoch, self.stop_early, self.deadline = on_epoch, stop_early, deadline
+        self.whole, self.schedule, self.progress, self.hooks = whole, schedule, progress, hooks
         self.truncated = self.stopped_early = False
         self.validation: Validation | None = None
 
@@ -80,8 +94,9 @@ class Monitor(keras.callbacks.Callback):
         self.stage, self.length, self.batch_size, self.validation = stage, length, batch_size, validation
         self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
         # disable=None: a bar on a terminal, nothing in a log file
+        title = f"{self.hooks.title}{stage.name}"
         self.bar = tqdm(
-            total=length.total_steps, initial=self.batches, desc=stage.name, unit="batch", leave=False, disable=None
+            total=length.total_steps, initial=self.batches, desc=title, unit="batch", leave=False, disable=None
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -104,7 +119,7 @@ class Monitor(keras.callbacks.Callback):
         self.last_batch = batch
         if not math.isfinite((logs or {})["loss"]):
             self.model.stop_training = True  # `on_epoch_end` then raises DivergedError
-        if self.last_step_end > self.deadline and self.batches < self.length.total_steps:
+        if self.last_step_end > self.hooks.deadline and self.batches < self.length.total_steps:
             self.truncated = self.model.stop_training = True
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -132,10 +147,10 @@ class Monitor(keras.callbacks.Callback):
         self.progress.epoch = epoch + 1
         shown = "val_accuracy" if self.validation else "accuracy"
         self.bar.set_postfix({shown: f"{scores[shown]:.3f}"})
-        self.on_epoch(number, row)
-        if self.checkpoint:
-            self.checkpoint.save(self.whole, self.model.optimizer, self.progress)
-        if not self.truncated and self.stop_early(share_done(self.schedule, self.stage.name, self.batches), row):
+        self.hooks.on_epoch(number, row)
+        if self.hooks.checkpoint:
+            self.hooks.checkpoint.save(self.whole, self.model.optimizer, self.progress)
+        if not self.truncated and self.hooks.stop_early(share_done(self.schedule, self.stage.name, self.batches), row):
             self.stopped_early = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""What commands share: the selection of experiments, -v, examples in the help."""
+"""What commands share: the selection of names, -v, examples in the help, tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -59,3 +59,10 @@ def one_of(what: str, words: tuple[str, ...], option: str, default: str = "*") -
             f"{what}={truncate(option)!r} and the argument {truncate(words[0])!r}; accepted: one of the two ways"
         )
     return ",".join(words) or option
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their header, in columns as wide as their content."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        print(("  " + "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True))).rstrip())
