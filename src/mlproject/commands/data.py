@@ -53,12 +53,14 @@ def show(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
     """Describe data sets and draw examples."""
     datasets = _datasets(names)
     from mlproject.datasets.images.sheet import data_sheet
+    from mlproject.experiment import SYNTHETIC
     from mlproject.facts import facts
 
     for dataset in datasets.values():
         found = dataset.load(dataset.labels[-1], data, data_dir)
         print(f"{found.name}\n{facts(found).to_string(index=False, header=False)}")
-        print(f"examples: {_write(data_sheet(found, found.name), found.name)}\n", flush=True)
+        name = f"{found.name}{SYNTHETIC if data == 'synthetic' else ''}"
+        print(f"examples: {_write(data_sheet(found, name), name)}\n", flush=True)
 
 
 @data.command(

@@ -77,8 +77,8 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
         from mlproject import tracking
         from mlproject.export import ExportError, check, loading_code, write
 
-    check(format, output)
     tracking.existing_uri()
+    check(format, output)
     tracking.connect()
     found = tracking.final_models([chosen], parameter="model")
     if not found:

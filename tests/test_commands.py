@@ -1,0 +1,142 @@
+"""The commands that look after models, data sets and the store, and what sixty wrong command lines are answered."""
+
+import shlex
+import shutil
+
+import click
+import mlflow
+import pytest
+from conftest import PROJECT
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+from mlproject import tracking
+from mlproject.commands import mlproject
+
+# Each line after "mlproject", and what its answer says.
+WRONG = """
+tun | No such command 'tun'. Did you mean 'tune'
+reports | Did you mean one of
+fashion-mnist-cnn | No such command 'fashion-mnist-cnn'
+--tune | No such option '--tune'
+tune fashion-mnist-mpl | experiment='fashion-mnist-mpl' matches no experiment; did you mean fashion-mnist-mlp?
+tune fashion-mnist-mlp,fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment; did you mean fashion-mnist-cnn?
+tune fashion-mnist-mlp fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment
+tune fashion-mnist-mlp --experiment fashion-mnist-cnn | accepted: one of the two ways
+tune 'svhn-*' | experiment='svhn-*' matches no experiment; accepted: cifar100-coarse-cnn
+tune --experiment | Option '--experiment' requires an argument
+tune --experiment= | experiment='' matches no experiment
+tune experiment=fashion-mnist-cnn | experiment='experiment=fashion-mnist-cnn' matches no experiment
+tune --budget-minutes 0 | '0' is not accepted; accepted: minutes from 0.02
+tune --budget-minutes 0.001 | '0.001' is not accepted; accepted: minutes from 0.02
+tune --budget-minutes -5 | '-5' is not accepted
+tune --budget-minutes 15m | '15m' is not accepted
+tune --budget-minutes inf | 'inf' is not accepted
+tune --budget-minutes 1e9 | '1e9' is not accepted; accepted: minutes from 0.02 to 525600
+tune --budget 5 | No such option '--budget'. Did you mean '--budget-minutes'
+tune --budget_minutes 5 | Did you mean '--budget-minutes'
+tune -budget-minutes 5 | No such option '-b'
+tune --max-trials 1.5 | '1.5' is not accepted; accepted: a whole number
+tune --max-trials -1 | '-1' is not accepted
+tune --tuner grid | 'grid' is not one of 'hyperband', 'bayesian', 'random'
+tune --tuner Bayesian | 'Bayesian' is not one of
+tune --objective accuracy | 'accuracy' is not one of 'val_accuracy'
+tune --prune no | 'no' is not accepted; accepted: true, false
+tune --fresh | Option '--fresh' requires an argument
+tune --fresh yes | 'yes' is not accepted; accepted: true, false
+tune --seed -1 | '-1' is not accepted; accepted: a whole number from 0
+tune --seed 4294967296 | accepted: a whole number from 0 to 2147483647
+tune --seeds 0 | accepted: how many seeds, from 1 to 100
+tune --seeds 1,1 | different seeds such as 0,1,2
+tune --seeds 0..3 | accepted: how many seeds
+tune --folds 1 | '1' is not accepted; accepted: a whole number from 2 to 1000
+tune --repeats 2 | repeats=2; accepted: 1, or with folds=2 or more
+tune --folds 3 --repeats 0 | '0' is not accepted; accepted: a whole number from 1
+tune --limit flops<3 | limit='flops<3' is not accepted; accepted: parameters<NUMBER
+tune --limit parameters<1e6,ms<2 | limit='ms<2' is not accepted
+tune --limit ms_per_image<2 --deterministic true | deterministic=true
+tune --data imaginary | 'imaginary' is not one of 'real', 'synthetic'
+tune --image-size 4 | '4' is not accepted; accepted: auto, or pixels from 8 to 1024
+tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
+tune --values width=32 --tempo 1 | No such option '--tempo'
+report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
+report --model fashion-mnist-cnn | Did you mean one of
+report | mlflow.db does not exist, so there are no runs and models yet
+list --al | Did you mean one of
+list | mlflow.db does not exist
+export | model='' names no model
+export a --model b | accepted: one of the two ways
+export fashion-mnist-cnn | mlflow.db does not exist
+explain fashion-mnist-mpl | did you mean fashion-mnist-mlp?
+notebook | experiment='' names no experiment
+notebook cifar100_cn | experiment='cifar100_cn' matches no experiment; did you mean cifar100_cnn?
+notebook cifar100_cnn --minutes 0 | '0' is not accepted
+data chek photos | No such command 'chek'. Did you mean 'check'
+data check | Missing argument 'PATH'
+data check no/such/folder | no/such/folder
+data fetch cifar10 | data set 'cifar10' is not known; accepted: cifar100, fashion-mnist
+ui --port 99999 | 99999 is not in the range 1<=x<=65535
+ui | mlflow.db does not exist
+prune --older-than month | 'month' is not a valid integer
+prune --older-than 7 | mlflow.db does not exist
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A project folder without a store."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize(("line", "said"), [one.split(" | ") for one in WRONG.strip().splitlines()])
+def test_a_wrong_command_line_is_answered_in_one_line(line, said, folder, run_here, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = run_here(*shlex.split(line), cwd=folder)
+    (answer,) = [one for one in done.stderr.splitlines() if one.startswith("error: ")]
+    assert done.returncode == 2 and said in answer, answer
+    assert [one.name for one in folder.iterdir()] == ["experiments"]
+
+
+def test_help_lists_the_commands_in_the_order_of_use(capsys):
+    with pytest.raises(click.exceptions.Exit):
+        mlproject.make_context("mlproject", ["-h"])
+    shown = capsys.readouterr().out
+    assert shown.index("  tune ") < shown.index("  report ") < shown.index("  prune ")
+
+
+def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run_here):
+    (tmp_path / "experiments").symlink_to(folder / "experiments")
+    done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
+    assert done.returncode == 0 and "shape of an image" in done.stdout, done.stderr
+    assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
+
+
+def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_here("ui", "--port", port, cwd=tmp_path)
+    assert done.returncode == 2 and f"port={port}" in done.stderr and f"--port {port + 1}" in done.stderr
+
+
+def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, run_here):
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("tests")
+    with tracking.run("trial-01", {"role": "trial", "search": "abandoned"}) as old:
+        pass
+    with tracking.run("final", {"role": "final", "search": "abandoned"}) as final:
+        pass
+    failed = client.create_run("0", tags={MLFLOW_PROJECT_ENTRY_POINT: "tune"}).info.run_id
+    client.set_terminated(failed, "FAILED")
+    orphan = tmp_path / "mlruns" / experiment.experiment_id / "0123456789abcdef"
+    orphan.mkdir(parents=True)
+    shown = run_here("prune", "--older-than", 0, cwd=tmp_path)
+    assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
+    assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
+    assert client.get_run(old).info.lifecycle_stage == "active"
+    assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
+    run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
+    stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, final)]
+    assert stages == ["deleted", "deleted", "active"] and not orphan.exists()
