@@ -147,10 +147,7 @@ def export(options: argparse.Namespace) -> int:
 
     check(options.format, options.output)
     tracking.connect()
-    found = tracking.final_models([options.model], parameter="model")
-    if not found:
-        raise UserError(f"model={options.model!r} cannot be exported: its run is deleted")
-    (final,) = found
+    final = tracking.final_model(options.model)
     model, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *model.input_shape[1:]), dtype=np.uint8)
@@ -162,6 +159,63 @@ def export(options: argparse.Namespace) -> int:
     print(f"exported: {path}; a fresh process has loaded it and predicted the same")
     print(f"load it with: {loading_code(path, options.format)}")
     return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Ask a registered model about image files."""
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.classifier import Classifier, check_request
+        from mlproject.predict import STANDARD_INPUT, find, table
+        from mlproject.predict import predict as predict_all
+
+    check_request(options.invert, options.top)
+    tracking.connect()
+    final = tracking.final_model(options.model)
+    with console.without_remarks():
+        loaded = tracking.load_model(final)
+    if loaded.preparation is None:
+        print("warning: this version does not say how its images were prepared; they are made square", file=sys.stderr)
+    classifier = Classifier.of(*loaded)
+    images = find(options.paths, sys.stdin)
+    as_json, unreadable, readable = options.json or STANDARD_INPUT in options.paths, 0, []
+    for one in predict_all(classifier, images, options.top, options.invert, options.show):
+        if one.error:
+            unreadable += 1
+            print(f"{one.name} is passed over: {one.error}", file=sys.stderr)
+        else:
+            readable.append(one)
+        if as_json:
+            print(one.as_json(), flush=True)
+    if options.invert == "auto" and any(one.inverted for one in readable):
+        print(
+            "inverted: the border is light, and the training images have dark ones; --invert no keeps it",
+            file=sys.stderr,
+        )
+    if not as_json:
+        sys.stdout.writelines(f"{line}\n" for line in table(readable))
+    return 1 if unreadable else 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Answer requests with a registered model, by MLflow's server, until it is interrupted."""
+    with console.without_remarks():
+        from mlproject import tracking
+    from mlproject.serve import examples, require_free
+    from mlproject.serve import serve as serve_model
+
+    require_free(options.host, options.port)
+    tracking.connect()
+    final = tracking.final_model(options.model)
+    uri = f"models:/{final.name}/{final.version}"
+    if not tracking.answers_with_labels(uri):
+        raise UserError(
+            f"model={options.model!r} was registered by an earlier release, whose models take images of any numbers and answer "
+            "without labels; accepted: a version that `tune` registers now, or `mlproject predict`"
+        )
+    print(f"{uri} answers at http://{options.host}:{options.port}; Ctrl-C ends it\n")
+    print("\n".join(examples(options.host, options.port)) + "\n", flush=True)
+    return serve_model(uri, options.host, options.port)
 
 
 def notebook(options: argparse.Namespace) -> int:
@@ -240,6 +294,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model", required=True, help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
     command.add_argument("--format", default="keras", help="keras (default), saved_model or onnx")
     command.add_argument("--output", type=Path, default=Path("exports"), help="folder (default: exports)")
+
+    command = commands.add_parser("predict", help="ask a registered model about images")
+    command.set_defaults(command=predict)
+    command.add_argument("model", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
+    command.add_argument("paths", metavar="PATH", nargs="+", help="image files, folders, or - for lines of JSON")
+    command.add_argument("--json", action="store_true", help="answer with a line of JSON for each image")
+    command.add_argument("--top", type=int, default=5, help="classes of an answer (default: 5)")
+    command.add_argument("--invert", default="auto", help="exchange black and white: auto (default), yes or no")
+    command.add_argument("--show", type=_path_or_none, default=None, help="folder for what the model saw, as PNG files")
+
+    command = commands.add_parser("serve", help="answer requests with a registered model")
+    command.set_defaults(command=serve)
+    command.add_argument("model", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)"
+    )
+    command.add_argument("--port", type=int, default=5001, help="port to listen at (default: 5001)")
 
     command = commands.add_parser("notebook", help="run the files of experiments as notebooks, and keep these")
     command.set_defaults(command=notebook)

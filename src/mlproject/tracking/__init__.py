@@ -6,6 +6,7 @@ The modules in reading order:
 * `commit` reads the git commit.
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
+* `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `models` reads registered models, for reports and exports.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
@@ -13,6 +14,7 @@ The modules in reading order:
 * `outbox` keeps what the store cannot take at the moment.
 """
 
+from mlproject.tracking.classifier_flavor import answers_with_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
 from mlproject.tracking.log import (
@@ -28,7 +30,7 @@ from mlproject.tracking.log import (
     set_description,
     set_tags,
 )
-from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
+from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
 from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
@@ -50,11 +52,13 @@ __all__ = [
     "ProjectRun",
     "address",
     "alias_of",
+    "answers_with_labels",
     "check_permissions",
     "connect",
     "disable_autologging",
     "end_own_runs",
     "failure_callback",
+    "final_model",
     "final_models",
     "find_run",
     "git_commit",
