@@ -1,4 +1,4 @@
-"""The commands: `python -m mlproject tune | report | data | explain | export | notebook`. `mlflow run` calls the same ones."""
+"""The commands: `python -m mlproject tune | report | predict | ...`. `mlflow run` calls the same ones."""
 
 import argparse
 import os
@@ -295,6 +295,24 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", default="keras", help="keras (default), saved_model or onnx")
     command.add_argument("--output", type=Path, default=Path("exports"), help="folder (default: exports)")
 
+    _add_uses(commands)
+
+    command = commands.add_parser("notebook", help="run the files of experiments as notebooks, and keep these")
+    command.set_defaults(command=notebook)
+    command.add_argument("--experiment", required=True, help="names of experiments or of their files, or globs")
+    command.add_argument(
+        "--minutes", type=_minutes_or_none, default=None, help="to train each model (default: as the file says)"
+    )
+    command.add_argument("--output", type=_path_or_none, default=None, help="folder for copies outside MLflow")
+    settings.add_options(command, settings.TRAINING_OPTIONS)
+
+    for command in commands.choices.values():
+        command.add_argument("-v", "--verbose", action="store_true", help="also show remarks of TensorFlow and MLflow")
+    return parser
+
+
+def _add_uses(commands: "argparse._SubParsersAction[arguments.OneLineParser]") -> None:
+    """Add the commands that use a registered model."""
     command = commands.add_parser("predict", help="ask a registered model about images")
     command.set_defaults(command=predict)
     command.add_argument("model", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
@@ -311,19 +329,6 @@ def _parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)"
     )
     command.add_argument("--port", type=int, default=5001, help="port to listen at (default: 5001)")
-
-    command = commands.add_parser("notebook", help="run the files of experiments as notebooks, and keep these")
-    command.set_defaults(command=notebook)
-    command.add_argument("--experiment", required=True, help="names of experiments or of their files, or globs")
-    command.add_argument(
-        "--minutes", type=_minutes_or_none, default=None, help="to train each model (default: as the file says)"
-    )
-    command.add_argument("--output", type=_path_or_none, default=None, help="folder for copies outside MLflow")
-    settings.add_options(command, settings.TRAINING_OPTIONS)
-
-    for command in commands.choices.values():
-        command.add_argument("-v", "--verbose", action="store_true", help="also show remarks of TensorFlow and MLflow")
-    return parser
 
 
 def _minutes_or_none(text: str) -> float | None:
