@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mlproject import arguments, console, disk, process, settings
-from mlproject.errors import StoreGoneError, UserError
+from mlproject.errors import StoreGoneError, UserError, truncate
 from mlproject.names import check_spelling
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def predict(options: argparse.Namespace) -> int:
     for one in predict_all(classifier, images, options.top, options.invert, options.show):
         if one.error:
             unreadable += 1
-            print(f"{one.name} is passed over: {one.error}", file=sys.stderr)
+            print(f"{truncate(one.name)} is passed over: {one.error}", file=sys.stderr)
         else:
             readable.append(one)
         if as_json:

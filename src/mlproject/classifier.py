@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets.images.decoding import UnreadableError, decode, header, target_size
-from .datasets.images.preparation import Preparation
+from .datasets.images.preparation import LARGEST_SIZE, Preparation
 from .errors import UserError, truncate
 
 TOP = 5  # classes of an answer
@@ -59,13 +59,13 @@ class Classifier:
         Args:
             model: the Keras model.
             class_names: the names of its classes.
-            description: what `Preparation.describe` said; None if nothing was recorded. The shape of the model's inputs decides
-                then, and the middle of the image is cut out.
+            description: what `Preparation.describe` said. If nothing was recorded, or something else by the author of a data set,
+                the shape of the model's inputs decides, and the middle of the image is cut out.
         """
         height, width, channels = model.input_shape[1:]
-        if description:
+        if description and description.keys() >= {"size", "channels", "fit", "background"}:
             return cls(model, class_names, Preparation.from_description(description))
-        fits = height == width and channels in (1, 3)
+        fits = height == width and height <= LARGEST_SIZE and channels in (1, 3)
         return cls(model, class_names, Preparation(height, channels) if fits else None)
 
     def see(self, content: bytes, invert: str = "auto") -> Seen:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,20 +69,20 @@ def find(paths: Sequence[str], lines: Iterable[str]) -> Iterator[Given]:
         The images, in the order of the paths.
 
     Raises:
-        UserError: a folder has no image files, or a path leads to nothing.
+        UserError: a folder has no image files.
     """
     for path in paths:
         if path == STANDARD_INPUT:
             yield from (_of_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
         elif Path(path).is_dir():
-            files = list(walk(Path(path)).images.values())
-            if not files:
+            found = walk(Path(path)).images
+            if not found:
                 raise UserError(
                     f"{truncate(path)} has no image files; accepted: a folder with JPEG, PNG or other images"
                 )
-            yield from map(_of_file, files)
+            yield from (_of_file(real, os.path.join(path, *parts)) for parts, real in found.items())
         else:
-            yield _of_file(path)
+            yield _of_file(path, path)
 
 
 def predict(
@@ -126,7 +127,7 @@ def table(predictions: Sequence[Prediction]) -> list[str]:
         Lines: for each image that could be read a row for each class, the image's name in the first one.
     """
     rows = [
-        (one.name + " (inverted)" * one.inverted if not place else "", guess["label"], guess["probability"])
+        (truncate(one.name) + " (inverted)" * one.inverted if not place else "", guess["label"], guess["probability"])
         for one in predictions
         for place, guess in enumerate(one.answer)
     ]
@@ -135,8 +136,7 @@ def table(predictions: Sequence[Prediction]) -> list[str]:
     return [f"{name:{names}}  {label:{labels}}  {probability:7.2%}" for name, label, probability in rows]
 
 
-def _of_file(path: str) -> Given:
-    name = truncate(path)
+def _of_file(path: str, name: str) -> Given:
     try:
         return Given(name, Path(path).read_bytes())
     except OSError as error:
@@ -150,7 +150,7 @@ def _of_line(number: int, line: str) -> Given:
         found = json.loads(line)
         path = found.get("path") if isinstance(found, dict) else found
         if isinstance(path, str):
-            return _of_file(path)
+            return _of_file(path, path)
         return Given(name, base64.b64decode(found["image"], validate=True))
     except (ValueError, LookupError, TypeError, binascii.Error):
         return Given(name, None, 'it is neither a path, {"path": PATH} nor {"image": BASE64} in JSON')
