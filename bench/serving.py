@@ -4,10 +4,10 @@
 
 The network of the experiment's best-known values, with random weights, is registered in a temporary store, served by `mlproject
 serve`, and asked by locust (https://locust.io), which is installed under .cache/peers. A row is a kind of input (numbers in JSON,
-for grey images also without their channel; or PNG files in base64), a number of images in a request, and a number of clients that each send one request after the other. Its
-columns are the milliseconds from a request to its answer that half of the requests (p50) and 99 % of them (p99) stay below,
-requests and images per second, and the number of requests. Locust rounds milliseconds: to whole ones below 100, and to two
-digits above. The clients run on the same cores as the server.
+for grey images also without their channel; or PNG files in base64), a number of images in a request, and a number of clients
+that each send one request after the other. Its columns are the milliseconds from a request to its answer that half of the
+requests (p50) and 99 % of them (p99) stay below, requests and images per second, and the number of requests. Locust rounds
+milliseconds: to whole ones below 100, and to two digits above. The clients run on the same cores as the server.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 
 import mlflow
 import numpy as np
@@ -134,5 +135,7 @@ def test_a_version_of_an_earlier_release_is_predicted_but_not_served(store, phot
     done = run_here("predict", f"{NAME}/1", photos / "a shirt.jpg", "--top", 1, cwd=tmp_path)
     assert done.returncode == 0 and "does not say how its images were prepared" in done.stderr
     assert "(inverted)" not in done.stdout
-    done = run_here("serve", f"{NAME}/1", "--port", 0, cwd=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = run_here("serve", f"{NAME}/1", "--port", port, cwd=tmp_path)
     assert done.returncode == 2 and "registered by an earlier release" in done.stderr

@@ -208,11 +208,7 @@ def serve(options: argparse.Namespace) -> int:
     tracking.connect()
     final = tracking.final_model(options.model)
     uri = f"models:/{final.name}/{final.version}"
-    if not tracking.answers_with_labels(uri):
-        raise UserError(
-            f"model={options.model!r} was registered by an earlier release, whose models take images of any numbers and answer "
-            "without labels; accepted: a version that `tune` registers now, or `mlproject predict`"
-        )
+    tracking.require_labels(uri, options.model)
     print(f"{uri} answers at http://{options.host}:{options.port}; Ctrl-C ends it\n")
     print("\n".join(examples(options.host, options.port)) + "\n", flush=True)
     return serve_model(uri, options.host, options.port)

@@ -1,6 +1,7 @@
 """Starts MLflow's server for a registered model, and says how to ask it."""
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, truncate
 
-HOST, PORT = "127.0.0.1", 5001
+SECONDS_TO_END = 10  # for requests that are being answered
 
 
 def examples(host: str, port: int) -> list[str]:
@@ -46,13 +47,14 @@ def require_free(host: str, port: int) -> None:
         UserError: the port is taken, or the address is not this machine's.
     """
     try:
+        if not 1 <= port <= 65535:
+            raise OSError(errno.EINVAL, "no such port")
         with socket.create_server((host, port)):
             pass
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise UserError(
-            f"host={host!r} port={port}: the server can't listen there ({reason}); accepted: an address of this machine and a "
-            "free port"
+            f"host={truncate(host)!r} port={port}: the server can't listen there ({error.strerror}); accepted: an address of "
+            "this machine and a free port, from 1 to 65535"
         ) from error
 
 
@@ -76,8 +78,16 @@ def serve(uri: str, host: str, port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        # MLflow leaves its own processes running if a signal reaches it alone.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in [*server.children(recursive=True), server]:
+        _end(server)
+
+
+def _end(server: psutil.Process) -> None:
+    """End MLflow and the processes that it started, which it leaves running if a signal reaches it alone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [*server.children(recursive=True), server]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-            server.wait()
+        _, remaining = psutil.wait_procs(family, timeout=SECONDS_TO_END)
+        for process in remaining:
+            process.kill()

@@ -14,7 +14,7 @@ The modules in reading order:
 * `outbox` keeps what the store cannot take at the moment.
 """
 
-from mlproject.tracking.classifier_flavor import answers_with_labels
+from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
 from mlproject.tracking.log import (
@@ -52,7 +52,6 @@ __all__ = [
     "ProjectRun",
     "address",
     "alias_of",
-    "answers_with_labels",
     "check_permissions",
     "connect",
     "disable_autologging",
@@ -76,6 +75,7 @@ __all__ = [
     "reconcile_trials",
     "register",
     "require_artifacts",
+    "require_labels",
     "require_no_active_run",
     "run",
     "save_model",

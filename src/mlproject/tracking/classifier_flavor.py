@@ -22,6 +22,7 @@ from PIL import Image
 
 import mlproject
 from mlproject.classifier import TOP
+from mlproject.errors import UserError
 from mlproject.tracking import store
 
 if TYPE_CHECKING:
@@ -73,17 +74,23 @@ def save_model(
     mlflow_model.save(str(Path(path, "MLmodel")))
 
 
-def answers_with_labels(uri: str) -> bool:
-    """Whether a registered version answers with labels; versions that were registered earlier answer with bare numbers.
+def require_labels(uri: str, selector: str) -> None:
+    """Refuse a version that was registered by an earlier release and answers with bare numbers.
 
     Args:
         uri: The version, "models:/NAME/VERSION".
+        selector: What the user gave for it, for the message.
 
     Raises:
+        UserError: It answers with bare numbers.
         StoreGoneError: The store has not answered for too long.
     """
     info = store.retry_file_transfer(lambda: mlflow.models.get_model_info(uri))
-    return bool(info.flavors["python_function"]["loader_module"] != "mlflow.keras")
+    if info.flavors["python_function"]["loader_module"] == "mlflow.keras":
+        raise UserError(
+            f"model={selector!r} was registered by an earlier release, whose models take any numbers for pixels and answer "
+            "without labels; accepted: a version that `tune` registers now, or `mlproject predict`"
+        )
 
 
 def _input_example(image: NDArray[Any]) -> Any:
