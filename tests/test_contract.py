@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
 CLASSES = ("ash", "beech", "oak")
@@ -509,3 +510,12 @@ def test_a_data_set_given_by_name_as_before_is_refused_with_the_new_form(run_her
     )
     done = run_here("explain", "--experiment", "leaves-cnn", cwd=tmp_path)
     assert done.returncode == 2 and "dataset='fashion-mnist' of leaves-cnn; accepted: a Loader" in done.stderr
+
+
+def test_a_preparation_is_kept_if_it_makes_images_of_the_declared_shape():
+    square = {"train_images": IMAGES[:, :6], "test_images": TEST_IMAGES[:, :6]}
+    kept = load(arrays(**square), shape=(6, 6, 3), preparation=Preparation(6, 3, "pad")).preparation
+    assert Preparation.from_description(kept) == Preparation(6, 3, "pad")
+    assert load(arrays()).preparation is None
+    refused("preparation is The images have 6 x 6 pixels", arrays(), preparation=Preparation(6, 3))
+    refused("preparation is {'size': 8}; accepted: None, or a Preparation", arrays(), preparation={"size": 8})

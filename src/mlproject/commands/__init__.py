@@ -2,7 +2,7 @@
 
 import click
 
-from mlproject.commands import data, experiments, models, report, store, tune
+from mlproject.commands import data, experiments, models, report, store, tune, use
 from mlproject.commands.shared import InOrder, examples
 
 __all__ = ["mlproject"]
@@ -21,6 +21,8 @@ for command in (
     tune.tune,
     report.report,
     models.list_,
+    use.predict,
+    use.serve,
     models.export,
     experiments.explain,
     experiments.notebook,

@@ -80,10 +80,7 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
     tracking.existing_uri()
     check(format, output)
     tracking.connect()
-    found = tracking.final_models([chosen], parameter="model")
-    if not found:
-        raise UserError(f"model={chosen!r} cannot be exported: its run is deleted")
-    (final,) = found
+    final = tracking.final_model(chosen)
     network, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.loader import Loader
 from mlproject.errors import UserError, truncate
 
@@ -73,6 +74,7 @@ class CIFAR100(Loader):
     name = "cifar100"
     classes = CLASSES
     shape = SHAPE
+    preparation = Preparation(32, 3)
     superclasses = SUPERCLASSES
     superclass_of = SUPERCLASS_OF
 

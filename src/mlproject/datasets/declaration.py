@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError, truncate
 from mlproject.names import NAME, NAME_RULE
 
@@ -61,6 +62,11 @@ def declaration(loader: "Loader") -> Declaration:
     if not callable(loader.read):
         raise UserError(f"data set {name}: read is {truncate(loader.read)}; accepted: a method read(self, data_dir)")
     classes, shape = _names(f"data set {name}: classes", loader.classes), _shape(name, loader.shape)
+    made = loader.preparation
+    if made is not None and not (isinstance(made, Preparation) and (made.size, made.size, made.channels) == shape):
+        raise UserError(
+            f"data set {name}: preparation is {truncate(made)}; accepted: None, or a Preparation for images of shape {shape}"
+        )
     if not np.size(loader.superclasses):
         if np.size(loader.superclass_of):
             raise UserError(f"data set {name}: it has superclass_of without superclasses; accepted: both, or neither")

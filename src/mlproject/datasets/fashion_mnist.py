@@ -13,6 +13,7 @@ import numpy as np
 
 from mlproject.datasets import files
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.loader import Loader
 from mlproject.errors import UserError
 
@@ -48,6 +49,9 @@ class FashionMNIST(Loader):
     name = "fashion-mnist"
     classes = CLASSES
     shape = SHAPE
+    # Section 2 of the paper: the longest edge becomes 28 pixels, the rest is filled, and the product photographs, which have a
+    # light background, are inverted.
+    preparation = Preparation(28, 1, "pad", background=(0, 0, 0), light_on_dark=True)
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Read all of Fashion-MNIST.

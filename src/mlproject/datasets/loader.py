@@ -11,6 +11,7 @@ from mlproject.datasets import contract, synthetic
 from mlproject.datasets.dataset import Dataset, from_arrays
 from mlproject.datasets.declaration import Declaration, declaration
 from mlproject.datasets.files import Arrays
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
 KINDS = ("real", "synthetic")
@@ -28,6 +29,7 @@ class Loader(ABC):
         shape: (height, width, channels) of an image, or (height, width) if it is grey.
         superclasses: the names of the superclasses; empty if the classes form none.
         superclass_of: for each class the index of its superclass.
+        preparation: how people's images become images such as these; None for the middle of the image, made square.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Loader(ABC):
     shape: Sequence[int]
     superclasses: Sequence[str] = ()
     superclass_of: ArrayLike = ()
+    preparation: Preparation | None = None
 
     @abstractmethod
     def read(self, data_dir: Path | str | None) -> Arrays:
@@ -96,4 +99,7 @@ class Loader(ABC):
         if kind not in KINDS:
             raise UserError(f"unknown kind of data {kind!r}; accepted: {', '.join(KINDS)}")
         arrays = synthetic.make(declared) if kind == "synthetic" else contract.read(declared, self, data_dir)
-        return from_arrays(declared, labels, contract.check(declared, arrays), synthetic=kind == "synthetic")
+        checked = contract.check(declared, arrays)
+        if checked.preparation is None and self.preparation:
+            checked = checked._replace(preparation=self.preparation.describe())
+        return from_arrays(declared, labels, checked, synthetic=kind == "synthetic")

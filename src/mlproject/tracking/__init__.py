@@ -6,6 +6,7 @@ The modules in reading order:
 * `commit` reads the git commit.
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
+* `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `models` reads registered models, for reports and exports.
 * `housekeeping` finds what may be deleted.
 * `permissions` tests what this user may log and register.
@@ -14,6 +15,7 @@ The modules in reading order:
 * `outbox` keeps what the store cannot take at the moment.
 """
 
+from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
 from mlproject.tracking.log import (
@@ -29,7 +31,7 @@ from mlproject.tracking.log import (
     set_description,
     set_tags,
 )
-from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
+from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
 from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
 from mlproject.tracking.runs import (
     ProjectRun,
@@ -57,6 +59,7 @@ __all__ = [
     "end_own_runs",
     "existing_uri",
     "failure_callback",
+    "final_model",
     "final_models",
     "find_run",
     "git_commit",
@@ -75,6 +78,7 @@ __all__ = [
     "reconcile_trials",
     "register",
     "require_artifacts",
+    "require_labels",
     "require_no_active_run",
     "run",
     "save_model",

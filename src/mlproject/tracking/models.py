@@ -115,6 +115,25 @@ def _download_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="mlproject-")
 
 
+def final_model(selector: str) -> FinalModel:
+    """Read the registered version that a command names with its option `model`.
+
+    Args:
+        selector: `name` (its champion), `name@alias` or `name/version`.
+
+    Returns:
+        The version.
+
+    Raises:
+        UserError: There is no such version, or its run is deleted.
+        StoreGoneError: The store has not answered for too long.
+    """
+    found = final_models([selector], parameter="model")
+    if not found:
+        raise UserError(f"model={selector!r} cannot be used: its run is deleted; accepted: a version with its run")
+    return found[0]
+
+
 class LoadedModel(NamedTuple):
     """A registered model, loaded.
 

@@ -5,18 +5,17 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import Model
 from mlflow.utils.logging_utils import disable_logging, enable_logging
 from numpy.typing import NDArray
 
 from mlproject.objectives import DEFAULT, OBJECTIVES
-from mlproject.tracking import store
+from mlproject.tracking import classifier_flavor, store
 from mlproject.tracking.log import active_run_id, log_metrics
 from mlproject.tracking.runs import find_existing_run
 
@@ -27,7 +26,6 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
 # Parameters that make trials comparable if they are equal, and what they were before they were recorded.
 TRIALS_PARAMS = {"max_trials": None, "folds": "0", "repeats": "1"}
-REQUIREMENTS = ("keras", "tensorflow", "numpy", "mlflow")  # what a registered model needs to be loaded
 
 
 def register(
@@ -46,8 +44,7 @@ def register(
         model: The trained model.
         name: The registered model's name.
         class_names: The classes in the order of the model's outputs; they become metadata of the model.
-        example: Images of shape (n, height, width, channels), dtype uint8. The model's signature is inferred from them
-            and their predictions.
+        example: Images of shape (n, height, width, channels), dtype uint8. The first one becomes the model's input example.
         tags: Tags of the new version.
         preparation: How images become such images, in types that JSON has; it becomes metadata of the model, too.
 
@@ -57,17 +54,16 @@ def register(
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    signature = infer_signature(example, model.predict(example, verbose=0))
     run_id, metadata = active_run_id(), {"class_names": json.dumps(list(class_names))}
     if preparation:
         metadata["preparation"] = json.dumps(preparation)
-    version = store.retry_file_transfer(lambda: _log_model_once(model, name, run_id, signature, metadata))
+    version = store.retry_file_transfer(lambda: _log_model_once(model, name, run_id, example, metadata))
     store.retry_file_transfer(lambda: _describe_version(name, version, tags))
     return version
 
 
 def _log_model_once(
-    model: "keras.Model", name: str, run_id: str, signature: ModelSignature, metadata: dict[str, Any]
+    model: "keras.Model", name: str, run_id: str, example: NDArray[Any], metadata: dict[str, str]
 ) -> int:
     """Log and register the model, unless an earlier attempt did so and its answer was lost."""
     registered = _find_version(name, run_id)
@@ -76,14 +72,16 @@ def _log_model_once(
     for unfinished in mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list"):
         mlflow.MlflowClient().delete_logged_model(unfinished.model_id)
     with _without_remarks():
-        info = mlflow.keras.log_model(
-            model,
+        info = Model.log(
+            artifact_path=None,  # deprecated, and required
             name="model",
-            signature=signature,
-            # Without explicit requirements MLflow infers them in a subprocess, which takes ten seconds.
-            pip_requirements=[f"{package}=={installed_version(package)}" for package in REQUIREMENTS],
-            metadata=metadata,
+            flavor=classifier_flavor,
+            flavor_name="keras",
             registered_model_name=name,
+            metadata=metadata,
+            model=model,
+            example=example,
+            validate_serving_input=False,
         )
     return int(info.registered_model_version)
 

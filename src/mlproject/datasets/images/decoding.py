@@ -24,9 +24,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from mlproject.datasets.images.entries import Content
-from mlproject.datasets.images.preparation import Preparation
-from mlproject.errors import truncate
+# Relative, because registered models take this module along and import it without the package (`tracking/pyfunc.py`).
+from ...errors import truncate
+from .preparation import Preparation
+
+# One image as it is stored: the bytes of a file, or pixels, uint8 (height, width) or (height, width, channels).
+Content = bytes | NDArray[np.uint8]
 
 # The imports register these readers. Otherwise Pillow would import all of its readers when it meets an unknown name.
 FORMATS = tuple(
@@ -115,7 +118,7 @@ def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
         reduced = _reduce_early(image, preparation)
         image.load()
         width, height = reduced or image.size
-        target, box = _target(width, height, preparation), _kept(width, height, preparation)
+        target, box = target_size(width, height, preparation), _kept(width, height, preparation)
         flat = _flatten(image, preparation).resize(target, Image.Resampling.BICUBIC, box, REDUCING_GAP)
         upright = UPRIGHT.get(_orientation(image))  # the small image is turned rather than the large one
         flat = flat if upright is None else flat.transpose(upright)
@@ -217,12 +220,12 @@ def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, 
     """
     if not isinstance(image, JpegImageFile):
         return None
-    width, height = _target(*image.size, preparation)
+    width, height = target_size(*image.size, preparation)
     reduced = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
     return reduced[1][2:] if reduced else None
 
 
-def _target(width: float, height: float, preparation: Preparation) -> tuple[int, int]:
+def target_size(width: float, height: float, preparation: Preparation) -> tuple[int, int]:
     """The final width and height of what is kept of an image, before it is padded."""
     if preparation.fit == "crop":
         return preparation.size, preparation.size

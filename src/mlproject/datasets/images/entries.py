@@ -4,15 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from mlproject.datasets.images.decoding import Content
 
 COLUMNS = ("path", "label", "superclass", "split", "group")
 SPLITS = ("train", "validation", "test")
-
-# One image as it is stored: the bytes of a file, or pixels, uint8 (height, width) or (height, width, channels).
-Content = bytes | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,7 +102,7 @@ class ImageFolder(Loader):
         return [self.superclasses.index(of[name]) for name in self.classes]
 
     @cached_property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preparation:  # type: ignore[override]
         """How the images become pixels of one shape."""
         size: Any = _median_size(self.readable) if self.image_size == AUTO else self.image_size
         channels = 1 if GREY_MODES.issuperset(self.readable["mode"]) else 3

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mlproject import disk
-from mlproject.datasets.images.decoding import UnreadableError, decode, header
-from mlproject.datasets.images.entries import Content, Entries
+from mlproject.datasets.images.decoding import Content, UnreadableError, decode, header
+from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.preparation import DECODER_VERSION, Preparation
 from mlproject.errors import UserError, truncate
 

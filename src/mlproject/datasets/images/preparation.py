@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlproject.errors import UserError, truncate
+# Relative, because registered models take this module along and import it without the package (`tracking/pyfunc.py`).
+from ...errors import UserError, truncate
 
 DECODER_VERSION = 1  # to be raised with each change that leads to other pixels
 FITS = ("crop", "pad")
@@ -21,6 +22,8 @@ class Preparation:
         fit: "crop": the shorter side becomes `size`, then the centre is cut out. "pad": the longer side becomes `size`, and the
             rest is filled with `background`. Neither changes the aspect.
         background: red, green and blue, 0 to 255, of the padding and behind transparent pixels.
+        light_on_dark: whether the images show light things on a dark background. Other images, such as photographs on a light
+            wall, can be inverted for a model (`classifier`); decoding inverts nothing.
 
     Raises:
         UserError: a value is not accepted.
@@ -30,6 +33,7 @@ class Preparation:
     channels: int
     fit: str = "crop"
     background: tuple[int, int, int] = (255, 255, 255)
+    light_on_dark: bool = False
 
     def __post_init__(self) -> None:
         if not _is_whole(self.size, 1, LARGEST_SIZE):
@@ -46,7 +50,9 @@ class Preparation:
 
     def describe(self) -> dict[str, object]:
         """Everything that others need to prepare images in the same way, in types that JSON has."""
-        return {
+        # Images that were decoded earlier are found by what is said here, so nothing is said of what holds for few sets.
+        ground = {"light_on_dark": True} if self.light_on_dark else {}
+        return ground | {
             "size": self.size,
             "channels": self.channels,
             "fit": self.fit,
@@ -59,7 +65,8 @@ class Preparation:
     def from_description(cls, description: Mapping[str, Any]) -> "Preparation":
         """What `describe` described, for instance in the metadata of a registered model or beside an exported one."""
         chosen = {name: description[name] for name in ("size", "channels", "fit")}
-        return cls(**chosen, background=tuple(description["background"]))
+        ground = bool(description.get("light_on_dark", False))
+        return cls(**chosen, background=tuple(description["background"]), light_on_dark=ground)
 
     def __str__(self) -> str:
         shape = f"{self.size} x {self.size} pixels in {'colour' if self.channels == 3 else 'grey'}"
@@ -71,12 +78,14 @@ class Preparation:
             fit = f"the shorter side becomes {self.size} pixels and the centre is cut out"
         else:
             fit = f"the longer side becomes {self.size} pixels and the rest is filled with RGB {self.background}"
+        ground = ["images on a light background are inverted"] if self.light_on_dark else []
         return [
             "the EXIF orientation is applied and the ICC profile ignored",
             "16 bit grey is divided by 257",
             f"transparent pixels are laid over RGB {self.background}",
             "colour becomes (299 R + 587 G + 114 B) / 1000" if self.channels == 1 else "grey becomes R = G = B",
             f"{fit} (bicubic, antialiased)",
+            *ground,
         ]
 
 

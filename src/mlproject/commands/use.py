@@ -1,0 +1,89 @@
+"""`mlproject predict` and `mlproject serve`, which ask a registered model about images."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mlproject import console
+from mlproject.commands.shared import examples, verbose
+from mlproject.errors import truncate
+
+
+@click.command(
+    epilog=examples(
+        "mlproject predict fashion-mnist-cnn photo.jpg",
+        "mlproject predict fashion-mnist-cnn photos --json       a folder; a line of JSON for each image",
+        "mlproject predict fashion-mnist-cnn photo.jpg --show seen   also writes what the model saw",
+    )
+)
+@click.argument("model", metavar="MODEL")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="answer with a line of JSON for each image")
+@click.option("--top", type=int, default=5, show_default=True, help="classes of an answer")
+@click.option("--invert", default="auto", show_default=True, metavar="auto|yes|no", help="exchange black and white")
+@click.option("--show", type=click.Path(path_type=Path), help="folder for what the model saw, as PNG files")
+@verbose
+def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert: str, show: Path | None) -> int:
+    """Ask a registered model about images.
+
+    MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. PATH is an image file, a folder, or - for lines of JSON. The
+    images are prepared as those of the training were.
+    """
+    with console.without_remarks():
+        from mlproject import tracking
+        from mlproject.classifier import Classifier, check_request
+        from mlproject.predict import STANDARD_INPUT, Prediction, find, table
+        from mlproject.predict import predict as predict_all
+
+    check_request(invert, top)
+    tracking.existing_uri()
+    tracking.connect()
+    final = tracking.final_model(model)
+    with console.without_remarks():
+        loaded = tracking.load_model(final)
+    if loaded.preparation is None:
+        print("warning: this version does not say how its images were prepared; they are made square", file=sys.stderr)
+    as_json = as_json or STANDARD_INPUT in paths
+    unreadable, readable = 0, list[Prediction]()
+    for one in predict_all(Classifier.of(*loaded), find(paths, sys.stdin), top, invert, show):
+        if one.error:
+            unreadable += 1
+            print(f"{truncate(one.name)} is passed over: {one.error}", file=sys.stderr)
+        else:
+            readable.append(one)
+        if as_json:
+            print(one.as_json(), flush=True)
+    if invert == "auto" and any(one.inverted for one in readable):
+        said = "inverted: the border is light, and the training images have dark ones; --invert no keeps it"
+        print(said, file=sys.stderr)
+    if not as_json:
+        sys.stdout.writelines(f"{line}\n" for line in table(readable))
+    return 1 if unreadable else 0
+
+
+@click.command(epilog=examples("mlproject serve fashion-mnist-cnn", "mlproject serve photos-cnn/2 --port 5002"))
+@click.argument("model", metavar="MODEL")
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen at")
+@click.option("--port", type=int, default=5001, show_default=True)
+@verbose
+def serve(model: str, host: str, port: int) -> int:
+    """Answer requests with a registered model, until Ctrl-C.
+
+    MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. MLflow's server answers JSON with labels and probabilities.
+    """
+    with console.without_remarks():
+        from mlproject import tracking
+    from mlproject.serve import examples as ways_to_ask
+    from mlproject.serve import require_free
+    from mlproject.serve import serve as serve_model
+
+    require_free(host, port)
+    tracking.existing_uri()
+    tracking.connect()
+    final = tracking.final_model(model)
+    uri = f"models:/{final.name}/{final.version}"
+    tracking.require_labels(uri, model)
+    print(f"{uri} answers at http://{host}:{port}; Ctrl-C ends it\n")
+    print("\n".join(ways_to_ask(host, port)) + "\n", flush=True)
+    return serve_model(uri, host, port)
