@@ -39,12 +39,13 @@ NOT_SHIPPED = (
     "mlflow.db",
     "mlruns/",
     "new.jpg",
+    "photo.jpg",
     "photos/",
     "reports/data/",
 )
 NOT_SHIPPED += ("reports/index.html", "scans/", "site/", "train/", "val/", "test/", "leaves.npz", "~/.keras")
 NOT_SHIPPED += ("cifar-100-binary.tar.gz", "experiments/fashion_mnist_resnet.py")
-OTHER_PROGRAMS = {".", "export", "pip", "mkdocs", "pytest", "pre-commit"}
+OTHER_PROGRAMS = {".", "export", "printf", "pip", "mkdocs", "pytest", "pre-commit"}
 
 
 def name(path):
@@ -142,24 +143,14 @@ def test_a_cheap_documented_command_works(line, run_here):
     assert done.returncode == 0 and done.stdout, done.stderr
 
 
-COMMANDS = [
-    "tune",
-    "report",
-    "list",
-    "export",
-    "explain",
-    "notebook",
-    "data fetch",
-    "data show",
-    "data check",
-    "ui",
-    "prune",
-]
+COMMANDS = ["tune", "report", "list", "predict", "serve", "export", "explain", "notebook", "ui", "prune"]
+COMMANDS += ["data fetch", "data show", "data check"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_row_and_examples_in_its_help(command):
-    found, _ = parsed(*command.split(), *(["photos"] if command == "data check" else []))
+    needed = {"data check": ["photos"], "predict": ["fashion-mnist-cnn", "photo.jpg"], "serve": ["fashion-mnist-cnn"]}
+    found, _ = parsed(*command.split(), *needed.get(command, ()))
     assert f"`mlproject {command}" in (PROJECT / "docs/reference/commands.md").read_text(encoding="utf-8")
     examples = [line.strip() for line in found.epilog.splitlines() if line.startswith("  mlproject ")]
     assert examples

@@ -22,7 +22,7 @@ def main(given: Sequence[str] | None = None) -> int:
     process.stop_on_signals()
     if "MLFLOW_RUN_ID" in os.environ:
         process.stop_with_mlflow_run()
-    console.show_messages()
+    console.show_messages(times=not sys.stdout.isatty())  # on a terminal, bars show that time passes
     try:
         return arguments.run(mlproject, sys.argv[1:] if given is None else given, "mlproject") or 0
     except UserError as error:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 # What TensorFlow writes whenever it is imported, before it looks at TF_CPP_MIN_LOG_LEVEL.
 REMARK = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} \d\d:")
-_verbose = False
+_verbose = _times = False
 
 
 class _ConsoleHandler(logging.Handler):
@@ -25,27 +25,27 @@ class _ConsoleHandler(logging.Handler):
                 sys.stderr.write(f"{record.levelname.lower()}: {self.format(record)}\n")
                 sys.stderr.flush()
             else:
-                # On a terminal the bars show that time passes; in a log file, the lines do.
-                clock = "" if sys.stdout.isatty() else time.strftime("%H:%M:%S ")
+                clock = time.strftime("%H:%M:%S ") if _times else ""
                 sys.stdout.write(f"{clock}{self.format(record)}\n")
                 sys.stdout.flush()
         except Exception:
             self.handleError(record)
 
 
-def show_messages(verbose: bool = False) -> None:
+def show_messages(verbose: bool = False, times: bool = False) -> None:
     """Show the messages of the package `mlproject`, and all warnings, to the user of a command or a program.
 
     Messages of level INFO go to standard output as they are. Higher levels go to standard error, after "warning: " or
     "error: ", and so do warnings issued by `warnings.warn`, even if the user has asked Python to raise them: MLflow and
     TensorFlow warn when they are imported. Characters that a stream's encoding lacks appear as escape sequences. Calling
-    the function again changes only the level.
+    the function again changes only the level and the times.
 
     Args:
         verbose: also show messages of level DEBUG, and the remarks of TensorFlow and MLflow.
+        times: begin messages of level INFO with the time of day.
     """
-    global _verbose
-    _verbose = verbose
+    global _verbose, _times
+    _verbose, _times = verbose, times
     if verbose:
         os.environ.update(TF_CPP_MIN_LOG_LEVEL="0", MLFLOW_LOGGING_LEVEL="INFO")
     logger = logging.getLogger("mlproject")

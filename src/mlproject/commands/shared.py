@@ -1,5 +1,6 @@
 """What commands share: the selection of names, -v, examples in the help, tables."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ def examples(*lines: str) -> str:
 
 
 def _show_messages(ctx: click.Context, param: click.Parameter, verbose: bool) -> None:
-    console.show_messages(verbose)
+    console.show_messages(verbose, times=not sys.stdout.isatty())
 
 
 verbose = click.option(

@@ -1,38 +1,29 @@
 """`mlproject ui` and `mlproject prune`, which look after the MLflow store."""
 
 import os
-import socket
 import sys
 
 import click
 
 from mlproject.commands.shared import examples, verbose
-from mlproject.errors import UserError
 
 
 @click.command(
     epilog=examples("mlproject ui", "mlproject ui --port 5001", "mlproject ui --host 0.0.0.0"),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 gives access from the network")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=int, default=5000, show_default=True)
 @verbose
 def ui(host: str, port: int) -> None:
     """Show runs and models in MLflow's UI, until Ctrl-C."""
     from mlproject import tracking
+    from mlproject.serve import require_free
 
     uri = tracking.existing_uri()
     if tracking.is_server(uri):
         print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {uri}")
         return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"port={port} on host={host} cannot be used ({error.strerror}); accepted: a free port, such as "
-                f"--port {port + 1}"
-            ) from error
+    require_free(host, port)
     print(f"open http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port} (Ctrl-C ends it)", flush=True)
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
