@@ -46,7 +46,7 @@ notebooks: $(READY) ## execute all experiments as notebooks in experiments/noteb
 	$(RUN) -e notebook -P "experiment=*" -P output=experiments/notebooks $(ARGS)
 
 ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT=5001 if port 5000 is in use, HOST=0.0.0.0 for access from the network
-	mlflow ui --host $(HOST) --port $(PORT) --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	mlproject ui --host $(HOST) --port $(PORT)
 
 docs: $(READY) ## build the documentation into site/ (open site/index.html); `mkdocs serve` shows it while you write
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -154,7 +154,7 @@ def test_the_report_is_written_and_kept(tuned):
     runs = mlflow.search_runs(experiment_names=["reports"])
     artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
     assert "report/index.html" in artifacts
-    assert "mlflow ui" in done.stdout + done.stderr
+    assert "mlproject ui" in done.stdout + done.stderr
 
 
 def test_the_vgg16_is_tracked_in_both_stages(tuned):
