@@ -14,6 +14,8 @@ from mlproject.names import check_spelling
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+    from mlproject.final.seeds import RegisteredModel
+
 
 def main(given: list[str] | None = None) -> int:
     """Run one command.
@@ -25,7 +27,8 @@ def main(given: list[str] | None = None) -> int:
         The exit code: 0, 1 when an experiment failed, 2 for bad input, 130 when interrupted.
     """
     process.stop_on_signals()
-    if "MLFLOW_RUN_ID" in os.environ:
+    project_run = os.environ.get("MLFLOW_RUN_ID")
+    if project_run:
         process.stop_with_mlflow_run()
     console.show_messages()
     try:
@@ -35,6 +38,8 @@ def main(given: list[str] | None = None) -> int:
         return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        if project_run:
+            _discard(project_run)
         return 2
     except StoreGoneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,6 +47,14 @@ def main(given: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: everything that was finished is kept", file=sys.stderr)
         return 130
+
+
+def _discard(project_run: str) -> None:
+    """Delete the run that `mlflow run` began for a command with bad input."""
+    with console.without_remarks():
+        from mlproject import tracking
+
+    tracking.discard_project_run(project_run)
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -68,10 +81,21 @@ def tune(options: argparse.Namespace) -> int:
         print(f"to go on: {chosen.repeat(project.command)}", file=sys.stderr, flush=True)
         raise
     if page:
-        print(f"\nreport: {page}\nruns:   mlflow ui")
+        print(f"\nreport: {page}\n{_pages(outcome.registered[0])}")
         print(f"load:   mlflow.keras.load_model('{outcome.registered[0].uri}')")
         print(f"repeat: {chosen.repeat(project.command)}")
     return 1 if outcome.failed else 0
+
+
+def _pages(registered: "RegisteredModel") -> str:
+    """The addresses of what was made, in MLflow's UI."""
+    from mlproject import tracking
+
+    links = tracking.links(registered.name, registered.version, registered.run_id)
+    served = tracking.is_server(tracking.address())
+    pages = {"runs": links.runs, "finals": links.finals, "trials": links.trials, "model": links.model}
+    lines = [f"{what + ':':7} {address}" for what, address in pages.items() if address]
+    return "\n".join(lines if served else ["MLflow's UI: start `mlflow ui`, then open", *lines])
 
 
 def report(options: argparse.Namespace) -> int:

@@ -75,6 +75,9 @@ class CIFAR100(Loader):
     shape = SHAPE
     superclasses = SUPERCLASSES
     superclass_of = SUPERCLASS_OF
+    licence = (
+        "none stated; its authors ask to cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+    )
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Read all of CIFAR-100 with its fine labels.

@@ -48,6 +48,7 @@ class FashionMNIST(Loader):
     name = "fashion-mnist"
     classes = CLASSES
     shape = SHAPE
+    licence = "MIT (Zalando Research, github.com/zalandoresearch/fashion-mnist)"
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Read all of Fashion-MNIST.

@@ -28,6 +28,7 @@ class Loader(ABC):
         shape: (height, width, channels) of an image, or (height, width) if it is grey.
         superclasses: the names of the superclasses; empty if the classes form none.
         superclass_of: for each class the index of its superclass.
+        licence: under what licence the images are, as a phrase for the descriptions of models; empty if it is not known.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Loader(ABC):
     shape: Sequence[int]
     superclasses: Sequence[str] = ()
     superclass_of: ArrayLike = ()
+    licence: str = ""
 
     @abstractmethod
     def read(self, data_dir: Path | str | None) -> Arrays:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlproject import tracking
+from mlproject.final import card
 from mlproject.final.refit import FinalFit, refit
 from mlproject.search.journal import Journal
 from mlproject.search.search import SearchResult
@@ -63,7 +64,7 @@ class RegisteredModel:
     @property
     def metrics(self) -> dict[str, float]:
         """Its scores, as metrics of the search's run."""
-        scores = {"val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
+        scores = {f"{tracking.OF_TRIAL}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
         return scores | ({"test_accuracy_mean": self.mean, "test_accuracy_std": self.std} if self.seeds > 1 else {})
 
 
@@ -103,7 +104,7 @@ def make_final_model(
         _log_spread(name, first.version, seeds, fits)
     accuracies = [fit.metrics["test_accuracy"] for fit in fits]
     low, high = first.interval
-    return RegisteredModel(
+    registered = RegisteredModel(
         name=name,
         version=first.version,
         run_id=first.run_id,
@@ -117,6 +118,11 @@ def make_final_model(
         std=statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
         cross_validated=first.cross_validated,
     )
+    minutes = params.get("budget_minutes")
+    tracking.describe(
+        name, first.version, card.of_model(task), card.of_version(task, registered, first.weakest, minutes)
+    )
+    return registered
 
 
 def _log_spread(name: str, version: int, seeds: Sequence[int], fits: Sequence[FinalFit]) -> None:

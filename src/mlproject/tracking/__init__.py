@@ -7,6 +7,8 @@ The modules in reading order:
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
 * `models` reads registered models, for reports and exports.
+* `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
+* `discard` removes the run of `mlflow run` for a command with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
 * `location` and `database` find the store, and check the file of an SQLite store.
@@ -14,7 +16,10 @@ The modules in reading order:
 """
 
 from mlproject.tracking.commit import git_commit
+from mlproject.tracking.discard import discard_project_run
+from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
+from mlproject.tracking.links import Links, links
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -29,7 +34,17 @@ from mlproject.tracking.log import (
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
-from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
+from mlproject.tracking.registry import (
+    CHAMPION,
+    OF_TRIAL,
+    alias_of,
+    describe,
+    logged_model_id,
+    promote,
+    register,
+    set_version_tags,
+    version_of,
+)
 from mlproject.tracking.runs import (
     ProjectRun,
     check_permissions,
@@ -41,23 +56,30 @@ from mlproject.tracking.runs import (
     run,
     use_comparison,
 )
-from mlproject.tracking.store import address
+from mlproject.tracking.store import address, is_server
 
 __all__ = [
     "CHAMPION",
     "FinalModel",
+    "Links",
     "LoggedRun",
+    "OF_TRIAL",
     "ProjectRun",
     "address",
     "alias_of",
     "check_permissions",
     "connect",
+    "describe",
+    "describe_search",
     "disable_autologging",
+    "discard_project_run",
     "end_own_runs",
     "failure_callback",
     "final_models",
     "find_run",
     "git_commit",
+    "is_server",
+    "links",
     "load_model",
     "log_arrays",
     "log_dataset",
@@ -68,6 +90,7 @@ __all__ = [
     "log_params",
     "log_table",
     "log_values",
+    "logged_model_id",
     "promote",
     "reconcile_trials",
     "register",
