@@ -160,7 +160,12 @@ class Tuner(keras_tuner.Tuner):
         record.starts += 1
         record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
-        tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
+        tags = {
+            "role": "trial",
+            "trial": record.name,
+            "experiment": self.task.experiment.name,
+            "search": self.journal.search,
+        }
         try:
             with tracking.run(self._run_name(record), tags, nested=True) as record.run_id:
                 try:

@@ -2,6 +2,10 @@
 
 MLflow 3.17 reads these from tags of the experiment. `mlflow.sharedViewState.KEY` holds, as JSON, what the button "Share" of its
 UI would store, and the address of the experiment's page with `viewStateShareKey=KEY` opens that view.
+
+One thing no tag decides: the UI has a mode, at first "GenAI" and then what the browser remembers, and in that mode every
+experiment opens on an empty page for language models. The addresses that this project makes therefore ask for the other mode
+(`TRAINING_MODE`). A UI without modes goes by the kind.
 """
 
 import json
@@ -16,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME, MLFL
 from mlproject.tracking import store
 
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+TRAINING_MODE = "workflowType=machine_learning"
 VIEW = "mlflow.sharedViewState."
 FINALS = "finals"  # the key of the view of the final models; that of a search's trials is the search's id
 PRIMARY_METRIC = "test_accuracy"
@@ -24,7 +29,7 @@ TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
 
 
 def open_as_training(experiment: Experiment) -> None:
-    """Let MLflow's UI open an experiment on its runs; it opens one without a kind on a page for language models.
+    """Say that an MLflow experiment has models to train, and which metric counts.
 
     Args:
         experiment: The MLflow experiment. What a user has set there stays.
@@ -64,7 +69,7 @@ def describe_search(experiment_name: str, question: str, search: str, parameters
 
 def _description(written: str, experiment_id: str, name: str, question: str, search: str) -> str:
     """The description with a line for this experiment; the lines of others, and what a user wrote, stay."""
-    page = f"#/experiments/{experiment_id}/runs?viewStateShareKey="
+    page = f"#/experiments/{experiment_id}/runs?{TRAINING_MODE}&viewStateShareKey="
     first = f"[Compare the final models]({page}{FINALS})"
     lines = [line for line in written.splitlines() if line and not line.startswith(f"- **{name}**")]
     lines += [] if first in lines else [first]
@@ -83,7 +88,7 @@ def _table(query: str, scores: Sequence[str]) -> dict[str, Any]:
 
 def _trials(search: str, parameters: Sequence[str]) -> dict[str, Any]:
     """A view of a search's trials, with a plot whose axes are the hyperparameters and the validation accuracy."""
-    section = {"uuid": "search", "name": "The search", "display": True, "isReordered": False}
+    section = {"uuid": "search", "name": "The search", "display": True, "isReordered": False, "columns": 1}
     plot = {
         "type": "PARALLEL",
         "uuid": "trials",

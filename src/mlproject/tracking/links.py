@@ -7,7 +7,7 @@ import mlflow
 from mlflow.entities import Run
 
 from mlproject.tracking import store
-from mlproject.tracking.experiment_page import FINALS
+from mlproject.tracking.experiment_page import FINALS, TRAINING_MODE
 
 LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` serves a store in a file
 
@@ -50,15 +50,17 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     server = store.address()
     root = f"{(ui or (server if store.is_server(server) else LOCAL_UI)).rstrip('/')}/#"
     run, finals = store.retry(lambda: _final_runs(run_id))
-    page = f"{root}/experiments/{run.info.experiment_id}"
+    page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
     search = run.data.tags.get("search", "")
     ids = json.dumps(finals, separators=(",", ":"))
     return Links(
-        runs=f"{page}/runs?viewStateShareKey={FINALS}",
-        finals=f'{root}/compare-runs?runs={ids}&experiments=["{run.info.experiment_id}"]' if len(finals) > 1 else "",
-        trials=f"{page}/runs?compareRunsMode=CHART&viewStateShareKey={search}",
-        run=f"{page}/runs/{run_id}",
-        model=f"{root}/models/{name}/versions/{version}",
+        runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
+        finals=f'{root}/compare-runs?runs={ids}&experiments=["{run.info.experiment_id}"]&{mode}'
+        if len(finals) > 1
+        else "",
+        trials=f"{page}/runs?{mode}&compareRunsMode=CHART&viewStateShareKey={search}",
+        run=f"{page}/runs/{run_id}?{mode}",
+        model=f"{root}/models/{name}/versions/{version}?{mode}",
     )
 
 

@@ -167,7 +167,9 @@ def logged_model_id(name: str, version: int) -> str | None:
         StoreGoneError: The store has not answered for too long.
     """
     found = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
-    return found.model_id or None
+    # The database's registry leaves `model_id` empty, and names the logged model in the source: models:/m-0123...
+    place, _, source = (found.source or "").partition(":/")
+    return found.model_id or (source if place == "models" and source.startswith("m-") else None)
 
 
 def with_trial_scores(metrics: Mapping[str, float]) -> dict[str, float]:
