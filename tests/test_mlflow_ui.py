@@ -1,6 +1,5 @@
 """What people see in MLflow's own UI: the store of a real search, served by `mlflow ui` and opened in headless Chromium."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -8,15 +7,15 @@ import time
 import urllib.request
 from pathlib import Path
 
+import mlflow
 import pytest
-from test_final import GREY
+from searches import journal_of
 from test_page import Browser, pytestmark  # noqa: F401  (which skips this test where there is no Chromium)
 
-TWO = """
-EXPERIMENTS.append(
-    Experiment("gray", "Does the other spelling do?", "tests", FashionMNIST(), "flat", build, recipe, {"rate": 2e-3})
-)
-"""
+from mlproject import tracking
+from mlproject.final.seeds import make_final_model
+from mlproject.search.search import search
+from mlproject.settings import Settings
 
 
 @pytest.fixture
@@ -66,30 +65,45 @@ def text_of(browser, url, awaited):
     raise AssertionError(f"{[words for words in awaited if words not in text]} not in {url}: {text}")
 
 
+def tuned(task):
+    """Search, refit and register, as `tune` does for one experiment; returns the registered model."""
+    settings = Settings(budget_minutes=10, max_trials=2, data="synthetic", tuner="random", prune=False)
+    name = task.experiment.name
+    with (
+        journal_of(task, name) as journal,
+        tracking.run(f"{name} search", {"role": "search", "search": journal.search}),
+    ):
+        tracking.describe_search(task.model_name, task.experiment.question, journal.search, list(task.experiment.best))
+        found = search(task, journal, settings)
+        return make_final_model(task, found, journal, 30.0, {"budget_minutes": 10}, [0])
+
+
 def test_the_pages_of_mlflow_show_names_scores_and_descriptions(
-    browser, serve, run_here, tmp_path, empty_database, monkeypatch
+    browser, serve, make_task, store, tmp_path, monkeypatch
 ):
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "grey.py").write_text(GREY + TWO)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    address = serve(uri, tmp_path)  # while the server starts, the models are trained
-    arguments = ("tune", "--data", "synthetic", "--budget-minutes", 0.05, "--max-trials", 2, "--prune", "false")
-    tuned = run_here(*arguments, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
-    assert tuned.returncode == 0, tuned.stdout + tuned.stderr
-    printed = [line.split(maxsplit=1) for line in tuned.stdout.splitlines() if "/#/" in line]
-    pages = {what: url.replace("http://127.0.0.1:5000", address) for what, url in printed}
+    address = serve(store, tmp_path)  # while the server starts, the models are trained
+    with tracking.run("other-synthetic final", {"role": "final", "experiment": "other"}):
+        tracking.log_metrics({"test_accuracy": 0.5, "test_loss": 1.5})
+    model = tuned(make_task())
+    links = tracking.links(model.name, model.version, model.run_id, ui=address)
 
-    awaited = ["grey-synthetic final", "gray-synthetic final", "test_accuracy", "test_loss", "Compare the final models"]
-    text = text_of(browser, pages["runs:"], awaited)
-    assert "Token Usage" not in text and "trial 01" not in text and "2 matching runs" in text
+    finals = ["tiny-synthetic final", "other-synthetic final"]
+    text = text_of(browser, links.runs, [*finals, "test_accuracy", "test_loss", "Compare the final models"])
+    assert "2 matching runs" in text and "trial 01" not in text and "Token Usage" not in text
+    text_of(browser, links.finals, [*finals, "Comparing 2 Runs"])
+    trials = ["tiny-synthetic trial 01: best-known values", "tiny-synthetic trial 02: ", "Parallel Coordinates"]
+    text_of(browser, links.trials, [*trials, "val_accuracy", "2 matching runs"])
+    card = [
+        "What it is.",
+        "fitted with this seed alone",
+        "recalled least often",
+        "MIT (Zalando",
+        "predict tiny-synthetic photo",
+    ]
+    text_of(browser, links.model, [*card, "tiny-synthetic final"])
+    text_of(browser, links.model.partition("/versions")[0], ["Classifies images of fashion-mnist into 10 classes"])
 
-    text_of(browser, pages["finals:"], ["Comparing 2 Runs", "grey-synthetic final", "gray-synthetic final"])
-
-    awaited = ["grey-synthetic trial 01: best-known values", "grey-synthetic trial 02: rate", "Parallel Coordinates"]
-    assert "val_accuracy" in text_of(browser, pages["trials:"], awaited)
-
-    awaited = ["What it is.", "% of the test images", "recalled least often", "MIT (Zalando", "predict grey-synthetic"]
-    text_of(browser, pages["model:"], awaited)
-    text_of(browser, pages["model:"].partition("/versions")[0], ["Classifies images of fashion-mnist into 10 classes"])
+    (logged,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{model.run_id}'", output_format="list")
+    of_data = {metric.key: metric.dataset_name for metric in logged.metrics}
+    assert of_data["test_accuracy"] == "fashion-mnist-flat-test" and logged.name == "tiny-synthetic"
