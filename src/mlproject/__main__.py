@@ -39,7 +39,7 @@ def main(given: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         if project_run:
-            _discard(project_run)
+            _mark_refused(project_run, str(error))
         return 2
     except StoreGoneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,12 +49,12 @@ def main(given: list[str] | None = None) -> int:
         return 130
 
 
-def _discard(project_run: str) -> None:
-    """Delete the run that `mlflow run` began for a command with bad input."""
+def _mark_refused(project_run: str, reason: str) -> None:
+    """Let the run that `mlflow run` began for a command with bad input be deleted by the next command."""
     with console.without_remarks():
         from mlproject import tracking
 
-    tracking.discard_project_run(project_run)
+    tracking.mark_refused(project_run, reason)
 
 
 def tune(options: argparse.Namespace) -> int:

@@ -102,14 +102,23 @@ def make_final_model(
     assert first.version is not None
     if len(fits) > 1:
         _log_spread(name, first.version, seeds, fits)
-    accuracies = [fit.metrics["test_accuracy"] for fit in fits]
+    registered = _registered(name, fits, found.scores["val_accuracy"])
+    of_version = card.of_version(replace(task, seed=seeds[0]), registered, first.weakest, params.get("budget_minutes"))
+    tracking.describe(name, first.version, card.of_model(task), of_version)
+    return registered
+
+
+def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> RegisteredModel:
+    """The model of the first fit, with the alias that it now gets."""
+    first, accuracies = fits[0], [fit.metrics["test_accuracy"] for fit in fits]
+    assert first.version is not None
     low, high = first.interval
-    registered = RegisteredModel(
+    return RegisteredModel(
         name=name,
         version=first.version,
         run_id=first.run_id,
         alias=tracking.promote(name, first.version),
-        val_accuracy=found.scores["val_accuracy"],
+        val_accuracy=val_accuracy,
         test_accuracy=accuracies[0],
         low=low,
         high=high,
@@ -118,11 +127,6 @@ def make_final_model(
         std=statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
         cross_validated=first.cross_validated,
     )
-    minutes = params.get("budget_minutes")
-    tracking.describe(
-        name, first.version, card.of_model(task), card.of_version(task, registered, first.weakest, minutes)
-    )
-    return registered
 
 
 def _log_spread(name: str, version: int, seeds: Sequence[int], fits: Sequence[FinalFit]) -> None:

@@ -8,7 +8,7 @@ The modules in reading order:
 * `registry` registers models and chooses the champion.
 * `models` reads registered models, for reports and exports.
 * `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
-* `discard` removes the run of `mlflow run` for a command with bad input.
+* `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
 * `location` and `database` find the store, and check the file of an SQLite store.
@@ -16,7 +16,6 @@ The modules in reading order:
 """
 
 from mlproject.tracking.commit import git_commit
-from mlproject.tracking.discard import discard_project_run
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
 from mlproject.tracking.links import Links, links
@@ -34,6 +33,7 @@ from mlproject.tracking.log import (
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_models, load_model, require_artifacts
+from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
     OF_TRIAL,
@@ -72,7 +72,6 @@ __all__ = [
     "describe",
     "describe_search",
     "disable_autologging",
-    "discard_project_run",
     "end_own_runs",
     "failure_callback",
     "final_models",
@@ -91,6 +90,7 @@ __all__ = [
     "log_table",
     "log_values",
     "logged_model_id",
+    "mark_refused",
     "promote",
     "reconcile_trials",
     "register",

@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import (
 
 from mlproject import process
 from mlproject.errors import StoreGoneError, UserError, first_line, truncate
-from mlproject.tracking import experiment_page, permissions, store
+from mlproject.tracking import experiment_page, permissions, refused, store
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.log import active_run_id, log_values, set_tags
 
@@ -99,6 +99,7 @@ def connect() -> ProjectRun:
     project = ProjectRun()
     project.tag_owner()
     _end_stale_runs(project)
+    refused.delete_refused_runs()
     return project
 
 
