@@ -1,7 +1,6 @@
 """The search with the real Keras Tuner and a real store: trials become runs; budgets end it, and failures do not."""
 
 import dataclasses
-import re
 import shutil
 import time
 
@@ -43,11 +42,8 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     assert len(runs) == len(found.trials) == 4
     assert list(runs["tags.trial"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
     names = list(runs["tags.mlflow.runName"])
-    assert names[0] == "tiny-synthetic trial 01: best-known values" and len(set(names)) == 4
-    assert all(
-        re.fullmatch(r"tiny-synthetic trial 0\d: (width \d+(, )?)?(learning_rate [\d.e-]+)?", name)
-        for name in names[1:]
-    )
+    assert names[0] == "tiny-synthetic trial 01: best-known values"
+    assert all(name.startswith(f"tiny-synthetic trial 0{number}: ") for number, name in enumerate(names, 1))
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
     assert runs["params.rung"].iloc[0] == "1.0" and (set(runs["params.rung"]) == {"1.0"}) == (tuner != "hyperband")
