@@ -92,7 +92,7 @@ def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_pre
     assert "models:/grey-synthetic@champion" in first.stdout
     tune("--fresh", "true")
     accuracies = {
-        int(version.version): client.get_run(version.run_id).data.metrics["val_accuracy"]
+        int(version.version): client.get_run(version.run_id).data.metrics["trial_val_accuracy"]
         for version in client.search_model_versions("name = 'grey-synthetic'")
     }
     champion = int(client.get_registered_model("grey-synthetic").aliases["champion"])

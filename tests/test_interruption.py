@@ -37,7 +37,7 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and "interrupted" in rest, (process.returncode, rest)
-    assert _runs(uri)["trial-01"] == ["FINISHED"] and _runs(uri)["fashion-mnist-mlp-synthetic"] == ["KILLED"]
+    assert _runs(uri)["trial-01"] == ["FINISHED"] and _runs(uri)["search"] == ["KILLED"]
     assert set(sum(_runs(uri).values(), [])) <= {"FINISHED", "KILLED"}
 
     (again,) = [line for line in rest.splitlines() if line.startswith("to go on: ")]
@@ -45,14 +45,14 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
     done = command(*words[2:], cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
     runs = _runs(uri)
-    assert runs["fashion-mnist-mlp-synthetic"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]
+    assert runs["search"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]
 
 
 def _runs(uri):
-    """The statuses of all runs, by the runs' names."""
+    """The statuses of all runs, by their trial or role."""
     client, states = mlflow.MlflowClient(uri), {}
     for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
-        states.setdefault(run.info.run_name, []).append(run.info.status)
+        states.setdefault(run.data.tags.get("trial", run.data.tags["role"]), []).append(run.info.status)
     return states
 
 

@@ -229,5 +229,5 @@ def test_a_killed_search_goes_on_without_decoding_again(project):
     done = command(*words, cwd=project, **surroundings)
     assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
     assert [path.stat().st_mtime_ns for path in (project / ".cache" / "images").glob("*.npy")] == [written]
-    counts = [found.info.run_name for found in runs_of(project)]
+    counts = [found.data.tags.get("trial", found.data.tags.get("role")) for found in runs_of(project)]
     assert counts.count("trial-01") == 1 and counts.count("final") == 1

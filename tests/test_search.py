@@ -40,15 +40,15 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     task = make_task()
     found, runs = run_search(task, tuner, max_trials=4)
     assert len(runs) == len(found.trials) == 4
-    assert list(runs["tags.mlflow.runName"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
+    assert list(runs["tags.trial"]) == ["trial-01", "trial-02", "trial-03", "trial-04"]
+    names = list(runs["tags.mlflow.runName"])
+    assert names[0] == "tiny-synthetic trial 01: best-known values"
+    assert all(name.startswith(f"tiny-synthetic trial 0{number}: ") for number, name in enumerate(names, 1))
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.width"].iloc[0], runs["params.learning_rate"].iloc[0]) == ("8", "0.002")  # the best known
     assert runs["params.rung"].iloc[0] == "1.0" and (set(runs["params.rung"]) == {"1.0"}) == (tuner != "hyperband")
     refitted = found.trials.loc[found.trials["refitted"] == "yes", "trial"].tolist()
-    assert (
-        refitted
-        == runs.loc[runs["metrics.val_accuracy"] == found.scores["val_accuracy"], "tags.mlflow.runName"].tolist()[:1]
-    )
+    assert refitted == runs.loc[runs["metrics.val_accuracy"] == found.scores["val_accuracy"], "tags.trial"].tolist()[:1]
     best = runs["metrics.val_accuracy"].max()
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)

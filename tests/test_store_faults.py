@@ -328,12 +328,12 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     ]
 
 
-def wait_for_metrics(name, process):
-    """Wait until the run of this name has logged an epoch."""
+def wait_for_metrics(role, process):
+    """Wait until the run of this role has logged an epoch."""
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
-        runs = mlflow.search_runs(search_all_experiments=True, filter_string=f"attributes.run_name = '{name}'")
+        runs = mlflow.search_runs(search_all_experiments=True, filter_string=f"tags.role = '{role}'")
         if len(runs) and "metrics.loss" in runs:
             return
         time.sleep(0.2)
-    raise AssertionError(f"{name} never trained: {process.stdout.read()}")
+    raise AssertionError(f"{role} never trained: {process.stdout.read()}")

@@ -152,8 +152,8 @@ class Round:
         for run in finished:
             path = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/evaluation/validation.npz")
             kept = np.load(path)
-            correct[run.info.run_name] = kept["labels"] == kept["predictions"]
-        accuracy = {run.info.run_name: run.data.metrics["val_accuracy"] for run in finished}
+            correct[run.data.tags["trial"]] = kept["labels"] == kept["predictions"]
+        accuracy = {run.data.tags["trial"]: run.data.metrics["val_accuracy"] for run in finished}
         first = correct.pop("trial-01", None)
         if first is None:
             return max(accuracy.values())
@@ -178,12 +178,16 @@ class Round:
         assert parent.info.status == final.info.status == "FINISHED", (parent.info.status, final.info.status)
 
         trials = [run for run in runs if role[run.info.run_id] == "trial"]
-        finished = [run.info.run_name for run in trials if run.info.status in ("FINISHED", "FAILED")]
+        finished = [run.data.tags["trial"] for run in trials if run.info.status in ("FINISHED", "FAILED")]
         expected = TRIALS if self.deterministic else len(set(finished))
         assert sorted(finished) == [f"trial-{number:02d}" for number in range(1, expected + 1)], finished
         assert {run.info.status for run in trials} <= {"FINISHED", "FAILED", "KILLED"}
         for run in trials:  # a trial that was run again kept its values
-            (same,) = [one for one in trials if one.info.run_name == run.info.run_name and one.info.status != "KILLED"]
+            (same,) = [
+                one
+                for one in trials
+                if one.data.tags["trial"] == run.data.tags["trial"] and one.info.status != "KILLED"
+            ]
             if "width" in run.data.params:
                 assert run.data.params["rate"] == same.data.params["rate"]
         repeats = [run for run in runs if role[run.info.run_id] == "repeat"]
@@ -200,9 +204,11 @@ class Round:
         assert version.tags["seed_runs"] == ",".join(by_seed[seed].info.run_id for seed in SEEDS)
         aliases = client.get_registered_model(NAME).aliases
         assert {alias: int(number) for alias, number in aliases.items()} == {"champion": int(version.version)}, aliases
-        done = {run.info.run_name: run.data.metrics["val_accuracy"] for run in trials if run.info.status == "FINISHED"}
+        done = {
+            run.data.tags["trial"]: run.data.metrics["val_accuracy"] for run in trials if run.info.status == "FINISHED"
+        }
         mlflow.set_tracking_uri(self.uri)
-        assert final.data.metrics["val_accuracy"] == self.winner(trials), done
+        assert final.data.metrics["trial_val_accuracy"] == self.winner(trials), done
         kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{final.info.run_id}/evaluation/predictions.npz"))
         accuracy = np.mean(kept["probabilities"].argmax(axis=1) == kept["labels"])
         assert abs(accuracy - final.data.metrics["test_accuracy"]) < 1e-9

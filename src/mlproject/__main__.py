@@ -20,13 +20,16 @@ def main(given: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 when something failed, 2 for bad input, 130 when interrupted.
     """
     process.stop_on_signals()
-    if "MLFLOW_RUN_ID" in os.environ:
+    project_run = os.environ.get("MLFLOW_RUN_ID")
+    if project_run:
         process.stop_with_mlflow_run()
     console.show_messages(times=not sys.stdout.isatty())  # on a terminal, bars show that time passes
     try:
         return arguments.run(mlproject, sys.argv[1:] if given is None else given, "mlproject") or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        if project_run:
+            _mark_refused(project_run, str(error))
         return 2
     except StoreGoneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -34,6 +37,14 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: everything that was finished is kept", file=sys.stderr)
         return 130
+
+
+def _mark_refused(project_run: str, reason: str) -> None:
+    """Let the run that `mlflow run` began for a command with bad input be deleted by the next command."""
+    with console.without_remarks():
+        from mlproject import tracking
+
+    tracking.mark_refused(project_run, reason)
 
 
 def run() -> NoReturn:

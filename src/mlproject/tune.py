@@ -186,8 +186,14 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
         "search.digest": journal.path.parent.name,
     }
     tracking.use_comparison(command.project, experiment.comparison)
-    with tracking.run(task.model_name, tags, resume=parent):
+    with tracking.run(f"{task.model_name} search", tags, resume=parent):
         tracking.set_description(f"**Question:** {experiment.question}")
+        tracking.describe_search(
+            task.model_name,
+            experiment.question,
+            journal.search,
+            [name for name in experiment.best if name not in experiment.fixed],
+        )
         asked = settings.deciding | _given_params(task)
         tracking.log_params(asked | weights_params(task))
         log_datasets(task.data)

@@ -59,7 +59,7 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
         raise
     if page:
         print(f"\nreport: {page}\n")
-        _print_next_steps(outcome.registered[0], tracking.address(), chosen.repeat(project.command))
+        _print_next_steps(outcome.registered[0], chosen.repeat(project.command))
     return 1 if outcome.failed else 0
 
 
@@ -87,13 +87,21 @@ def _print_outcome(outcome: "Outcome") -> None:
     sys.stdout.flush()
 
 
-def _print_next_steps(model: "RegisteredModel", store: str, again: str) -> None:
-    """Commands to type as they stand, where this one was typed."""
+def _print_next_steps(model: "RegisteredModel", again: str) -> None:
+    """Commands to type as they stand where this one was typed, and addresses of pages in MLflow's UI."""
+    from mlproject import tracking
+
+    store, links = tracking.address(), tracking.links(model.name, model.version, model.run_id)
     uri = f"sqlite:///{Path(store.removeprefix('sqlite:///')).absolute()}" if store.startswith("sqlite:///") else store
     print("next:")
     if activate := console.how_to_activate():
         print(f"  {activate}")
-    print("  mlproject ui")
+    print(f"  mlproject predict {model.name} photo.jpg")
+    print("  mlproject ui     then open")
+    pages = {"runs": links.runs, "finals": links.finals, "trials": links.trials, "model": links.model}
+    for what, address in pages.items():
+        if address:
+            print(f"    {what:7} {address}")
     print(f"  {again}")
     print("in Python, anywhere:")
     print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")

@@ -77,6 +77,9 @@ class CIFAR100(Loader):
     preparation = Preparation(32, 3)
     superclasses = SUPERCLASSES
     superclass_of = SUPERCLASS_OF
+    licence = (
+        "none stated; its authors ask to cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+    )
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Read all of CIFAR-100 with its fine labels.

@@ -52,6 +52,7 @@ class FashionMNIST(Loader):
     # Section 2 of the paper: the longest edge becomes 28 pixels, the rest is filled, and the product photographs, which have a
     # light background, are inverted.
     preparation = Preparation(28, 1, "pad", background=(0, 0, 0), light_on_dark=True)
+    licence = "MIT (Zalando Research, github.com/zalandoresearch/fashion-mnist)"
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Read all of Fashion-MNIST.

@@ -30,6 +30,7 @@ class Loader(ABC):
         superclasses: the names of the superclasses; empty if the classes form none.
         superclass_of: for each class the index of its superclass.
         preparation: how people's images become images such as these; None for the middle of the image, made square.
+        licence: under what licence the images are, as a phrase for the descriptions of models; empty if it is not known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Loader(ABC):
     superclasses: Sequence[str] = ()
     superclass_of: ArrayLike = ()
     preparation: Preparation | None = None
+    licence: str = ""
 
     @abstractmethod
     def read(self, data_dir: Path | str | None) -> Arrays:

@@ -20,6 +20,7 @@ from mlproject.search.space import describe_space
 from mlproject.task import Task
 
 MISTAKES_BYTES = 64 << 20  # of misclassified images: all of the shipped data sets' that can be expected
+WEAKEST = 3  # classes that a model card names
 CORRECT_EXAMPLES = 3  # images of each class that are kept beside all misclassified ones
 
 
@@ -54,26 +55,45 @@ def log_predictions(path: str, data: Dataset, probabilities: np.ndarray) -> None
 
 
 def superclass_accuracy(data: Dataset, probabilities: np.ndarray) -> dict[str, float]:
-    """How often a model of fine classes names the right superclass.
+    """How often a model names the right superclass.
 
     Args:
         data: the data set.
         probabilities: float (n, classes), the predictions for the test images.
 
     Returns:
-        Metrics for the superclass of the likeliest class (argmax) and for the likeliest sum of a superclass's probabilities;
-        none where the classes have no superclasses.
+        `test_coarse_accuracy` for the superclass of the likeliest class, and `test_coarse_accuracy_sum` for the likeliest sum
+        of a superclass's probabilities. A model of the superclasses has the first alone. Nothing without superclasses.
     """
     superclass_of = data.superclass_of
+    if data.labels == "coarse":
+        return {"test_coarse_accuracy": float(np.mean(probabilities.argmax(axis=1) == data.test_labels))}
     if superclass_of is None:
         return {}
     truth = superclass_of[data.test_labels]
     by_argmax = evaluation.aggregate_by_argmax(probabilities, superclass_of)
     by_sum = evaluation.aggregate_by_sum(probabilities, superclass_of).argmax(axis=1)
     return {
-        "test_coarse_accuracy_argmax": float(np.mean(by_argmax == truth)),
+        "test_coarse_accuracy": float(np.mean(by_argmax == truth)),
         "test_coarse_accuracy_sum": float(np.mean(by_sum == truth)),
     }
+
+
+def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
+    """The classes of the lowest recall on the test images, in words.
+
+    Args:
+        data: the data set.
+        probabilities: float (n, classes), the predictions for the test images.
+
+    Returns:
+        Such as "Shirt 42 %, Coat 61 %".
+    """
+    lowest = _per_class(data, probabilities).nsmallest(WEAKEST, "recall")
+    return ", ".join(
+        f"{name} {recall:.0%}".replace("%", " %")
+        for name, recall in zip(lowest["class"], lowest["recall"], strict=True)
+    )
 
 
 def version_tags(task: Task) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from mlproject import budget, evaluation, tracking
 from mlproject.datasets import Dataset
 from mlproject.experiment import hyperparameters
-from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags
+from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags, weakest_classes
 from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
@@ -40,6 +40,7 @@ class FinalFit:
         interval: the 95 % interval of its test accuracy over the images.
         version: the registered version, None for a fit that repeats the registered one with another seed.
         cross_validated: the cross-validated accuracy in words, "" without folds.
+        weakest: the classes with the lowest recall, in words.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class FinalFit:
     interval: tuple[float, float]
     version: int | None
     cross_validated: str = ""
+    weakest: str = ""
 
 
 def refit(
@@ -71,10 +73,12 @@ def refit(
     """
     if str(task.seed) in journal.fits:
         return FinalFit(**journal.fits[str(task.seed)])
-    role, name = ("final", "final") if registers else ("repeat", f"repeat, seed {task.seed}")
+    role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
     tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
     earlier = tracking.find_run(journal.search, role, task.seed)
-    with tracking.run(name, tags | {"seed": str(task.seed)}, nested=True, resume=earlier) as run_id:
+    with tracking.run(
+        f"{task.model_name} {name}", tags | {"seed": str(task.seed)}, nested=True, resume=earlier
+    ) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
         schedule = _schedule(task, found, journal, seconds)
@@ -86,10 +90,14 @@ def refit(
         result = _train(task, model, recipe, schedule, journal, registers)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
-        tracking.log_metrics(metrics | cross_validated | {"test_accuracy_low": low, "test_accuracy_high": high})
+        tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
+        tracking.log_metrics({name: value for name, value in metrics.items() if name not in tested} | cross_validated)
         version = _register(task, model) if registers else None
-    tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
-    fit = FinalFit(run_id, tested, (low, high), version, in_words(cross_validated))
+        model_id = tracking.logged_model_id(task.model_name, version) if version else None
+        interval = {"test_accuracy_low": low, "test_accuracy_high": high}
+        tracking.log_metrics(tested | interval, dataset=test_set(task.data), model_id=model_id)
+    weakest = weakest_classes(task.data, probabilities)
+    fit = FinalFit(run_id, tested, (low, high), version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
@@ -110,7 +118,8 @@ def _evaluate(
         "prediction_images_per_second": prediction_speed,
     }
     if registers:
-        metrics |= found.scores | {"search_seconds": found.seconds}
+        of_trial = {f"{tracking.OF_TRIAL}{name}": score for name, score in found.scores.items()}
+        metrics |= of_trial | {"search_seconds": found.seconds}
         log_artifacts(task, found, result.history, probabilities, features)
     else:
         log_predictions("evaluation/predictions.npz", task.data, probabilities)
@@ -139,9 +148,14 @@ def weights_params(task: Task) -> dict[str, str]:
 
 def log_datasets(data: Dataset) -> None:
     """Log the training and the test images as inputs of the active run."""
-    name = f"{data.name}-{data.labels}"
-    tracking.log_dataset(f"{name}-train", data.digest, data.source, data.train_images, data.train_labels, "training")
-    tracking.log_dataset(f"{name}-test", data.test_digest, data.source, data.test_images, data.test_labels, "testing")
+    train = f"{data.name}-{data.labels}-train"
+    tracking.log_dataset(train, data.digest, data.source, data.train_images, data.train_labels, "training")
+    tracking.log_dataset(*test_set(data), data.source, data.test_images, data.test_labels, "testing")
+
+
+def test_set(data: Dataset) -> tuple[str, str]:
+    """Name and digest of the test images, as MLflow knows them."""
+    return f"{data.name}-{data.labels}-test", data.test_digest
 
 
 def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlproject import tracking
+from mlproject.final import card
 from mlproject.final.refit import FinalFit, refit
 from mlproject.search.journal import Journal
 from mlproject.search.search import SearchResult
@@ -65,7 +66,7 @@ class RegisteredModel:
     @property
     def metrics(self) -> dict[str, float]:
         """Its scores, as metrics of the search's run."""
-        scores = {"val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
+        scores = {f"{tracking.OF_TRIAL}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
         return scores | ({"test_accuracy_mean": self.mean, "test_accuracy_std": self.std} if self.seeds > 1 else {})
 
 
@@ -103,14 +104,23 @@ def make_final_model(
     assert first.version is not None
     if len(fits) > 1:
         _log_spread(name, first.version, seeds, fits)
-    accuracies = [fit.metrics["test_accuracy"] for fit in fits]
+    registered = _registered(name, fits, found.scores["val_accuracy"])
+    of_version = card.of_version(replace(task, seed=seeds[0]), registered, first.weakest, params.get("budget_minutes"))
+    tracking.describe(name, first.version, card.of_model(task), of_version)
+    return registered
+
+
+def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> RegisteredModel:
+    """The model of the first fit, with the alias that it now gets."""
+    first, accuracies = fits[0], [fit.metrics["test_accuracy"] for fit in fits]
+    assert first.version is not None
     low, high = first.interval
     return RegisteredModel(
         name=name,
         version=first.version,
         run_id=first.run_id,
         alias=tracking.promote(name, first.version),
-        val_accuracy=found.scores["val_accuracy"],
+        val_accuracy=val_accuracy,
         test_accuracy=accuracies[0],
         low=low,
         high=high,

@@ -34,6 +34,7 @@ EXCUSED = {
     "tracking": "records runs and models and decides nothing",
     "report": "is made after the search, from what was logged",
     "final/artifacts.py": "evaluates, draws and logs a fitted model",
+    "final/card.py": "describes a fitted model",
     "final/environment.py": "describes the machine",
     "evaluation/calibration_error.py": "scores a fitted model",
     "evaluation/crossed.py": "compares fitted models",

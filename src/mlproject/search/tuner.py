@@ -35,6 +35,7 @@ FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would f
 # The same for trials beyond a limit, which cost seconds: with so many, not even one network in twenty is within the limit
 # (0.95 ** 100 is below 1 %).
 OVER_LIMIT_IN_A_ROW = 100
+SHOWN_VALUES = 4  # in the name of a trial's run
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
@@ -159,9 +160,14 @@ class Tuner(keras_tuner.Tuner):
         record.starts += 1
         record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
-        tags = {"role": "trial", "experiment": self.task.experiment.name, "search": self.journal.search}
+        tags = {
+            "role": "trial",
+            "trial": record.name,
+            "experiment": self.task.experiment.name,
+            "search": self.journal.search,
+        }
         try:
-            with tracking.run(record.name, tags, nested=True) as record.run_id:
+            with tracking.run(self._run_name(record), tags, nested=True) as record.run_id:
                 try:
                     self._train(record)
                 except Exception as error:
@@ -195,6 +201,22 @@ class Tuner(keras_tuner.Tuner):
         used = (self.plan.measuring + self.plan.search - self.seconds_left) / 60
         said = f"best so far {best.scores[self.settings.objective]:.4f} ({best.name}), " if best else ""
         return f"{said}{used:.1f} of {self.plan.budget / 60:g} min used"
+
+    def _run_name(self, record: Trial) -> str:
+        """The name of a trial's run, which stands alone: what differs from the first trial, in short."""
+        number, first = record.name.removeprefix("trial-"), self.journal.trials[0]
+        changed = {name: value for name, value in record.values.items() if value != first.values.get(name)}
+        shown = [
+            value
+            if isinstance(value, str)
+            else f"{name} {value:.3g}"
+            if isinstance(value, float)
+            else f"{name} {value}"
+            for name, value in changed.items()
+        ]
+        words = "best-known values" if record is first else ", ".join(shown[:SHOWN_VALUES]) or "the same values"
+        more = ", ..." if len(shown) > SHOWN_VALUES else ""
+        return f"{self.task.model_name} trial {number}: {words}{more}"
 
     def _train(self, record: Trial) -> None:
         """Train one trial in the active run, as far as the search has time for it."""

@@ -9,6 +9,8 @@ The modules in reading order:
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `models` reads registered models, for reports and exports.
 * `housekeeping` finds what may be deleted.
+* `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
+* `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
 * `location` and `database` find the store, and check the file of an SQLite store.
@@ -17,7 +19,9 @@ The modules in reading order:
 
 from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
+from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
+from mlproject.tracking.links import Links, links
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -32,7 +36,18 @@ from mlproject.tracking.log import (
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
-from mlproject.tracking.registry import CHAMPION, alias_of, promote, register, set_version_tags, version_of
+from mlproject.tracking.refused import mark_refused
+from mlproject.tracking.registry import (
+    CHAMPION,
+    OF_TRIAL,
+    alias_of,
+    describe,
+    logged_model_id,
+    promote,
+    register,
+    set_version_tags,
+    version_of,
+)
 from mlproject.tracking.runs import (
     ProjectRun,
     check_permissions,
@@ -49,12 +64,16 @@ from mlproject.tracking.store import address, existing_uri, is_server
 __all__ = [
     "CHAMPION",
     "FinalModel",
+    "Links",
     "LoggedRun",
+    "OF_TRIAL",
     "ProjectRun",
     "address",
     "alias_of",
     "check_permissions",
     "connect",
+    "describe",
+    "describe_search",
     "disable_autologging",
     "end_own_runs",
     "existing_uri",
@@ -64,6 +83,7 @@ __all__ = [
     "find_run",
     "git_commit",
     "is_server",
+    "links",
     "load_model",
     "log_arrays",
     "log_dataset",
@@ -74,6 +94,8 @@ __all__ = [
     "log_params",
     "log_table",
     "log_values",
+    "logged_model_id",
+    "mark_refused",
     "promote",
     "reconcile_trials",
     "register",

@@ -21,6 +21,7 @@ from mlproject.tracking import store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DIGEST_LENGTH = 36  # of a data set; MLflow keeps no more
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -48,14 +49,21 @@ def log_params(params: Mapping[str, object]) -> None:
     log_values(active_run_id(), params=params)
 
 
-def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
+def log_metrics(
+    metrics: Mapping[str, float],
+    step: int | None = None,
+    dataset: tuple[str, str] | None = None,
+    model_id: str | None = None,
+) -> None:
     """Log metrics of the active run.
 
     Args:
         metrics: Finite numbers by name.
         step: The step of all of them, such as the epoch; 0 by default.
+        dataset: Name and digest of the data set that they were measured on, as given to `log_dataset`.
+        model_id: The logged model that they are of; None for a model that is not logged.
     """
-    log_values(active_run_id(), metrics=metrics, step=step)
+    log_values(active_run_id(), metrics=metrics, step=step, dataset=dataset, model_id=model_id)
 
 
 def set_tags(tags: Mapping[str, object]) -> None:
@@ -82,6 +90,8 @@ def log_values(
     params: Mapping[str, object] = NOTHING,
     tags: Mapping[str, object] = NOTHING,
     step: int | None = None,
+    dataset: tuple[str, str] | None = None,
+    model_id: str | None = None,
 ) -> None:
     """Send values of any run to the store. Metrics carry the time of this call, even when they are delivered later.
 
@@ -91,12 +101,16 @@ def log_values(
         params: Parameters by name.
         tags: Tags by name.
         step: The step of the metrics; 0 by default.
+        dataset: Name and digest of the data set of the metrics.
+        model_id: The logged model of the metrics.
     """
     now = int(1000 * time.time())
+    name_of_data, digest = dataset or (None, None)
+    of = (model_id, name_of_data, digest and digest[:DIGEST_LENGTH])
     store.send(
         {
             "run_id": run_id,
-            "metrics": [(name, float(value), now, step or 0) for name, value in metrics.items()],
+            "metrics": [(name, float(value), now, step or 0, *of) for name, value in metrics.items()],
             "params": [(name, str(value)) for name, value in params.items()],
             "tags": [(name, str(value)) for name, value in tags.items()],
         }
@@ -173,5 +187,5 @@ def log_dataset(name: str, digest: str, source: str, images: NDArray[Any], label
     location: Any = source if Path(source).exists() or "://" in source else None
     # MLflow has two classes for a local path and warns that it chooses one.
     with warnings.catch_warnings(action="ignore"):
-        dataset = from_numpy(images, source=location, targets=labels, name=name, digest=digest[:36])
+        dataset = from_numpy(images, source=location, targets=labels, name=name, digest=digest[:DIGEST_LENGTH])
     store.retry(lambda: mlflow.log_input(dataset, context=context, tags={"source": source[:500]}))

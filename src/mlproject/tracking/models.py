@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from mlproject.errors import UserError, truncate
 from mlproject.tracking import store
-from mlproject.tracking.registry import CHAMPION, is_ours
+from mlproject.tracking.registry import CHAMPION, is_ours, with_trial_scores
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -34,7 +34,7 @@ class LoggedRun:
     Attributes:
         run_id: The run.
         params: The run's parameters.
-        metrics: The run's last metrics.
+        metrics: The run's last metrics, as `registry.with_trial_scores` names them.
         url: The run's page in MLflow's UI; "" when the store is not a server.
         artifact_location: Where MLflow keeps the run's artifacts.
     """
@@ -340,7 +340,7 @@ def _values(run: Run) -> dict[str, Any]:
     return {
         "run_id": run.info.run_id,
         "params": dict(run.data.params),
-        "metrics": dict(run.data.metrics),
+        "metrics": with_trial_scores(run.data.metrics),
         "url": page if store.is_server(server) else "",
         "artifact_location": run.info.artifact_uri,
     }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need i
     import keras
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+OF_TRIAL = "trial_"  # begins the names of the metrics of a final run that its winner's trial measured
 OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
 # Parameters that make trials comparable if they are equal, and what they were before they were recorded.
 TRIALS_PARAMS = {"max_trials": None, "folds": "0", "repeats": "1"}
@@ -74,7 +75,7 @@ def _log_model_once(
     with _without_remarks():
         info = Model.log(
             artifact_path=None,  # deprecated, and required
-            name="model",
+            name=name,
             flavor=classifier_flavor,
             flavor_name="keras",
             registered_model_name=name,
@@ -122,6 +123,67 @@ def _describe_version(name: str, version: int, tags: Mapping[str, str]) -> None:
     size = mlflow.models.Model.load(f"models:/{name}/{version}").model_size_bytes
     if size is not None:
         log_metrics({"model_bytes": size})
+
+
+def describe(name: str, version: int, of_model: str, of_version: str) -> None:
+    """Describe a registered model and one of its versions, as MLflow's UI shows them.
+
+    Args:
+        name: The registered model's name.
+        version: The version's number.
+        of_model: Markdown; it is left out where the model has a description of a user's.
+        of_version: Markdown.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+
+    def write() -> None:
+        client = mlflow.MlflowClient()
+        client.update_model_version(name, str(version), of_version)
+        if not client.get_registered_model(name).description:
+            try:
+                client.update_registered_model(name, of_model)
+            except MlflowException as error:
+                if error.error_code != "PERMISSION_DENIED":  # who may only add versions leaves the model as it is
+                    raise
+
+    store.retry(write)
+
+
+def logged_model_id(name: str, version: int) -> str | None:
+    """The id of the logged model behind a registered version, to which MLflow ties metrics.
+
+    Args:
+        name: The registered model's name.
+        version: The version's number.
+
+    Returns:
+        The id; None when a server older than MLflow 3 has none.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    found = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
+    # The database's registry leaves `model_id` empty, and names the logged model in the source: models:/m-0123...
+    place, _, source = (found.source or "").partition(":/")
+    return found.model_id or (source if place == "models" and source.startswith("m-") else None)
+
+
+def with_trial_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a final run, with the scores of the winner's trial under the names that they have in the trial.
+
+    Older final runs logged them under these names. Later ones add "trial_", because they are not scores of the final model.
+
+    Args:
+        metrics: The run's metrics.
+
+    Returns:
+        The metrics, with "val_accuracy" for "trial_val_accuracy" and so on.
+    """
+    return dict(metrics) | {
+        name.removeprefix(OF_TRIAL): value for name, value in metrics.items() if name.startswith(f"{OF_TRIAL}val_")
+    }
 
 
 def version_of(name: str, run_id: str) -> int | None:
@@ -235,9 +297,10 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     if not same_trials:
         return bool(new.metrics["train_seconds"] > old.metrics.get("train_seconds", -math.inf))
     asked = new.params.get("objective", DEFAULT)
-    measure = asked if asked in OBJECTIVES and asked in new.metrics and asked in old.metrics else DEFAULT
+    new_scores, old_scores = with_trial_scores(new.metrics), with_trial_scores(old.metrics)
+    measure = asked if asked in OBJECTIVES and asked in new_scores and asked in old_scores else DEFAULT
     goodness = OBJECTIVES[measure].goodness
-    return bool(goodness(new.metrics[measure]) > goodness(old.metrics.get(measure, -math.inf)))
+    return bool(goodness(new_scores[measure]) > goodness(old_scores.get(measure, -math.inf)))
 
 
 def _version_with_alias(name: str, alias: str) -> ModelVersion | None:

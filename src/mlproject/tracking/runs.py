@@ -23,7 +23,7 @@ from mlflow.utils.mlflow_tags import (
 
 from mlproject import process
 from mlproject.errors import StoreGoneError, UserError, first_line, truncate
-from mlproject.tracking import permissions, store
+from mlproject.tracking import experiment_page, permissions, refused, store
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.log import active_run_id, log_values, set_tags
 
@@ -99,6 +99,7 @@ def connect() -> ProjectRun:
     project = ProjectRun()
     project.tag_owner()
     _end_stale_runs(project)
+    refused.delete_refused_runs()
     return project
 
 
@@ -128,6 +129,7 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
         permissions.require_logging(experiment, name)
+        store.retry(lambda: experiment_page.open_as_training(experiment))
     except MlflowException as error:
         said = truncate(" ".join(str(error.message).split()))
         raise UserError(

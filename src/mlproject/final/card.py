@@ -1,0 +1,110 @@
+"""The model card: the descriptions of a registered model and of its version, which MLflow's UI shows."""
+
+from typing import TYPE_CHECKING
+
+from mlproject.task import Task
+
+if TYPE_CHECKING:
+    from mlproject.final.seeds import RegisteredModel
+
+UNKNOWN_LICENCE = "not declared; whoever owns the images decides"
+WEIGHTS_LICENCES = {"VGG16": "CC BY 4.0 (Visual Geometry Group, University of Oxford; converted by Keras)"}
+
+MODEL = """\
+Classifies images of {data} into {classes} classes ({labels} labels). It was made by the experiment `{experiment}`.
+
+**Question.** {question}
+
+The alias `champion` is the best version by the rule of this project, `challenger` the latest one that did not beat it. Each
+version has a card of its own.
+
+{usage}"""
+
+VERSION = """\
+**What it is.** An image classifier, made by the experiment `{experiment}`. {question}
+
+**Data.** {data}, {labels} labels, {classes} classes; trained on {train_images:,} images, tested on
+{test_images:,} others.{synthetic}
+
+**Accuracy.** {accuracy} The interval covers the choice of test images.
+
+**Weak points.** The classes recalled least often on the test images: {weakest}.
+
+**Input and output.** uint8 images of shape (n, {shape}), 0 to 255, not scaled: the model does that itself. It answers a
+probability for each class; the names of the classes are in the model's metadata.
+
+{usage}
+
+**Limits.** It knows these {classes} classes alone and gives one of them to any image. On photographs of another kind its accuracy
+may be far lower. {minutes}Do not use it for decisions about people.
+
+**Licence.** Images: {licence}.{weights}
+"""
+
+USAGE = """\
+**Use it.** In Python: `mlflow.keras.load_model("models:/{name}@champion")`. On the command line:
+`mlproject predict {name} photo.jpg` for one image, and `mlproject serve {name}` for a web service."""
+
+
+def of_model(task: Task) -> str:
+    """Describe a registered model, whichever its versions are.
+
+    Args:
+        task: the experiment with its data.
+
+    Returns:
+        Markdown.
+    """
+    return MODEL.format(**_facts(task))
+
+
+def of_version(task: Task, registered: "RegisteredModel", weakest: str, minutes: float | None) -> str:
+    """Describe a registered version.
+
+    Args:
+        task: the experiment with its data.
+        registered: the version with its accuracy.
+        weakest: its classes of the lowest recall, in words.
+        minutes: the budget of its search and its fit; None if it is not known.
+
+    Returns:
+        Markdown.
+    """
+    network = task.experiment.pretrained
+    weights = WEIGHTS_LICENCES.get(network, f"see keras.io/api/applications for those of {network}")
+    synthetic = " **These are generated images: its accuracy says nothing about real ones.**"
+    return VERSION.format(
+        **_facts(task),
+        train_images=len(task.data.train_labels),
+        test_images=len(task.data.test_labels),
+        synthetic=synthetic if task.data.synthetic else "",
+        accuracy=_accuracy(registered, task.seed),
+        weakest=weakest,
+        shape=", ".join(map(str, task.data.train_images.shape[1:])),
+        minutes=f"Search and training had {minutes:g} minutes. " if minutes else "",
+        weights=f" Pretrained weights: {weights}." if network and task.spec.weights else "",
+    )
+
+
+def _facts(task: Task) -> dict[str, object]:
+    """What both descriptions say."""
+    loader, name = task.experiment.dataset, task.model_name
+    return {
+        "experiment": task.experiment.name,
+        "question": task.experiment.question,
+        "data": task.data.name,
+        "labels": task.data.labels,
+        "classes": len(task.data.class_names),
+        "licence": (loader.licence if loader else "") or UNKNOWN_LICENCE,
+        "usage": USAGE.format(name=name),
+    }
+
+
+def _accuracy(registered: "RegisteredModel", seed: int) -> str:
+    """The test accuracy with its interval, and the mean over seeds where there are several."""
+    shares = (registered.test_accuracy, registered.low, registered.high, registered.mean, registered.std)
+    accuracy, low, high, mean, std = (f"{100 * share:.2f}" for share in shares)
+    alone = f"{accuracy} % of the test images (95 % interval {low} to {high} %), seed {seed}."
+    if registered.seeds == 1:
+        return f"{alone} It was fitted with this seed alone."
+    return f"{alone} Over {registered.seeds} seeds: mean {mean} %, standard deviation {std} points."
