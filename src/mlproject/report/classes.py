@@ -7,7 +7,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import figures
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, listed, percent, two_decimals
 from mlproject.report.models import ClassEvaluation
@@ -53,7 +53,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
-    return Section("Class by class", [spread, hardest, *_confusions(models)], [chart], [table])
+    return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
 
 
 def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:

@@ -12,6 +12,10 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import short_decimal
 from mlproject.report.models import ReportedModel
 
+F1 = (
+    "F1 is the harmonic mean of precision (how many of the images predicted as a class are of it) and recall (how many of its "
+    "images are found)."
+)
 TERMS = (
     "A 95% interval is the range that holds the true value in 95 of 100 such studies; a point is one percent of the images. p is "
     "the chance of seeing such a difference where there is none, adjusted by Holm's method for the number of comparisons."
@@ -96,7 +100,7 @@ class Chart:
     """A figure of the report.
 
     Attributes:
-        name: the name of its PNG file, without suffix.
+        name: the name of its file, without suffix.
         figure: a figure, or the PNG file that a run holds.
         alt: the text for readers who cannot see the figure; the page adds the data label.
         caption: the text below it; the page adds the data label.
@@ -106,6 +110,18 @@ class Chart:
     figure: Figure | Path
     alt: str
     caption: str
+
+    @property
+    def drawing(self) -> Figure | None:
+        """The figure if it is a drawing without images, so that SVG suits it."""
+        if isinstance(self.figure, Path) or self.figure.subfigs or any(axes.images for axes in self.figure.axes):
+            return None
+        return self.figure
+
+    @property
+    def file(self) -> str:
+        """The name of its file: SVG for a drawing, PNG for images."""
+        return f"{self.name}.{'svg' if self.drawing else 'png'}"
 
 
 @dataclass(frozen=True, eq=False)

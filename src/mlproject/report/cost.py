@@ -57,8 +57,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         findings = [*_fronts_in_words(finals), *findings]
         charts = [_chart(context, finals, measured)]
     for cost in WORDS:
-        fronts = finals.dropna(subset=[cost]).set_index("model").get(f"front_{cost}", pd.Series(dtype=bool))
-        frame[f"front_{cost}"] = frame["model"].map(fronts.map({True: "yes", False: "no"})).fillna(MISSING)
+        known = finals.dropna(subset=[cost, f"front_{cost}"]) if f"front_{cost}" in finals else finals.iloc[:0]
+        fronts = {row["model"]: "yes" if row[f"front_{cost}"] else "no" for row in known.to_dict("records")}
+        frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, NOTE, main=True)
     return Section("What the models cost", findings, charts, [table])

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.coarse_fine_pair import CoarseFinePair
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, or_dash, p_value, signed, signed_interval, two_decimals
 
@@ -97,15 +97,15 @@ def section(context: ReportContext, differences: pd.DataFrame) -> Section:
     above, below = differences[differences["f1_difference"] > 0], differences[differences["f1_difference"] < 0]
     verb = "has" if len(above) == 1 else "have"
     overall = (
-        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 (the harmonic mean of precision and recall) than "
-        f"their superclass, {(above['p_adjusted'] < SIGNIFICANCE).sum()} of them significantly, and {len(below)} a lower one, "
+        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their "
+        f"superclass, {(above['p_adjusted'] < SIGNIFICANCE).sum()} of them significantly, and {len(below)} a lower one, "
         f"{(below['p_adjusted'] < SIGNIFICANCE).sum()} significantly (Benjamini-Hochberg, {SIGNIFICANCE:.0%} false discoveries). "
         f"The median difference is {signed(differences['f1_difference'].median())}."
     )
     charts = [_stand_out_chart(context, differences), _panel_chart(context, differences)]
     title = "Fine classes and their superclasses, by difference in F1"
     table = Table(context.file_name("classes"), title, differences, COLUMNS, NOTE)
-    return Section("Each fine class compared with its superclass", [overall], charts, [table])
+    return Section("Each fine class compared with its superclass", [F1, overall], charts, [table])
 
 
 def _stand_out_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:

@@ -36,8 +36,8 @@ def _results(model: ReportedModel) -> Section | None:
     if model.predictions is not None and model.predictions.other_seeds:
         others = list(model.predictions.other_seeds)
         findings.append(
-            f"What follows is of seed {model.seed}; the winner was also fitted with {'seeds' if len(others) > 1 else 'seed'} "
-            f"{listed(others)}."
+            f"What follows is of {context.name} with seed {model.seed}; it was also fitted with "
+            f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
         )
     if evaluated is not None:
         charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]
@@ -53,8 +53,8 @@ def _results(model: ReportedModel) -> Section | None:
 def _class_chart(context: ReportContext, model: ClassEvaluation) -> Chart:
     f1 = model.table[model.table["support"] > 0].set_index("class")["f1"]
     caption = (
-        f"Precision: how many of the images predicted as a class are of it. Recall: how many of its images are found. F1: their "
-        f"harmonic mean, best for {f1.idxmax()} ({two_decimals(f1.max())}), worst for {f1.idxmin()} ({two_decimals(f1.min())})."
+        f"F1 is the highest for {f1.idxmax()} ({two_decimals(f1.max())}) and the lowest for {f1.idxmin()} "
+        f"({two_decimals(f1.min())})."
     )
     figure = plots.per_class_bars(model.table, context.title)
     return Chart(context.file_name("per-class"), figure, f"Scores of each class by {context.name}. {caption}", caption)

@@ -100,15 +100,14 @@ def markdown_text(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", " ".join(str(value).split()))
 
 
-def _picture(name: str, folder: Path) -> Path:
-    return folder / "figures" / f"{name}.png"
-
-
 def _save(chart: Chart, folder: Path) -> None:
-    if isinstance(chart.figure, Path):
-        shutil.copyfile(chart.figure, _picture(chart.name, folder))
+    file = folder / "figures" / chart.file
+    if chart.drawing:
+        svg.write(chart.drawing, file)
+    elif isinstance(chart.figure, Path):
+        shutil.copyfile(chart.figure, file)
     else:
-        chart.figure.savefig(_picture(chart.name, folder), dpi=DPI)
+        chart.figure.savefig(file, dpi=DPI)
 
 
 def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
@@ -116,14 +115,14 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
 
     If the pictures are too large together, they are shrunk, so that the page stays below 10 MB.
     """
-    total = sum(_picture(chart.name, folder).stat().st_size for chart in charts if not _is_drawing(chart))
+    figures = folder / "figures"
+    total = sum((figures / chart.file).stat().st_size for chart in charts if not chart.drawing)
     scale = min(1.0, (PICTURE_BYTES / max(total, 1)) ** 0.5)
 
     def picture(chart: Chart, alt: str) -> Markup:
-        if _is_drawing(chart):
-            assert not isinstance(chart.figure, Path)
-            return svg.inline(chart.figure, chart.name, alt)
-        uri = _data_uri("image/png", _shrink(_picture(chart.name, folder), scale))
+        if chart.drawing:
+            return svg.inline((figures / chart.file).read_text(encoding="utf-8"), chart.name, alt)
+        uri = _data_uri("image/png", _shrink(figures / chart.file, scale))
         return Markup('<img src="{}" alt="{}">').format(uri, alt)
 
     def table_uri(name: str) -> str:
@@ -140,10 +139,6 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
         script_digest=f"sha256-{digest}",
     )
     return environment
-
-
-def _is_drawing(chart: Chart) -> bool:
-    return not isinstance(chart.figure, Path) and svg.is_vector(chart.figure)
 
 
 def _shrink(file: Path, scale: float) -> bytes:

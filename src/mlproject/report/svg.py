@@ -1,7 +1,7 @@
 """Figures as SVG inside the page: in the page's colours, light or dark, with the values of marks shown under the pointer."""
 
-import io
 import re
+from pathlib import Path
 
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
@@ -22,25 +22,22 @@ COLOURS = {
 }
 
 
-def is_vector(figure: Figure) -> bool:
-    """Whether a figure is a drawing without images, so that SVG suits it."""
-    return not any(axes.images for axes in figure.get_figure(root=True).axes) and not figure.subfigs
+def write(figure: Figure, file: Path) -> None:
+    """Write a drawing as a file whose texts are texts, which the reader's program draws."""
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
 
 
-def inline(figure: Figure, name: str, alt: str) -> Markup:
-    """Write a figure as an SVG element.
+def inline(text: str, name: str, alt: str) -> Markup:
+    """Make an element of a page out of an SVG file.
 
     Args:
-        figure: a drawing.
+        text: the file's text, as `write` wrote it; matplotlib has escaped all names in it.
         name: tells the ids of this element from those of others on the page (a-z, 0-9, hyphens and full stops).
         alt: the text for readers who cannot see it.
 
     Returns:
-        The element. Its texts are texts, drawn by the browser; matplotlib has escaped all names in it.
+        The element, in the colours of the page.
     """
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
     (box,) = re.findall(r'<svg[^>]*viewBox="([^"]+)"', text)
     body = re.sub(
         r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<g ") :], flags=re.DOTALL
