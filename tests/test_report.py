@@ -35,6 +35,7 @@ from mlproject.report import build
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.model_sections import build_sections
+from mlproject.topic import Topic, from_tag
 
 
 @pytest.fixture(scope="module")
@@ -837,3 +838,47 @@ def test_a_cross_validated_accuracy_stands_beside_the_test_accuracy(models, repo
     assert "cross-validated accuracy" in page and "over the folds (Nadeau and Bengio, 2003)" in page
     assert "ross-validated" not in (report / "report.md").read_text()
     assert "cv_accuracy" not in table(report, "small-vs-large.accuracy")
+
+
+def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_of_real_data(models, tmp_path):
+    def about(question):
+        figures = {"images": ["20%", "100%"], "coarse": [68.99, 85.04], "fine": [71.51, 85.05]}
+        return Topic("Labels", question, figures, "Chen et al., https://arxiv.org/abs/1901.07012").tag
+
+    def with_topic(model, question, version=3):
+        return replace(model, version=version, tags=model.tags | {"topic": about(question)})
+
+    pair = [with_topic(models[0], "Which labels?"), with_topic(models[1], "Do fine labels help?", version=4)]
+    page = " ".join(build(pair, tmp_path / "real").read_text().split())
+    assert "<title>Labels</title>" in page and '<p class="question">Do fine labels help?</p>' in page
+    assert re.search(
+        r"<p>(Yes|No): a network taught the 12 fine labels names the superclass right [\d.]+ points (more|less) often",
+        page,
+    )
+    assert page.index("<p>Yes:" if "<p>Yes:" in page else "<p>No:") < page.index("<svg") < page.index("<nav")
+    assert '<a href="https://arxiv.org/abs/1901.07012"' in page
+    rows = table(tmp_path / "real", "coarse-vs-fine.published")
+    ours = table(tmp_path / "real", "coarse-vs-fine.generalised")["accuracy"]
+    assert rows.iloc[-1, 1:].tolist() == pytest.approx([100 * ours[0], 100 * ours[2]])
+    synthetic = [with_topic(one, "Which labels?") for one in models[2:4]]
+    page = build(synthetic, tmp_path / "synthetic").read_text()
+    assert "arxiv" not in page and "<p>Yes" not in page and "<p>fine-synthetic and coarse-synthetic: a network" in page
+
+
+def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none():
+    with pytest.raises(UserError, match="columns of one length"):
+        Topic("t", "q", {"a": [1], "b": [1, 2]}, "them")
+    with pytest.raises(UserError, match="who published them"):
+        Topic("t", "q", {"a": [1]})
+    assert from_tag("") == from_tag("[1]") == from_tag('{"titel": "x"}') == Topic()
+
+
+def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_is_drawn(models, tmp_path):
+    one = replace(models[4], root=tmp_path / "one")
+    shutil.copytree(models[4].root, one.root)
+    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials.assign(curve="0.5:0.41 1:0.75").to_csv(one.root / "search/trials.csv", index=False)
+    page = build([one], tmp_path / "out").read_text()
+    assert "<title>small: validation 75.0% after 1.0 minutes</title>" in page
+    assert re.search(r"<title>small: [\d.]+%, 95% interval [\d.]+% to [\d.]+%</title>", page)
+    assert "curve" not in table(tmp_path / "out", "small.trials")

@@ -90,6 +90,8 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
     added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
     columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
+    if accuracies["labels"].nunique() == 1:
+        columns = tuple(column for column in columns if column.heading != "labels")
     several = accuracies["seeds"].max() > 1
     covered = IMAGES_AND_SEEDS + _weakness(accuracies["seeds"]) if several else IMAGES_ALONE
     if several:

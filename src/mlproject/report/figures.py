@@ -16,7 +16,7 @@ from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, styl
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
 MARKERS = "osD^vPX"
-FEWEST_IN_BIN = 10  # images: of fewer, the 95% interval of a share can reach more than 30 points to a side
+FEWEST_IN_BIN = 20  # images: of fewer, the 95% interval of a share can reach more than 20 points to a side
 
 GalleryRow = tuple[str, list[tuple[np.ndarray, str]]]  # a heading, and images with the text below each
 
