@@ -16,7 +16,7 @@ from mlproject.settings import Settings  # noqa: E402, it is the checkout's own,
 
 # What the site shows although it is elsewhere. On the site, it is in the folder `repository`.
 OUTSIDE = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "reports/published/index.html"]
-FIGURES = "reports/published/figures/*.png"
+FIGURES = "reports/published/figures/*"
 REPOSITORY = "repository"
 OPTIONS = "<!-- the table of options -->"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)")

@@ -20,6 +20,7 @@ from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import max_and_mean, probabilities, raw_images, residual_groups, standardised, whitened
 from mlproject.recipe import Recipe, Stage
+from mlproject.topic import Topic
 
 import keras
 import pandas as pd
@@ -193,6 +194,7 @@ EXPERIMENTS = [
         name="fashion-mnist-cnn",
         question="How accurate does a small convolutional network become in minutes when trained from scratch?",
         comparison="mlp-vs-cnn-vs-vgg16",
+        topic=Topic("Three networks for clothes", "Which network recognises clothes best after minutes of training?"),
         dataset=FashionMNIST(),
         labels="flat",
         build=build,

@@ -19,6 +19,7 @@ from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import batch_norm, probabilities, raw_images, standardised
 from mlproject.recipe import Recipe, Stage
+from mlproject.topic import Topic
 
 import keras
 import pandas as pd
@@ -150,6 +151,7 @@ EXPERIMENTS = [
         name="fashion-mnist-mlp",
         question="How accurate is a network that does not know which pixels are neighbours?",
         comparison="mlp-vs-cnn-vs-vgg16",
+        topic=Topic("Three networks for clothes", "Which network recognises clothes best after minutes of training?"),
         dataset=FashionMNIST(),
         labels="flat",
         build=build,

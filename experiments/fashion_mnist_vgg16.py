@@ -27,6 +27,7 @@ from mlproject.datasets import FashionMNIST
 from mlproject.experiment import Experiment
 from mlproject.layers import preprocessed, pretrained_base, probabilities, raw_images
 from mlproject.recipe import Recipe, Stage
+from mlproject.topic import Topic
 
 import keras
 import pandas as pd
@@ -229,6 +230,7 @@ EXPERIMENTS = [
         name="fashion-mnist-vgg16",
         question="How accurate are VGG16's ImageNet features on grey 28-pixel images of clothes, frozen or fine-tuned?",
         comparison="mlp-vs-cnn-vs-vgg16",
+        topic=Topic("Three networks for clothes", "Which network recognises clothes best after minutes of training?"),
         dataset=FashionMNIST(),
         labels="flat",
         build=build,

@@ -10,7 +10,8 @@ from test_plots import LONG_NAMES, assert_legible, texts
 from mlproject import evaluation
 from mlproject.limits import parse_limits
 from mlproject.objectives import OBJECTIVES
-from mlproject.report import figures, networks, search_figure, trade_off, trade_off_figure
+from mlproject.report import cost_figure, figures, networks, search_figure
+from mlproject.report.cost import pareto_front
 from mlproject.style import BLUE
 
 
@@ -22,8 +23,9 @@ def test_dumbbells_show_the_largest_differences_in_both_directions():
     easier, harder = figure.axes
     assert [label.get_text() for label in easier.get_yticklabels()] == ["a  (x)", "d  (y)"]
     assert [label.get_text() for label in harder.get_yticklabels()] == ["e  (y)", "c  (x)"]
-    second, first = harder.lines
-    assert first.get_xdata().tolist() == [0.2, 0.6] and second.get_xdata().tolist() == [0.5, 0.7]
+    second, first = harder.lines[::2], harder.lines[1::2]
+    assert [float(mark.get_xdata()[0]) for mark in first] == [0.2, 0.6]
+    assert [float(mark.get_xdata()[0]) for mark in second] == [0.5, 0.7]
 
 
 def test_dumbbells_say_when_no_class_is_easier():
@@ -48,17 +50,22 @@ def test_a_hundred_classes_have_a_panel_for_each_superclass():
 def test_learning_curves_run_over_minutes_and_mark_stages():
     short = pd.DataFrame({"accuracy": [0.5, 0.7], "seconds": [60.0, 60.0], "stage": "training"})
     staged = pd.DataFrame({"accuracy": [0.4, 0.6, 0.9], "seconds": [30.0, 30.0, 60.0], "stage": ["a", "a", "b"]})
-    figure = figures.learning_curves({"one": short, "two": staged})
+    trial = pd.DataFrame({"minutes": [0.2, 0.4], "accuracy": [0.3, 0.35]})
+    figure = figures.learning_curves({"one": short, "two": staged}, {"two": trial})
     assert_legible(figure)
-    one, no_ring, two, ring = figure.axes[0].lines
+    lines = [
+        line for line in figure.axes[0].lines if line.get_alpha() is None
+    ]  # the others carry texts for the pointer
+    one, no_ring, two, validation, ring = lines
     assert one.get_markevery() == 1
     assert one.get_xdata().tolist() == [1, 2] and two.get_xdata().tolist() == [0.5, 1, 2]
+    assert validation.get_xydata().tolist() == [[0.2, 0.3], [0.4, 0.35]] and validation.get_linestyle() == "--"
     assert len(no_ring.get_xdata()) == 0 and ring.get_xydata().tolist() == [[1, 0.6]]
 
 
 def test_learning_curves_of_a_hundred_epochs_have_few_markers():
     long = pd.DataFrame({"accuracy": np.linspace(0.5, 0.9, 128), "seconds": 4.0, "stage": "training"})
-    figure = figures.learning_curves({"long": long})
+    figure = figures.learning_curves({"long": long}, {})
     assert len(figure.axes[0].lines[0].get_xdata()) / figure.axes[0].lines[0].get_markevery() <= 20
 
 
@@ -68,7 +75,9 @@ def test_reliability_has_a_panel_for_each_model(rng):
     figure = figures.reliability({f"a model with a long name {i}": curve for i in range(5)})
     assert_legible(figure)
     shown = [axes for axes in figure.axes if axes.axison]
-    assert len(shown) == 5 and shown[0].lines[1].get_ydata().tolist() == curve["accuracy"].tolist()
+    filled = curve[curve["images"] >= figures.FEWEST_IN_BIN]
+    assert len(shown) == 5 and shown[0].lines[1].get_ydata().tolist() == filled["accuracy"].tolist()
+    assert 0 < len(filled) < len(curve)
 
 
 def test_twenty_models_are_told_apart_class_by_class(rng):
@@ -227,7 +236,7 @@ def cost_tables(costs, accuracies, group="flat labels"):
     finals = finals.assign(accuracy=accuracies, ms_per_image=costs, parameters=1e6 * np.array(costs))
     finals = finals.assign(low=finals["accuracy"] - 0.01, high=finals["accuracy"] + 0.01)
     for cost in ("ms_per_image", "parameters"):
-        finals[f"front_{cost}"] = trade_off.pareto_front(finals[cost], finals["accuracy"])
+        finals[f"front_{cost}"] = pareto_front(finals[cost], finals["accuracy"])
     good = finals.assign(accuracy=finals["accuracy"] - 0.02)
     return finals, pd.concat([good, good, good, good.iloc[:1].assign(accuracy=0.1)], ignore_index=True)
 
@@ -235,7 +244,7 @@ def cost_tables(costs, accuracies, group="flat labels"):
 @pytest.mark.parametrize("costs", [[1.0], [0.02, 0.9, 20.0], [1.0, 1.0, 1.1], [1e-3, 1e-2, 1.0, 1e3], [np.nan, 2.0]])
 def test_accuracy_against_cost_is_legible_at_any_range(costs):
     finals, trials = cost_tables(costs, np.linspace(0.8, 0.9, len(costs)))
-    figure = trade_off_figure.draw(finals, trials, parse_limits("ms_per_image<2,parameters<=1e6"), "toy")
+    figure = cost_figure.draw(finals, trials, parse_limits("ms_per_image<2,parameters<=1e6"), "toy")
     assert_legible(figure)
     left, right = figure.axes
     assert (left.get_xlabel(), right.get_xlabel()) == ("Prediction time, ms per image", "Parameters")
@@ -249,11 +258,11 @@ def test_models_of_different_labels_have_panels_of_their_own():
     fine, fine_trials = cost_tables([1.0, 2.0], [0.7, 0.6], "fine labels")
     coarse, coarse_trials = cost_tables([1.0], [0.8], "coarse labels")
     coarse["model"] = coarse_trials["model"] = "coarse"
-    figure = trade_off_figure.draw(pd.concat([fine, coarse]), pd.concat([fine_trials, coarse_trials]))
+    figure = cost_figure.draw(pd.concat([fine, coarse]), pd.concat([fine_trials, coarse_trials]))
     assert_legible(figure)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["fine labels", "", "coarse labels", ""]
 
 
 def test_the_pareto_front_has_every_model_that_no_other_one_beats():
     costs, scores = pd.Series([1, 2, 3, 3, 4, 1, np.nan]), pd.Series([0.7, 0.8, 0.8, 0.9, 0.9, 0.7, 0.99])
-    assert trade_off.pareto_front(costs, scores).tolist() == [True, True, False, True, False, True, False]
+    assert pareto_front(costs, scores).tolist() == [True, True, False, True, False, True, False]

@@ -109,8 +109,49 @@ def confusion_matrix(
     return figure
 
 
+@styled
+def sibling_confusions(
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    class_names: Sequence[str],
+    superclasses: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Draw what is confused inside each superclass: a small matrix for each, whose last column is all other classes.
+
+    Args:
+        labels, predictions, class_names: as for `confusion_matrix`.
+        superclasses: for each class the name of its superclass.
+    """
+    counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
+    groups = [np.flatnonzero(np.asarray(superclasses) == name) for name in sorted(set(superclasses))]
+    columns = min(len(groups), 4)
+    rows, tallest = -(-len(groups) // columns), max(map(len, groups))
+    size = (3.2 * columns, (0.75 + 0.28 * tallest) * rows + 0.6)
+    figure = new_figure(size, "confusions inside each superclass, in % of the true class", title)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, members, superclass in zip(panels, groups, sorted(set(superclasses)), strict=False):
+        inside = counts[np.ix_(members, members)]
+        shares = _shares(np.column_stack([inside, counts[members].sum(axis=1) - inside.sum(axis=1)]))
+        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
+        _write_percentages(axes, shares)
+        numbers = range(1, len(members) + 1)
+        names = [
+            f"{class_names[int(member)]} {number}".replace("_", " ")
+            for number, member in zip(numbers, members, strict=True)
+        ]
+        axes.set_title(superclass.replace("_", " "), fontsize=10)
+        axes.set_yticks(range(len(members)), names, fontsize=8)
+        axes.set_xticks(range(len(members) + 1), [*map(str, numbers), "other"], fontsize=8)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    return figure
+
+
 def _shares(counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """A confusion matrix, (classes, classes), as shares of the true class; NaN for a class without images."""
+    """A confusion matrix, (classes, columns), as shares of the true class; NaN for a class without images."""
     images = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, images, out=np.full(counts.shape, np.nan), where=images > 0)
     return np.asarray(shares, dtype=np.float64)

@@ -22,6 +22,7 @@ from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment
 from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
+from mlproject.topic import Topic
 
 HOUR = 60  # minutes
 SYNTHETIC = "-synthetic"  # ends the names of models of synthetic data
@@ -54,6 +55,7 @@ class Experiment:
             as `spec.pretrained`, and the file of its ImageNet weights as `spec.weights`. Empty for none.
         best_in_an_hour: values that replace some of `best` for budgets of an hour or more.
         fixed: hyperparameters that a search leaves at their best-known values, because no short trial can decide on them.
+        topic: what the experiments of the comparison are about together, the same in all of them.
 
     Raises:
         UserError: for a name or comparison that cannot be a folder's name, for values of unknown hyperparameters, and for an
@@ -71,6 +73,7 @@ class Experiment:
     pretrained: str = ""
     best_in_an_hour: Mapping[str, Value] = field(default_factory=dict)
     fixed: tuple[str, ...] = ()
+    topic: Topic = Topic()
 
     def __post_init__(self) -> None:
         for what, value in (("name", self.name), ("comparison", self.comparison)):
@@ -130,6 +133,7 @@ class Experiment:
             self,
             name=f"{images.name}-{self.name}",
             comparison=images.name,
+            topic=Topic(images.name, f"Which of these models should I use for photos like those of {images.name}?"),
             dataset=images,
             labels=labels,
             pretrained=base if base and self.pretrained else self.pretrained,

@@ -15,16 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mlproject.class_plots import confusion_matrix, per_class_bars
-from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled
+from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, sibling_confusions
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled, with_tip
 
 __all__ = [
+    "MANY_CLASSES",
     "accuracy_bars",
     "confusion_matrix",
     "examples",
     "learning_curves",
     "per_class_bars",
     "samples",
+    "sibling_confusions",
 ]
 
 
@@ -134,7 +136,7 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
             seeds, which are drawn as small points; with fewer than two there is nothing to draw). With the columns
             cv_accuracy, cv_low and cv_high, a diamond below a model shows its cross-validated accuracy; NaN stands for none.
     """
-    figure = new_figure((9, 1.6 + 0.5 * len(table)), "test accuracy with 95 % intervals", title)
+    figure = new_figure((7.5, 1.5 + 0.5 * len(table)), "test accuracy, 95% intervals", title)
     axes = figure.subplots()
     synthetic = table["synthetic"].astype(bool) if "synthetic" in table else pd.Series(False, index=table.index)
     by_seed = table["by_seed"] if "by_seed" in table else [()] * len(table)
@@ -143,7 +145,8 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
         if len(seeds) > 1:  # below the bar, where neither the bar nor the mean hides them
             axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=BLUE, ms=4, mew=0, alpha=0.6)
         axes.plot([low, high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
-        axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
+        (mark,) = axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
+        with_tip(mark, f"{table['name'].iloc[row]}: {accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}")
         text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     shown = "Test accuracy"

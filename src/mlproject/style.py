@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, ParamSpec
 
 import matplotlib.style
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -18,11 +19,14 @@ from matplotlib.text import Text
 INK, GREY = "#222222", "#8C8C8C"
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
+TIP = "tip "  # begins the ids of marks that have a text for the pointer
 FONT = "DejaVu Sans"  # comes with matplotlib
 STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
     "font.family": [FONT],
     "text.parse_math": False,  # a class called "$x$" is written as it is, not as a formula
+    "svg.fonttype": "none",  # texts stay texts
+    "svg.hashsalt": "mlproject",  # the same figure gives the same file
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -91,6 +95,11 @@ def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
     heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
     figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
     return figure
+
+
+def with_tip(mark: Artist, text: str) -> None:
+    """Give a mark of a figure a text that the report's page shows while the pointer is on the mark."""
+    mark.set_gid(TIP + text)
 
 
 def _fonts_for(characters: frozenset[str]) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def version_tags(task: Task) -> dict[str, str]:
         "experiment": experiment.name,
         "comparison": experiment.comparison,
         "question": experiment.question,
+        "topic": experiment.topic.tag,
         "dataset": data.name,
         "labels": experiment.labels,
         "data": task.data_kind,

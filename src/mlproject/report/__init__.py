@@ -1,5 +1,6 @@
 """The report: final models -> comparisons -> results in words -> one HTML page; the same as Markdown, PNG and CSV."""
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,5 +40,6 @@ def build(
         models=[model_sections.build_sections(model) for model in reported],
         provenance=provenance.tables(reported),
         again=again,
+        made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.machines(reported)}",
     )
     return page.write(content, Path(folder))

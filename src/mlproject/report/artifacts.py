@@ -19,12 +19,6 @@ from mlproject.report.models import ClassEvaluation, ReportedModel, SearchRecord
 if TYPE_CHECKING:
     from mlproject.tracking import FinalModel, LoggedRun
 
-PLOTS = {
-    "learning_curves": "Learning curves of the final fit",
-    "per_class": "Precision, recall and F1 of each class on the test images",
-    "confusion": "Confusion matrix on the test images",
-    "examples": "The most confident correct predictions and mistakes on the test images",
-}
 VALUES = ("hyperparameter", "best_known", "winner")
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, UserError)
 
@@ -103,7 +97,6 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
     values = run.read("search/values.csv", _values)
     layers = run.read("explain/layers.csv", _text_table)
     environment = run.read("environment.json", _environment)
-    plots = {name: run.read(f"plots/{name}.png", _png) for name in PLOTS}
     return ReportedModel(
         registered=model,
         title=title,
@@ -115,7 +108,7 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         search=None if trials is None else SearchRecord(trials, values, _objective(model, trials)),
         layers=layers,
         environment=environment,
-        plots={name: path for name, path in plots.items() if path is not None},
+        examples_of_predictions=run.read("plots/examples.png", _png),
         facts=run.read("data/facts.csv", _facts, optional=True),
         examples=run.read("data/examples.png", _png, optional=True),
         omissions=run.omissions,

@@ -22,10 +22,8 @@ COLUMNS = (
     Column("Brier", "brier", decimals),
 )
 NOTE = (
-    "ECE: expected calibration error, with 15 bins of equal width over the confidence (the probability of the most "
-    "probable class). NLL: mean negative log-likelihood in nats, which label smoothing increases. Brier: mean squared "
-    "distance between the probabilities and the true label, from 0 to 2. Lower values are better for all three; "
-    "compare only models with the same labels."
+    "ECE: expected calibration error, 15 bins of equal width. NLL: mean negative log-likelihood in nats. Brier: mean squared "
+    "distance between probabilities and truth, 0 to 2. Lower is better; compare models with the same labels only."
 )
 
 
@@ -51,8 +49,8 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
         return None
     summary = "; ".join(f"{row['model']} {decimals(row['ece'])}" for row in rows)
     caption = (
-        "Above the diagonal a model is correct more often than its confidence says, below it less often. Expected "
-        f"calibration error (ECE): {summary}. The larger a marker, the more test images have such a confidence."
+        "Confidence: the probability of the likeliest class. On the diagonal, a model is right as often as it says. The larger a "
+        f"marker, the more test images; bins of fewer than {figures.FEWEST_IN_BIN} are left out."
     )
     figure = figures.reliability(curves, context.title)
     chart = Chart(
@@ -61,7 +59,7 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
     title = "Calibration on the test images"
     table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE)
     findings = [_finding(row["model"], row["confidence"], row["accuracy"]) for row in rows]
-    return Section("Calibration: can the predicted probabilities be trusted?", findings, [chart], [table])
+    return Section("Can the probabilities be trusted?", findings, [chart], [table])
 
 
 def _finding(model: str, confidence: float, accuracy: float) -> str:
@@ -70,4 +68,4 @@ def _finding(model: str, confidence: float, accuracy: float) -> str:
         return f"{model} is about as confident as it is accurate ({numbers})."
     if confidence > accuracy:
         return f"{model} is overconfident ({numbers})."
-    return f"{model} is underconfident ({numbers}). Label smoothing and short training can cause this."
+    return f"{model} is underconfident ({numbers}), as label smoothing and short training can cause."

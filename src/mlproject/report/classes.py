@@ -7,7 +7,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import figures
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, decimals, listed, percent, two_decimals
 from mlproject.report.models import ClassEvaluation
@@ -47,13 +47,13 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     )
     hardest = f"The hardest class on average is {averages.idxmin()} (F1 {two_decimals(averages.min())})."
     extent = f", and only the first {len(shown)} of {len(scores)} are shown" if len(shown) < len(scores) else ""
-    caption = f"{spread} {hardest} The classes are sorted by how much the models differ{extent}."
+    caption = f"The classes are sorted by how much the models differ{extent}."
     figure = figures.scores_by_class(shown, "F1", context.title)
     name = context.file_name("class-scores")
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
-    return Section("Class by class", [spread, hardest, *_confusions(models)], [chart], [table])
+    return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
 
 
 def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
@@ -106,9 +106,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     if gallery:
         figure = figures.gallery(gallery, "images that only one model classifies correctly", context.title)
         alt = f"Images that only one model classifies correctly: {by_one}"
-        caption = (
-            f"{finding} Below each image: its class, and what another model predicts. The most confident come first."
-        )
+        caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
     return Section("Image by image", [finding], charts, [table])
 

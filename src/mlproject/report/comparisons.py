@@ -1,23 +1,28 @@
 """Groups models into comparisons and collects the sections of each. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from mlproject import topic
 from mlproject.report import (
     accuracy,
     calibration,
     classes,
+    cost,
     granularity,
     images,
     pairs,
+    published,
     seeds,
-    trade_off,
     training_curves,
 )
 from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
 from mlproject.report.models import ReportedModel, TestPredictions
+
+GRANULARITY = "Do fine labels teach a network more about the superclasses than coarse labels?"
 
 
 def compare(models: Sequence[ReportedModel]) -> list[Comparison]:
@@ -45,20 +50,36 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
         omissions.append(
             f"{models[0].title} is the only model of this comparison, so there is nothing to compare it with"
         )
-    sections: list[Section | None] = [
-        accuracy.section(context, models),
-        trade_off.section(context, models),
-        seeds.section(context, models),
-    ]
-    sections += granularity.sections(context, models, omissions)
+    about = _topic(context, models)
+    measured = accuracy.measure(models)
+    granular = granularity.sections(context, models, about.question, omissions)
+    sections: list[Section | None] = [*granular[:1]]
+    if context.data_label == "":
+        sections.append(published.section(context, about, models))
+    sections += [accuracy.section(context, models, measured), *granular[1:]]
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):
         part = context.numbered(number, len(groups))
         sections.append(pairs.section(part, [model for model, _ in group], [predictions for _, predictions in group]))
         sections += classes.sections(part, [model.class_evaluation for model, _ in group if model.class_evaluation])
-    sections.append(calibration.section(context, [model.predictions for model in models if model.predictions]))
-    sections += [training_curves.section(context, models), images.section(context, models)]
-    return Comparison(context, models, [section for section in sections if section], omissions)
+    sections += [
+        seeds.section(context, models),
+        cost.section(context, models, measured),
+        calibration.section(context, [model.predictions for model in models if model.predictions]),
+        training_curves.section(context, models),
+        images.section(context, models),
+    ]
+    made = [section for section in sections if section]
+    return Comparison(context, about.title, about.question, models, made, omissions)
+
+
+def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Topic:
+    """What the newest version says that the comparison is about; in place of what none says, general words."""
+    newest_first = sorted(models, key=lambda model: -model.registered.version)
+    found = next((one for model in newest_first if (one := topic.from_tag(model.tag("topic"))).title), topic.Topic())
+    kinds = {model.tag("labels") for model in models}
+    usual = GRANULARITY if {"coarse", "fine"} <= kinds else "Which of these models is the most accurate?"
+    return replace(found, title=found.title or context.name, question=found.question or usual)
 
 
 def _comparable(

@@ -12,6 +12,15 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import short_decimal
 from mlproject.report.models import ReportedModel
 
+F1 = (
+    "F1 is the harmonic mean of precision (how many of the images predicted as a class are of it) and recall (how many of its "
+    "images are found)."
+)
+TERMS = (
+    "A 95% interval is the range that holds the true value in 95 of 100 such studies; a point is one percent of the images. p is "
+    "the chance of seeing such a difference where there is none, adjusted by Holm's method for the number of comparisons."
+)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -37,9 +46,13 @@ class Column:
         return self.format(*(row[name] for name in fields))
 
     def address(self, row: pd.Series) -> str:
-        """The http(s) address that the cell's text links to; "" for any other, because it could run as a script."""
-        address = row[self.link] if self.link else ""
-        return address if address.startswith(("http://", "https://")) else ""
+        """The http(s) address that the cell's text links to; "" for none."""
+        return web_address(row[self.link]) if self.link else ""
+
+
+def web_address(address: str) -> str:
+    """The address if it is of the web; "" for any other, because it could run as a script."""
+    return address if address.startswith(("http://", "https://")) else ""
 
 
 def text_column(heading: str, name: str = "") -> Column:
@@ -66,6 +79,7 @@ class Table:
         frame: a row for each row of the table.
         columns: the columns that are printed, and their formats.
         note: what a reader must know to read the numbers.
+        main: whether the table is shown at once; others are folded under their title.
     """
 
     name: str
@@ -73,6 +87,7 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     note: str = ""
+    main: bool = False
 
     @cached_property
     def rows(self) -> list[list[Cell]]:
@@ -85,7 +100,7 @@ class Chart:
     """A figure of the report.
 
     Attributes:
-        name: the name of its PNG file, without suffix.
+        name: the name of its file, without suffix.
         figure: a figure, or the PNG file that a run holds.
         alt: the text for readers who cannot see the figure; the page adds the data label.
         caption: the text below it; the page adds the data label.
@@ -95,6 +110,18 @@ class Chart:
     figure: Figure | Path
     alt: str
     caption: str
+
+    @property
+    def drawing(self) -> Figure | None:
+        """The figure if it is a drawing without images, so that SVG suits it."""
+        if isinstance(self.figure, Path) or self.figure.subfigs or any(axes.images for axes in self.figure.axes):
+            return None
+        return self.figure
+
+    @property
+    def file(self) -> str:
+        """The name of its file: SVG for a drawing, PNG for images."""
+        return f"{self.name}.{'svg' if self.drawing else 'png'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +133,23 @@ class Section:
         findings: sentences below the heading.
         charts: figures after the findings.
         tables: tables after the figures.
-        conclusions: findings that are repeated at the top of the comparison.
+        answers: sentences for the head of the comparison, which stand there only.
+        picture: a figure for the head of the comparison.
+        folded: whether the section is folded under its title.
     """
 
     title: str
     findings: list[str] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    conclusions: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    picture: Chart | None = None
+    folded: bool = False
+
+    @property
+    def has_details(self) -> bool:
+        """Whether anything is left to show below the head of the comparison."""
+        return bool(self.findings or self.charts or self.tables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +158,35 @@ class Comparison:
 
     Attributes:
         context: name, key and data label.
+        title: the heading.
+        question: what the comparison answers.
         models: the models of these experiments.
         sections: the results.
         omissions: sentences that say what could not be compared, and why.
     """
 
     context: ReportContext
+    title: str
+    question: str
     models: Sequence[ReportedModel]
     sections: Sequence[Section]
     omissions: Sequence[str]
 
     @property
-    def conclusions(self) -> list[str]:
-        """The main results in a few sentences."""
-        return [conclusion for section in self.sections for conclusion in section.conclusions]
+    def answers(self) -> list[str]:
+        """The main results in a few sentences, and the words that they use."""
+        found = [answer for section in self.sections for answer in section.answers]
+        return [*found, TERMS] if found else []
+
+    @property
+    def picture(self) -> Chart | None:
+        """The figure that shows the main result."""
+        return next((section.picture for section in self.sections if section.picture), None)
+
+    @property
+    def details(self) -> list[Section]:
+        """The sections below the head."""
+        return [section for section in self.sections if section.has_details]
 
 
 @dataclass(frozen=True, eq=False)

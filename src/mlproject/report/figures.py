@@ -6,45 +6,56 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, styled
+from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, styled, with_tip
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
 MARKERS = "osD^vPX"
+FEWEST_IN_BIN = 20  # images: of fewer, the 95% interval of a share can reach more than 20 points to a side
 
 GalleryRow = tuple[str, list[tuple[np.ndarray, str]]]  # a heading, and images with the text below each
 
 
 @styled
-def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Training accuracy against the minutes trained, with all models on one axis.
+def learning_curves(
+    histories: Mapping[str, pd.DataFrame], validations: Mapping[str, pd.DataFrame], title: str = ""
+) -> Figure:
+    """Accuracy against the minutes trained, with all models on one axis.
 
     Args:
         histories: for each model's name a row for each epoch, with accuracy, seconds (of that epoch) and stage.
+        validations: for some of these names accuracy on validation images and minutes; a row for each epoch.
         title: the subject of the figure, printed above.
 
     Returns:
-        The figure; a ring marks where the stage changes.
+        The figure; lines show the training, dashed ones the validation, and a ring marks where the stage changes.
     """
-    figure = new_figure((10, 4.8), "training accuracy by minutes of training", title)
+    figure = new_figure((8, 4.5), "accuracy by minutes of training", title)
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
         every = -(-len(history) // 20)  # a marker at each of a hundred epochs would hide the other curves
         axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **look(index))
+        _tips(axes, minutes, history["accuracy"], f"{name}: training")
+        if name in validations:
+            curve = validations[name]
+            dashed = {"ls": "--", "lw": 1.5, "ms": 5, "mfc": "none", **look(index)}
+            axes.plot(curve["minutes"], curve["accuracy"], label=f"{name}: validation", **dashed)
+            _tips(axes, curve["minutes"], curve["accuracy"], f"{name}: validation")
         last = history["stage"] != history["stage"].shift(-1)
         ends = minutes[last][:-1], history["accuracy"][last][:-1]
         axes.plot(*ends, ls="", marker="o", ms=12, mfc="none", mec=INK, zorder=3)
-    axes.set_xlabel("Minutes of training (final fit)")
-    axes.set_ylabel("Accuracy on training images")
+    axes.set_xlabel("Minutes of training")
+    axes.set_ylabel("Accuracy")
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(True)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -57,17 +68,20 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         title: the subject of the figure, printed above.
 
     Returns:
-        The figure; the area of a marker grows with the number of images in its bin.
+        The figure; the area of a marker grows with the number of images in its bin. Bins of few images are left out.
     """
     columns = min(len(curves), 4)
     rows = -(-len(curves) // columns)
     figure = new_figure((3.2 * columns + 0.4, 3.1 * rows + 0.6), "reliability", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, (name, curve) in zip(panels, curves.items(), strict=False):
+    for axes, (name, whole) in zip(panels, curves.items(), strict=False):
+        curve = whole[whole["images"] >= FEWEST_IN_BIN]
         axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1)
         axes.plot(curve["confidence"], curve["accuracy"], color=BLUE, lw=1.5)
-        sizes = 5 + 150 * curve["images"] / curve["images"].max()
-        axes.scatter(curve["confidence"], curve["accuracy"], s=sizes, color=BLUE, alpha=0.7, lw=0)
+        for confidence, accuracy, images in curve[["confidence", "accuracy", "images"]].to_numpy():
+            size = 5 + 150 * images / curve["images"].max()
+            mark = axes.scatter(confidence, accuracy, s=size, color=BLUE, alpha=0.7, lw=0)
+            with_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
         axes.set_title(wrap(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -99,7 +113,9 @@ def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figur
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
     for index, name in enumerate(table.columns):
         style = look(index)
-        axes.plot(table[name], rows, ls="", ms=7, marker=style["marker"], color=style["color"], label=name, alpha=0.85)
+        for row, score in zip(rows, table[name], strict=True):
+            (mark,) = axes.plot(score, row, ls="", ms=7, alpha=0.85, label="" if row else name, **style)
+            with_tip(mark, f"{name}: {score:.3f}")
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -134,8 +150,10 @@ def dumbbells(
     for axes, side, heading in zip(figure.subplots(1, 2, sharex=True), sides, headings, strict=True):
         lines = np.arange(len(side))
         axes.hlines(lines, side["first"], side["second"], color=GREY, lw=2)
-        axes.plot(side["second"], lines, "D", color=ORANGE, ms=7)
-        axes.plot(side["first"], lines, "o", color=BLUE, ms=8)
+        for line, row in zip(lines, side.itertuples(), strict=True):
+            for score, marker, colour in ((row.second, "D", ORANGE), (row.first, "o", BLUE)):
+                (mark,) = axes.plot(score, line, marker, color=colour, ms=7)
+                with_tip(mark, f"{score:.3f}")
         axes.set_yticks(lines, side["class"] + "  (" + side["superclass"] + ")")
         axes.tick_params(axis="y", length=0)
         axes.set_title(heading if len(side) else f"{heading}: none")
@@ -211,6 +229,13 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
         for axes in panels:
             axes.set_axis_off()
     return figure
+
+
+def _tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, what: str) -> None:
+    """Invisible marks on a curve, with a text for the pointer."""
+    for minute, accuracy in zip(minutes, accuracies, strict=True):
+        (mark,) = axes.plot(minute, accuracy, "o", ms=8, alpha=0)
+        with_tip(mark, f"{what} {accuracy:.1%} after {minute:.1f} minutes")
 
 
 def look(index: int) -> dict[str, Any]:

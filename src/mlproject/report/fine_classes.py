@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.coarse_fine_pair import CoarseFinePair
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, or_dash, p_value, signed, signed_interval, two_decimals
 
@@ -41,12 +41,9 @@ COLUMNS = (
     Column("sibling distance ratio", "siblings_ratio", two_decimals),
 )
 NOTE = (
-    "A fine class is scored by the model trained on fine labels, its superclass by the model trained on coarse "
-    "labels; the difference is the score of the fine class minus the score of its superclass. Interval: bootstrap "
-    "over the test images (2,000 resamples, both models scored on each). p: the difference divided by its bootstrap "
-    "standard error, adjusted by Benjamini and Hochberg. The CSV file also has intervals for precision and recall. "
-    "Siblings are the other classes of the same superclass. The sibling distance ratio is the mean distance to the "
-    "siblings divided by the mean distance to all other classes, between the mean features of the classes."
+    "F1 difference: of the fine class (fine model) minus its superclass (coarse model). Interval: bootstrap over the test images "
+    "(2,000 resamples). p: from the bootstrap's standard error. Siblings: the other classes of the superclass; their distance "
+    "ratio is their mean distance divided by that of all other classes, between mean features."
 )
 
 
@@ -100,22 +97,18 @@ def section(context: ReportContext, differences: pd.DataFrame) -> Section:
     above, below = differences[differences["f1_difference"] > 0], differences[differences["f1_difference"] < 0]
     verb = "has" if len(above) == 1 else "have"
     overall = (
-        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their superclass and {len(below)} a "
-        f"lower one; the median difference is {signed(differences['f1_difference'].median())}."
+        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their "
+        f"superclass, {(above['p_adjusted'] < SIGNIFICANCE).sum()} of them significantly, and {len(below)} a lower one, "
+        f"{(below['p_adjusted'] < SIGNIFICANCE).sum()} significantly (Benjamini-Hochberg, {SIGNIFICANCE:.0%} false discoveries). "
+        f"The median difference is {signed(differences['f1_difference'].median())}."
     )
-    significant = (
-        f"After correction for multiple testing (Benjamini-Hochberg over {len(differences)} classes, "
-        f"{SIGNIFICANCE:.0%} false discoveries), {(above['p_adjusted'] < SIGNIFICANCE).sum()} classes are "
-        f"significantly above and {(below['p_adjusted'] < SIGNIFICANCE).sum()} significantly below their superclass."
-    )
-    charts = [_stand_out_chart(context, differences, overall), _panel_chart(context, differences, overall)]
+    charts = [_stand_out_chart(context, differences), _panel_chart(context, differences)]
     title = "Fine classes and their superclasses, by difference in F1"
     table = Table(context.file_name("classes"), title, differences, COLUMNS, NOTE)
-    findings = [overall, significant]
-    return Section("Each fine class compared with its superclass", findings, charts, [table], [" ".join(findings)])
+    return Section("Each fine class compared with its superclass", [F1, overall], charts, [table])
 
 
-def _stand_out_chart(context: ReportContext, differences: pd.DataFrame, overall: str) -> Chart:
+def _stand_out_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:
     figure = figures.dumbbells(
         differences.assign(first=differences["f1"], second=differences["superclass_f1"]),
         ("fine class, model trained on fine labels", "its superclass, model trained on coarse labels"),
@@ -131,21 +124,18 @@ def _stand_out_chart(context: ReportContext, differences: pd.DataFrame, overall:
         context.file_name("classes"),
         figure,
         f"F1 of fine classes and of their superclasses: {extremes}",
-        f"The fine classes whose F1 is furthest above and furthest below the F1 of their superclass. {overall}",
+        "The classes furthest above and furthest below their superclass.",
     )
 
 
-def _panel_chart(context: ReportContext, differences: pd.DataFrame, overall: str) -> Chart:
+def _panel_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:
     below = differences[differences["f1_difference"] < 0]
-    lowest = below.iloc[-1] if len(below) else None
-    furthest = "" if lowest is None else f": {lowest['class']} in {lowest['superclass']}"
+    lowest = "the lowest class" if below.empty else f"{below.iloc[-1]['class']} in {below.iloc[-1]['superclass']}"
     return Chart(
         context.file_name("superclasses"),
         figures.superclass_panels(differences, context.title),
-        f"F1 of the classes of each superclass, compared with the F1 of the superclass: {overall}",
-        f"One panel for each superclass; the first contains the class furthest below its superclass{furthest}. The "
-        "bars are 95% intervals of the differences, for each class by itself. Where a bar does not reach the line, "
-        "the class differs from its superclass.",
+        f"F1 of the classes of each superclass, compared with the F1 of the superclass; the first panel has {lowest}",
+        "The line is the F1 of the superclass. Where the 95% interval of a class, by itself, does not reach it, they differ.",
     )
 
 

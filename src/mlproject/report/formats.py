@@ -12,6 +12,11 @@ def percent(share: float) -> str:
     return MISSING if pd.isna(share) else f"{100 * share:.2f}%"
 
 
+def brief_percent(share: float) -> str:
+    """0.93125 -> "93.1%"."""
+    return f"{100 * share:.1f}%"
+
+
 def interval(low: float, high: float) -> str:
     """(0.926, 0.936) -> "92.60 to 93.60%"."""
     return MISSING if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}%"
@@ -23,13 +28,18 @@ def points(difference: float) -> str:
 
 
 def points_interval(low: float, high: float) -> str:
-    """(-0.001, 0.0052) -> "−0.10 to +0.52": an interval of a difference in percentage points."""
-    return f"{points(low)} to {points(high)}"
+    """(-0.001, 0.0052) -> "−0.10 to 0.52": an interval of a difference in percentage points."""
+    return MISSING if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}".replace("-", "−")
 
 
 def unsigned_points(difference: float) -> str:
     """0.012 -> "1.20": the size of a difference in percentage points."""
     return decimals(100 * difference, 2)
+
+
+def brief_points(difference: float) -> str:
+    """0.0123 -> "1.2", 0.0003 -> "0.03": the size of a difference, with one decimal unless that is zero."""
+    return decimals(100 * difference, 1 if difference >= 0.0005 else 2)
 
 
 def signed(difference: float) -> str:

@@ -1,5 +1,6 @@
 """Whether fine labels teach more than coarse labels: coarse and fine models with the same test images. Pure."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlproject.report import fine_classes, hypotheses, pairs, recall, settling
 from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, decimals, interval, listed, percent
+from mlproject.report.formats import brief_percent, brief_points, count, decimals, interval, listed, percent
 from mlproject.report.models import ReportedModel
 
 COLUMNS = (
@@ -27,13 +28,14 @@ COLUMNS = (
     Column("weighted F1", "weighted_f1", decimals),
 )
 NOTE = (
-    "By argmax: the superclass of the most probable fine class. By summed probabilities: the superclass whose fine "
-    "classes have the largest sum of probabilities, which makes the fewest errors if the probabilities are right "
-    "(Bayes' rule for 0-1 loss on coarse labels). Top-5 predictions are five classes each, so they have no precision."
+    "Summing makes the fewest errors if the probabilities are right (Bayes' rule for 0-1 loss on coarse labels). Accuracies on "
+    "fine and on coarse labels are not on one scale: see chance, the accuracy of always predicting the most frequent class."
 )
 
 
-def sections(context: ReportContext, models: Sequence[ReportedModel], omissions: list[str]) -> list[Section]:
+def sections(
+    context: ReportContext, models: Sequence[ReportedModel], question: str, omissions: list[str]
+) -> list[Section]:
     """Compare every coarse model with every fine model, and the first such pair also class by class.
 
     If there are models with the same seed, only these are compared.
@@ -41,31 +43,41 @@ def sections(context: ReportContext, models: Sequence[ReportedModel], omissions:
     Args:
         context: the comparison.
         models: its models.
+        question: what the comparison asks.
         omissions: gets a sentence for each coarse or fine model that cannot be compared, and why.
 
     Returns:
         The sections; none when there are no coarse and fine models.
     """
-    comparable = _pairs(models, omissions)
+    couples = comparable(models, omissions)
     made = [
-        _accuracy_section(context.numbered(number, len(comparable)), pair)
-        for number, pair in enumerate(comparable, start=1)
+        _accuracy_section(context.numbered(number, len(couples)), pair, question)
+        for number, pair in enumerate(couples, start=1)
     ]
-    if comparable:
-        first, differences = comparable[0], fine_classes.class_differences(comparable[0])
+    if couples:
+        first, differences = couples[0], fine_classes.class_differences(couples[0])
         made += [
             fine_classes.section(context, differences),
             hypotheses.section(context, first, differences),
             recall.section(context, first),
         ]
-    if len(comparable) > 1:
+    if len(couples) > 1:
         omissions.append(
             f"To keep the page short, only {first.coarse.title} and {first.fine.title} are compared class by class"
         )
     return made
 
 
-def _pairs(models: Sequence[ReportedModel], omissions: list[str]) -> list[CoarseFinePair]:
+def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[CoarseFinePair]:
+    """The coarse and the fine models that can be compared.
+
+    Args:
+        models: the models of a comparison.
+        omissions: gets a sentence for each coarse or fine model that cannot be compared, and why.
+
+    Returns:
+        The pairs; those of the same seed, if there are any.
+    """
     coarse = [model for model in models if model.tag("labels") == "coarse"]
     fine = [model for model in models if model.tag("labels") == "fine"]
     for present, absent, label in ((coarse, fine, "fine"), (fine, coarse, "coarse")):
@@ -74,19 +86,18 @@ def _pairs(models: Sequence[ReportedModel], omissions: list[str]) -> list[Coarse
             omissions.append(f"No model with {label} labels was found to compare with {titles}")
     couples = [(c, f) for c in coarse for f in fine]
     couples = [(c, f) for c, f in couples if c.seed == f.seed] or couples
-    comparable = []
+    found = []
     for c, f in couples:
         pair = pair_up(c, f)
         if isinstance(pair, str):
             omissions.append(f"{c.title} and {f.title} cannot be compared: {pair}")
         else:
-            comparable.append(pair)
-    return comparable
+            found.append(pair)
+    return found
 
 
-def _accuracy_section(context: ReportContext, pair: CoarseFinePair) -> Section:
-    frame = _accuracies(pair)
-    coarse_chance, fine_chance = frame["chance"].iloc[0], frame["chance"].iloc[3]
+def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: str) -> Section:
+    frame = accuracies(pair)
     differences = pairs.compare(
         [
             pairs.Classifier(pair.coarse.title, pair.coarse.predictions.correct_by_seed, pair.coarse.title),
@@ -94,22 +105,31 @@ def _accuracy_section(context: ReportContext, pair: CoarseFinePair) -> Section:
             pairs.Classifier(pair.sum_title, np.stack(pair.by_sum_of_seeds) == pair.truth, pair.fine.title),
         ]
     )
-    both = [pair.coarse.title, pair.sum_title]
-    (summed,) = [row for _, row in differences.iterrows() if {row["a"], row["b"]} == set(both)]
+    both = {pair.coarse.title, pair.sum_title}
+    (summed,) = [row for _, row in differences.iterrows() if {row["a"], row["b"]} == both]
     tables = [
         _table(context, frame.drop(columns="by_seed")),
         pairs.table(context.file_name("generalised-pairs"), differences),
     ]
-    scales = (
-        f"Always predicting the most frequent class is correct for {percent(coarse_chance)} of the images with coarse "
-        f"labels and for {percent(fine_chance)} with fine labels, so accuracies on the two kinds of labels are not on "
-        "the same scale."
+    answers = [_answer(pair, frame, summed, question), *settling.sentences(summed, pairs.is_significant(summed))]
+    picture = _chart(context, pair, frame[frame["labels"] == "coarse"])
+    return Section("Two ways to the superclass", [], [], tables, answers, picture)
+
+
+def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, question: str) -> str:
+    """Whether the fine model predicts the superclass better, by its summed probabilities."""
+    better, settled = summed["a"] == pair.sum_title, pairs.is_significant(summed)
+    accuracy = frame.set_index("model")["accuracy"]
+    answer = ("Yes" if better else "No") if settled else "Not settled"
+    if not re.match("(Are|Can|Do|Does|Is) ", question):
+        answer = f"{pair.fine.title} and {pair.coarse.title}"
+    return (
+        f"{answer}: a network taught the {pair.fine.predictions.classes} fine labels names the superclass right "
+        f"{brief_points(summed['difference'])} points {'more' if better else 'less'} often than one taught the "
+        f"{pair.coarse.predictions.classes} coarse labels, {brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} "
+        f"test images against {brief_percent(accuracy[pair.coarse.title])}{'' if settled else ', which may be chance'} "
+        f"({pairs.test(summed)})."
     )
-    conclusions = [pairs.finding(row) for _, row in differences.iterrows() if pair.coarse.title in (row["a"], row["b"])]
-    chart = _chart(context, pair, frame[frame["labels"] == "coarse"])
-    title = "Coarse labels compared with fine labels aggregated to superclasses"
-    sentences = [*pairs.findings(differences), *settling.sentences(summed, pairs.is_significant(summed)), scales]
-    return Section(title, sentences, [chart], tables, conclusions)
 
 
 def _table(context: ReportContext, frame: pd.DataFrame) -> Table:
@@ -119,8 +139,15 @@ def _table(context: ReportContext, frame: pd.DataFrame) -> Table:
     return Table(context.file_name("generalised"), title, frame, columns, NOTE)
 
 
-def _accuracies(pair: CoarseFinePair) -> pd.DataFrame:
-    """A row for each way to score the two models, those on coarse labels first."""
+def accuracies(pair: CoarseFinePair) -> pd.DataFrame:
+    """The accuracy of each way to score two models.
+
+    Args:
+        pair: the coarse and the fine model.
+
+    Returns:
+        A row for each way, those on coarse labels first: the coarse model, and the fine model's superclass by argmax and by sum.
+    """
     coarse, fine = pair.coarse.predictions, pair.fine.predictions
     title, top1 = pair.fine.title, [one.argmax(axis=1) for one in fine.of_all_seeds]
     top5 = np.stack([evaluation.in_top_k(fine.labels, one, 5) for one in fine.of_all_seeds])
@@ -168,7 +195,7 @@ def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) ->
         context.file_name("generalised"),
         plots.accuracy_bars(bars, f"{context.title}, {superclasses} superclasses"),
         f"Test accuracy on the superclasses: {accuracies}",
-        f"How often the correct one of {superclasses} superclasses is predicted, with 95% intervals. All predictions "
-        "are for the same images, so the paired differences below show whether they differ, and overlapping intervals "
-        "do not." + (" Small points are single seeds." if frame["seeds"].max() > 1 else ""),
+        "By argmax: the superclass of the most probable fine class. By summed probabilities: the superclass whose fine classes "
+        "have the largest sum. The bars are 95% intervals; that they overlap does not mean that the difference is chance."
+        + (" Small points are single seeds." if frame["seeds"].max() > 1 else ""),
     )

@@ -1,73 +1,77 @@
 """Which hyperparameters mattered in a search, as far as its trials can show. Pure."""
 
 from collections.abc import Sequence
+from math import factorial
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.inspection import permutation_importance
 
+from mlproject import evaluation
+from mlproject.objectives import Objective
 from mlproject.report.content import Column, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import two_decimals
+from mlproject.report.formats import count, listed, p_equals, p_value, two_decimals
 
-TRIALS_FOR_IMPORTANCE = 10
-TREES, REPEATS = 200, 20
+SIGNIFICANCE = 0.05
+SHUFFLES = 9999
 COLUMNS = (
     text_column("hyperparameter"),
-    Column("importance", "importance", two_decimals),
-    Column("± over permutations", "spread", two_decimals),
+    Column("values tried", "values", count),
+    Column("correlation with the score", "correlation", two_decimals),
+    text_column("better", "better"),
+    Column("p", "p", p_value),
+    Column("p, Holm-adjusted", "p_adjusted", p_value),
 )
 NOTE = (
-    "Importance: how much of its R² a random forest fitted to the trials loses on them when the values of this column "
-    f"are shuffled (permutation importance, {REPEATS} repeats; Breiman 2001). It shows what the forest uses within "
-    "the ranges tried, and is not an effect size."
+    "Numbers: Spearman's rank correlation with the score. Words: the correlation ratio of the ranks, 0 to 1. p: permutation test "
+    f"({SHUFFLES:,} shuffles). The search chose later values by earlier scores, so p is an indication only."
 )
 
 
-def of_hyperparameters(context: ReportContext, trials: pd.DataFrame, names: Sequence[str]) -> tuple[str, Table | None]:
-    """Permutation importance of a random forest that predicts the objective of the search (Breiman 2001).
+def of_hyperparameters(
+    context: ReportContext, trials: pd.DataFrame, names: Sequence[str], objective: Objective
+) -> tuple[str, Table | None]:
+    """Test for each hyperparameter whether the scores depend on it.
 
     Args:
         context: the model whose search it is.
         trials: those that neither failed nor were pruned, with score and a column of text for each hyperparameter.
         names: the hyperparameters.
+        objective: what the scores are.
 
     Returns:
-        A sentence and the table; only the sentence if there are too few trials, or if the forest predicts unseen trials
-        no better than their mean.
+        A sentence and the table; only the sentence if there are so few trials that no test could be significant.
     """
-    if len(trials) < TRIALS_FOR_IMPORTANCE or not names:
-        return (
-            "The importance of the hyperparameters is not estimated: this takes at least "
-            f"{TRIALS_FOR_IMPORTANCE} trials, and there are {len(trials)}.",
-            None,
-        )
-    inputs = np.column_stack([_coded(trials[name]) for name in names])
-    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(inputs, trials["score"])
-    explained = forest.oob_score_
-    if explained <= 0:
-        return (
-            f"The importance of the hyperparameters cannot be estimated: a random forest fitted to the {len(trials)} "
-            f"trials predicts unseen trials no better than their mean does (out-of-bag R² {two_decimals(explained)}).",
-            None,
-        )
-    found = permutation_importance(forest, inputs, trials["score"], n_repeats=REPEATS, random_state=0)
-    frame = pd.DataFrame(
-        {"hyperparameter": names, "importance": found.importances_mean, "spread": found.importances_std}
-    ).sort_values("importance", ascending=False, kind="stable", ignore_index=True)
-    table = Table(context.file_name("importance"), "Importance of the hyperparameters", frame, COLUMNS, NOTE)
-    return (
-        f"In {len(trials)} trials, {frame['hyperparameter'][0]} mattered most according to a random forest, which "
-        f"explains {explained:.0%} of the variance of trials it has not seen. With so few trials this is only an "
-        "indication.",
-        table,
-    )
+    varied = [name for name in names if trials[name].nunique() > 1]
+    if not varied or len(varied) * 2 / factorial(len(trials)) > SIGNIFICANCE:
+        return f"Which hyperparameters mattered cannot be said from so few trials ({len(trials)}).", None
+    goodness = (trials["score"] * (1 if objective.higher_is_better else -1)).rank()
+    frame = pd.DataFrame([{"hyperparameter": name, **_tested(trials[name], goodness)} for name in varied])
+    frame = frame.assign(p_adjusted=evaluation.holm(frame["p"])).sort_values("p", kind="stable", ignore_index=True)
+    found = frame[frame["p_adjusted"] < SIGNIFICANCE]
+    mattered = [
+        f"{row['hyperparameter']} ({row['better']} is better, p {p_equals(row['p_adjusted'])})"
+        for _, row in found.iterrows()
+    ]
+    sentence = f"{listed(mattered)} mattered" if mattered else "No hyperparameter mattered beyond chance"
+    table = Table(context.file_name("importance"), "Which hyperparameters mattered", frame, COLUMNS, NOTE)
+    return f"{sentence} in these {len(trials)} trials.", table
 
 
-def _coded(column: pd.Series) -> np.ndarray:
-    """Numbers as they are, and words as their alphabetical rank, which a tree can split; -1 for a missing value."""
+def _tested(column: pd.Series, goodness: pd.Series) -> dict[str, object]:
+    """How a hyperparameter goes with the ranks of the trials (the best has the highest), and how often shuffled ranks do so."""
+    ranks = goodness.to_numpy(dtype=np.float64) - goodness.mean()
+    rng = np.random.default_rng(0)
+    shuffled = np.stack([ranks, *(rng.permutation(ranks) for _ in range(SHUFFLES))])
     numbers = pd.to_numeric(column, errors="coerce")
-    if numbers[column != ""].notna().all():
-        return numbers.fillna(-1).to_numpy(dtype=np.float64)
-    return pd.Categorical(column.where(column != "")).codes.astype(np.float64)
+    if numbers.notna().all():
+        order = numbers.rank().to_numpy() - numbers.rank().mean()
+        found = shuffled @ order / np.sqrt((order @ order) * max(ranks @ ranks, 1e-12))
+        better = "higher" if found[0] > 0 else "lower"
+    else:
+        member = pd.get_dummies(column).to_numpy(dtype=np.float64)
+        means = shuffled @ member / member.sum(axis=0)
+        found = np.sqrt((means**2 @ member.sum(axis=0)) / max(ranks @ ranks, 1e-12))
+        better = str(goodness.groupby(column).mean().idxmax())
+    p = float(np.mean(np.abs(found) >= abs(found[0]) - 1e-9))
+    return {"values": column.nunique(), "correlation": float(found[0]), "better": better, "p": p}

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
+from mlproject import evaluation, plots
 from mlproject.report import networks, searches
-from mlproject.report.artifacts import PLOTS
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, listed, percent, two_decimals
@@ -27,70 +26,61 @@ def build_sections(model: ReportedModel) -> ModelSection:
     return ModelSection(model, [section for section in sections if section])
 
 
-def _results(model: ReportedModel) -> Section:
-    context = model.context
-    findings = list(model.omissions)
-    if "parameters" in model.metrics:
-        findings.append(f"The network has {count(model.metrics['parameters'])} parameters.")
+def _results(model: ReportedModel) -> Section | None:
+    context, evaluated = model.context, model.class_evaluation
+    findings: list[str] = []
+    charts: list[Chart] = []
+    tables: list[Table] = []
+    if not model.tag("comparison"):  # whose head would have them
+        findings += model.omissions
     if model.predictions is not None and model.predictions.other_seeds:
         others = list(model.predictions.other_seeds)
         findings.append(
-            f"The registered network of {context.name} is that of seed {model.seed}; its winner was also fitted with "
+            f"What follows is of {context.name} with seed {model.seed}; it was also fitted with "
             f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
         )
-    results = _results_in_words(model)
+    if evaluated is not None:
+        charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]
+        tables = _confusions(context, evaluated)
+    if model.examples_of_predictions is not None:
+        caption = f"The most confident correct predictions and mistakes of {context.name}."
+        charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, caption, caption))
+    return (
+        Section(f"Results on the test images: {context.name}", findings, charts, tables) if findings or charts else None
+    )
+
+
+def _class_chart(context: ReportContext, model: ClassEvaluation) -> Chart:
+    f1 = model.table[model.table["support"] > 0].set_index("class")["f1"]
+    caption = (
+        f"F1 is the highest for {f1.idxmax()} ({two_decimals(f1.max())}) and the lowest for {f1.idxmin()} "
+        f"({two_decimals(f1.min())})."
+    )
+    figure = plots.per_class_bars(model.table, context.title)
+    return Chart(context.file_name("per-class"), figure, f"Scores of each class by {context.name}. {caption}", caption)
+
+
+def _confusion_charts(context: ReportContext, model: ClassEvaluation) -> list[Chart]:
+    """The confusion matrix; of many classes with superclasses, that of the superclasses, and what is confused inside them."""
+    labels, predicted, names = model.predictions.labels, model.predictions.predicted, model.class_names
+    superclasses = model.table["superclass"].tolist()
+    grouped = all(superclasses) and len(names) > plots.MANY_CLASSES
     charts = []
-    for plot, file in model.plots.items():
-        caption = f"{PLOTS[plot]}: {context.name}. {results.get(plot, '')}".strip()
-        charts.append(Chart(context.file_name(plot.replace("_", "-")), file, caption, caption))
-    tables = [] if model.class_evaluation is None else _confusions(context, model.class_evaluation)
-    return Section(f"Results on the test images: {context.name}", findings, charts, tables)
-
-
-def _results_in_words(model: ReportedModel) -> dict[str, str]:
-    """What each of the run's own plots shows, as far as the numbers behind it could be read."""
-    results = {}
-    if model.history is not None and len(model.history):
-        results["learning_curves"] = _training_in_words(model.history["accuracy"])
-    if model.class_table is not None and len(model.class_table):
-        f1 = model.class_table[model.class_table["support"] > 0].set_index("class")["f1"]
-        results["per_class"] = (
-            f"The best class is {f1.idxmax()} (F1 {two_decimals(f1.max())}) and the worst is {f1.idxmin()} "
-            f"({two_decimals(f1.min())})."
-        )
-    if model.class_evaluation is not None:
-        results |= _mistakes_in_words(model.class_evaluation)
-    return results
-
-
-def _training_in_words(accuracy: pd.Series) -> str:
-    first, last, epochs = accuracy.iloc[0], accuracy.iloc[-1], len(accuracy)
-    if epochs > 1 and last > first:
-        return (
-            f"The training accuracy rose from {percent(first)} in the first epoch to {percent(last)} in the last of "
-            f"{epochs} epochs."
-        )
-    return f"The training accuracy in the last of {epochs} epochs was {percent(last)}."
-
-
-def _mistakes_in_words(model: ClassEvaluation) -> dict[str, str]:
-    predictions, names, results = model.predictions, model.class_names, {}
-    confused = evaluation.confused_pairs(predictions.labels, predictions.predicted, names)
-    if len(confused):
-        top = confused.iloc[0]
-        results["confusion"] = (
-            f"The most frequent mistake: {top['class']} predicted as {top['taken_for']}, in {top['images']} images "
-            f"({top['share']:.0%} of the class)."
-        )
-    mistakes = np.flatnonzero(~predictions.correct)
-    if len(mistakes):
-        confidence = predictions.probabilities.max(axis=1)
-        worst = mistakes[confidence[mistakes].argmax()]
-        results["examples"] = (
-            f"The most confident mistake: {names[predictions.labels[worst]]} predicted as "
-            f"{names[predictions.predicted[worst]]} with a probability of {percent(float(confidence[worst]))}."
-        )
-    return results
+    if grouped:
+        groups = sorted(set(superclasses))
+        group_of = np.array([groups.index(one) for one in superclasses])
+        figure = plots.sibling_confusions(labels, predicted, names, superclasses, context.title)
+        caption = "Inside each superclass: of the images of a class (row), the % predicted as each sibling or as another class."
+        charts = [
+            Chart(context.file_name("siblings"), figure, f"Confusions inside superclasses by {context.name}", caption)
+        ]
+        labels, predicted, names, superclasses = group_of[labels], group_of[predicted], groups, []
+    given = superclasses if any(superclasses) else None
+    figure = plots.confusion_matrix(labels, predicted, names, given, context.title)
+    what = "superclasses of the predicted classes" if grouped else "classes"
+    caption = f"Of the images of a row, the % predicted as each column: the {what}."
+    alt = f"Confusion matrix of {context.name}"
+    return [Chart(context.file_name("confusion"), figure, alt, caption), *charts]
 
 
 def _confusions(context: ReportContext, model: ClassEvaluation) -> list[Table]:
@@ -121,10 +111,8 @@ def _network(context: ReportContext, layers: pd.DataFrame | None) -> Section | N
         findings.append(networks.dependencies_in_words(layers))
     if set(layers) >= networks.DRAWN_FROM and len(layers):
         figure = networks.draw(layers, context.title)
-        caption = f"The network of {context.name}, from the images to the probabilities. {findings[0]}"
+        caption = f"The network of {context.name}, from the images to the probabilities."
         charts.append(Chart(context.file_name("network"), figure, caption, caption))
     table = networks.with_roles(layers) if "type" in layers else layers
-    title = "The layers, and what they depend on"
-    return Section(
-        f"The network of {context.name}", findings, charts, [text_table(context.file_name("layers"), title, table)]
-    )
+    tables = [text_table(context.file_name("layers"), "The layers, and what they depend on", table)]
+    return Section(f"The network of {context.name}", findings, charts, tables, folded=True)

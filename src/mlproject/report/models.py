@@ -145,6 +145,16 @@ class SearchRecord:
         return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]
 
     @property
+    def winner_curve(self) -> pd.DataFrame:
+        """The validation accuracy of the refitted trial: minutes and accuracy after each epoch; no rows if it is not known."""
+        known = len(self.ranked_trials) and "curve" in self.trials and self.objective == DEFAULT
+        points = [point.split(":") for point in self.refitted_trial["curve"].split()] if known else []
+        curve = pd.DataFrame(points, columns=["share", "accuracy"]).astype(float)
+        if not curve["share"].is_monotonic_increasing:  # one after another: the folds of a cross-validation
+            curve = curve.iloc[:0]
+        return curve.assign(minutes=curve["share"] * (float(self.refitted_trial["seconds"]) / 60 if len(curve) else 0))
+
+    @property
     def refitted_trial(self) -> pd.Series:
         """The trial whose values were refitted; the best one if the run did not record which it was."""
         ranked = self.ranked_trials
@@ -167,7 +177,7 @@ class ReportedModel:
         search: what the search recorded.
         layers: a row for each layer of the network, as text.
         environment: versions of Python and packages, and the machine; by name.
-        plots: PNG files of the run, by the names in `artifacts.PLOTS`.
+        examples_of_predictions: a PNG file with the most confident predictions.
         facts: what is known of the images, with the text columns what and value; None for older runs.
         examples: a PNG file with images of each class; None for older runs.
         omissions: sentences that say which artifacts are missing or cannot be read.
@@ -183,7 +193,7 @@ class ReportedModel:
     search: SearchRecord | None
     layers: pd.DataFrame | None
     environment: dict[str, object] | None
-    plots: dict[str, Path]
+    examples_of_predictions: Path | None
     facts: pd.DataFrame | None
     examples: Path | None
     omissions: tuple[str, ...]

@@ -15,10 +15,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from mlproject.errors import UserError
-from mlproject.report.content import Chart, Comparison, ModelSection, Section, Table
+from mlproject.report import svg
+from mlproject.report.content import Chart, Comparison, ModelSection, Table, web_address
 from mlproject.report.context import after_data_label, with_data_label
 
-FOLDED_ROWS = 12  # longer tables are folded: only their title shows until the reader opens them
 PICTURE_BYTES = 6_500_000  # limit for all pictures of the page; with base64 and text, the page then stays below 10 MB
 DPI = 110
 
@@ -32,18 +32,29 @@ class Content:
         models: the sections about each model alone.
         provenance: the tables of the last section.
         again: the command that creates this report.
+        made: when, and on which machines the models were trained.
     """
 
     comparisons: Sequence[Comparison]
     models: Sequence[ModelSection]
     provenance: Sequence[Table]
     again: str
+    made: str
 
     @property
-    def sections(self) -> list[Section]:
-        """The sections of all comparisons and models, in the page's order."""
-        parts: list[Comparison | ModelSection] = [*self.comparisons, *self.models]
-        return [section for part in parts for section in part.sections]
+    def charts(self) -> list[Chart]:
+        """The figures of all comparisons and models."""
+        pictures = [comparison.picture for comparison in self.comparisons]
+        return [*filter(None, pictures), *(chart for part in self._parts for s in part.sections for chart in s.charts)]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of all comparisons and models, and of the last section."""
+        return [*(table for part in self._parts for s in part.sections for table in s.tables), *self.provenance]
+
+    @property
+    def _parts(self) -> list[Comparison | ModelSection]:
+        return [*self.comparisons, *self.models]
 
 
 def write(content: Content, folder: Path) -> Path:
@@ -62,12 +73,11 @@ def write(content: Content, folder: Path) -> Path:
     try:
         for part in ("figures", "tables"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        charts = [chart for section in content.sections for chart in section.charts]
-        for chart in charts:
+        for chart in content.charts:
             _save(chart, folder)
-        for table in [t for section in content.sections for t in section.tables] + list(content.provenance):
+        for table in content.tables:
             table.frame.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
-        for name, environment in (("report.md", _markdown()), ("index.html", _html(folder, charts))):
+        for name, environment in (("report.md", _markdown()), ("index.html", _html(folder, content.charts))):
             text = environment.get_template(f"{name}.j2").render(vars(content))
             (folder / name).write_text(text.rstrip() + "\n", encoding="utf-8")
     except OSError as error:
@@ -90,15 +100,14 @@ def markdown_text(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", " ".join(str(value).split()))
 
 
-def _picture(name: str, folder: Path) -> Path:
-    return folder / "figures" / f"{name}.png"
-
-
 def _save(chart: Chart, folder: Path) -> None:
-    if isinstance(chart.figure, Path):
-        shutil.copyfile(chart.figure, _picture(chart.name, folder))
+    file = folder / "figures" / chart.file
+    if chart.drawing:
+        svg.write(chart.drawing, file)
+    elif isinstance(chart.figure, Path):
+        shutil.copyfile(chart.figure, file)
     else:
-        chart.figure.savefig(_picture(chart.name, folder), dpi=DPI)
+        chart.figure.savefig(file, dpi=DPI)
 
 
 def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
@@ -106,11 +115,15 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
 
     If the pictures are too large together, they are shrunk, so that the page stays below 10 MB.
     """
-    total = sum(_picture(chart.name, folder).stat().st_size for chart in charts)
+    figures = folder / "figures"
+    total = sum((figures / chart.file).stat().st_size for chart in charts if not chart.drawing)
     scale = min(1.0, (PICTURE_BYTES / max(total, 1)) ** 0.5)
 
-    def picture_uri(name: str) -> str:
-        return _data_uri("image/png", _shrink(_picture(name, folder), scale))
+    def picture(chart: Chart, alt: str) -> Markup:
+        if chart.drawing:
+            return svg.inline((figures / chart.file).read_text(encoding="utf-8"), chart.name, alt)
+        uri = _data_uri("image/png", _shrink(figures / chart.file, scale))
+        return Markup('<img src="{}" alt="{}">').format(uri, alt)
 
     def table_uri(name: str) -> str:
         return _data_uri("text/csv", (folder / "tables" / f"{name}.csv").read_bytes())
@@ -120,11 +133,10 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
     script = environment.loader.get_source(environment, "page.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment.globals.update(
-        picture_uri=picture_uri,
+        picture=picture,
         table_uri=table_uri,
         script=Markup(script),
         script_digest=f"sha256-{digest}",
-        folded_rows=FOLDED_ROWS,
     )
     return environment
 
@@ -148,7 +160,6 @@ def _data_uri(kind: str, content: bytes) -> str:
 def _markdown() -> Environment:
     """The templates' environment for Markdown: everything is escaped (finalize); `raw` marks text already escaped."""
     environment = _environment(finalize=markdown_text)
-    environment.globals.update(folded_rows=FOLDED_ROWS)
     environment.filters.update(raw=Markup, address=lambda text: re.sub(r"[()<>\s|]", "", text))
     return environment
 
@@ -162,5 +173,5 @@ def _environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    environment.filters.update(labelled=with_data_label, after_label=after_data_label)
+    environment.filters.update(labelled=with_data_label, after_label=after_data_label, web=web_address)
     return environment

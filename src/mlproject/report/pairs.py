@@ -12,10 +12,19 @@ from mlproject import evaluation
 from mlproject.report import settling
 from mlproject.report.content import Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, p_equals, p_value, points, points_interval
+from mlproject.report.formats import (
+    brief_percent,
+    brief_points,
+    count,
+    interval,
+    listed,
+    p_equals,
+    p_value,
+    points,
+    points_interval,
+)
 from mlproject.report.models import ReportedModel, TestPredictions
 
-MANY = 6  # with more pairs, sentences describe only those of the most accurate model
 SIGNIFICANCE = 0.05  # of the Holm-adjusted p-value
 
 COLUMNS = (
@@ -38,16 +47,14 @@ SEEDS_COLUMNS = (
     Column("p", "p", p_value),
     *COLUMNS[7:],
 )
-HOLM_NOTE = " Holm's adjustment covers all pairs of this table."
+METHODS = "mlproject's documentation, docs/explanation/statistics.md, explains the methods."
 ONE_SEED_NOTE = (
-    "The difference in accuracy on the same images, compared image by image, in percentage points. The 95% intervals are the "
-    "paired bootstrap (10,000 resamples of the images) and Agresti and Min's interval for matched pairs. p: exact McNemar test."
+    "Compared image by image. Intervals: paired bootstrap (10,000 resamples of the images), and Agresti and Min's for matched "
+    "pairs. p: exact McNemar test."
 )
 SEEDS_NOTE = (
-    "The difference in mean accuracy on the same images, in percentage points. An interval that covers images and seeds, and its "
-    "p, are those of a t test with images and seeds as crossed random effects and Hillis' degrees of freedom. One that covers "
-    "images alone belongs to a pair with a model of one seed: the paired bootstrap with the exact McNemar test, or, beside a "
-    "model of several seeds, the t test over the images."
+    "Images and seeds: t test with both as crossed random effects. Images alone, where a model has one seed: paired bootstrap "
+    "with the exact McNemar test, or a t test over the images."
 )
 
 
@@ -80,17 +87,15 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
         predictions: their test predictions, in the same order.
 
     Returns:
-        The section; its conclusions say which model is the most accurate.
+        The section; its answers say which model is the most accurate, which of those as good is the smallest, and what the
+        intervals do not cover.
     """
     frame = compare([classifier for one in predictions for classifier in _classifiers(one)])
-    sentences = findings(frame)
     finished = _between(frame, [model.title for model in models])
-    if len(finished):
-        leader = _leader(finished)
-        next_best = finished[finished["a"] == leader].sort_values("difference", kind="stable").iloc[0]
-        sentences += settling.sentences(next_best, is_significant(next_best))
-    conclusions = _conclusions(frame, models, predictions)
-    return Section("Pairwise comparisons", sentences, [], [table(context.file_name("pairs"), frame)], conclusions)
+    stages = [finding(pair) for _, pair in frame.iterrows() if any(_same_fit(pair, one) for one in predictions)]
+    tables = [table(context.file_name("pairs"), frame)]
+    answers = [] if finished.empty else _answers(finished, models, predictions)
+    return Section("Every two models compared", stages, [], tables, answers)
 
 
 def _classifiers(predictions: TestPredictions) -> list[Classifier]:
@@ -112,7 +117,9 @@ def table(name: str, frame: pd.DataFrame) -> Table:
     """
     several = len(frame) > 0 and bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
     columns, note = (SEEDS_COLUMNS, SEEDS_NOTE) if several else (COLUMNS, ONE_SEED_NOTE)
-    return Table(name, "Paired differences in accuracy", frame, columns, note + HOLM_NOTE + settling.NOTE)
+    return Table(
+        name, "Paired differences in accuracy", frame, columns, f"{note} {settling.NOTE} {METHODS}", main=len(frame) > 1
+    )
 
 
 def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
@@ -167,43 +174,17 @@ def finding(pair: pd.Series) -> str:
     Returns:
         Which of the two is more accurate, or that the difference is not significant, with the numbers.
     """
-    over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
-    name = "McNemar p" if pair["seeds_a"] == pair["seeds_b"] == 1 else "p"
-    test = (
-        f"95% interval{over} {points_interval(pair['low'], pair['high'])}, "
-        f"Holm-adjusted {name} {p_equals(pair['p_adjusted'])}"
-    )
-    difference = f"{points(pair['difference'])} points"
-    if is_significant(pair):
-        return (
-            f"{pair['a']} is more accurate than {pair['b']} on the same {pair['images']:,} test images "
-            f"({difference}, {test})."
-        )
+    by_chance = "" if is_significant(pair) else ", which may be chance"
     return (
-        f"The difference between {pair['a']} and {pair['b']} on these {pair['images']:,} test images is not "
-        f"significant ({difference} for {pair['a']}, {test})."
+        f"{pair['a']} classifies {brief_points(pair['difference'])} points more of the same {pair['images']:,} "
+        f"test images correctly than {pair['b']}{by_chance} ({test(pair)})."
     )
 
 
-def findings(frame: pd.DataFrame) -> list[str]:
-    """The results of all pairs in sentences; if there are many pairs, only those of the most accurate model.
-
-    Args:
-        frame: as `compare` gives it.
-
-    Returns:
-        A sentence for each pair; with more than `MANY` pairs, at most two sentences.
-    """
-    pairs = [pair for _, pair in frame.iterrows()]
-    if len(pairs) <= MANY:
-        return [finding(pair) for pair in pairs]
-    leader = _leader(frame)
-    worse = [pair["b"] for pair in pairs if pair["a"] == leader and is_significant(pair)]
-    level = [pair["b"] for pair in pairs if pair["a"] == leader and not is_significant(pair)]
-    sentences = [f"{leader} is more accurate than {listed(worse)} on the same images."] if worse else []
-    if level:
-        sentences.append(f"{leader} is not significantly more accurate than {listed(level)}.")
-    return sentences
+def test(pair: pd.Series) -> str:
+    """The interval and the p-value of a pair in words."""
+    over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
+    return f"95% interval{over} {points_interval(pair['low'], pair['high'])}, p {p_equals(pair['p_adjusted'])}"
 
 
 def _between(frame: pd.DataFrame, titles: Collection[str]) -> pd.DataFrame:
@@ -216,26 +197,34 @@ def _leader(frame: pd.DataFrame) -> str:
     return next(str(title) for title in frame["a"] if title not in set(frame["b"]))
 
 
-def _conclusions(
-    frame: pd.DataFrame, models: Sequence[ReportedModel], predictions: Sequence[TestPredictions]
+def _answers(
+    finished: pd.DataFrame, models: Sequence[ReportedModel], predictions: Sequence[TestPredictions]
 ) -> list[str]:
-    """The most accurate finished network, a smaller one that is not significantly worse, and the earlier stages."""
-    metrics = {model.title: model.metrics for model in models}
-    finished = _between(frame, metrics)
-    if finished.empty:
-        return findings(frame)
+    """The most accurate model beside its rivals, the smallest that is as good, and what would settle the closest race."""
     leader = _leader(finished)
-    level = [pair["b"] for _, pair in finished.iterrows() if pair["a"] == leader and not is_significant(pair)]
-    sizes = {title: metrics[title]["parameters"] for title in (leader, *level) if "parameters" in metrics[title]}
-    smallest = min(sizes, key=lambda title: sizes[title], default=leader)
-    sentences = findings(finished)
-    if smallest != leader and sizes.get(leader, 0) > sizes[smallest]:
-        sentences.append(
-            f"Of the models that are not significantly less accurate than {leader}, {smallest} is the smallest, with "
-            f"{count(sizes[smallest])} parameters compared with {count(sizes[leader])}."
+    rivals = finished[finished["a"] == leader].sort_values("difference", kind="stable")
+    level = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
+    (correct,) = (one.correct_by_seed for one in predictions if one.title == leader)
+    found = evaluation.crossed_accuracy(correct)
+    mean = f"in the mean of {len(correct)} seeds " if len(correct) > 1 else ""
+    start = f"Not settled between {listed([leader, *level])}: {leader}" if level else f"{leader}: it"
+    sentence = (
+        f"{start} classifies {mean}{brief_percent(found.mean)} of {rivals['images'].iloc[0]:,} test images correctly (95% "
+        f"interval {interval(found.low, found.high)}), {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
+    )
+    sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
+    smallest = min(level, key=lambda title: sizes[title], default=leader)
+    answers = [sentence]
+    if sizes[smallest] < sizes[leader]:
+        answers.append(
+            f"Of these, {smallest} is the smallest, with {count(sizes[smallest])} parameters against {count(sizes[leader])}."
         )
-    own_stages = [pair for _, pair in frame.iterrows() if any(_same_fit(pair, one) for one in predictions)]
-    return sentences + [finding(pair) for pair in own_stages]
+    return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))
+
+
+def _lead(pair: pd.Series) -> str:
+    by_chance = "" if is_significant(pair) else "which may be chance: "
+    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{test(pair)})"
 
 
 def _same_fit(pair: pd.Series, predictions: TestPredictions) -> bool:

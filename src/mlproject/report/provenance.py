@@ -32,6 +32,13 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     ]
 
 
+def machines(models: Sequence[ReportedModel]) -> str:
+    """The machines that trained the models, as a list of words that follows a date; "" if none was recorded."""
+    known = [model.environment for model in models if model.environment]
+    named = [f"{one.get('cpu') or one['platform']} ({one['cpus']} CPUs)" for one in known]
+    return "".join(f", trained on {name}" for name in dict.fromkeys(named))
+
+
 def repeat_command(model: ReportedModel) -> str:
     """The command that repeats the search and the final fit of a model.
 

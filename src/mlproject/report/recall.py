@@ -22,10 +22,7 @@ COLUMNS = (
     Column("McNemar p", "p", p_value),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )
-NOTE = (
-    "Both models predict the superclass of the same images. Interval: Agresti and Min, for matched pairs. p: exact "
-    "McNemar test, adjusted by Benjamini and Hochberg over all classes."
-)
+NOTE = "Interval: Agresti and Min, for matched pairs. p: exact McNemar test."
 TITLE = "Recall of the superclass on the images of each fine class"
 
 
@@ -42,10 +39,9 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
     frame = _recalls(pair)
     gains, losses = frame[frame["difference"] > 0], frame[frame["difference"] < 0]
     overall = (
-        f"On the images of {len(gains)} of {len(frame)} fine classes, {pair.sum_title} predicts the right superclass "
-        f"more often than {pair.coarse.title}; on the images of {len(losses)}, less often. After correction for "
-        f"multiple testing (Benjamini-Hochberg), {(gains['p_adjusted'] < SIGNIFICANCE).sum()} of the gains and "
-        f"{(losses['p_adjusted'] < SIGNIFICANCE).sum()} of the losses are significant."
+        f"With fine labels, the superclass is right more often on the images of {len(gains)} of {len(frame)} fine classes "
+        f"({(gains['p_adjusted'] < SIGNIFICANCE).sum()} significantly, Benjamini-Hochberg) and less often on {len(losses)} "
+        f"({(losses['p_adjusted'] < SIGNIFICANCE).sum()} significantly)."
     )
     ends = (("gain", gains), ("loss", losses))
     extremes = " ".join(f"The largest {what} is on {_largest(rows)}." for what, rows in ends if len(rows))
@@ -57,10 +53,10 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
         context.title,
     )
     name = context.file_name("recall")
-    chart = Chart(name, figure, f"{TITLE}: {extremes}", f"Recall of the superclass. {overall} {extremes}")
+    chart = Chart(name, figure, f"{TITLE}: {extremes}", "The classes with the largest gains and losses.")
     findings = [text for text in (overall, extremes) if text]
     table = Table(name, TITLE, frame, COLUMNS, NOTE)
-    return Section("Which images benefit from fine labels?", findings, [chart], [table], [overall])
+    return Section("Which images benefit from fine labels?", findings, [chart], [table])
 
 
 def _recalls(pair: CoarseFinePair) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from mlproject.report.models import ReportedModel, SearchRecord
 
 NO_HYPERPARAMETERS = (
     *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
-    *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted"),
+    *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted", "curve"),
 )
 
 
@@ -33,11 +33,14 @@ def section(model: ReportedModel) -> Section | None:
     names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
     charts = [_chart(model, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
     tables = [_winner(context, search)] if len(search.ranked_trials) else []
-    importance_finding, importance_table = importance.of_hyperparameters(context, completed, names)
+    importance_finding, importance_table = importance.of_hyperparameters(
+        context, completed, names, OBJECTIVES[search.objective]
+    )
     if importance_table:
         tables.append(importance_table)
-    tables.append(text_table(context.file_name("trials"), "All trials of the search", search.trials))
-    findings = [_outcome(search), _time_spent(model, search), importance_finding]
+    shown = search.trials.drop(columns="curve", errors="ignore")
+    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
+    findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
     return Section(f"The search of {context.name}", [text for text in findings if text], charts, tables)
 
 
@@ -65,24 +68,17 @@ def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, nam
     completed = trials[~trials["pruned"]]
     first = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
     best = f"{completed['trial'].iloc[first]} with {_written(objective, completed['score'].iloc[first])}"
-    best_minutes = completed["minutes"].iloc[first]
     caption = (
-        f"The best of {len(trials)} trials was {best}, after {decimals(best_minutes, 1)} of "
-        f"{decimals(trials['minutes'].max(), 1)} minutes. The search optimised the {objective.words}. On the right, each "
-        "line is a trial, and darker lines are better. The axes show the range that was searched (for older searches: the "
-        "values that were tried)."
+        f"Right: each line is a trial, the darker the better by the {objective.words}; the axes show the range that was searched "
+        "(for older searches: the values that were tried)."
     )
     if "standard_error" in trials and trials["standard_error"].notna().any():
-        folds = model.params.get("folds", "0")
         source = (
-            "from the limited number of validation images"
-            if folds == "0"
+            "of the validation images"
+            if model.params.get("folds", "0") == "0"
             else "over the folds (Nadeau and Bengio, 2003)"
         )
-        caption += (
-            f" Error bars: one standard error up and down, {source}. The last axis on the right runs from the lowest to the "
-            "highest end of these bars."
-        )
+        caption += f" Error bars: one standard error {source}."
     if len(completed) < len(trials):
         caption += " Hollow circles and dashed lines: pruned trials, with the score at which they ended."
     drawn = trials.assign(refitted=trials["trial"] == search.refitted_trial["trial"])
@@ -113,9 +109,7 @@ def _outcome(search: SearchRecord) -> str:
     pruned = len(search.pruned_trials)
     if pruned:
         verb = "was" if pruned == 1 else "were"
-        sentences.append(
-            f"{pruned} {verb} pruned: ended early with a worse score than most others had after the same share of their steps."
-        )
+        sentences.append(f"{pruned} {verb} pruned: ended early, because most others had a better score by then.")
     cut_short = (status == "truncated").sum()
     if cut_short:
         verb = "was" if cut_short == 1 else "were"
@@ -127,21 +121,28 @@ def _outcome(search: SearchRecord) -> str:
     reasons = failed["reason"][failed["reason"] != ""] if "reason" in failed else pd.Series(dtype=object)
     if len(reasons):
         sentences.append(f"The most frequent reason for failing: {reasons.mode().iloc[0]}.")
-    if len(ranked):
-        objective = OBJECTIVES[search.objective]
-        best, score = ranked["trial"].iloc[0], pd.to_numeric(ranked[search.objective]).iloc[0]
-        sentences.append(
-            f"The best trial, {best}, reached a {objective.words} of {_written(objective, score)} in a fraction of the "
-            "training time of the final fit."
-        )
-        refitted = search.refitted_trial
-        if refitted["trial"] != best:
-            score = _written(objective, float(refitted[search.objective]))
-            sentences.append(
-                f"The final fit used the values of {refitted['trial']} ({score}), which was tried first, because "
-                "the lead of the best trial may be due to chance."
-            )
     return " ".join(sentences)
+
+
+def _why_it_won(search: SearchRecord) -> str:
+    """Which trial's values were refitted, and why: the rule of `search.selection`."""
+    ranked = search.ranked_trials
+    if not len(ranked):
+        return ""
+    objective = OBJECTIVES[search.objective]
+    best, winner = ranked.iloc[0], search.refitted_trial
+    first = winner["trial"] == search.trials["trial"].iloc[0]
+    score = f"{objective.words} {_written(objective, float(winner[search.objective]))}"
+    if winner["trial"] == best["trial"]:
+        rival = "; it had the best-known values" if first else ""
+        return f"{winner['trial']} won with the best score ({score}){rival}."
+    lead = f"{best['trial']} ({_written(objective, float(best[search.objective]))}) scored best"
+    if first:
+        return (
+            f"{winner['trial']}, with the best-known values, won ({score}). {lead}, but no trial was significantly better on the "
+            "same validation images (paired tests, Holm-adjusted, 5%), and the best of several trials is partly the luckiest."
+        )
+    return f"{winner['trial']} won ({score}), although {lead}."
 
 
 def _written(objective: Objective, score: float) -> str:
@@ -154,8 +155,7 @@ def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
     if not {"search_seconds", "train_seconds"} <= metrics.keys():
         return ""
     searching, training = metrics["search_seconds"] / 60, metrics["train_seconds"] / 60
-    text = f"The search took {decimals(searching, 1)} minutes "
-    text += f"and the training of the final fit {decimals(training, 1)} minutes"
+    text = f"The search cost {decimals(searching, 1)} minutes and the training of the final fit {decimals(training, 1)}"
     budget = pd.to_numeric(params.get("budget_minutes", ""), errors="coerce")
     if pd.notna(budget):
         text += f", together {decimals(searching + training, 1)} of a budget of {budget:g} minutes"
@@ -163,10 +163,7 @@ def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
     text += f"{f' (tuner: {tuner})' if tuner else ''}."
     outside = searching - pd.to_numeric(search.trials["seconds"], errors="coerce").sum() / 60
     if outside > searching / 5:
-        text += (
-            f" The search spent {decimals(outside, 1)} minutes outside its trials: on measuring speeds and, where "
-            "layers are frozen, on computing their activations."
-        )
+        text += f" {decimals(outside, 1)} minutes went into measuring speeds and, where layers are frozen, computing activations."
     return text
 
 

@@ -51,15 +51,12 @@ SEARCH_COLUMNS = (
     *SPREAD_COLUMNS,
 )
 REFIT_NOTE = (
-    "One winner, fitted once for each seed, which decides the initial weights, the order of the images and their augmentation. "
-    "Part of the standard deviation comes from the limited number of test images, because the seeds err on different ones; the "
-    "next column is without it. The first seed's network is registered, and everything about classes, confusions, single "
-    "images, calibration, earlier stages of a fit and learning curves describes this network alone."
+    "The seed decides the initial weights, the order of the images and their augmentation. Part of the standard deviation comes "
+    "from the limited number of test images; the next column is without it. The first seed's network is registered; classes, "
+    "confusions, single images, calibration and learning curves are of this network alone."
 )
 SEARCH_NOTE = (
-    "Separate searches: the seed decides the split, the trials and the fit, so the spread covers the variation of the search "
-    "and of the final fit together. Where the versions come from more than one commit, it also covers the changes to "
-    "the code."
+    "The seed decides the split, the trials and the fit. Versions of several commits differ in their code, too."
 )
 
 
@@ -84,20 +81,18 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         ]
     )
     tables = [
-        Table(context.file_name("refits"), "One winner, fitted with several seeds", refits, REFIT_COLUMNS, REFIT_NOTE),
-        Table(context.file_name("seeds"), "Searches with several seeds", searches, SEARCH_COLUMNS, SEARCH_NOTE),
+        Table(
+            context.file_name("refits"),
+            "One winner, fitted with several seeds",
+            refits,
+            REFIT_COLUMNS,
+            REFIT_NOTE,
+            True,
+        ),
+        Table(context.file_name("seeds"), "Searches with several seeds", searches, SEARCH_COLUMNS, SEARCH_NOTE, True),
     ]
-    findings = [_finding(row["model"], "fits", row) for _, row in refits.iterrows()]
-    findings += [_finding(row["experiment"], "searches", row) for _, row in searches.iterrows()]
     shown = [table for table in tables if len(table.frame)]
-    return Section("How much the seed matters", findings, [], shown) if shown else None
-
-
-def _finding(name: str, what: str, row: pd.Series) -> str:
-    return (
-        f"{name}: {what} with {len(row['seeds'].split(', '))} seeds reach {percent(row['mean'])} on average, with a standard "
-        f"deviation of {unsigned_points(row['std'])} points ({percent(row['min'])} to {percent(row['max'])})."
-    )
+    return Section("How much the seed matters", [], [], shown) if shown else None
 
 
 def _of_refits(model: ReportedModel) -> dict[str, Any]:

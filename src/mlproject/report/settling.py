@@ -5,13 +5,12 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report.content import Column
-from mlproject.report.formats import MISSING, about, count, listed, unsigned_points
+from mlproject.report.formats import MISSING, about, brief_points, count, unsigned_points
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
-    " The last column says how many seeds of each model find a difference of this size in 80% of cases, at the level of 5%, or "
-    "how many test images it takes if no number of seeds is enough. It uses the variation between seeds where that was "
-    "measured. Where it was not, it gives upper limits for standard deviations of 0.2 and 0.5 points."
+    "Seeds to settle it: of each model, to find a difference of this size in 80% of cases, or how many test images if no number "
+    "of seeds is enough; by the measured variation between seeds, else upper limits for 0.2 and 0.5 points."
 )
 
 
@@ -59,18 +58,19 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
         return [] if significant else [f"{_with_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
     if len(single) == 2:
-        start = f"{listed(single)} were fitted with one seed each, so the interval of their difference"
+        start = "Each network was trained with one seed (its start from random numbers)"
     else:
-        (other,) = {pair["a"], pair["b"]} - set(single)
-        start = f"{single[0]} was fitted with one seed, so the interval of its difference from {other}"
-    return [f"{start} does not cover that other seeds might change it; {_with_unknown_seeds(pair)}."]
+        start = f"{single[0]} was trained with one seed (its start from random numbers)"
+    return [
+        f"{start}, and the interval does not cover that another seed might change the result; {_with_unknown_seeds(pair)}."
+    ]
 
 
 def _with_measured_seeds(pair: pd.Series) -> str:
     if np.isnan(pair["needed_if_small"]):
         return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
     return (
-        f"If {pair['a']} and {pair['b']} truly differ by {unsigned_points(pair['difference'])} points, about "
+        f"If {pair['a']} and {pair['b']} truly differ by {brief_points(pair['difference'])} points, about "
         f"{count(pair['needed_if_small'])} seeds of each settle it, given the measured standard deviation of "
         f"{unsigned_points(pair['seed_std'])} points between seeds"
     )
@@ -80,7 +80,9 @@ def _with_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
         return _more_images(pair)
-    start = f"settling a difference of {unsigned_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+    start = (
+        f"settling a difference of {brief_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+    )
     if small == large:
         return f"{start} (-P seeds={small:.0f}) if accuracies vary by up to 0.5 points between seeds"
     return (

@@ -12,7 +12,7 @@ NOTICEABLE = 0.02  # a smaller difference between training and test accuracy is 
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section | None:
-    """The learning curves of all final fits in one figure.
+    """The learning curves of all final fits in one figure, with the validation curves of the winning trials.
 
     Args:
         context: the comparison.
@@ -26,18 +26,22 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         return None
     final_accuracies = {title: history["accuracy"].iloc[-1] for title, history in histories.items()}
     summary = "; ".join(
-        f"{title} {percent(final_accuracies[title])} after {len(history)} epochs in "
-        f"{minutes(history['seconds'].sum())} minutes"
+        f"{title} {percent(final_accuracies[title])} (epochs: {len(history)}, minutes: {minutes(history['seconds'].sum())})"
         for title, history in histories.items()
     )
-    caption = f"Training accuracy at the end of the fit: {summary}. It is measured with augmentation and dropout on."
+    caption = "Lines: accuracy on the training images, measured with augmentation and dropout on."
+    validations = {m.title: m.search.winner_curve for m in models if m.search and len(m.search.winner_curve)}
+    if validations:
+        caption += " Dashed: accuracy on the validation images in the winning trial, a shorter fit on fewer images."
     if any(history["stage"].nunique() > 1 for history in histories.values()):
         caption += " A ring marks the end of a stage."
-    figure = figures.learning_curves(histories, context.title)
-    chart = Chart(
-        context.file_name("training"), figure, f"Training accuracy by minutes of training: {summary}", caption
+    figure = figures.learning_curves(histories, validations, context.title)
+    alt = f"Training accuracy by minutes of training: {summary}"
+    return Section(
+        "Had training come to its end?",
+        [f"Training accuracy at the end: {summary}.", *_generalisation_gaps(models, final_accuracies)],
+        [Chart(context.file_name("training"), figure, alt, caption)],
     )
-    return Section("Learning curves of the final fits", _generalisation_gaps(models, final_accuracies), [chart], [])
 
 
 def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict[str, float]) -> list[str]:
@@ -52,13 +56,10 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
     sentences = []
     if above:
         sentences.append(
-            f"The training accuracy of {listed(above)} ends more than 2 points above the test accuracy, so part of it "
-            "does not generalise to new images. These curves do not show whether more epochs, more regularisation or "
-            "more images would help most."
+            f"That of {listed(above)} is more than 2 points above the test accuracy: part does not carry over to new images."
         )
     if below:
         sentences.append(
-            f"The training accuracy of {listed(below)} ends more than 2 points below the test accuracy. It is "
-            "measured with augmentation and dropout on; more epochs might help."
+            f"That of {listed(below)} is more than 2 points below the test accuracy; more epochs might help."
         )
     return sentences

@@ -44,6 +44,7 @@ EXCUSED = {
     "evaluation/scores.py": "scores a fitted model",
     "evaluation/superclasses.py": "scores a fitted model",
     "facts.py": "counts for people to read",
+    "topic.py": "describes a comparison for its report",
     "trained.py": "scores and draws a fitted model",
     "plots.py": "draws",
     "networks/contract.py": "checks a network, or gives a Sequential an input",

@@ -201,6 +201,7 @@ def _trials_table(trials: list[Trial], winner: Trial, labels: np.ndarray, object
             "given": "yes" if trial.given else "",
             "reason": trial.reason,
             "refitted": "yes" if trial is winner else "",
+            "curve": " ".join(f"{share:.4g}:{score:.4g}" for share, score in trial.curve),
         }
         | trial.values
         for trial in trials

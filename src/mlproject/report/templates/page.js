@@ -38,3 +38,7 @@ addEventListener("beforeprint", () => {
   for (const part of folded) part.open = true;
 });
 addEventListener("afterprint", () => { for (const part of folded) part.open = false; });
+// A click on a figure enlarges it, and a second one makes it fit the page again.
+for (const picture of document.querySelectorAll(".picture")) {
+  picture.addEventListener("click", () => picture.classList.toggle("large"));
+}

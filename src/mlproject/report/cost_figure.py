@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocat
 
 from mlproject.limits import MILLISECONDS, PARAMETERS, Limit
 from mlproject.report.figures import look, wrap
-from mlproject.style import GREY, INK, new_figure, styled
+from mlproject.style import GREY, INK, new_figure, styled, with_tip
 
 COSTS = {MILLISECONDS: "Prediction time, ms per image", PARAMETERS: "Parameters"}
 FEWEST_DECADES = 0.7  # of an axis, so that it has labels even where all networks cost the same
@@ -89,7 +89,10 @@ def _panel(
         axes.step(front[cost], front["accuracy"], where="post", color=GREY, lw=1.5, zorder=1)
     for row in finals.to_dict("records"):
         bar = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
-        axes.errorbar(row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]])
+        drawn = axes.errorbar(
+            row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]]
+        )
+        with_tip(drawn[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
     axes.grid(True)
 
 

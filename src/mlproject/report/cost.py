@@ -1,74 +1,79 @@
-"""Accuracy against prediction time and size: which models are worth their cost. Pure."""
+"""What the models cost, and which are worth it. Pure."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
 from mlproject.errors import UserError
 from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, describe_cost, parse_limits
-from mlproject.report import trade_off_figure
+from mlproject.report import cost_figure
+from mlproject.report.accuracy import COST
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, decimals, interval, listed, percent
+from mlproject.report.formats import MISSING, count, decimals, listed, megabytes, minutes, percent
 from mlproject.report.models import ReportedModel
 
 WORDS = {MILLISECONDS: "prediction time", PARAMETERS: "size"}
 COLUMNS = (
     text_column("model"),
-    text_column("labels"),
-    Column("accuracy", "accuracy", percent),
-    Column("95% interval", ("low", "high"), interval),
-    Column("prediction, ms/image", MILLISECONDS, decimals),
     Column("parameters", PARAMETERS, count),
-    text_column("front by prediction time", f"front_{MILLISECONDS}"),
-    text_column("front by size", f"front_{PARAMETERS}"),
+    Column("on disk, MB", "model_bytes", megabytes),
+    Column("prediction, ms/image", "milliseconds", decimals),
+    Column("training, minutes", "train_seconds", minutes),
+    Column("search, minutes", "search_seconds", minutes),
+    Column("trials", "trials", count),
+    Column("images/s, training", "images_per_second", count),
 )
 NOTE = (
-    "A model is on the Pareto front if no other model with the same labels and test images is at least as good in both, "
-    "accuracy and cost, and better in one. The front takes the accuracies as they were measured, so a small lead on it may "
-    "be chance. The prediction time is that of the whole network on the machine that ran the search, in batches of "
-    f"{TIMED_BATCH} images; times of different machines do not compare."
+    "Measured on the machine that ran the search, possibly beside other work; training: of one seed; prediction: in batches of "
+    f"{TIMED_BATCH} images (older runs: 250). A model is on the front (Pareto's) if no other with the same labels and "
+    "images is as accurate for as little, and better in one of the two; a small lead on it may be chance."
 )
 
 
-def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section | None:
-    """Accuracy against cost of all final models, and of the trials of their searches.
+def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.DataFrame) -> Section:
+    """What the models cost, and their accuracy against it.
 
     Args:
         context: the comparison.
-        models: its models; one without predictions is left out.
+        models: its models.
+        frame: as `accuracy.measure` gives it.
 
     Returns:
-        The section; None when no model has predictions and a cost.
+        The section. Its figure is left out when there are no two models with the same labels and test images.
     """
+    frame = frame.assign(ms_per_image=frame["milliseconds"])
     measured = [model for model in models if model.predictions is not None]
-    finals = pd.DataFrame([_row(model) for model in measured])
-    if finals.empty or finals[list(WORDS)].isna().all(axis=None):
-        return None
+    finals = frame.set_index("model", drop=False).reindex([model.title for model in measured]).reset_index(drop=True)
+    findings = [text for model in measured for text in _beyond_limits(model)]
+    charts = []
     finals["group"] = _headings(finals)
+    if finals["group"].duplicated().any() and finals[list(WORDS)].notna().any(axis=None):
+        for cost in WORDS:
+            finals[f"front_{cost}"] = False
+            for _, group in finals.groupby("group", sort=False):
+                finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
+        findings = [*_fronts_in_words(finals), *findings]
+        charts = [_chart(context, finals, measured)]
     for cost in WORDS:
-        finals[f"front_{cost}"] = False
-        for _, group in finals.groupby("group", sort=False):
-            finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
+        known = finals.dropna(subset=[cost, f"front_{cost}"]) if f"front_{cost}" in finals else finals.iloc[:0]
+        fronts = {row["model"]: "yes" if row[f"front_{cost}"] else "no" for row in known.to_dict("records")}
+        frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
+    shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
+    table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, NOTE, main=True)
+    return Section("What the models cost", findings, charts, [table])
+
+
+def _chart(context: ReportContext, finals: pd.DataFrame, measured: Sequence[ReportedModel]) -> Chart:
     trials = pd.concat([_trials(*each) for each in zip(measured, finals["group"], strict=True)], ignore_index=True)
-    fronts = _fronts_in_words(finals)
     limits = {limit.text: limit for model in measured for limit in _limits(model)}
-    figure = trade_off_figure.draw(finals, trials, list(limits.values()), context.title)
-    caption = _explanation(finals, trials)
+    figure = cost_figure.draw(finals, trials, list(limits.values()), context.title)
     alt = "Accuracy against prediction time and against the number of parameters: " + "; ".join(
         f"{row['model']} {percent(row['accuracy'])}, {decimals(row[MILLISECONDS])} ms, {count(row[PARAMETERS])} parameters"
         for row in finals.to_dict("records")
     )
-    shown = finals.drop(columns=["digest", "group"])
-    for cost in WORDS:
-        shown[f"front_{cost}"] = np.where(shown[cost].isna(), "–", np.where(shown[f"front_{cost}"], "yes", "no"))
-    chart = Chart(context.file_name("trade-off"), figure, alt, caption)
-    table = Table(context.file_name("trade-off"), "Accuracy and cost of prediction", shown, COLUMNS, NOTE)
-    findings = [*fronts, *(text for model in measured for text in _beyond_limits(model))]
-    return Section("Accuracy against cost", findings, [chart], [table])
+    return Chart(context.file_name("trade-off"), figure, alt, _explanation(finals, trials))
 
 
 def pareto_front(costs: pd.Series, scores: pd.Series) -> np.ndarray:
@@ -91,26 +96,6 @@ def pareto_front(costs: pd.Series, scores: pd.Series) -> np.ndarray:
             for cost, score in points
         ]
     )
-
-
-def milliseconds(metrics: Mapping[str, float]) -> float:
-    """The prediction time of a final model in milliseconds per image; of older runs in larger batches, NaN if unknown."""
-    return metrics.get(MILLISECONDS, 1000 / metrics.get("prediction_images_per_second", np.nan))
-
-
-def _row(model: ReportedModel) -> dict[str, Any]:
-    assert model.predictions is not None
-    accuracy = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
-    return {
-        "model": model.title,
-        "labels": model.tag("labels"),
-        "digest": model.tag("test.digest"),
-        "accuracy": accuracy.mean,
-        "low": accuracy.low,
-        "high": accuracy.high,
-        MILLISECONDS: milliseconds(model.metrics),
-        PARAMETERS: model.metrics.get(PARAMETERS, np.nan),
-    }
 
 
 def _headings(finals: pd.DataFrame) -> list[str]:
@@ -168,18 +153,18 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
                 f"{listed(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{where} {' and '.join(costs)}"
                 for front, costs in fronts.items()
             )
-            findings.append(f"{best}. No other model is at least as accurate there and costs no more.")
+            findings.append(f"{best}: no other model is at least as accurate and costs no more.")
     return findings
 
 
 def _explanation(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
-    text = "Large markers are final models with their test accuracies and 95% intervals; the cost axes are logarithmic."
+    text = "Large markers: final models with 95% intervals. The cost axes are logarithmic."
     drawn = trials.dropna(subset=["accuracy"]).dropna(subset=list(WORDS), how="all")
     if drawn.empty:
         return text
-    text += " Small markers are trials of the searches with their validation accuracies, after less training."
+    text += " Small markers: trials, after less training, with their validation accuracies."
     below = 0
     for heading, ours in finals.groupby("group", sort=False):
         theirs = drawn[drawn["group"] == heading]
-        below += int((theirs["accuracy"] < trade_off_figure.visible_accuracies(ours, theirs)[0]).sum())
+        below += int((theirs["accuracy"] < cost_figure.visible_accuracies(ours, theirs)[0]).sum())
     return text + (f" Trials that are less accurate, {below} in all, are below the axis." if below else "")

@@ -1,0 +1,50 @@
+"""What others found on the same question, beside our own accuracies. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mlproject.report import granularity
+from mlproject.report.content import Column, Section, Table, text_column
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import MISSING
+from mlproject.report.models import ReportedModel
+from mlproject.topic import Topic
+
+
+def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel]) -> Section | None:
+    """Show the figures of others that the comparison declares, and ours in the same columns below.
+
+    Args:
+        context: the comparison, on real data.
+        about: what the comparison declares.
+        models: its models.
+
+    Returns:
+        The section; None where there are no such figures.
+    """
+    if not about.published:
+        return None
+    first, *others = about.published
+    frame = pd.DataFrame({name: list(column) for name, column in about.published.items()})
+    ours = pd.DataFrame([{first: name, **row} for name, row in _ours(models).items()])
+    frame = pd.concat([frame, ours], ignore_index=True)[list(about.published)]
+    columns = (text_column(first), *(Column(f"{name}, %", name, _one) for name in others))
+    table = Table(
+        context.file_name("published"), "Accuracies of others, and ours below", frame, columns, about.source + ".", True
+    )
+    return Section("What others found", [], [], [table])
+
+
+def _one(figure: object) -> str:
+    return f"{figure:.2f}" if isinstance(figure, int | float) and not np.isnan(figure) else MISSING
+
+
+def _ours(models: Sequence[ReportedModel]) -> dict[str, dict[str, float]]:
+    """Accuracies in percent by kind of labels; of coarse and fine models on the superclasses, which both predict."""
+    found = {}
+    for pair in granularity.comparable(models, []):
+        coarse, _, fine = 100 * granularity.accuracies(pair)["accuracy"].iloc[:3]
+        found[f"ours: {pair.coarse.title} and {pair.fine.title}"] = {"coarse": coarse, "fine": fine}
+    return found

@@ -1,0 +1,57 @@
+"""Figures as SVG inside the page: in the page's colours, light or dark, with the values of marks shown under the pointer."""
+
+import re
+from pathlib import Path
+
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from mlproject.style import TIP
+
+# Colours of `mlproject.style` that the page's style sheet replaces in dark mode. Black is matplotlib's for axes.
+LARGEST = 1.5  # pixels of a point, of which text has ten
+COLOURS = {
+    "#222222": "ink",
+    "#000000": "ink",
+    "#555555": "soft",
+    "#8c8c8c": "soft",
+    "#c8c8c8": "line",
+    "#e3e3e3": "line",
+    "#ffffff": "paper",
+    "#0072b2": "blue",
+}
+
+
+def write(figure: Figure, file: Path) -> None:
+    """Write a drawing as a file whose texts are texts, which the reader's program draws."""
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+
+
+def inline(text: str, name: str, alt: str) -> Markup:
+    """Make an element of a page out of an SVG file.
+
+    Args:
+        text: the file's text, as `write` wrote it; matplotlib has escaped all names in it.
+        name: tells the ids of this element from those of others on the page (a-z, 0-9, hyphens and full stops).
+        alt: the text for readers who cannot see it.
+
+    Returns:
+        The element, in the colours of the page.
+    """
+    (box,) = re.findall(r'<svg[^>]*viewBox="([^"]+)"', text)
+    body = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<g ") :], flags=re.DOTALL
+    )
+    body = re.sub(rf'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", body)
+    body = re.sub(r'<(g|text|use) id="[^"]*"', r"<\1", body)
+    body = re.sub(r'(?<=id=")|(?<=url\(#)|(?<=xlink:href="#)', f"{name}-", body)
+    body = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda colour: _variable(colour.group()), body)
+    body = re.sub(r"(?<=\d\.\d\d)\d+", "", body)  # hundredths of a point are enough
+    width = float(box.split()[2]) * LARGEST / 16
+    return Markup(
+        f'<svg viewBox="{box}" style="max-width: {width:.1f}rem" role="img" aria-label="{escape(alt)}">\n{body.strip()}'
+    )
+
+
+def _variable(colour: str) -> str:
+    return f"var(--{COLOURS[colour]})" if colour in COLOURS else colour
