@@ -104,7 +104,8 @@ def test_a_search_is_drawn_with_words_numbers_and_gaps():
     trials = pd.DataFrame({"minutes": [1.0, 2.0, 3.0], "score": [0.5, 0.4, 0.8], "refitted": [True, False, False]})
     trials = trials.assign(rate=["0.001", "0.1", "1"], activation=["relu", "silu", "relu"], width=["32", "", "64"])
     tried = dict.fromkeys(["rate", "activation", "width", "same"], ())  # the ranges are not known
-    figure = search_figure.draw(trials.assign(same="7"), tried)
+    best_first = trials.assign(same="7").sort_values("score", ascending=False)  # as reports show them
+    figure = search_figure.draw(best_first, tried)
     left, right = figure.axes
     assert left.lines[0].get_ydata().tolist() == [0.5, 0.5, 0.8]
     assert [label.get_text() for label in right.get_xticklabels()][:2] == ["rate", "activation"]

@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_no_fit(make_task, tmp_path):
-    checkpoint = Checkpoint(tmp_path / "missing" / "checkpoint.npz")
+    checkpoint = Checkpoint(tmp_path / "not" / "there" / "checkpoint.npz")
     with pytest.warns(UserWarning, match="checkpoint.npz cannot be written"):
         _, _, result = run_fit(make_task(), {"training": StageSchedule(2, 5)}, checkpoint=checkpoint)
     assert list(result.history["epoch"]) == [1, 2]

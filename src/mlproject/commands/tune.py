@@ -67,18 +67,19 @@ def _print_outcome(outcome: "Outcome") -> None:
     """A row for each experiment; failures below them."""
     print()
     rows = [
-        [
-            one.name,
-            f"{one.val_accuracy:.4f}",
-            f"{one.test_accuracy:.4f} [{one.low:.4f}, {one.high:.4f}]",
-            f"{one.mean:.4f} ± {one.std:.4f} ({one.seeds})" if one.seeds > 1 else "",
-            "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
-            one.uri,
-        ]
+        {
+            "": one.name,
+            "validation": f"{one.val_accuracy:.4f}",
+            "test [95 % interval]": f"{one.test_accuracy:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            "mean of seeds": f"{one.mean:.4f} ± {one.std:.4f} ({one.seeds})" if one.seeds > 1 else "",
+            "minutes": "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
+            "registered as": one.uri,
+        }
         for one in outcome.registered
     ]
     if rows:
-        print_table(["", "validation", "test [95 % interval]", "seeds", "minutes", "registered as"], rows)
+        shown = [name for name in rows[0] if any(row[name] for row in rows)]
+        print_table(shown, [[row[name] for name in shown] for row in rows])
     for one in outcome.registered:
         if one.cross_validated:
             print(f"  {one.name}: {one.cross_validated}")

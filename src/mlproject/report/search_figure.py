@@ -41,7 +41,7 @@ def draw(
     """
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
-    trials = trials.assign(pruned=trials.get("pruned", False))
+    trials = trials.assign(pruned=trials.get("pruned", False)).sort_values("minutes")
     whole = trials[~trials["pruned"]]
     best = whole["score"].cummax() if objective.higher_is_better else whole["score"].cummin()
     left.step(whole["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")

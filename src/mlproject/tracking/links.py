@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import mlflow
 from mlflow.entities import Run
@@ -52,12 +53,12 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     run, finals = store.retry(lambda: _final_runs(run_id))
     page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
     search = run.data.tags.get("search", "")
-    ids = json.dumps(finals, separators=(",", ":"))
+    ids, experiments = (
+        quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id])
+    )  # quoted, because terminals end an address at a quotation mark
     return Links(
         runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
-        finals=f'{root}/compare-runs?runs={ids}&experiments=["{run.info.experiment_id}"]&{mode}'
-        if len(finals) > 1
-        else "",
+        finals=f"{root}/compare-runs?runs={ids}&experiments={experiments}&{mode}" if len(finals) > 1 else "",
         trials=f"{page}/runs?{mode}&compareRunsMode=CHART&viewStateShareKey={search}",
         run=f"{page}/runs/{run_id}?{mode}",
         model=f"{root}/models/{name}/versions/{version}?{mode}",
