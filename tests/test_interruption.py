@@ -41,8 +41,9 @@ def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
     assert set(sum(_runs(uri).values(), [])) <= {"FINISHED", "KILLED"}
 
     (again,) = [line for line in rest.splitlines() if line.startswith("to go on: ")]
-    _, *words = shlex.split(again.removeprefix("to go on: "))
-    done = command(*words[2:], cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    program, *words = shlex.split(again.removeprefix("to go on: "))
+    assert program == "mlproject"
+    done = command(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
     runs = _runs(uri)
     assert runs["search"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]

@@ -84,8 +84,8 @@ def test_the_documented_example_trains_and_exports_as_a_program(folder, monkeypa
     probabilities = names["predict"](np.zeros((2, 28, 28, 1), np.uint8), verbose=0)
     assert probabilities.shape == (2, 10)
     assert len(json.loads((folder / "exports" / f"{NAME}-synthetic.classes.json").read_text())) == 10
-    plots = {path.name for path in (folder / "exports").glob("fashion_mnist_resnet-*.png")}
-    assert plots == {f"fashion_mnist_resnet-{NAME}-{plot}.png" for plot in ("curves", "confusion")}
+    plots = {path.name for path in (folder / "exports").glob("fashion_mnist_resnet-synthetic-*.png")}
+    assert plots == {f"fashion_mnist_resnet-synthetic-{NAME}-{plot}.png" for plot in ("curves", "confusion")}
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def given(folder, process_kept, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--minutes", "0"], ["--minutes", "'0'", "above 0"]),
-        (["--minutes", "soon"], ["--minutes", "'soon'", "above 0"]),
+        (["--minutes", "0"], ["--minutes", "'0'", "minutes from 0.02"]),
+        (["--minutes", "soon"], ["--minutes", "'soon'", "minutes from 0.02"]),
         (["--format", "h5"], ["--format", "h5", "saved_model"]),
         (["--seed", "-1"], ["--seed"]),
         (["--output", "MLproject/exports"], ["MLproject/exports", "writable"]),

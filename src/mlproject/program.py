@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from mlproject import arguments, budget, console, evaluation, export, process, settings
 from mlproject.datasets import Dataset, Loader, Spec
-from mlproject.experiment import Experiment, hyperparameters, select
+from mlproject.experiment import SYNTHETIC, Experiment, hyperparameters, select
 from mlproject.facts import facts, layers
 from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.task import CACHE, Task, prepare
@@ -91,7 +91,8 @@ class ExperimentScript:
             if self.notebook:
                 _display(content, name)
             elif isinstance(content, Figure):
-                path = self.output / f"{self.name}-{name}.png"
+                made_from = SYNTHETIC if self.options.data == "synthetic" else ""
+                path = self.output / f"{self.name}{made_from}-{name}.png"
                 content.savefig(path, dpi=FIGURE_DPI, bbox_inches="tight")
                 print(f"{name}: {os.path.relpath(path)}", flush=True)
             else:
@@ -106,7 +107,12 @@ class ExperimentScript:
         return layers(experiment.for_budget(self.options.minutes), spec)
 
     def published(self, table: str) -> pd.DataFrame:
-        """A table of the published study, `reports/published/tables/<table>.csv`; where it is missing, one that says so."""
+        """A table of the published study, `reports/published/tables/<table>.csv`; where it is missing, one that says so.
+
+        Below a run on synthetic data, figures of the real data would mislead, so they are not shown there.
+        """
+        if self.options.data == "synthetic":
+            return pd.DataFrame({"not shown": ["the published study used the real data, and this run did not"]})
         path = self.root / PUBLISHED / f"{table}.csv"
         if path.exists():
             return pd.read_csv(path)

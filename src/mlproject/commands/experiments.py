@@ -75,9 +75,10 @@ def notebook(
     for script in scripts:
         print(f"{script.stem}: running", flush=True)
         try:
-            with tracking.run(script.stem, {"role": "notebook", "data": training["data"]}):
+            with tracking.run(script.stem, {"role": "notebook", "data": training["data"]}) as run_id:
                 path = _run_notebook(notebooks.convert(script), script.stem, given, folder)
             print(f"{script.stem}: done{f', {path}' if path else ''}", flush=True)
+            print(f"  in MLflow's UI (`mlproject ui`): {tracking.run_page(run_id)}/artifacts", flush=True)
         except notebooks.NotebookError as error:
             failed[script.stem] = str(error)
             print(f"{script.stem}: failed: {error}", file=sys.stderr, flush=True)

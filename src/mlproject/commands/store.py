@@ -24,7 +24,13 @@ def ui(host: str, port: int) -> None:
         print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {uri}")
         return
     require_free(host, port)
-    print(f"open http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port} (Ctrl-C ends it)", flush=True)
+    tracking.connect()
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    print(f"open {address} (Ctrl-C ends it), or, of each comparison, the final models side by side:")
+    for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
+        links = tracking.links(model.name, model.version, model.run_id, address)
+        print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
+    sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 

@@ -89,15 +89,13 @@ def refit(
         )
         result = _train(task, model, recipe, schedule, journal, registers)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
-        low, high = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
+        version = _register(task, model) if registers else None
         tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
         tracking.log_metrics({name: value for name, value in metrics.items() if name not in tested} | cross_validated)
-        version = _register(task, model) if registers else None
-        model_id = tracking.logged_model_id(task.model_name, version) if version else None
-        interval = {"test_accuracy_low": low, "test_accuracy_high": high}
-        tracking.log_metrics(tested | interval, dataset=test_set(task.data), model_id=model_id)
+        interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
+        _log_test_scores(task, tested, interval, version)
     weakest = weakest_classes(task.data, probabilities)
-    fit = FinalFit(run_id, tested, (low, high), version, in_words(cross_validated), weakest)
+    fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
@@ -125,6 +123,13 @@ def _evaluate(
         log_predictions("evaluation/predictions.npz", task.data, probabilities)
         tracking.log_table(result.history, "evaluation/history.csv")
     return probabilities, metrics
+
+
+def _log_test_scores(task: Task, tested: dict[str, float], interval: tuple[float, float], version: int | None) -> None:
+    """Log the scores on the test images with these images, and with the registered model if there is one."""
+    model_id = tracking.logged_model_id(task.model_name, version) if version else None
+    ends = dict(zip(("test_accuracy_low", "test_accuracy_high"), interval, strict=True))
+    tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
 
 
 def _register(task: Task, model: keras.Model) -> int:

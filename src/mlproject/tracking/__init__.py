@@ -21,7 +21,7 @@ from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
-from mlproject.tracking.links import Links, links
+from mlproject.tracking.links import Links, links, run_page
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -103,6 +103,7 @@ __all__ = [
     "require_labels",
     "require_no_active_run",
     "run",
+    "run_page",
     "save_model",
     "set_description",
     "set_tags",

@@ -65,6 +65,23 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     )
 
 
+def run_page(run_id: str) -> str:
+    """The address of a run's page.
+
+    Args:
+        run_id: The run.
+
+    Returns:
+        The address, at the server, or at `LOCAL_UI` for a store in a file.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    server, run = store.address(), store.retry(lambda: mlflow.get_run(run_id))
+    root = server.rstrip("/") if store.is_server(server) else LOCAL_UI
+    return f"{root}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+
+
 def _final_runs(run_id: str) -> tuple[Run, list[str]]:
     """The run, and the newest final run of each experiment in the same MLflow experiment, in the order of their names."""
     run = mlflow.get_run(run_id)
