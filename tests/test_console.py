@@ -104,3 +104,19 @@ def test_remarks_during_an_import_are_shown_only_when_asked_for(verbose, shown, 
         os.write(2, REMARKS.encode())
     assert capfd.readouterr().err == shown
     console.show_messages()
+
+
+def test_the_line_that_activates_the_environment_is_told_where_the_shell_may_need_it(tmp_path, monkeypatch):
+    environment = tmp_path / ".venv"
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # as `make` starts the commands
+    monkeypatch.chdir(tmp_path)
+    assert console.how_to_activate() == ". .venv/bin/activate"
+    monkeypatch.setenv("VIRTUAL_ENV", "/another")
+    monkeypatch.chdir("/usr/lib")
+    assert console.how_to_activate().endswith("/.venv/bin/activate")
+    monkeypatch.setenv("VIRTUAL_ENV", str(environment))
+    assert console.how_to_activate() == ""
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)  # no virtual environment
+    monkeypatch.delenv("VIRTUAL_ENV")
+    assert console.how_to_activate() == ""
