@@ -141,6 +141,9 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
     assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
     assert client.get_run(old).info.lifecycle_stage == "active"
+    (tmp_path / "another.db").touch()  # the folder may belong to that store
+    assert str(orphan) not in run_here("prune", "--older-than", 0, cwd=tmp_path).stdout
+    (tmp_path / "another.db").unlink()
     assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
     run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
     stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, final)]

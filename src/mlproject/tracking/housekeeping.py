@@ -12,6 +12,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject.tracking import store
+from mlproject.tracking.location import database_of
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
@@ -94,9 +95,18 @@ def _search(client: mlflow.MlflowClient, experiments: Sequence[Experiment], quer
 
 
 def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> list[Path]:
-    """The folders beside an experiment's artifacts whose run or model is not in the store, not even as a deleted one."""
+    """The folders beside an experiment's artifacts whose run or model is not in the store, not even as a deleted one.
+
+    Only those of an SQLite store that is alone in its folder: artifacts may belong to another store beside it, and behind a
+    server to anybody.
+    """
+    database = database_of(mlflow.get_tracking_uri())
     location = experiment.artifact_location
-    if "://" in location and not location.startswith("file:"):
+    if (
+        database is None
+        or list(database.parent.glob("*.db")) != [database]
+        or "://" in location.removeprefix("file://")
+    ):
         return []
     root = Path(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]
     ids = [experiment.experiment_id]
