@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import console
-from mlproject.commands.shared import examples, one_of, print_table, verbose
+from mlproject.commands.shared import examples, one_of, open_store, print_table, verbose
 from mlproject.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,11 +31,10 @@ def list_(every: bool) -> None:
         from mlproject import tracking
         from mlproject.experiment import find
 
-    tracking.existing_uri()
+    open_store()
     experiments = find("*")
     print("experiments")
     print_table(["", "asks"], [[one.name, textwrap.shorten(one.question, 90)] for one in experiments])
-    tracking.connect()
     models = [one for one in tracking.final_models(every=True) if every or one.alias]
     print("\nregistered models")
     if models:
@@ -77,9 +76,8 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
         from mlproject import tracking
         from mlproject.export import ExportError, check, loading_code, write
 
-    tracking.existing_uri()
+    open_store()
     check(format, output)
-    tracking.connect()
     final = tracking.final_model(chosen)
     network, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"

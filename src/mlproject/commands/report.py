@@ -3,7 +3,7 @@
 import click
 
 from mlproject import arguments
-from mlproject.commands.shared import examples, verbose
+from mlproject.commands.shared import examples, open_store, verbose
 
 
 @click.command(
@@ -21,8 +21,7 @@ def report(comparison: tuple[str, ...], models: tuple[str, ...]) -> None:
 
     The report is made from the registry alone: reports/index.html.
     """
-    from mlproject import tracking
+    project = open_store()
     from mlproject.report.publish import publish
 
-    tracking.existing_uri()
-    print(f"report: {publish(tracking.connect(), models, comparison)}")
+    print(f"report: {publish(project, models, comparison)}")

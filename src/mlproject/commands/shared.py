@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mlproject import console
 from mlproject.errors import UserError, truncate
+
+if TYPE_CHECKING:
+    from mlproject.tracking import ProjectRun
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,6 +63,22 @@ def one_of(what: str, words: tuple[str, ...], option: str, default: str = "*") -
             f"{what}={truncate(option)!r} and the argument {truncate(words[0])!r}; accepted: one of the two ways"
         )
     return ",".join(words) or option
+
+
+def open_store() -> "ProjectRun":
+    """Open the store of a command that reads what is there. A store that does not exist is refused, and not made.
+
+    Returns:
+        The run of `mlflow run`, as `tracking.connect` gives it.
+
+    Raises:
+        UserError: the store does not exist, or cannot be used.
+    """
+    with console.without_remarks():
+        from mlproject import tracking
+
+    tracking.existing_uri()
+    return tracking.connect()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

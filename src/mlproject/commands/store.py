@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from mlproject.commands.shared import examples, verbose
+from mlproject.commands.shared import examples, open_store, verbose
 
 
 @click.command(
@@ -19,19 +19,18 @@ def ui(host: str, port: int) -> None:
     from mlproject import tracking
     from mlproject.serve import require_free
 
-    uri = tracking.existing_uri()
-    if tracking.is_server(uri):
-        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {uri}")
+    open_store()
+    if tracking.is_server(tracking.address()):
+        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.address()}")
         return
     require_free(host, port)
-    tracking.connect()
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     print(f"open {address} (Ctrl-C ends it), or, of each comparison, the final models side by side:")
     for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
         links = tracking.links(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
     sys.stdout.flush()
-    command = ["mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    command = ["mlflow", "ui", "--backend-store-uri", tracking.existing_uri(), "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
@@ -48,11 +47,9 @@ def prune(older_than: int, delete: bool) -> None:
     nor challenger any more, the runs that `mlflow run` made for commands that failed, and folders of artifacts whose run or
     model is not in the store.
     """
-    from mlproject import tracking
     from mlproject.tracking import housekeeping
 
-    tracking.existing_uri()
-    tracking.connect()
+    open_store()
     found = housekeeping.find_prunable(older_than)
     for what, runs in (
         (f"trials older than {older_than} days, of models without an alias", found.trials),

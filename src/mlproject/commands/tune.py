@@ -2,7 +2,6 @@
 
 import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,8 +91,10 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     """Commands to type as they stand where this one was typed, and addresses of pages in MLflow's UI."""
     from mlproject import tracking
 
-    store, links = tracking.address(), tracking.links(model.name, model.version, model.run_id)
-    uri = f"sqlite:///{Path(store.removeprefix('sqlite:///')).absolute()}" if store.startswith("sqlite:///") else store
+    links = tracking.links(model.name, model.version, model.run_id)
+    uri = tracking.address()  # without a password, and for a file relative to this folder
+    if uri.startswith("sqlite:"):
+        uri = tracking.existing_uri()
     print("next:")
     if activate := console.how_to_activate():
         print(f"  {activate}")

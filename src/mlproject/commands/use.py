@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mlproject import console
-from mlproject.commands.shared import examples, verbose
+from mlproject.commands.shared import examples, open_store, verbose
 from mlproject.errors import truncate
 
 
@@ -37,8 +37,7 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
         from mlproject.predict import predict as predict_all
 
     check_request(invert, top)
-    tracking.existing_uri()
-    tracking.connect()
+    open_store()
     final = tracking.final_model(model)
     with console.without_remarks():
         loaded = tracking.load_model(final)
@@ -79,8 +78,7 @@ def serve(model: str, host: str, port: int) -> int:
     from mlproject.serve import serve as serve_model
 
     require_free(host, port)
-    tracking.existing_uri()
-    tracking.connect()
+    open_store()
     final = tracking.final_model(model)
     uri = f"models:/{final.name}/{final.version}"
     tracking.require_labels(uri, model)

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from mlproject.style import TIP
 
+LARGEST = 1.5  # pixels that a point may have; text has ten points
 # Colours of `mlproject.style` that the page's style sheet replaces in dark mode. Black is matplotlib's for axes.
-LARGEST = 1.5  # pixels of a point, of which text has ten
 COLOURS = {
     "#222222": "ink",
     "#000000": "ink",

@@ -16,7 +16,7 @@ import keras_tuner
 from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, first_line
-from mlproject.experiment import hyperparameters
+from mlproject.experiment import Value, hyperparameters
 from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
@@ -206,14 +206,7 @@ class Tuner(keras_tuner.Tuner):
         """The name of a trial's run, which stands alone: what differs from the first trial, in short."""
         number, first = record.name.removeprefix("trial-"), self.journal.trials[0]
         changed = {name: value for name, value in record.values.items() if value != first.values.get(name)}
-        shown = [
-            value
-            if isinstance(value, str)
-            else f"{name} {value:.3g}"
-            if isinstance(value, float)
-            else f"{name} {value}"
-            for name, value in changed.items()
-        ]
+        shown = [_in_short(name, value) for name, value in changed.items()]
         words = "best-known values" if record is first else ", ".join(shown[:SHOWN_VALUES]) or "the same values"
         more = ", ..." if len(shown) > SHOWN_VALUES else ""
         return f"{self.task.model_name} trial {number}: {words}{more}"
@@ -280,6 +273,13 @@ class Tuner(keras_tuner.Tuner):
         self.journal.save()
         if record.finished and (path := self._kept_fits(record)):
             path.unlink(missing_ok=True)
+
+
+def _in_short(name: str, value: Value) -> str:
+    """A hyperparameter in the name of a run: words speak for themselves."""
+    if isinstance(value, str):
+        return value
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _end_with(trials: Sequence[Trial], status: str, count: int) -> bool:

@@ -48,8 +48,7 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    server = store.address()
-    root = f"{(ui or (server if store.is_server(server) else LOCAL_UI)).rstrip('/')}/#"
+    root = _root(ui)
     run, finals = store.retry(lambda: _final_runs(run_id))
     page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
     search = run.data.tags.get("search", "")
@@ -77,9 +76,14 @@ def run_page(run_id: str) -> str:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    server, run = store.address(), store.retry(lambda: mlflow.get_run(run_id))
-    root = server.rstrip("/") if store.is_server(server) else LOCAL_UI
-    return f"{root}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+    run = store.retry(lambda: mlflow.get_run(run_id))
+    return f"{_root()}/experiments/{run.info.experiment_id}/runs/{run_id}"
+
+
+def _root(ui: str = "") -> str:
+    """How the addresses of all pages begin."""
+    server = store.address()
+    return f"{(ui or (server if store.is_server(server) else LOCAL_UI)).rstrip('/')}/#"
 
 
 def _final_runs(run_id: str) -> tuple[Run, list[str]]:

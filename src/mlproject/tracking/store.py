@@ -43,7 +43,7 @@ def connect() -> None:
     os.environ.setdefault(REQUEST_RETRIES, "1")
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    given = _given_uri()
     file, uri, shown = database_of(given), canonical(given), address_of(given)
     _require_one_place(uri)
     try:
@@ -68,6 +68,10 @@ def connect() -> None:
         ) from error
 
 
+def _given_uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
 def existing_uri() -> str:
     """The store that MLFLOW_TRACKING_URI names, `mlflow.db` in the working folder by default. Nothing is created.
 
@@ -77,7 +81,7 @@ def existing_uri() -> str:
     Raises:
         UserError: It is a file that does not exist.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    given = _given_uri()
     file = database_of(given)
     if file and not file.exists():
         raise UserError(
