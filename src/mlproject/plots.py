@@ -153,7 +153,8 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     if "cv_accuracy" in table and table["cv_accuracy"].notna().any():
         _cross_validated(axes, table["cv_accuracy"], table["cv_low"], table["cv_high"])
         shown += "; diamonds: cross-validated accuracy"
-    axes.set_yticks(range(len(table)), table["name"] + np.where(synthetic, "\n(synthetic data)", ""))
+    names = [textwrap.fill(name, 36, break_long_words=False, break_on_hyphens=False) for name in table["name"]]
+    axes.set_yticks(range(len(table)), pd.Series(names) + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))

@@ -55,7 +55,7 @@ def of_model(task: Task) -> str:
     Returns:
         Markdown.
     """
-    return MODEL.format(**_facts(task))
+    return _one_line_each(MODEL.format(**_facts(task)))
 
 
 def of_version(task: Task, registered: "RegisteredModel", weakest: str, minutes: float | None) -> str:
@@ -73,7 +73,7 @@ def of_version(task: Task, registered: "RegisteredModel", weakest: str, minutes:
     network = task.experiment.pretrained
     weights = WEIGHTS_LICENCES.get(network, f"see keras.io/api/applications for those of {network}")
     synthetic = " **These are generated images: its accuracy says nothing about real ones.**"
-    return VERSION.format(
+    text = VERSION.format(
         **_facts(task),
         train_images=len(task.data.train_labels),
         test_images=len(task.data.test_labels),
@@ -81,9 +81,15 @@ def of_version(task: Task, registered: "RegisteredModel", weakest: str, minutes:
         accuracy=_accuracy(registered, task.seed),
         weakest=weakest,
         shape=", ".join(map(str, task.data.train_images.shape[1:])),
-        minutes=f"Search and training had {minutes:g} minutes. " if minutes else "",
+        minutes=f"Search and training had a budget of {minutes:g} min. " if minutes else "",
         weights=f" Pretrained weights: {weights}." if network and task.spec.weights else "",
     )
+    return _one_line_each(text)
+
+
+def _one_line_each(text: str) -> str:
+    """The text with each paragraph in one line: MLflow's UI shows a line break wherever a line ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _facts(task: Task) -> dict[str, object]:
