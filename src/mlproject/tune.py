@@ -108,7 +108,7 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
     for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
         left = (len(tasks) - position + 1) * settings.budget_minutes
         logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
-        logger.info("  about %.0f min left for everything", left)
+        logger.info("  at most about %s min for this and what follows", f"{left:.0f}" if left >= 2 else f"{left:.1f}")
         try:
             outcome.registered.append(_tune_one(task, identity, command))
         except (KeyboardInterrupt, StoreGoneError):

@@ -38,7 +38,7 @@ def list_(every: bool) -> None:
     models = [one for one in tracking.final_models(every=True) if every or one.alias]
     print("\nregistered models")
     if models:
-        print_table(["", "alias", "test accuracy", "seeds", "minutes", "date"], [_row(one) for one in models])
+        print_table(["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_row(one) for one in models])
         print(f"\nload: mlflow.keras.load_model('models:/{models[0].name}/{models[0].version}')")
     else:
         print("  none; `mlproject tune` registers some")

@@ -25,7 +25,8 @@ def ui(host: str, port: int) -> None:
         return
     require_free(host, port)
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    print(f"open {address} (Ctrl-C ends it), or, of each comparison, the final models side by side:")
+    print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
+    print("or, for each comparison, the final models side by side:")
     for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
         links = tracking.links(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")

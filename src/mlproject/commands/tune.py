@@ -99,12 +99,12 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     if activate := console.how_to_activate():
         print(f"  {activate}")
     print(f"  mlproject predict {model.name} photo.jpg")
-    print("  mlproject ui     then open")
+    print("  mlproject ui     then, after about 20 seconds, open")
     pages = {"runs": links.runs, "finals": links.finals, "trials": links.trials, "model": links.model}
     for what, address in pages.items():
         if address:
             print(f"    {what:7} {address}")
-    print(f"  {again}")
+    print(f"  {again}     with --fresh true (-P fresh=true) to repeat it")
     print("in Python, anywhere:")
     print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")
     print(f"  model = mlflow.keras.load_model({model.uri!r})")

@@ -82,6 +82,6 @@ def serve(model: str, host: str, port: int) -> int:
     final = tracking.final_model(model)
     uri = f"models:/{final.name}/{final.version}"
     tracking.require_labels(uri, model)
-    print(f"{uri} answers at http://{host}:{port}; Ctrl-C ends it\n")
+    print(f"{uri} will answer at http://{host}:{port} in about 20 seconds; Ctrl-C ends it\n")
     print("\n".join(ways_to_ask(host, port)) + "\n", flush=True)
     return serve_model(uri, host, port)
