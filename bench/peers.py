@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlproject import arguments, evaluation, process, settings
+from mlproject.commands.shared import as_written
 from mlproject.datasets import Dataset, ImageFolder
 from mlproject.errors import UserError
 from mlproject.experiment import find
@@ -159,7 +160,7 @@ def compare(experiments: str, data: Dataset, arrays: Path, options: SimpleNamesp
     return rows
 
 
-@click.command(help=__doc__)
+@click.command(help=as_written(__doc__))
 @click.option("--experiment", default=None, help=f"without --images  [default: {SHIPPED}]")
 @click.option("--minutes", type=arguments.MINUTES, default="15", show_default=True, help="of each search")
 @settings.options(*OPTIONS)

@@ -1,6 +1,5 @@
 """The networks of keras.applications on raw images: their outputs are Keras' own, and a fit can freeze and tune them."""
 
-import os
 import re
 from dataclasses import replace
 
@@ -21,9 +20,9 @@ from mlproject.training.fit import fit
 from mlproject.training.monitor import FitHooks
 from mlproject.training.schedule import StageSchedule
 
-# Small networks, with preprocessing of several kinds in them or before them. The variable asks for all, in half an hour.
-FEW = ("EfficientNetB0", "VGG16")
-NETWORKS = applications.names() if os.environ.get("MLPROJECT_ALL_NETWORKS") else FEW
+# Two kinds of preprocessing, in the network and before it. All networks take half an hour.
+FEW = ("MobileNetV3Small", "VGG16")
+NETWORKS = [pytest.param(one, marks=[] if one in FEW else pytest.mark.slow) for one in applications.names()]
 
 
 def spec_of(pixels, network, weights=None, channels=3):
@@ -85,9 +84,9 @@ def test_raw_images_give_what_keras_gives_for_preprocessed_ones(network, written
     ("network", "pixels"),
     [
         ("VGG16", 96),
-        ("ResNet50", 96),
+        pytest.param("ResNet50", 96, marks=pytest.mark.slow),
         ("MobileNetV3Small", 96),
-        ("EfficientNetB0", 96),
+        pytest.param("EfficientNetB0", 96, marks=pytest.mark.slow),
         ("VGG16", 48),
         ("MobileNetV3Small", 48),
     ],

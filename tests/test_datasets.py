@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -536,6 +537,31 @@ def test_an_own_validation_split_is_kept_for_any_seed():
     for seed in (0, 1):
         train, validation = data.split(seed)
         assert (train.tolist(), validation.tolist()) == ([0, 2, 3, 5], [1, 4])
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=10), st.integers(0, 1000))
+def test_shares_of_the_training_images_are_stratified_and_nested(sizes, seed):
+    data = of_strata(np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)))
+    data = replace(data, train_images=np.arange(sum(sizes)))  # which tell the rows
+    earlier = set()
+    for share in (0.1, 0.2, 0.75, 1):
+        part = data.with_train_share(share, seed)
+        assert np.bincount(part.train_labels).tolist() == [math.ceil(share * size) for size in sizes]
+        assert earlier <= (earlier := set(part.train_images.tolist())) and (np.diff(part.train_images) > 0).all()
+        np.testing.assert_array_equal(part.train_labels, data.train_labels[part.train_images])
+        assert (part.digest == data.digest) == (share == 1) and part.test_digest == data.test_digest
+
+
+def test_a_share_keeps_groups_whole_and_an_own_validation_split_complete():
+    data = of_strata([0, 1] * 20, groups=np.arange(40) // 4, validation=np.arange(36, 40))
+    part = data.with_train_share(0.5, 0)
+    assert np.bincount(part.groups).tolist().count(4) == len(set(part.groups)) == 6
+    train, validation = part.split(0)
+    assert len(train) == 20 and set(part.groups[validation]) == {9}
+    with pytest.raises(
+        UserError, match=r"train_share=0\.1 leaves unequal no image of class 1; accepted: a larger share"
+    ):
+        of_strata([0, 0, 0, 1], groups=np.array([0, 1, 2, 3])).with_train_share(0.1, 0)
 
 
 def test_without_a_class_of_two_images_nothing_can_be_validated():

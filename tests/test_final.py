@@ -66,13 +66,13 @@ EXPERIMENTS = [
 
 
 def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(
-    run_here, tmp_path, empty_database
+    run_here, tmp_path, empty_database, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "grey.py").write_text(GREY)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-
     client = mlflow.MlflowClient(uri)
 
     def tune(*more):

@@ -6,47 +6,68 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import mlflow
-from conftest import PROJECT, command
-from torture import torture
+import pytest
+from conftest import command
+from torture import EXPERIMENT, NAME, torture
 
 # A deterministic search is planned without a clock, so it has three trials on any machine.
-SMALL = ["--data", "synthetic", "--experiment", "fashion-mnist-mlp", "--deterministic", "true"]
-SMALL += ["--budget-minutes", "0.3", "--max-trials", "3"]
+SMALL = ["--data", "synthetic", "--deterministic", "true", "--budget-minutes", "0.3", "--max-trials", "3"]
 
 
-def test_a_stopped_search_says_how_to_go_on_and_does(tmp_path, empty_database):
+def test_a_search_that_is_stopped_and_then_killed_goes_on_to_its_end(tmp_path, empty_database):
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    shutil.copytree(PROJECT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlproject", "tune", *SMALL],
-        cwd=tmp_path,
-        env=os.environ | {"MLFLOW_TRACKING_URI": uri},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+
+    stopped = _start(SMALL, tmp_path, uri)
     lines = []
-    for line in process.stdout:  # stop reading when the second trial is running
+    for line in stopped.stdout:  # stop reading when the second trial is running
         lines.append(line)
         if "trial-01" in line:
             break
-    assert process.poll() is None, "".join(lines)
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=300)
-    assert process.returncode == 130 and "interrupted" in rest, (process.returncode, rest)
+    assert stopped.poll() is None, "".join(lines)
+    stopped.send_signal(signal.SIGINT)
+    rest, _ = stopped.communicate(timeout=300)
+    assert stopped.returncode == 130 and "interrupted" in rest, (stopped.returncode, rest)
     assert _runs(uri)["trial-01"] == ["FINISHED"] and _runs(uri)["search"] == ["KILLED"]
     assert set(sum(_runs(uri).values(), [])) <= {"FINISHED", "KILLED"}
 
     (again,) = [line for line in rest.splitlines() if line.startswith("to go on: ")]
     program, *words = shlex.split(again.removeprefix("to go on: "))
-    assert program == "mlproject"
+    assert (program, words[0]) == ("mlproject", "tune")
+    killed = _start(words[1:], tmp_path, uri)
+    while not list(tmp_path.glob(f".mlproject/searches/{NAME}/*/checkpoint-0.npz")):  # the final fit is under way
+        assert killed.poll() is None, killed.stdout.read()
+        time.sleep(0.02)
+    killed.kill()
+    assert "goes on after 1 trial\n" in killed.communicate()[0]
+
     done = command(*words, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "goes on after 3 trials" in done.stdout, done.stdout + done.stderr
     runs = _runs(uri)
     assert runs["search"] == runs["trial-01"] == runs["trial-03"] == runs["final"] == ["FINISHED"]
+    client = mlflow.MlflowClient(uri)
+    (final,) = client.search_runs([client.get_experiment_by_name("torture").experiment_id], "tags.role = 'final'")
+    stages = [item.path for item in client.list_artifacts(final.info.run_id, "evaluation/stages")]
+    assert stages == ["evaluation/stages/head.npz"]
+    versions = client.search_model_versions(f"name = '{NAME}'")
+    assert [int(version.version) for version in versions] == [1]
+
+
+def _start(words, folder, uri):
+    """Start `mlproject tune` with these words, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlproject", "tune", *words],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_TRACKING_URI": uri},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _runs(uri):
@@ -57,6 +78,7 @@ def _runs(uri):
     return states
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_search_comes_to_its_one_right_end(tmp_path):
     before = mlflow.get_tracking_uri()
     try:

@@ -1,25 +1,21 @@
 """Experiment files as notebooks: all run on synthetic data, and the committed copies match the files."""
 
-import os
 import re
 import shutil
 import tempfile
 import types
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
 import nbformat
 import pytest
-from conftest import PROJECT, command
+from conftest import PROJECT
 
 from mlproject import notebooks
 from mlproject.errors import UserError
 from mlproject.experiment import find, find_files
 
 SCRIPTS = find_files("*", PROJECT / "experiments")  # without those that wait for a user's images
-# Running all takes minutes. The committed notebooks are checked to be the scripts of today, executed without errors.
-RUN = SCRIPTS if os.environ.get("MLPROJECT_ALL_NOTEBOOKS") else find_files("fashion-mnist-mlp", PROJECT / "experiments")
 LARGEST = 2_000_000  # bytes; GitHub and editors can still show a notebook of this size
 
 
@@ -69,34 +65,34 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_every_notebook_runs_under_mlflow_and_is_kept(folder, empty_database):
-    def run(names):
-        database = folder / f"{names[0]}.db"  # one for each of the two commands, which run in parallel
-        shutil.copy(empty_database, database)
-        uri = f"sqlite:///{database}"
-        options = ("--data", "synthetic", "--minutes", "0.02", "--output", "copies")
-        done = command("notebook", "--experiment", ",".join(names), *options, cwd=folder, MLFLOW_TRACKING_URI=uri)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-        client = mlflow.MlflowClient(uri)
-        runs = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
-        assert sorted(found.info.run_name for found in runs) == names
-        for found in runs:
-            assert found.info.status == "FINISHED" and found.data.params["data"] == "synthetic"
-            kept = {Path(item.path).name for item in client.list_artifacts(found.info.run_id, "notebook")}
-            assert kept == {f"{found.info.run_name}.ipynb", f"{found.info.run_name}.html"}
-
-    names = [script.stem for script in RUN]
-    with ThreadPoolExecutor(2) as pool:  # VGG16, the last one, takes as long as the others together
-        list(pool.map(run, filter(None, (names[:-1], names[-1:]))))
-    for script in RUN:
-        copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
-        assert sources(copy) == sources(notebooks.convert(script))
-        outputs = [output for cell in copy.cells if cell.cell_type == "code" for output in cell.outputs]
-        assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
-        assert "synthetic" in "".join(output.get("text", "") for output in outputs)
-    exported = {path.name for path in (folder / "exports").glob("*.keras")}
-    expected = find("*" if RUN == SCRIPTS else "fashion-mnist-mlp", PROJECT / "experiments")
-    assert exported == {f"{one.name}-synthetic.keras" for one in expected}
+# All are executed when they are published; `test_the_committed_notebook_is_its_script_executed_without_errors` checks that.
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(one, marks=[] if one.stem == "fashion_mnist_mlp" else pytest.mark.slow, id=one.stem)
+        for one in SCRIPTS
+    ],
+)
+def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, empty_database, run_here):
+    database = folder / f"{script.stem}.db"
+    shutil.copy(empty_database, database)
+    uri = f"sqlite:///{database}"
+    options = ("--data", "synthetic", "--minutes", "0.02", "--output", "copies")
+    done = run_here("notebook", "--experiment", script.stem, *options, cwd=folder, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    client = mlflow.MlflowClient(uri)
+    (found,) = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
+    assert found.info.run_name == script.stem
+    assert found.info.status == "FINISHED" and found.data.params["data"] == "synthetic"
+    kept = {Path(item.path).name for item in client.list_artifacts(found.info.run_id, "notebook")}
+    assert kept == {f"{script.stem}.ipynb", f"{script.stem}.html"}
+    copy = nbformat.read(folder / "copies" / f"{script.stem}.ipynb", as_version=4)
+    assert sources(copy) == sources(notebooks.convert(script))
+    outputs = [output for cell in copy.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
+    assert "synthetic" in "".join(output.get("text", "") for output in outputs)
+    experiments = [one.name for one in find("*", PROJECT / "experiments") if one.name in script.read_text()]
+    assert experiments and all((folder / "exports" / f"{name}-synthetic.keras").exists() for name in experiments)
 
 
 def test_a_notebook_that_raises_fails_its_run_and_is_kept_up_to_the_failing_cell(run_here, tmp_path, empty_database):

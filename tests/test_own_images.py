@@ -16,7 +16,9 @@ from photos import write_tree
 from mlproject import tracking
 from mlproject.datasets import ImageFolder
 from mlproject.experiment import find
+from mlproject.final import seeds
 from mlproject.program import ExperimentScript
+from mlproject.search import search as searches
 
 EXPERIMENTS = """
 from dataclasses import replace
@@ -65,40 +67,28 @@ def names(found):
     return [(one.name, one.comparison, one.labels) for one in found]
 
 
-def test_a_search_on_own_images_ends_in_a_registered_model_and_a_report(run, project):
-    words = ("tune", "--images", "photos", "--image-fit", "pad", "--experiment", "small,fashion-tiny", *SMALL)
+def test_a_search_on_own_images_ends_in_a_registered_pair_and_a_report(run, project, monkeypatch):
+    measured, measure = [], searches.measure_throughput
+    monkeypatch.setattr(searches, "measure_throughput", lambda *given: measured.append(given) or measure(*given))
+    fitted, make = [], seeds.make_final_model
+    monkeypatch.setattr("mlproject.tune.make_final_model", lambda *given: fitted.append(given[3]) or make(*given))
+    words = ("tune", "--images", "plants", "--image-size", "16", "--image-fit", "pad", *SMALL)
     done = run(*words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    models = {model.name: model for model in tracking.final_models()}
-    assert sorted(models) == ["photos-fashion-tiny", "photos-small"]  # the former has a data set of its own
-    assert {model.tags["dataset.digest"] for model in models.values()} == {
-        models["photos-small"].tags["dataset.digest"]
-    }
-    model = models["photos-small"]
-    assert model.alias == "champion"
-    expected = {
-        "experiment": "photos-small",
-        "comparison": "photos",
-        "dataset": "photos",
-        "labels": "flat",
-        "data": "real",
-    }
-    assert expected.items() <= model.tags.items()
-    page = (project / "reports" / "index.html").read_text()
-    assert "photos-small" in page
-    (command,) = {line for line in html.unescape(page).split("<") if "experiment=small " in line}
-    assert "-P images=photos" in command and "-P image_fit=pad" in command  # as a user must repeat it
-    again = run(*words)
-    assert again.returncode == 0 and (again.stdout + again.stderr).count("already complete") == 2
-
-
-def test_superclasses_bring_in_the_coarse_experiments_and_both_share_their_test_images(run):
-    done = run("tune", "--images", "plants", "--image-size", "16", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     coarse, fine = sorted(tracking.final_models(), key=lambda model: model.tags["labels"])
     assert (coarse.name, fine.name) == ("plants-small-coarse", "plants-small")
-    assert coarse.tags["test.digest"] == fine.tags["test.digest"]
+    for name in ("test.digest", "dataset.digest"):
+        assert coarse.tags[name] == fine.tags[name]
     assert "test_coarse_accuracy_sum" in fine.metrics
+    tags = {"experiment": "plants-small", "comparison": "plants", "dataset": "plants", "labels": "fine", "data": "real"}
+    assert tags.items() <= fine.tags.items() and fine.alias == "champion"
+    assert len(measured) == 1 and len(set(fitted)) == 1  # a pair that differs in its labels alone has equally long fits
+
+    page = (project / "reports" / "index.html").read_text()
+    (command,) = {line for line in html.unescape(page).split("<") if "experiment=small " in line}
+    assert "-P images=plants" in command and "-P image_fit=pad" in command  # as a user must repeat it
+    again = run(*words)
+    assert again.returncode == 0 and (again.stdout + again.stderr).count("already complete") == 2
 
 
 def test_a_star_stands_for_the_experiments_that_wait_for_images_and_fit_them(project, monkeypatch):
@@ -200,6 +190,7 @@ def test_explain_shows_the_networks_for_own_images(run, project):
     assert refused.returncode == 2 and "base=VGG16" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_without_decoding_again(project):
     """In processes of their own, because a process that is killed takes everything with it."""
     paths = os.pathsep.join([str(PROJECT / "src"), str(PROJECT / "tests")])
@@ -227,7 +218,7 @@ def test_a_killed_search_goes_on_without_decoding_again(project):
     (project / "photos").rename(project / "elsewhere" / "photos")
     words[2] = "elsewhere/photos"
     done = command(*words, cwd=project, **surroundings)
-    assert done.returncode == 0 and "goes on after 1 trials" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "goes on after 1 trial\n" in done.stdout, done.stdout + done.stderr
     assert [path.stat().st_mtime_ns for path in (project / ".cache" / "images").glob("*.npy")] == [written]
     counts = [found.data.tags.get("trial", found.data.tags.get("role")) for found in runs_of(project)]
     assert counts.count("trial-01") == 1 and counts.count("final") == 1

@@ -1,80 +1,14 @@
-"""The page in headless Chromium, driven by its DevTools protocol; skipped where there is no Chromium."""
-
-import json
-import shutil
-import subprocess
-import time
-import urllib.request
+"""The page in headless Chromium."""
 
 import numpy as np
 import pytest
-import websocket
+from browser import Browser, needs_chromium
 from registered import FLAT_LABELS, coarse_and_fine, guesses, register, three_flat
 
 from mlproject.report import build
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt-get install chromium)")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+pytestmark = needs_chromium
 HOSTILE = "<img src=x onerror=document.title='hacked'></script><script>document.title='hacked'</script>"
-
-
-class Browser:
-    """One tab, which opens pages and evaluates expressions; `complaints` holds errors, warnings and network requests."""
-
-    def __init__(self, folder):
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "--remote-debugging-port=0", "about:blank"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.complaints, self.asked = [], 0
-        address = folder / "DevToolsActivePort"
-        deadline = time.monotonic() + 60
-        while not (address.exists() and address.read_text().count("\n")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        port = address.read_text().split("\n")[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
-            (tab,) = [tab for tab in json.load(answer) if tab["type"] == "page"]
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
-
-    def ask(self, method, **params):
-        self.asked += 1
-        self.socket.send(json.dumps({"id": self.asked, "method": method, "params": params}))
-        return self.listen(lambda message: message.get("id") == self.asked)["result"]
-
-    def listen(self, wanted):
-        """Wait for a message that is `wanted`; errors, warnings and network requests on the way become complaints."""
-        while True:
-            message = json.loads(self.socket.recv())
-            method, params = message.get("method"), message.get("params", {})
-            if method == "Log.entryAdded" and params["entry"]["level"] in ("warning", "error"):
-                self.complaints.append(params["entry"]["text"])
-            elif method == "Runtime.exceptionThrown":
-                self.complaints.append(params["exceptionDetails"]["text"])
-            elif method == "Runtime.consoleAPICalled" and params["type"] in ("warning", "error"):
-                self.complaints.append(str(params["args"]))
-            elif method == "Network.requestWillBeSent":
-                url = params["request"]["url"]
-                self.complaints += [] if url.startswith(("file:", "data:", "about:")) else [url]
-            if wanted(message):
-                return message
-
-    def open(self, path, width=1100):
-        self.complaints.clear()
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 500)
-        self.ask("Page.navigate", url=path.as_uri())
-        self.listen(lambda message: message.get("method") == "Page.loadEventFired")
-
-    def value(self, expression):
-        """The JavaScript expression's value in the page."""
-        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def close(self):
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")

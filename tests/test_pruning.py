@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TINY
-from searches import interrupted_like, journal_of, run_search
-from test_search import fit_result
+from searches import fit_result, interrupted_like, journal_of, run_search
 
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search import trial_fit

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -863,6 +864,47 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     synthetic = [with_topic(one, "Which labels?") for one in models[2:4]]
     page = build(synthetic, tmp_path / "synthetic").read_text()
     assert "arxiv" not in page and "<p>Yes" not in page and "<p>fine-synthetic and coarse-synthetic: a network" in page
+
+
+def test_programs_read_the_results_in_a_file(seeded):
+    _, folder = seeded
+    records = {one["model"]: one for one in json.loads((folder / "results.json").read_text())}
+    middle = records["middle"]
+    accuracy = middle["metrics"]["test_accuracy"]
+    assert accuracy["n"] == 3 and accuracy["low"] < accuracy["mean"] < accuracy["high"] and accuracy["std"] > 0
+    assert middle["seeds"] == ["7", "8", "9"] and middle["hyperparameters"] == {"width": "48", "activation": "silu"}
+    assert (middle["commit"], middle["cpus"], middle["minutes"]["budget"]) == ("abc123", 2, 5.0)
+    assert (
+        middle["repeat"].startswith("mlflow run . -e tune")
+        and "std" not in records["small"]["metrics"]["test_accuracy"]
+    )
+
+
+def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):
+    def of_share(model, share):
+        ending = f"-share-{share:g}" if share < 1 else ""
+        tags = model.tags | {"comparison": f"coarse-vs-fine{ending}", "experiment": f"{model.name}{ending}"}
+        figures = {"images": ["20%", "100%"], "coarse": [60.0, 80.0], "fine": [70.0, 81.0]}
+        tags["topic"] = Topic("Labels", "Do fine labels help?", figures if share == 1 else {}, "Chen et al.").tag
+        return replace(
+            model, name=f"{model.name}{ending}", tags=tags, params=model.params | {"train_share": f"{share}"}
+        )
+
+    some = [of_share(model, share) for share in (0.2, 1) for model in models[:2]]
+    page = " ".join(build(some, tmp_path / "shares").read_text().split())
+    assert page.count("With fewer training images") == 1  # the comparison with the largest share has them all
+    assert re.search(
+        r"Fine labels lead by \S+ points \(95% interval .*\) with 20% of the training images, and by", page
+    )
+    rows, ours = (
+        table(tmp_path / "shares", "coarse-vs-fine.shares"),
+        table(tmp_path / "shares", "coarse-vs-fine.generalised"),
+    )
+    assert rows["share"].tolist() == [0.2, 1.0]
+    assert rows["coarse"].tolist() == [ours["accuracy"][0]] * 2 and rows["fine"].tolist() == [ours["accuracy"][2]] * 2
+    np.testing.assert_allclose(rows["difference"], rows["fine"] - rows["coarse"])
+    assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()
+    assert "With fewer" not in build(some[2:], tmp_path / "whole").read_text()
 
 
 def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none():

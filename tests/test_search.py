@@ -1,38 +1,26 @@
 """The search with the real Keras Tuner and a real store: trials become runs; budgets end it, and failures do not."""
 
 import dataclasses
-import shutil
 import time
 
 import keras
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import TINY, tiny_build, tiny_staged_recipe
-from searches import interrupted_like, journal_of, run_search
+from searches import fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
-from mlproject.final import seeds
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import search as searches
 from mlproject.search import trial_fit
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
-from mlproject.training.fit import FitResult
-
-
-def fit_result(accuracy, images=150, classes=10):
-    """A result of a fit, for tests that leave out training. All images are predicted with equal probabilities."""
-    scores = dict.fromkeys(OBJECTIVES, accuracy)
-    history = pd.DataFrame([{"epoch": 1, "stage": "training", "seconds": 0.0} | scores])
-    return FitResult(history, {"training": 1.0}, False, np.ones((images, classes), np.float32))
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
@@ -321,38 +309,9 @@ def test_a_search_without_a_completed_trial_is_an_error_that_names_the_reason(ma
 
 def test_the_budget_ends_the_search(make_task, store):
     began = time.monotonic()
-    found, _ = run_search(make_task(), seconds=15, max_trials=None)
+    found, _ = run_search(make_task(), seconds=8, max_trials=None)
     assert len(found.trials) >= 1
     assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
-
-
-PAIR = """
-from dataclasses import replace
-from conftest import TINY
-from mlproject.datasets import CIFAR100
-FINE = replace(TINY, name="tiny-fine", dataset=CIFAR100(), labels="fine")
-EXPERIMENTS = [FINE, replace(FINE, name="tiny-coarse", labels="coarse")]
-"""
-
-
-def test_a_pair_that_differs_in_labels_alone_is_planned_by_one_measurement(
-    run_here, tmp_path, empty_database, monkeypatch
-):
-    measured, measure = [], searches.measure_throughput
-    monkeypatch.setattr(searches, "measure_throughput", lambda *given: measured.append(given) or measure(*given))
-    fitted, make = [], seeds.make_final_model
-    monkeypatch.setattr("mlproject.tune.make_final_model", lambda *given: fitted.append(given[3]) or make(*given))
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "pair.py").write_text(PAIR)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    done = run_here(
-        "tune", "--data", "synthetic", "--budget-minutes", 0.02, "--max-trials", 1,
-        cwd=tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "models:/tiny-" in done.stdout and len(measured) == 1
-    first, second = fitted  # the seconds that the final fits had
-    assert first == second
 
 
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):

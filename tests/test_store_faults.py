@@ -80,11 +80,11 @@ def test_four_processes_make_one_store(tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
 
     done = subprocess.run(
-        [sys.executable, "-c", LOG, "4", "8"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        [sys.executable, "-c", LOG, "4", "3"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    for round in range(8):
+    for round in range(3):
         runs = client.search_runs([client.get_experiment_by_name(f"tests {round}").experiment_id])
         assert sorted(run.info.run_name for run in runs) == list("0123")
         assert all(len(client.get_metric_history(run.info.run_id, "value")) == 5 for run in runs)
@@ -284,7 +284,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     search = subprocess.Popen(
-        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=1.5", "--max-trials=1"],
+        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=0.5", "--max-trials=1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

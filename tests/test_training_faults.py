@@ -20,7 +20,7 @@ from mlproject.training.features import FeatureCache
 from mlproject.training.fit_data import FitData
 from mlproject.training.schedule import StageSchedule
 
-fits.STALL_SECONDS = 8
+fits.STALL_SECONDS = 2
 data = FashionMNIST().load("flat", "synthetic")
 train, validation = data.split(0)
 images = keras.Input((28, 28, 1), dtype="uint8")
@@ -50,10 +50,10 @@ def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_da
     arguments = [sys.executable, "-c", HANG, str(PROJECT / "tests")]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1, done.stderr
-    assert "error: no batch was finished for 8 seconds" in done.stderr and "the same command goes on" in done.stderr
+    assert "error: no batch was finished for 2 seconds" in done.stderr and "the same command goes on" in done.stderr
     client = mlflow.MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
-    assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 8 seconds"
+    assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 2 seconds"
 
 
 def test_an_experiment_whose_trials_all_fail_is_told_with_the_reason_and_the_next_one_is_registered(
@@ -78,7 +78,7 @@ EXPERIMENTS = [dataclasses.replace(TINY, build=build), dataclasses.replace(TINY,
 """
     )
     done = run_here(
-        "tune", "--data=synthetic", "--budget-minutes=0.1", "--max-trials=2", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
+        "tune", "--data=synthetic", "--budget-minutes=0.03", "--max-trials=2", cwd=tmp_path, MLFLOW_TRACKING_URI=uri
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "ValueError: no such network" in done.stderr and "tiny FAILED" in done.stdout

@@ -94,6 +94,17 @@ def repeats(text: str) -> int:
     return _whole_number(text, range(1, REPEATS_LIMIT + 1), f"from 1 to {REPEATS_LIMIT}")
 
 
+def share(text: str) -> float:
+    """Parse a share, above 0 and at most 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1:
+        raise ValueError(f"'{truncate(text)}' is not accepted; accepted: a number above 0 and at most 1, such as 0.2")
+    return number
+
+
 def flag(text: str) -> bool:
     """Parse "true" or "false" in any case: YAML turns them into "True" and "False"."""
     if text.lower() not in ("true", "false"):
@@ -149,6 +160,7 @@ MINUTES = Parsed(minutes, "MINUTES")
 COUNT = Parsed(count, "NUMBER")
 FOLDS = Parsed(folds, "NUMBER")
 REPEATS = Parsed(repeats, "NUMBER")
+SHARE = Parsed(share, "NUMBER")
 FLAG = Parsed(flag, "true|false")
 SIZE = Parsed(image_size, "PIXELS|auto")
 NAMES = Parsed(names, "NAME,...")

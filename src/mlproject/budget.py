@@ -12,6 +12,8 @@ for each fold and repeat, and there are as many final fits more, which cross-val
 
 from dataclasses import dataclass, replace
 
+from mlproject.errors import counted
+
 # The search's share of the budget after measuring. The final fit gets the rest: it decides the accuracy that is registered.
 SEARCH_SHARE = 0.4
 # The search is cut into as many trials as have time for one pass over the training images each, within these bounds. Trials
@@ -67,7 +69,7 @@ class Plan:
     seeds: int = 1
 
     def __str__(self) -> str:
-        trials = f"about {self.trials} {'trial' if self.trials == 1 else 'trials'}"
+        trials = f"about {counted(self.trials, 'trial')}"
         if self.fits == 1:
             trials += f" of {self.trial_seconds:.0f} s"
         else:

@@ -1,5 +1,8 @@
 """Errors that users can correct, and helpers that put values and exceptions into one-line messages."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Invalid input that the user can correct.
@@ -31,6 +34,19 @@ def truncate(value: object, limit: int = 200) -> str:
     text = str(value)
     text = text if len(text) <= limit else f"{text[:limit]}..."
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as in "1 trial" or "3 trials"; "batch" becomes "batches"."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number} {noun}{ending}"
+
+
+def did_you_mean(wrong: Iterable[str], known: Iterable[str]) -> str:
+    """The question "did you mean NAME? " for misspelt names, or "" where nothing is similar."""
+    known = list(known)
+    similar = [name for one in wrong for name in difflib.get_close_matches(one, known, n=1)]
+    return f"did you mean {', '.join(dict.fromkeys(similar))}? " if similar else ""
 
 
 def last_line(text: str) -> str:

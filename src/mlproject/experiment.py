@@ -18,7 +18,7 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
-from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment
+from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment, with_share
 from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
@@ -137,6 +137,23 @@ class Experiment:
             dataset=images,
             labels=labels,
             pretrained=base if base and self.pretrained else self.pretrained,
+        )
+
+    def with_train_share(self, share: float) -> "Experiment":
+        """The same experiment on a share of the training images: with a name and in a comparison of its own.
+
+        Args:
+            share: the share, in (0, 1].
+
+        Returns:
+            The experiment; itself for the share 1.
+        """
+        if share == 1:
+            return self
+        words = f"with {100 * share:g}% of the training images"
+        topic = replace(self.topic, title=f"{self.topic.title or self.comparison}, {words}", published={})
+        return replace(
+            self, name=with_share(self.name, share), comparison=with_share(self.comparison, share), topic=topic
         )
 
     def network(self, hp: HyperParameters, spec: Spec) -> keras.Model:

@@ -155,14 +155,26 @@ def write(
         FORMATS[format_name].write(model, part)
         compared = images[:COMPARED_IMAGES]
         _compare(part, format_name, compared, model.predict(compared, verbose=0))
-        for kind, content in (("classes", list(class_names)), ("images", preparation)):
+        for companion, content in zip(companions(path), (list(class_names), preparation), strict=True):
             if content:
-                with disk.atomic_write(folder / f"{name}.{kind}.json") as file:
+                with disk.atomic_write(companion) as file:
                     file.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         _replace(part, path)
     finally:
         _remove(part)
     return path
+
+
+def companions(path: Path) -> tuple[Path, Path]:
+    """The files beside an exported model: its class names, and the preparation of images, which may be missing.
+
+    Args:
+        path: the path of the exported model.
+
+    Returns:
+        Both paths.
+    """
+    return path.with_suffix(".classes.json"), path.with_suffix(".images.json")
 
 
 def loading_code(path: Path, format_name: str = "keras") -> str:

@@ -1,18 +1,27 @@
 """Names of experiments: what they may be, which ones files declare, and what a misspelt one may stand for."""
 
 import ast
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from mlproject import arguments
-from mlproject.errors import UserError, truncate
+from mlproject.errors import UserError, did_you_mean, truncate
 
 FOLDER = Path("experiments")  # of the experiment files
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "up to 100 letters, digits, '-', '_' and '.', beginning with a letter or a digit"
+
+
+def with_share(name: str, share: float) -> str:
+    """The name of an experiment or a comparison on a share of the training images."""
+    return f"{name}-share-{share:g}"
+
+
+def without_share(name: str) -> str:
+    """The name of the same experiment or comparison on all training images."""
+    return re.sub(r"-share-[\d.e-]+$", "", name)
 
 
 def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
@@ -51,8 +60,7 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
     Returns:
         The error, which suggests the most similar name if one is similar.
     """
-    similar = [name for one in unmatched for name in difflib.get_close_matches(one, known, n=1)]
-    question = f"did you mean {', '.join(dict.fromkeys(similar))}? " if similar else ""
+    question = did_you_mean(unmatched, known)
     hint = f"; {complaint}" if complaint else ""
     return UserError(
         f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {question}accepted: {', '.join(known)}, "

@@ -74,6 +74,9 @@ class Settings:
     )
     folds: int = _option(0, "cross-validate with this many folds; 0: one validation split", type=arguments.FOLDS)
     repeats: int = _option(1, "divide the images into folds this many times", type=arguments.REPEATS)
+    train_share: float = _option(
+        1.0, "use this share of the training images, such as 0.2; the seed decides which", type=arguments.SHARE
+    )
     data: str = _option("real", "real or synthetic", type=click.Choice(("real", "synthetic")))
     data_dir: str | None = _option(
         None, "folder with the archives, as downloaded", decides=False, type=arguments.PATH_OR_NONE

@@ -158,6 +158,7 @@ def prepare(
     weights: str = "imagenet",
     seed: int = 0,
     cache: Path = CACHE,
+    train_share: float = 1.0,
 ) -> list[Task]:
     """Load the data and the weights of experiments.
 
@@ -169,6 +170,7 @@ def prepare(
             that it needs no download.
         seed: of the split and of all fits.
         cache: the folder for the activations of frozen layers.
+        train_share: the share of the training images that all fits use, in (0, 1]; the seed decides which images.
 
     Returns:
         A task for each experiment.
@@ -182,7 +184,7 @@ def prepare(
     for experiment in experiments:
         if experiment.dataset is None:
             raise needs_images(experiment.name)
-        dataset = load(experiment.dataset, experiment.labels, data, data_dir)
+        dataset = load(experiment.dataset, experiment.labels, data, data_dir).with_train_share(train_share, seed)
         train, validation = dataset.split(seed)
         weights_file = None
         if experiment.pretrained and (weights != "imagenet" or data == "real"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import arguments, process, tracking
-from mlproject.errors import StoreGoneError, first_line
+from mlproject.errors import StoreGoneError, counted, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import log_datasets, weights_params
 from mlproject.final.seeds import RegisteredModel, make_final_model
@@ -76,9 +76,11 @@ def prepare_tasks(settings: Settings) -> list[Task]:
     _configure_tensorflow(settings)
     images = own_images(settings.images, settings.image_size, settings.image_fit, settings.base)
     found = find(settings.experiment, images=images, base=settings.base)
-    experiments = [experiment.for_budget(settings.budget_minutes) for experiment in found]
+    experiments = [one.for_budget(settings.budget_minutes).with_train_share(settings.train_share) for one in found]
     tracking.disable_autologging()
-    tasks = prepare(experiments, settings.data, settings.data_dir, settings.weights, settings.seed)
+    tasks = prepare(
+        experiments, settings.data, settings.data_dir, settings.weights, settings.seed, train_share=settings.train_share
+    )
     tasks = [task.cross_validated(settings.folds, settings.repeats) for task in tasks]
     tasks = [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
     return [add_given_trials(task, settings.trials, settings.max_trials) for task in tasks]
@@ -106,11 +108,9 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
     outcome = Outcome()
     command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))
     for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
-        left = (len(tasks) - position + 1) * settings.budget_minutes
         logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
-        logger.info("  at most about %s min for this and what follows", f"{left:.0f}" if left >= 2 else f"{left:.1f}")
         try:
-            outcome.registered.append(_tune_one(task, identity, command))
+            outcome.registered.append(_tune_one(task, identity, command, following=len(tasks) - position))
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
@@ -129,14 +129,20 @@ def _configure_tensorflow(settings: Settings) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> RegisteredModel:
-    """Tune one experiment, finish what an interruption left, or return the model of a complete search."""
+def _tune_one(task: Task, identity: Fingerprint, command: _Command, following: int) -> RegisteredModel:
+    """Tune one experiment, finish what an interruption left, or return the model of a complete search.
+
+    `following` is the number of experiments that come later.
+    """
     name = task.model_name
     with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
         registered = _already_complete(journal, name)
         if registered:
             logger.info("  already complete: %s; fresh=true starts anew", registered)
         else:
+            minutes = (1 + following) * command.settings.budget_minutes - journal.seconds / 60
+            left = f"{minutes:.0f}" if minutes >= 2 else f"{max(minutes, 0):.1f}"
+            logger.info("  at most about %s min for this and what follows", left)
             began = time.monotonic()
             registered = _search_and_refit(task, command, journal, _parent_run(journal))
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)
@@ -204,6 +210,6 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
         registered = make_final_model(task, found, journal, seconds, asked, settings.final_seeds)
         tracking.log_metrics(registered.metrics)
-        result = f"{registered}, after {len(found.trials)} trials."
+        result = f"{registered}, after {counted(len(found.trials), 'trial')}."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")
     return registered

@@ -27,11 +27,11 @@ def list_(every: bool) -> None:
 
     The models are shown with their accuracy on the test images, with its 95 % interval.
     """
+    open_store()
     with console.without_remarks():
         from mlproject import tracking
         from mlproject.experiment import find
 
-    open_store()
     experiments = find("*")
     print("experiments")
     print_table(["", "asks"], [[one.name, textwrap.shorten(one.question, 90)] for one in experiments])
@@ -67,16 +67,16 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
 
     The file loads without MLflow. MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION.
     """
-    import numpy as np
-
     chosen = one_of("model", names, model, default="")
     if not chosen:
         raise UserError("model='' names no model; accepted: NAME, NAME@ALIAS or NAME/VERSION, see `mlproject list`")
-    with console.without_remarks():
-        from mlproject import tracking
-        from mlproject.export import ExportError, check, loading_code, write
-
     open_store()
+    with console.without_remarks():
+        import numpy as np
+
+        from mlproject import tracking
+        from mlproject.export import ExportError, check, companions, loading_code, write
+
     check(format, output)
     final = tracking.final_model(chosen)
     network, class_names, preparation = tracking.load_model(final)
@@ -88,5 +88,6 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"exported: {path}; a fresh process has loaded it and predicted the same")
+    print("beside it: " + ", ".join(str(file) for file in companions(path) if file.exists()))
     print(f"load it with: {loading_code(path, format)}")
     return 0

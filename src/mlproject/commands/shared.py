@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mlproject import console
+from mlproject import console, location
 from mlproject.errors import UserError, truncate
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ class InOrder(click.Group):
 def examples(*lines: str) -> str:
     """The end of a command's help: examples to type."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def as_written(text: str) -> str:
+    """A help text whose paragraphs keep their line breaks."""
+    return "\b\n" + text.replace("\n\n", "\n\n\b\n")
 
 
 def _show_messages(ctx: click.Context, param: click.Parameter, verbose: bool) -> None:
@@ -74,10 +79,10 @@ def open_store() -> "ProjectRun":
     Raises:
         UserError: the store does not exist, or cannot be used.
     """
+    location.existing_uri()
     with console.without_remarks():
         from mlproject import tracking
 
-    tracking.existing_uri()
     return tracking.connect()
 
 

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from mlproject import location
 from mlproject.commands.shared import examples, open_store, verbose
 
 
@@ -16,10 +17,10 @@ from mlproject.commands.shared import examples, open_store, verbose
 @verbose
 def ui(host: str, port: int) -> None:
     """Show runs and models in MLflow's UI, until Ctrl-C."""
+    open_store()
     from mlproject import tracking
     from mlproject.serve import require_free
 
-    open_store()
     if tracking.is_server(tracking.address()):
         print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.address()}")
         return
@@ -31,7 +32,7 @@ def ui(host: str, port: int) -> None:
         links = tracking.links(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
     sys.stdout.flush()
-    command = ["mlflow", "ui", "--backend-store-uri", tracking.existing_uri(), "--host", host, "--port", str(port)]
+    command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
@@ -48,9 +49,9 @@ def prune(older_than: int, delete: bool) -> None:
     nor challenger any more, the runs that `mlflow run` made for commands that failed, and folders of artifacts whose run or
     model is not in the store.
     """
+    open_store()
     from mlproject.tracking import housekeeping
 
-    open_store()
     found = housekeeping.find_prunable(older_than)
     for what, runs in (
         (f"trials older than {older_than} days, of models without an alias", found.trials),

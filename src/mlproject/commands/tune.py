@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlproject import console, settings
+from mlproject import console, location, settings
 from mlproject.commands.shared import examples, one_of, print_table, verbose
 from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
@@ -94,7 +94,7 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     links = tracking.links(model.name, model.version, model.run_id)
     uri = tracking.address()  # without a password, and for a file relative to this folder
     if uri.startswith("sqlite:"):
-        uri = tracking.existing_uri()
+        uri = location.existing_uri()
     print("next:")
     if activate := console.how_to_activate():
         print(f"  {activate}")

@@ -7,7 +7,7 @@ import click
 
 from mlproject import console
 from mlproject.commands.shared import examples, open_store, verbose
-from mlproject.errors import truncate
+from mlproject.errors import UserError, truncate
 
 
 @click.command(
@@ -30,6 +30,9 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. PATH is an image file, a folder, or - for lines of JSON. The
     images are prepared as those of the training were.
     """
+    if all(path != "-" and not Path(path).exists() for path in paths):
+        raise UserError(f"{truncate(paths[0])} does not exist; accepted: image files, folders, or - for lines of JSON")
+    open_store()
     with console.without_remarks():
         from mlproject import tracking
         from mlproject.classifier import Classifier, check_request
@@ -37,7 +40,6 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
         from mlproject.predict import predict as predict_all
 
     check_request(invert, top)
-    open_store()
     final = tracking.final_model(model)
     with console.without_remarks():
         loaded = tracking.load_model(final)
@@ -58,6 +60,8 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
         print(said, file=sys.stderr)
     if not as_json:
         sys.stdout.writelines(f"{line}\n" for line in table(readable))
+    if show:
+        print(f"what the model saw: {show}", file=sys.stderr)
     return 1 if unreadable else 0
 
 
@@ -71,14 +75,14 @@ def serve(model: str, host: str, port: int) -> int:
 
     MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. MLflow's server answers JSON with labels and probabilities.
     """
-    with console.without_remarks():
-        from mlproject import tracking
     from mlproject.serve import examples as ways_to_ask
     from mlproject.serve import require_free
     from mlproject.serve import serve as serve_model
 
     require_free(host, port)
     open_store()
+    from mlproject import tracking
+
     final = tracking.final_model(model)
     uri = f"models:/{final.name}/{final.version}"
     tracking.require_labels(uri, model)

@@ -6,7 +6,7 @@ a data set covers these arrays.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -170,6 +170,43 @@ class Dataset:
         count = max(1, round(fraction * len(rows)))
         return np.sort(
             resample(rows, replace=False, n_samples=count, random_state=seed, stratify=self.train_strata[rows])
+        )
+
+    def with_train_share(self, share: float, seed: int) -> "Dataset":
+        """The same data set with a share of its training images, stratified by the finest labels; groups stay whole.
+
+        With the same seed, a smaller share is part of a larger one. The images of a user's own validation split all stay, and
+        so do the test images.
+
+        Args:
+            share: the share of the images, in (0, 1].
+            seed: the seed of the draw.
+
+        Returns:
+            The data set; itself for the share 1.
+
+        Raises:
+            UserError: no image of a class is left.
+        """
+        if share == 1:
+            return self
+        held_out = np.zeros(len(self.train_strata), dtype=bool)
+        held_out[self.validation if self.validation is not None else []] = True
+        free = np.flatnonzero(~held_out)
+        groups = None if self.groups is None else self.groups[free]
+        drawn = free[splitting.share(self.train_strata[free], groups, share, seed)]
+        if missing := set(self.train_labels) - set(self.train_labels[drawn]):
+            name = self.class_names[min(missing)]
+            raise UserError(f"train_share={share:g} leaves {self.name} no image of {name}; accepted: a larger share")
+        rows = np.sort(np.concatenate([drawn, np.flatnonzero(held_out)]))
+        return replace(
+            self,
+            train_images=self.train_images[rows],
+            train_labels=self.train_labels[rows],
+            train_strata=self.train_strata[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            validation=None if self.validation is None else np.flatnonzero(held_out[rows]),
+            digest=_digest(rows, (self.digest,)),
         )
 
     @cached_property

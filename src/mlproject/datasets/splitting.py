@@ -71,6 +71,30 @@ def grouped(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: floa
     return np.flatnonzero(chosen[numbers])
 
 
+def share(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fraction: float, seed: int) -> NDArray[np.int64]:
+    """Draw a share of the images in the proportions of the classes. A smaller share is part of a larger one.
+
+    Args:
+        strata: int64 (n,), the class of each image.
+        groups: int64 (n,), the group of each image; then whole groups are drawn, whatever their classes. None without groups.
+        fraction: the fraction of the images of each class, or of the groups, in (0, 1], rounded up.
+        seed: the seed of the draw.
+
+    Returns:
+        int64, the rows in rising order.
+    """
+    random = np.random.default_rng(seed)
+    if groups is not None:
+        names = random.permutation(np.unique(groups))
+        return np.flatnonzero(np.isin(groups, names[: math.ceil(fraction * len(names))]))
+    order = random.permutation(len(strata))
+    drawn = []
+    for stratum in np.unique(strata):
+        members = order[strata[order] == stratum]
+        drawn.append(members[: math.ceil(fraction * len(members))])
+    return np.sort(np.concatenate(drawn))
+
+
 def _apportion(counts: NDArray[np.int64], fraction: float, random: np.random.Generator) -> NDArray[np.int64]:
     """How many images of each class are drawn, if classes have `counts` (each at least 1).
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlproject.errors import UserError
-from mlproject.report import comparisons, model_sections, page, provenance
+from mlproject.report import comparisons, model_sections, page, provenance, results
 from mlproject.report.artifacts import read_models
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def build(
 
     Returns:
         The path of the page: folder/index.html, which needs no other file. Beside it are report.md, figures/*.png and
-        tables/*.csv.
+        tables/*.csv, and results.json for programs (see `results.records`).
 
     Raises:
         UserError: if there are no models, or the folder cannot be written.
@@ -39,6 +39,7 @@ def build(
         comparisons=comparisons.compare(reported),
         models=[model_sections.build_sections(model) for model in reported],
         provenance=provenance.tables(reported),
+        results=results.records(reported),
         again=again,
         made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.machines(reported)}",
     )

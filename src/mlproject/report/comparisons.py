@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlproject import topic
+from mlproject.names import without_share
 from mlproject.report import (
     accuracy,
     calibration,
@@ -17,6 +18,7 @@ from mlproject.report import (
     published,
     seeds,
     training_curves,
+    training_shares,
 )
 from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
@@ -41,10 +43,10 @@ def compare(models: Sequence[ReportedModel]) -> list[Comparison]:
     ordered = sorted(groups, key=lambda group: (group[1] != "real", group))
     keys = slugs([f"{name} {data if data != 'real' else ''}" for name, data in ordered])
     contexts = [ReportContext(key, name, data_label_of(data)) for key, (name, data) in zip(keys, ordered, strict=True)]
-    return [_comparison(context, groups[group]) for context, group in zip(contexts, ordered, strict=True)]
+    return [_comparison(context, groups[group], models) for context, group in zip(contexts, ordered, strict=True)]
 
 
-def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparison:
+def _comparison(context: ReportContext, models: list[ReportedModel], others: Sequence[ReportedModel]) -> Comparison:
     omissions = [omission for model in models for omission in model.omissions]
     if len(models) == 1:
         omissions.append(
@@ -56,6 +58,7 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
     sections: list[Section | None] = [*granular[:1]]
     if context.data_label == "":
         sections.append(published.section(context, about, models))
+    sections.append(_shares(context, about, models, others))
     sections += [accuracy.section(context, models, measured), *granular[1:]]
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):
@@ -71,6 +74,17 @@ def _comparison(context: ReportContext, models: list[ReportedModel]) -> Comparis
     ]
     made = [section for section in sections if section]
     return Comparison(context, about.title, about.question, models, made, omissions)
+
+
+def _shares(
+    context: ReportContext, about: topic.Topic, models: Sequence[ReportedModel], others: Sequence[ReportedModel]
+) -> Section | None:
+    """The same comparison on smaller shares of the training images; it stands in the one with the largest share."""
+    base, data = without_share(context.name), models[0].data
+    family = [one for one in others if without_share(one.tag("comparison")) == base and one.data == data]
+    if max(map(training_shares.share_of, family)) > training_shares.share_of(models[0]):
+        return None
+    return training_shares.section(context, about, family)
 
 
 def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Topic:

@@ -96,20 +96,32 @@ def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[Co
     return found
 
 
-def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: str) -> Section:
-    frame = accuracies(pair)
-    differences = pairs.compare(
+def summed_difference(pair: CoarseFinePair) -> pd.Series:
+    """The difference between the coarse model and the fine model's summed probabilities, as `pairs.compare` gives it.
+
+    It is adjusted for the comparison of the two ways to score the fine model, too.
+    """
+    both = {pair.coarse.title, pair.sum_title}
+    (summed,) = [row for _, row in _differences(pair).iterrows() if {row["a"], row["b"]} == both]
+    return summed
+
+
+def _differences(pair: CoarseFinePair) -> pd.DataFrame:
+    """The coarse model and both ways to score the fine one, every two compared."""
+    return pairs.compare(
         [
             pairs.Classifier(pair.coarse.title, pair.coarse.predictions.correct_by_seed, pair.coarse.title),
             pairs.Classifier(pair.argmax_title, np.stack(pair.by_argmax_of_seeds) == pair.truth, pair.fine.title),
             pairs.Classifier(pair.sum_title, np.stack(pair.by_sum_of_seeds) == pair.truth, pair.fine.title),
         ]
     )
-    both = {pair.coarse.title, pair.sum_title}
-    (summed,) = [row for _, row in differences.iterrows() if {row["a"], row["b"]} == both]
+
+
+def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: str) -> Section:
+    frame, summed = accuracies(pair), summed_difference(pair)
     tables = [
         _table(context, frame.drop(columns="by_seed")),
-        pairs.table(context.file_name("generalised-pairs"), differences),
+        pairs.table(context.file_name("generalised-pairs"), _differences(pair)),
     ]
     answers = [_answer(pair, frame, summed, question), *settling.sentences(summed, pairs.is_significant(summed))]
     picture = _chart(context, pair, frame[frame["labels"] == "coarse"])

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Content:
         comparisons: the comparisons, in the page's order.
         models: the sections about each model alone.
         provenance: the tables of the last section.
+        results: a record for each model, in types that JSON has.
         again: the command that creates this report.
         made: when, and on which machines the models were trained.
     """
@@ -38,6 +40,7 @@ class Content:
     comparisons: Sequence[Comparison]
     models: Sequence[ModelSection]
     provenance: Sequence[Table]
+    results: Sequence[Mapping[str, Any]]
     again: str
     made: str
 
@@ -58,7 +61,7 @@ class Content:
 
 
 def write(content: Content, folder: Path) -> Path:
-    """Write figures, tables, report.md and index.html.
+    """Write figures, tables, results.json, report.md and index.html.
 
     Args:
         content: what the report shows.
@@ -77,6 +80,8 @@ def write(content: Content, folder: Path) -> Path:
             _save(chart, folder)
         for table in content.tables:
             table.frame.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
+        results = json.dumps(content.results, indent=1, ensure_ascii=False, default=str)
+        (folder / "results.json").write_text(results + "\n", encoding="utf-8")
         for name, environment in (("report.md", _markdown()), ("index.html", _html(folder, content.charts))):
             text = environment.get_template(f"{name}.j2").render(vars(content))
             (folder / name).write_text(text.rstrip() + "\n", encoding="utf-8")

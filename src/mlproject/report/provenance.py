@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mlproject import settings
+from mlproject.names import without_share
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
 from mlproject.report.models import ReportedModel
@@ -53,6 +54,8 @@ def repeat_command(model: ReportedModel) -> str:
     wanted = {"experiment": experiment}
     if images:
         wanted = {"experiment": experiment.removeprefix(f"{model.tag('dataset')}-"), "images": images}
+    if "train_share" in settings.options_to_repeat(model.params):
+        wanted["experiment"] = without_share(wanted["experiment"])
     wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
     if model.data not in ("real", ""):
         wanted["data"] = model.data

@@ -141,6 +141,12 @@ class Journal:
         """The trials that came to an end, good or bad."""
         return [trial for trial in self.trials if trial.finished]
 
+    @property
+    def seconds(self) -> float:
+        """How long the measuring of the speed and the finished trials took."""
+        measuring = self.throughput["seconds"] if self.throughput else 0.0
+        return float(measuring) + sum(trial.seconds for trial in self.finished)
+
     def checkpoint(self, seed: int) -> Path:
         """The file in which the final fit of this seed keeps its state."""
         return self.path.with_name(f"checkpoint-{seed}.npz")

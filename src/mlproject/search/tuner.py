@@ -15,7 +15,7 @@ import keras_tuner
 
 from mlproject import budget, process, tracking
 from mlproject.budget import Plan
-from mlproject.errors import UserError, first_line
+from mlproject.errors import UserError, counted, first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
@@ -82,7 +82,7 @@ class Tuner(keras_tuner.Tuner):
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.reconcile_trials(self.journal.search, ended)
-            logger.info("  goes on after %d trials", len(finished))
+            logger.info("  goes on after %s", counted(len(finished), "trial"))
         with contextlib.suppress(_SearchEndedError), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "All-NaN axis", RuntimeWarning

@@ -13,7 +13,7 @@ The modules in reading order:
 * `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
-* `location` and `database` find the store, and check the file of an SQLite store.
+* `database` makes and checks the file of an SQLite store.
 * `outbox` keeps what the store cannot take at the moment.
 """
 
@@ -59,7 +59,7 @@ from mlproject.tracking.runs import (
     run,
     use_comparison,
 )
-from mlproject.tracking.store import address, existing_uri, is_server
+from mlproject.tracking.store import address, is_server
 
 __all__ = [
     "CHAMPION",
@@ -76,7 +76,6 @@ __all__ = [
     "describe_search",
     "disable_autologging",
     "end_own_runs",
-    "existing_uri",
     "failure_callback",
     "final_model",
     "final_models",

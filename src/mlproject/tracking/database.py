@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sqlite3
 from contextlib import closing
@@ -13,9 +14,10 @@ from filelock import FileLock
 from mlflow.store.db.utils import _get_alembic_config
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from mlproject.errors import UserError
-from mlproject.tracking.location import SQLITE, address_of, local_folder, require_plain_name, uri_of
+from mlproject.location import SQLITE, address_of, require_plain_name, uri_of
 
 INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that creates the database
 LOCK_TIMEOUT = 20  # seconds to wait for another process that writes, as MLflow does
@@ -182,3 +184,17 @@ def _record_move(connection: sqlite3.Connection, old: str, number: str, root: Pa
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
             (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
         )
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder that an artifact location of MLflow means.
+
+    Args:
+        location: A path or a URI, as MLflow's database has it.
+
+    Returns:
+        The folder; None when the artifacts are elsewhere, such as behind a server.
+    """
+    if re.match(r"(?!file:)[a-zA-Z][\w+.-]+:", location):  # one letter and a colon is a drive of Windows
+        return None
+    return Path(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]

@@ -11,8 +11,8 @@ from mlflow.entities import Experiment, Run, ViewType
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
+from mlproject.location import database_of
 from mlproject.tracking import store
-from mlproject.tracking.location import database_of
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment

@@ -15,7 +15,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from mlproject.errors import UserError, truncate
+from mlproject.errors import UserError, did_you_mean, truncate
 from mlproject.tracking import store
 from mlproject.tracking.registry import CHAMPION, is_ours, with_trial_scores
 
@@ -259,7 +259,8 @@ def _select(
     name, at, alias = selector.partition("@")
     name, slash, number = (name, "", "") if at else selector.partition("/")
     if name not in aliases:
-        raise UserError(f"{parameter}={selector!r}: no such model; accepted: {', '.join(aliases) or 'none'}")
+        known = f"{did_you_mean([name], aliases)}accepted: {', '.join(aliases) or 'none'}"
+        raise UserError(f"{parameter}={selector!r}: no such model; {known}, or more after `mlproject tune EXPERIMENT`")
     numbers_accepted = [f"{name}/{accepted}" for accepted in sorted(versions[name])]
     if slash:
         if not number.isdecimal() or int(number) not in versions[name]:

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from mlproject.errors import UserError
 from mlproject.tracking import store
-from mlproject.tracking.location import local_folder
+from mlproject.tracking.database import local_folder
 
 DENIED = "PERMISSION_DENIED"
 

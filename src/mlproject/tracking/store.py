@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 
 from mlproject.errors import StoreGoneError, UserError, truncate
+from mlproject.location import DEFAULT_STORE, address_of, canonical, database_of, given_uri, without_password
 from mlproject.tracking import database
-from mlproject.tracking.location import DEFAULT_STORE, address_of, canonical, database_of, without_password
 from mlproject.tracking.outbox import DEFAULT_PATIENCE, Item, Outbox, Result, root_cause
 
 # The environment variables that MLflow reads before each request to a server.
@@ -43,7 +43,7 @@ def connect() -> None:
     os.environ.setdefault(REQUEST_RETRIES, "1")
     for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    given = _given_uri()
+    given = given_uri()
     file, uri, shown = database_of(given), canonical(given), address_of(given)
     _require_one_place(uri)
     try:
@@ -66,29 +66,6 @@ def connect() -> None:
             "writable folder, or the http address of a running MLflow server, with MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD if it has users"
         ) from error
-
-
-def _given_uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
-def existing_uri() -> str:
-    """The store that MLFLOW_TRACKING_URI names, `mlflow.db` in the working folder by default. Nothing is created.
-
-    Returns:
-        Its URI, as `location.canonical` spells it.
-
-    Raises:
-        UserError: It is a file that does not exist.
-    """
-    given = _given_uri()
-    file = database_of(given)
-    if file and not file.exists():
-        raise UserError(
-            f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
-            "run, or MLFLOW_TRACKING_URI=URI"
-        )
-    return canonical(given)
 
 
 def _require_one_place(uri: str) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mlproject.errors import counted
 from mlproject.recipe import Recipe
 
 SHORT_BATCH = 1 / 2  # a trial's batch size, relative to the recipe's; see `shorten`
@@ -26,7 +27,7 @@ class StageSchedule:
         return self.epochs * self.steps
 
     def __str__(self) -> str:
-        return f"{self.epochs} {'epoch' if self.epochs == 1 else 'epochs'} of {self.steps} batches"
+        return f"{counted(self.epochs, 'epoch')} of {counted(self.steps, 'batch')}"
 
 
 Schedule = Mapping[str, StageSchedule]  # by the stage's name

@@ -1,10 +1,13 @@
-"""Where the store is: one address for one store, however MLFLOW_TRACKING_URI spells it."""
+"""Where the store is: one address for one store, however MLFLOW_TRACKING_URI spells it.
 
+This module does not import MLflow, which takes seconds, so that commands can refuse a missing store at once.
+"""
+
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -12,6 +15,30 @@ from mlproject.errors import UserError
 
 SQLITE = "sqlite:///"
 DEFAULT_STORE = f"{SQLITE}mlflow.db"
+
+
+def given_uri() -> str:
+    """The store that MLFLOW_TRACKING_URI names; by default `mlflow.db` in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def existing_uri() -> str:
+    """The store that MLFLOW_TRACKING_URI names, `mlflow.db` in the working folder by default. Nothing is created.
+
+    Returns:
+        Its URI, as `canonical` spells it.
+
+    Raises:
+        UserError: It is a file that does not exist.
+    """
+    given = given_uri()
+    file = database_of(given)
+    if file and not file.exists():
+        raise UserError(
+            f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
+            "run, or MLFLOW_TRACKING_URI=URI"
+        )
+    return canonical(given)
 
 
 def canonical(uri: str) -> str:
@@ -103,20 +130,6 @@ def without_password(uri: str) -> str:
         The address, which is safe to show.
     """
     return re.sub(r"//[^/@]*@", "//***@", uri)
-
-
-def local_folder(location: str) -> Path | None:
-    """The folder that an artifact location of MLflow means.
-
-    Args:
-        location: A path or a URI, as MLflow's database has it.
-
-    Returns:
-        The folder; None when the artifacts are elsewhere, such as behind a server.
-    """
-    if re.match(r"(?!file:)[a-zA-Z][\w+.-]+:", location):  # one letter and a colon is a drive of Windows
-        return None
-    return Path(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]
 
 
 def require_plain_name(folder: Path) -> None:

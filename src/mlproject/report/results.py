@@ -1,0 +1,91 @@
+"""The results of a report for programs: what results.json holds for each final model. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlproject import evaluation
+from mlproject.report import provenance
+from mlproject.report.models import ReportedModel
+
+
+def records(models: Sequence[ReportedModel]) -> list[dict[str, Any]]:
+    """Describe each model with what a reader needs to check and repeat its figures.
+
+    Args:
+        models: the models of the report.
+
+    Returns:
+        A record for each model, in types that JSON has: its name, `metrics` by name (each with mean and n, the number of seeds;
+        std with several seeds; test accuracies also with low, high and images), the seeds, the winner's hyperparameters, the
+        minutes, the commit, the versions of the packages, the machine, and the command that repeats it.
+    """
+    return [_record(model) for model in models]
+
+
+def _record(model: ReportedModel) -> dict[str, Any]:
+    metrics, environment = model.metrics, model.environment or {}
+    return {
+        "model": model.registered.name,
+        "version": model.registered.version,
+        "experiment": model.tag("experiment"),
+        "comparison": model.tag("comparison"),
+        "data": model.data,
+        "dataset_digest": model.tag("dataset.digest"),
+        "labels": model.tag("labels"),
+        "seeds": (model.tag("seeds") or model.fit_seed).split(","),
+        "metrics": {
+            name: _metric(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
+        },
+        "hyperparameters": _winner(model),
+        "minutes": {
+            "budget": _number(model.params.get("budget_minutes")),
+            "search": _minutes(metrics.get("search_seconds")),
+            "training": _minutes(metrics.get("train_seconds")),
+        },
+        "trials": len(model.search.trials) if model.search else None,
+        "parameters": _number(metrics.get("parameters")),
+        "commit": model.tag("git.commit"),
+        "python": environment.get("python"),
+        "packages": environment.get("packages"),
+        "machine": environment.get("cpu") or environment.get("platform"),
+        "cpus": environment.get("cpus"),
+        "repeat": provenance.repeat_command(model),
+    }
+
+
+def _is_mean(name: str) -> bool:
+    """Whether a metric is no mean, deviation or end of an interval of another one."""
+    return not name.endswith(("_mean", "_std", "_low", "_high"))
+
+
+def _metric(model: ReportedModel, name: str) -> dict[str, float]:
+    """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds."""
+    metrics = model.metrics
+    record = {"mean": metrics.get(f"{name}_mean", metrics[name]), "n": int(metrics.get("seeds", 1))}
+    if f"{name}_std" in metrics:
+        record["std"] = metrics[f"{name}_std"]
+    if name == "test_accuracy" and model.predictions:
+        found = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
+        images = model.predictions.correct_by_seed.shape[1]
+        record |= {"mean": found.mean, "low": found.low, "high": found.high, "images": images}
+    return record
+
+
+def _winner(model: ReportedModel) -> dict[str, str]:
+    """The hyperparameters of the final fit, as text."""
+    if model.search is None or model.search.values is None:
+        return {}
+    values = model.search.values.set_index("hyperparameter")["winner"]
+    return {str(name): str(value) for name, value in values.items()}
+
+
+def _minutes(seconds: float | None) -> float | None:
+    return None if seconds is None or np.isnan(seconds) else round(seconds / 60, 2)
+
+
+def _number(value: Any) -> float | None:
+    number = pd.to_numeric(value, errors="coerce")
+    return None if value is None or pd.isna(number) else float(number)

@@ -1,0 +1,129 @@
+"""Fine and coarse labels on growing shares of the training images. Pure."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from mlproject.report import granularity
+from mlproject.report.coarse_fine_pair import CoarseFinePair
+from mlproject.report.content import Chart, Column, Section, Table
+from mlproject.report.context import ReportContext
+from mlproject.report.formats import p_value, percent, points, points_interval
+from mlproject.report.models import ReportedModel
+from mlproject.style import BLUE, VERMILION, new_figure, styled, with_tip
+from mlproject.topic import Topic
+
+COLOURS = {"coarse": VERMILION, "fine": BLUE}
+COLUMNS = (
+    Column("training images", "share", "{:.0%}".format),
+    Column("coarse labels", "coarse", percent),
+    Column("fine labels", "fine", percent),
+    Column("difference, points", "difference", points),
+    Column("95% interval", ("low", "high"), points_interval),
+    Column("p", "p", p_value),
+)
+NOTE = (
+    "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
+    "those of a larger one."
+)
+
+
+def share_of(model: ReportedModel) -> float:
+    """The share of the training images that a model's search and fit had."""
+    return float(model.params.get("train_share", 1))
+
+
+def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel]) -> Section | None:
+    """Compare coarse with fine labels at each share of the training images.
+
+    Args:
+        context: the comparison.
+        about: what it declares, with the figures of others by share.
+        models: the models of the comparison and of those that differ from it in the share alone.
+
+    Returns:
+        The section; None with fewer than two shares that have a coarse and a fine model.
+    """
+    couples: dict[float, CoarseFinePair] = {}
+    for share in sorted({share_of(model) for model in models}):
+        found = granularity.comparable([model for model in models if share_of(model) == share], [])
+        couples |= {share: found[0]} if found else {}
+    if len(couples) < 2:
+        return None
+    frame = pd.DataFrame([{"share": share, **_row(pair)} for share, pair in couples.items()])
+    least, most = frame.iloc[0], frame.iloc[-1]
+    answer = (
+        f"Fine labels lead by {_lead(least)} with {least['share']:.0%} of the training images, and by {_lead(most)} with "
+        f"{most['share']:.0%}."
+    )
+    table = Table(context.file_name("shares"), "The number of training images", frame, COLUMNS, NOTE, main=True)
+    chart = Chart(
+        context.file_name("shares"),
+        draw(frame, _published(about), context.title),
+        f"Accuracy on the superclasses against the share of the training images. {answer}",
+        "Bars: 95% intervals."
+        + (" Dashed: Wide ResNets trained in full, from the table of others." if about.published else ""),
+    )
+    return Section("With fewer training images", [], [chart], [table], [answer])
+
+
+def _row(pair: CoarseFinePair) -> dict[str, float]:
+    """Both accuracies with their intervals, and the difference, positive where fine labels lead."""
+    scores = {one["model"]: one for one in granularity.accuracies(pair).to_dict("records")}
+    row: dict[str, float] = {}
+    for labels, title in (("coarse", pair.coarse.title), ("fine", pair.sum_title)):
+        row |= {labels: scores[title]["accuracy"]}
+        row |= {f"{labels}_{end}": scores[title][end] for end in ("low", "high")}
+    found = granularity.summed_difference(pair)
+    sign = 1 if found["a"] == pair.sum_title else -1
+    ends = sorted(sign * found[end] for end in ("low", "high"))
+    return row | {"difference": sign * found["difference"], "low": ends[0], "high": ends[1], "p": found["p"]}
+
+
+def _lead(row: pd.Series) -> str:
+    return f"{points(row['difference'])} points (95% interval {points_interval(row['low'], row['high'])})"
+
+
+def _published(about: Topic) -> pd.DataFrame:
+    """The figures of others as shares: the columns share, coarse and fine; none where they are not by share."""
+    first = next(iter(about.published), "")
+    if not first or not {"coarse", "fine"} <= about.published.keys():
+        return pd.DataFrame(columns=["share", "coarse", "fine"])
+    shares = pd.to_numeric(pd.Series(about.published[first]).astype(str).str.rstrip("%"), errors="coerce")
+    both = {labels: pd.Series(about.published[labels], dtype=float) / 100 for labels in COLOURS}
+    return pd.DataFrame({"share": shares / 100, **both}).dropna()
+
+
+@styled
+def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure:
+    """Accuracy on the superclasses against the share of the training images, a line for each kind of labels.
+
+    Args:
+        ours: a row for each share: share, and for "coarse" and "fine" the accuracy with its interval (`coarse_low`, ...).
+        published: the same of others: share, coarse and fine; may be empty.
+        title: the subject of the figure, printed above.
+
+    Returns:
+        The figure.
+    """
+    figure = new_figure((8, 4.6), "accuracy on the superclasses", title)
+    axes = figure.subplots()
+    for labels, colour in COLOURS.items():
+        accuracy = ours[labels]
+        bars = [accuracy - ours[f"{labels}_low"], ours[f"{labels}_high"] - accuracy]
+        drawn = axes.errorbar(
+            ours["share"], accuracy, bars, color=colour, marker="o", capsize=3, label=f"{labels} labels"
+        )
+        tips = ", ".join(f"{share:.0%}: {one:.2%}" for share, one in zip(ours["share"], accuracy, strict=True))
+        with_tip(drawn[0], f"{labels} labels, {tips}")
+        if len(published):
+            axes.plot(published["share"], published[labels], color=colour, ls="--", label=f"{labels} labels, others")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("Share of the training images")
+    axes.set_ylabel("Accuracy")
+    axes.grid(True)
+    axes.legend()
+    return figure
