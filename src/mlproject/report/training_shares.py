@@ -120,8 +120,8 @@ def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure
         with_tip(drawn[0], f"{labels} labels, {tips}")
         if len(published):
             axes.plot(published["share"], published[labels], color=colour, ls="--", label=f"{labels} labels, others")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("Share of the training images")
     axes.set_ylabel("Accuracy")
     axes.grid(True)
