@@ -8,7 +8,7 @@ The modules in reading order:
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
-* `models` reads registered models, for reports and exports.
+* `selection` finds registered versions, and `models` reads them, for reports and exports.
 * `housekeeping` finds what may be deleted.
 * `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
 * `refused` deletes the runs of `mlflow run` for commands with bad input.

@@ -55,4 +55,4 @@ def _pauses(error: MlflowException) -> tuple[float, ...]:
     if error.error_code == "PERMISSION_DENIED":
         return PAUSES_IF_DENIED
     lost = error.error_code == "BAD_REQUEST" and TAKEN.search(error.message)
-    return PAUSES if lost or error.message.startswith("Model Version creation error") else ()
+    return PAUSES if lost or "Model Version creation error" in error.message else ()
