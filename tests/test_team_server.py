@@ -20,38 +20,36 @@ from mlproject.errors import UserError
 
 PASSWORD = "long enough to do"
 
-# Processes that have imported everything and then do the same thing at the same moment, again and again.
+# Processes that have imported everything and then do the same thing at the same moment.
 FIRST_WRITERS = """
 import multiprocessing, os, sys, traceback
 import numpy as np
 sys.path.insert(0, TESTS)
-from test_team_server import two_classes
+from test_team_server import network
 from mlproject import tracking
 
-processes, rounds = map(int, sys.argv[1:])
+processes = int(sys.argv[1])
 together = multiprocessing.Barrier(processes, timeout=60)
 
 
 def work(number):
     images, labels = np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64)
     project = tracking.connect()
-    for round in range(rounds):
-        name = f"model-{round}"
+    together.wait()
+    tracking.check_permissions(project, "comparison", "model")
+    with tracking.run("final", {"role": "final"}):
+        for data in range(5):
+            together.wait()
+            tracking.log_dataset(f"data {data}", "digest", "seed 0", images, labels, "training")
+        tracking.describe_search("tiny", "Which one is best?", "search", ["width"])
+        tracking.log_params({"budget_minutes": 1})
+        tracking.log_metrics({"val_accuracy": 0.9 - number / 10, "train_seconds": 1})
+        model, tags = network(), {"experiment": "tiny", "dataset.digest": "digest"}
         together.wait()
-        tracking.check_permissions(project, f"comparison {round}", name)
-        with tracking.run(name, {"role": "final"}):
-            together.wait()
-            tracking.log_dataset("data", "digest", "seed 0", images, labels, "training")
-            tracking.describe_search("tiny", "Which one is best?", "search", ["width"])
-            tracking.log_params({"budget_minutes": 1})
-            tracking.log_metrics({"val_accuracy": 0.9 - number / 10, "train_seconds": 1})
-            model = two_classes()
-            together.wait()
-            tags = {"experiment": "tiny", "dataset.digest": "digest"}
-            version = tracking.register(model, name, ["left", "right"], images, tags)
-            together.wait()
-            tracking.promote(name, version)
-            tracking.describe(name, version, "A model.", "A version.")
+        version = tracking.register(model, "model", ["left", "right"], images, tags)
+        together.wait()
+        tracking.promote("model", version)
+        tracking.describe("model", version, "A model.", "A version.")
 
 
 for number in range(processes):
@@ -68,7 +66,7 @@ sys.exit(any(codes))
 """
 
 
-def two_classes(classes=2):
+def network(classes=2):
     """A network that is as good as chance."""
     images = keras.Input((4, 4, 1), dtype="uint8")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
@@ -86,7 +84,9 @@ def team(tmp_path_factory):
     folder = tmp_path_factory.mktemp("team")
     before = mlflow.get_tracking_uri()
     with postgres.running() as uri, pytest.MonkeyPatch.context() as patch:
-        (folder / "auth.ini").write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\n")
+        (folder / "auth.ini").write_text(
+            f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\nauth_cache_ttl_seconds = 600\n"
+        )
         patch.setenv("NO_PROXY", "127.0.0.1")
         server = Server(
             folder, "--app-name", "basic-auth", "-w", "2", "--backend-store-uri", uri,
@@ -132,7 +132,7 @@ def user(team, tmp_path, monkeypatch):
 def test_three_first_writers_at_the_same_moment_all_finish_and_the_best_is_champion(team, user, tmp_path):
     script = FIRST_WRITERS.replace("TESTS", repr(str(PROJECT / "tests")))
     done = subprocess.run(
-        [sys.executable, "-c", script, "3", "2"],
+        [sys.executable, "-c", script, "3"],
         cwd=tmp_path,
         env=os.environ | {"MLFLOW_TRACKING_USERNAME": "alice"},
         capture_output=True,
@@ -142,33 +142,31 @@ def test_three_first_writers_at_the_same_moment_all_finish_and_the_best_is_champ
     assert done.returncode == 0, done.stderr
     user("alice")
     client = mlflow.MlflowClient()
-    for round in range(2):
-        runs = client.search_runs([client.get_experiment_by_name(f"comparison {round}").experiment_id])
-        assert [run.info.status for run in runs] == ["FINISHED"] * 3
-        assert {run.inputs.dataset_inputs[0].dataset.digest for run in runs} == {"digest"}
-        versions = client.search_model_versions(f"name = 'model-{round}'")
-        assert {version.run_id for version in versions} == {run.info.run_id for run in runs}
-        assert tracking.final_model(f"model-{round}").metrics["val_accuracy"] == 0.9
+    runs = client.search_runs([client.get_experiment_by_name("comparison").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert [len(run.inputs.dataset_inputs) for run in runs] == [5] * 3
+    versions = client.search_model_versions("name = 'model'")
+    assert {version.run_id for version in versions} == {run.info.run_id for run in runs}
+    assert tracking.final_model("model").metrics["val_accuracy"] == 0.9
 
 
 def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, tmp_path, run_here):
-    tracking.use_comparison(user("alice"), "coarse-vs-fine")
-    for one in registered.coarse_and_fine(tmp_path):
-        with tracking.run(f"{one.name} final", {"role": "final"}):
-            tracking.log_params(one.params)
-            tracking.log_metrics(one.metrics)
-            for folder in filter(os.path.isdir, one.root.iterdir()):
-                tracking.log_folder(folder, folder.name)
-            classes = [f"class {number}" for number in range(3)]
-            version = tracking.register(two_classes(3), one.name, classes, np.zeros((2, 4, 4, 1), np.uint8), one.tags)
-        assert tracking.promote(one.name, version) == "champion"
+    model = registered.three_flat(tmp_path)[0]
+    tracking.use_comparison(user("alice"), model.tags["comparison"])
+    with tracking.run("final", {"role": "final"}):
+        tracking.log_params(model.params)
+        tracking.log_metrics(model.metrics)
+        tracking.log_folder(model.root, "")
+        classes = list(registered.FLAT)
+        version = tracking.register(network(3), model.name, classes, np.zeros((2, 4, 4, 1), np.uint8), model.tags)
+    assert tracking.promote(model.name, version) == "champion"
 
     user("bob")
-    loaded = tracking.load_model(tracking.final_model("fine"))
+    loaded = tracking.load_model(tracking.final_model(model.name))
     assert loaded.model.count_params() == 51 and loaded.class_names == classes
-    done = run_here("report", "--comparison", "coarse-vs-fine", cwd=tmp_path / "bob")
+    done = run_here("report", "--models", model.name, cwd=tmp_path / "bob")
     assert done.returncode == 0, done.stderr
-    assert "fine" in (tmp_path / "bob" / "reports" / "index.html").read_text()
+    assert model.name in (tmp_path / "bob" / "reports" / "index.html").read_text()
 
 
 def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
@@ -183,7 +181,7 @@ def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
         pytest.raises(UserError, match="'shared' .*may not get a version from the user 'bob'; accepted: .*EDIT"),
         tracking.run("final", {}) as run_id,
     ):
-        tracking.register(two_classes(), "shared", ["left", "right"], images, tags)
+        tracking.register(network(), "shared", ["left", "right"], images, tags)
     assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
