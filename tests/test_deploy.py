@@ -7,6 +7,7 @@ import tomllib
 import kubernetes_validate
 import pytest
 import yaml
+from compose_spec import PyCompose
 from conftest import PROJECT
 
 DEPLOY = PROJECT / "deploy"
@@ -65,6 +66,13 @@ def test_kustomize_finds_its_files_and_makes_what_the_pods_use():
     assert {config["name"], secret["name"]} == {"mlflow-auth", "mlflow"}
     assert re.findall(r"configMap:\n\s+name: (\S+)", text) == [config["name"]]
     assert set(re.findall(r"secret(?:Key)?Ref:\n\s+name: (\S+)", text)) == {secret["name"]}
+
+
+def test_the_compose_file_fits_the_specification_and_a_misspelt_field_does_not():
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert PyCompose.from_yaml(text).service_names() == ["postgres", "objects", "mlflow"]
+    with pytest.raises(ValueError, match="commands"):
+        PyCompose.from_yaml(text.replace("command:", "commands:"))
 
 
 def test_compose_uses_only_what_the_example_asks_for():
