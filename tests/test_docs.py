@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 
+import mlflow.cli
 import pytest
 import yaml
 from conftest import PROJECT, parsed
@@ -45,7 +46,7 @@ NOT_SHIPPED = (
 )
 NOT_SHIPPED += ("reports/index.html", "scans/", "site/", "train/", "val/", "test/", "leaves.npz", "~/.keras")
 NOT_SHIPPED += ("cifar-100-binary.tar.gz", "experiments/fashion_mnist_resnet.py")
-OTHER_PROGRAMS = {".", "export", "printf", "pip", "mkdocs", "pytest", "pre-commit"}
+OTHER_PROGRAMS = {".", "cp", "docker", "export", "kubectl", "printf", "pip", "mkdocs", "pytest", "pre-commit"}
 
 
 def name(path):
@@ -127,6 +128,8 @@ def test_a_documented_command_is_accepted(line):
             check_command(rest)
         case ["mlflow", "run", *rest]:
             check_project_run(rest)
+        case ["mlflow", "server", *rest]:
+            mlflow.cli.server.make_context("server", rest)
         case ["python", path, *rest] if path.startswith("experiments/"):
             assert (PROJECT / path).exists() or path in NOT_SHIPPED
             program._command(8).make_context(path, rest)

@@ -3,20 +3,22 @@
 The modules in reading order:
 
 * `runs` begins, resumes and ends runs.
+* `queries` finds runs, and `abandoned` ends those whose process was killed.
 * `commit` reads the git commit.
 * `log` logs into the active run.
 * `registry` registers models and chooses the champion.
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
-* `models` reads registered models, for reports and exports.
+* `selection` finds registered versions, and `models` reads them, for reports and exports.
 * `housekeeping` finds what may be deleted.
 * `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
 * `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
 * `database` makes and checks the file of an SQLite store.
-* `outbox` keeps what the store cannot take at the moment.
+* `outbox` keeps what the store cannot take at the moment, and `races` repeats what another process did first.
 """
 
+from mlproject.tracking.abandoned import end_own_runs, reconcile_trials
 from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
@@ -36,6 +38,7 @@ from mlproject.tracking.log import (
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
+from mlproject.tracking.queries import find_run
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
@@ -52,10 +55,7 @@ from mlproject.tracking.runs import (
     ProjectRun,
     check_permissions,
     connect,
-    end_own_runs,
     failure_callback,
-    find_run,
-    reconcile_trials,
     run,
     use_comparison,
 )

@@ -14,7 +14,6 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Experiment
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME, MLFLOW_RUN_NOTE
 
 from mlproject.tracking import store
@@ -114,9 +113,4 @@ def _trials(search: str, parameters: Sequence[str]) -> dict[str, Any]:
 def _set_tags(experiment_id: str, tags: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
     for key, value in tags.items():
-        try:
-            client.set_experiment_tag(experiment_id, key, value)
-        except MlflowException as error:
-            if error.error_code != "BAD_REQUEST":  # when another process inserted the same tag at the same moment
-                raise
-            client.set_experiment_tag(experiment_id, key, value)
+        client.set_experiment_tag(experiment_id, key, value)

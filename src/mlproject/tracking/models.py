@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,16 +15,17 @@ from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from mlproject.errors import UserError, did_you_mean, truncate
+from mlproject.errors import UserError, truncate
 from mlproject.tracking import store
-from mlproject.tracking.registry import CHAMPION, is_ours, with_trial_scores
+from mlproject.tracking.queries import find_existing_run
+from mlproject.tracking.registry import with_trial_scores
+from mlproject.tracking.selection import Selection, select
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
 
+FEW_RUNS = 20  # are read one by one
 RUNS_PER_QUERY = 500
-
-Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +197,7 @@ def final_models(
 ) -> list[FinalModel]:
     """Read the registered versions that this project made, which its tags tell from those of other people and programs.
 
-    The number of queries does not grow with the number of models.
+    Many models take no more queries than `FEW_RUNS`.
 
     Args:
         selectors: Versions to read: `name` (its champion), `name@alias` or `name/version`. Without selectors, every
@@ -213,84 +214,14 @@ def final_models(
         UserError: A selector or a comparison matches nothing.
         StoreGoneError: The store has not answered for too long.
     """
-    return store.retry(lambda: _final_models(selectors, comparisons, parameter, every))
+    return store.retry(lambda: _read_runs(select(selectors, comparisons, parameter, every)))
 
 
-def _final_models(
-    selectors: Sequence[str], comparisons: Sequence[str], parameter: str, every: bool
-) -> list[FinalModel]:
-    client = mlflow.MlflowClient()
-    versions: dict[str, dict[int, ModelVersion]] = {}
-    for version in store.iterate_pages(client.search_model_versions, max_results=1000):
-        if is_ours(version):
-            versions.setdefault(version.name, {})[int(version.version)] = version
-    # Models are queried after versions, because another machine may register a model's first version in between.
-    registered = {model.name: model for model in store.iterate_pages(client.search_registered_models, max_results=1000)}
-    aliases = {
-        name: {
-            alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
-        }
-        for name in sorted(versions.keys() & registered.keys())  # a model may be deleted in between
-    }
-    if selectors:
-        selected = [_select(parameter, selector, versions, aliases) for selector in selectors]
-    elif every:
-        selected = [
-            (name, number, next((alias for alias, of in named.items() if of == number), ""))
-            for name, named in aliases.items()
-            for number in sorted(versions[name])
-        ]
-    else:
-        selected = [(name, numbers[CHAMPION], CHAMPION) for name, numbers in aliases.items() if CHAMPION in numbers]
-    unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
-    for name, number, alias in selected:
-        unique.setdefault((name, number), alias)
-    found = [(versions[name][number], alias) for (name, number), alias in unique.items()]
-    return _read_runs(client, _of_comparisons(found, comparisons))
-
-
-def _select(
-    parameter: str,
-    selector: str,
-    versions: Mapping[str, Mapping[int, ModelVersion]],
-    aliases: Mapping[str, Mapping[str, int]],
-) -> tuple[str, int, str]:
-    """The name, number and alias (or "") of the version that a selector names."""
-    name, at, alias = selector.partition("@")
-    name, slash, number = (name, "", "") if at else selector.partition("/")
-    if name not in aliases:
-        known = f"{did_you_mean([name], aliases)}accepted: {', '.join(aliases) or 'none'}"
-        raise UserError(f"{parameter}={selector!r}: no such model; {known}, or more after `mlproject tune EXPERIMENT`")
-    numbers_accepted = [f"{name}/{accepted}" for accepted in sorted(versions[name])]
-    if slash:
-        if not number.isdecimal() or int(number) not in versions[name]:
-            raise UserError(f"{parameter}={selector!r}: no such version; accepted: {', '.join(numbers_accepted)}")
-        return name, int(number), next((alias for alias, of in aliases[name].items() if of == int(number)), "")
-    alias = alias or CHAMPION
-    if alias not in aliases[name]:
-        accepted = ", ".join([f"{name}@{existing}" for existing in aliases[name]] + numbers_accepted)
-        raise UserError(f"{parameter}={selector!r}: no version has the alias {alias!r}; accepted: {accepted}")
-    return name, aliases[name][alias], alias
-
-
-def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
-    """The versions of these comparisons, or all of them when none is named."""
-    existing = sorted({version.tags.get("comparison", "") for version, _ in found} - {""})
-    for comparison in comparisons:
-        if comparison not in existing:
-            raise UserError(
-                f"comparison={comparison!r}: no model belongs to it; accepted: {', '.join(existing) or 'none'}"
-            )
-    return [
-        (version, alias) for version, alias in found if not comparisons or version.tags.get("comparison") in comparisons
-    ]
-
-
-def _read_runs(client: mlflow.MlflowClient, found: Selection) -> list[FinalModel]:
+def _read_runs(found: Selection) -> list[FinalModel]:
     """The final models of these versions, with the values of all their runs, which are queried in groups."""
     wanted = {version.run_id for version, _ in found if version.run_id}
     wanted |= {run_id for version, _ in found for run_id in _other_seeds(version)}
-    runs = _query_runs(client, sorted(wanted))
+    runs = _query_runs(sorted(wanted))
     models = []
     for version, alias in found:
         if run := runs.get(version.run_id or ""):
@@ -307,11 +238,12 @@ def _other_seeds(version: ModelVersion) -> list[str]:
     return [run_id for run_id in run_ids if run_id not in ("", version.run_id)]
 
 
-def _query_runs(client: mlflow.MlflowClient, wanted: Sequence[str]) -> dict[str, Run]:
-    """The runs with these identifiers, as far as they exist."""
+def _query_runs(wanted: Sequence[str]) -> dict[str, Run]:
+    """The runs with these identifiers, as far as they exist. Only a query of many lists MLflow's experiments first."""
+    if len(wanted) <= FEW_RUNS:
+        return {run_id: run for run_id in wanted if (run := find_existing_run(run_id))}
     runs: dict[str, Run] = {}
-    if not wanted:
-        return runs
+    client = mlflow.MlflowClient()
     experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
     ids = [experiment.experiment_id for experiment in experiments]
     for start in range(0, len(wanted), RUNS_PER_QUERY):

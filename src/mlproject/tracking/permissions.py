@@ -33,9 +33,7 @@ def require_logging(experiment: Experiment, name: str) -> None:
             f"folder {folder.parent.name} in that place, or beside the database that was moved"
         )
     if _is_server():
-        write = partial(
-            mlflow.MlflowClient().set_experiment_tag, experiment.experiment_id, store.WRITE_TEST_TAG, "true"
-        )
+        write = partial(mlflow.MlflowClient().set_experiment_tag, experiment.experiment_id, store.OUR_TAG, "true")
         if _is_denied(write):
             raise UserError(
                 f"{name} at {store.address()} may not be logged into by {_user()}; accepted: the permission EDIT on "
@@ -64,10 +62,22 @@ def require_registering(model_name: str) -> None:
         partial(client.create_model_version, model_name, "") if exists else partial(client.create_registered_model, "")
     )
     if _is_denied(incomplete):
-        raise UserError(
-            f"the registered model {model_name!r} at {store.address()} may not get a version from {_user()}; accepted: the "
-            "permission EDIT or MANAGE on it, from its owner, or an experiment with another name"
-        )
+        raise no_registering(model_name)
+
+
+def no_registering(model_name: str) -> UserError:
+    """What to say to a user who may not register a version.
+
+    Args:
+        model_name: The model's name.
+
+    Returns:
+        The error, to be raised.
+    """
+    return UserError(
+        f"the registered model {model_name!r} at {store.address()} may not get a version from {_user()}; accepted: the "
+        "permission EDIT or MANAGE on it, from its owner, or an experiment with another name"
+    )
 
 
 def _exists(model_name: str) -> bool:

@@ -7,6 +7,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_TYPE
 
 from mlproject.errors import truncate
 from mlproject.tracking import store
+from mlproject.tracking.queries import search_runs
 
 REFUSED = "refused"  # the tag with the reason
 
@@ -32,8 +33,6 @@ def mark_refused(run_id: str, reason: str) -> None:
 
 def delete_refused_runs() -> None:
     """Delete the ended runs with the tag; `mlflow runs restore` brings them back. Where that is not permitted they stay."""
-    client = mlflow.MlflowClient()
     with contextlib.suppress(Exception):
-        experiments = [one.experiment_id for one in store.iterate_pages(client.search_experiments)]
-        for run in client.search_runs(experiments, f"tags.{REFUSED} LIKE '%' and attributes.status = 'FAILED'"):
-            client.delete_run(run.info.run_id)
+        for run in search_runs(f"tags.{REFUSED} LIKE '%' and attributes.status = 'FAILED'"):
+            mlflow.MlflowClient().delete_run(run.info.run_id)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from mlflow.utils.logging_utils import disable_logging, enable_logging
 from numpy.typing import NDArray
 
 from mlproject.objectives import DEFAULT, OBJECTIVES
-from mlproject.tracking import classifier_flavor, store
+from mlproject.tracking import classifier_flavor, permissions, store
+from mlproject.tracking.abandoned import is_of_this_process
 from mlproject.tracking.log import active_run_id, log_metrics
-from mlproject.tracking.runs import find_existing_run
+from mlproject.tracking.queries import find_existing_run
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -27,6 +29,8 @@ OF_TRIAL = "trial_"  # begins the names of the metrics of a final run that its w
 OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
 # Parameters that make trials comparable if they are equal, and what they were before they were recorded.
 TRIALS_PARAMS = {"max_trials": None, "folds": "0", "repeats": "1"}
+RIVALRY = 60_000  # milliseconds between two versions whose processes may choose the champion at the same moment
+SETTLING = 2.0  # seconds until such a rival, who saw the champion before ours, has given the alias away
 
 
 def register(
@@ -53,12 +57,18 @@ def register(
         The number of the new version.
 
     Raises:
+        UserError: Another user has made the registered model meanwhile, and this one may not add versions.
         StoreGoneError: The store has not answered for too long.
     """
     run_id, metadata = active_run_id(), {"class_names": json.dumps(list(class_names))}
     if preparation:
         metadata["preparation"] = json.dumps(preparation)
-    version = store.retry_file_transfer(lambda: _log_model_once(model, name, run_id, example, metadata))
+    try:
+        version = store.retry_file_transfer(lambda: _log_model_once(model, name, run_id, example, metadata))
+    except MlflowException as error:
+        if error.error_code != permissions.DENIED:
+            raise
+        raise permissions.no_registering(name) from error
     store.retry_file_transfer(lambda: _describe_version(name, version, tags))
     return version
 
@@ -233,6 +243,8 @@ def promote(name: str, version: int) -> str:
     (3) both were equal, and it is better by the objective of its own search, if the champion's run has that metric, or
     else by val_accuracy.
     Versions of other people and programs keep their aliases.
+    If another process registers a version at the same moment, neither sees the other's choice in time. Then this function waits,
+    and chooses again if the alias "champion" has gone to the other version.
     The objective was measured in a trial. The longer the final fit is, the smaller is the part of it that a trial
     covers. The objective therefore shows which version is better only if both searches had the same settings.
 
@@ -246,7 +258,21 @@ def promote(name: str, version: int) -> str:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    return store.retry(lambda: _promote(name, version))
+    alias = store.retry(lambda: _promote(name, version))
+    if alias == CHAMPION and store.retry(lambda: _has_rivals(name, version)):
+        time.sleep(SETTLING)
+        alias = store.retry(lambda: _promote(name, version))
+    return alias
+
+
+def _has_rivals(name: str, version: int) -> bool:
+    """Whether another process registered a version of the model in the same minute."""
+    newest = mlflow.MlflowClient().search_model_versions(
+        f"name = '{name}'", max_results=10, order_by=["creation_timestamp DESC"]
+    )
+    ours = next((one.creation_timestamp for one in newest if int(one.version) == version), 0)
+    rivals = [one for one in newest if int(one.version) != version and abs(one.creation_timestamp - ours) < RIVALRY]
+    return any(is_ours(one) and not is_of_this_process(one.run_id or "") for one in rivals)
 
 
 def _promote(name: str, version: int) -> str:
@@ -260,7 +286,8 @@ def _promote(name: str, version: int) -> str:
     if not wins and challenger and not is_ours(challenger):
         return ""
     alias = CHAMPION if wins else CHALLENGER
-    client.set_registered_model_alias(name, alias, str(version))
+    if not (wins and champion and int(champion.version) == version):
+        client.set_registered_model_alias(name, alias, str(version))
     if alias == CHAMPION and challenger and int(challenger.version) == version:
         try:
             client.delete_registered_model_alias(name, CHALLENGER)

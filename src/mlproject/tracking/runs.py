@@ -1,35 +1,27 @@
 """Begins, resumes and ends runs, including runs whose process was killed."""
 
-import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Run, RunStatus, RunTag
+from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PROJECT_ENTRY_POINT,
     MLFLOW_PROJECT_ENV,
     MLFLOW_RUN_NOTE,
-    MLFLOW_SOURCE_NAME,
-    MLFLOW_SOURCE_TYPE,
 )
 
 from mlproject import process
 from mlproject.errors import StoreGoneError, UserError, first_line, truncate
-from mlproject.tracking import experiment_page, permissions, refused, store
+from mlproject.tracking import abandoned, experiment_page, permissions, queries, refused, store
+from mlproject.tracking.abandoned import FAILURE, INTERRUPTED, owner_tags
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.log import active_run_id, log_values, set_tags
-
-# The tag that says why a run ended badly, and its value when the run was stopped from outside.
-FAILURE, INTERRUPTED = "failure", "interrupted"
-PRESUMED_DEAD_AFTER = 86_400  # seconds after which a run of `mlflow run` on an unknown host is presumed dead
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +45,7 @@ class ProjectRun:
         """
         if not self.run_id:
             return
-        found = find_existing_run(self.run_id)
+        found = queries.find_existing_run(self.run_id)
         if found is None or found.info.status != "RUNNING" or found.info.lifecycle_stage != "active":
             state = "there is no such run" if found is None else "this run has ended"
             logger.warning(
@@ -63,9 +55,9 @@ class ProjectRun:
             )
             self.run_id = None
             return
-        for key, value in _owner_tags().items():
+        for key, value in owner_tags().items():
             mlflow.MlflowClient().set_tag(self.run_id, key, value)
-        self.tags = {**found.data.tags, **_owner_tags()}
+        self.tags = {**found.data.tags, **owner_tags()}
 
     @property
     def command(self) -> str | None:
@@ -95,10 +87,11 @@ def connect() -> ProjectRun:
         UserError: The store cannot be reached or written.
     """
     store.connect()
+    queries.list_experiments_again()
     git_commit()  # read now: a commit that is made while the command runs is not that of the imported code
     project = ProjectRun()
     project.tag_owner()
-    _end_stale_runs(project)
+    abandoned.end_stale_runs(but=project.run_id)
     refused.delete_refused_runs()
     return project
 
@@ -130,6 +123,7 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
         permissions.require_logging(experiment, name)
         store.retry(lambda: experiment_page.open_as_training(experiment))
+        queries.add_experiment(experiment.experiment_id)
     except MlflowException as error:
         said = truncate(" ".join(str(error.message).split()))
         raise UserError(
@@ -175,7 +169,7 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         StoreGoneError: The store has not answered for too long.
     """
     process.stop_if_told()
-    labels = {**tags, **_owner_tags()} | ({} if resume else {"git.commit": git_commit()})
+    labels = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
     run_id = store.retry(lambda: _start(name, labels, nested, resume)).info.run_id
     try:
         yield run_id
@@ -226,124 +220,3 @@ def failure_callback() -> Callable[[str], None]:
         store.send(_end_item(run_id, RunStatus.FAILED))
 
     return end_as_failed
-
-
-def find_existing_run(run_id: str) -> Run | None:
-    """Read a run that may be missing.
-
-    Args:
-        run_id: Any text.
-
-    Returns:
-        The run, deleted or not; None when the store has none of this id.
-
-    Raises:
-        StoreGoneError: The store has not answered for too long.
-    """
-    try:
-        return store.retry(lambda: mlflow.get_run(run_id))
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        return None
-
-
-def find_run(search: str, role: str, seed: int | None = None) -> str | None:
-    """Find the run that has a role in a search.
-
-    Args:
-        search: The search's id, as in the tag "search".
-        role: The run's role, as in the tag "role": "search" for the parent, "final" for the registered final
-            fit, "repeat" for a final fit with another seed.
-        seed: The seed, as in the tag "seed"; None for any.
-
-    Returns:
-        The id of the newest such run; None when there is none.
-    """
-    query = f"tags.search = '{search}' and tags.role = '{role}'" + (
-        f" and tags.seed = '{seed}'" if seed is not None else ""
-    )
-    found = store.retry(lambda: _search_runs(query))
-    return found[0].info.run_id if found else None
-
-
-def reconcile_trials(search: str, statuses: Mapping[str, str]) -> None:
-    """Make the runs of a search's trials agree with its journal.
-
-    Args:
-        search: The search's id, as in the tag "search".
-        statuses: For each trial that has ended its run's id and status, "FINISHED" or "FAILED". The run of any other
-            trial becomes KILLED if it is still RUNNING.
-    """
-
-    def reconcile() -> None:
-        for trial in _search_runs(f"tags.search = '{search}' and tags.role = 'trial'"):
-            if trial.info.run_id in statuses:
-                _set_final_status(trial, statuses[trial.info.run_id])
-            elif trial.info.status == "RUNNING":
-                _set_final_status(trial, "KILLED")
-
-    store.retry(reconcile)
-
-
-def end_own_runs() -> None:
-    """End every run that this process left RUNNING as KILLED.
-
-    An interruption can come at a moment when no `with` block ends the run. If the store does not answer, the next
-    start ends these runs.
-    """
-    with contextlib.suppress(Exception):
-        while mlflow.active_run():
-            mlflow.end_run("KILLED")
-        for running in _search_runs("attributes.status = 'RUNNING'"):
-            if running.data.tags.items() >= _owner_tags().items():
-                _set_final_status(running, "KILLED")
-
-
-def _owner_tags() -> dict[str, str]:
-    """The tags that identify the process to which a run belongs."""
-    return {"host": process.host(), "process": process.identity()}
-
-
-def _end_stale_runs(project: ProjectRun) -> None:
-    """End the runs that our processes on this host left RUNNING when they were killed. Other runs do not change."""
-    running = _search_runs("attributes.status = 'RUNNING'")
-    stale = [found for found in running if found.info.run_id != project.run_id and _is_stale(found)]
-    for found in stale:
-        _set_final_status(found, "KILLED")
-    if stale:
-        logger.info("ended %d runs that killed processes had left running", len(stale))
-
-
-def _is_stale(found: Run) -> bool:
-    tags = found.data.tags
-    if {"host", "process"} <= tags.keys():
-        return tags["host"] == process.host() and not process.alive(tags["process"])
-    # A run without our tags may belong to an `mlflow run` that was killed or failed before our command started.
-    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_working_folder(tags.get(MLFLOW_SOURCE_NAME, "")):
-        return False
-    began = found.info.start_time / 1000
-    local = mlflow.get_tracking_uri().startswith("sqlite")  # then the process of `mlflow run` would be on this host
-    return (local and not process.mlflow_run_since(began)) or time.time() - began > PRESUMED_DEAD_AFTER
-
-
-def _is_working_folder(source: str) -> bool:
-    return Path(source.removeprefix("file://").partition("#")[0]) == Path.cwd()
-
-
-def _set_final_status(found: Run, status: str) -> None:
-    """Set the status of a run that has ended and is not the active one, with the tag that belongs to the status."""
-    client = mlflow.MlflowClient()
-    if found.info.status != status:
-        client.set_terminated(found.info.run_id, status)
-    if status == "KILLED":  # as a batch, because two processes may set the tag at the same moment
-        client.log_batch(found.info.run_id, tags=[RunTag(FAILURE, INTERRUPTED)])
-    elif found.data.tags.get(FAILURE) == INTERRUPTED:
-        client.delete_tag(found.info.run_id, FAILURE)
-
-
-def _search_runs(query: str) -> list[Run]:
-    """All runs that match the query, in every MLflow experiment."""
-    client = mlflow.MlflowClient()
-    everywhere = [experiment.experiment_id for experiment in store.iterate_pages(client.search_experiments)]
-    return list(store.iterate_pages(partial(client.search_runs, everywhere, query)))

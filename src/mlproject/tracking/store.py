@@ -15,7 +15,7 @@ from mlflow.store.entities.paged_list import PagedList
 
 from mlproject.errors import StoreGoneError, UserError, truncate
 from mlproject.location import DEFAULT_STORE, address_of, canonical, database_of, given_uri, without_password
-from mlproject.tracking import database
+from mlproject.tracking import database, races
 from mlproject.tracking.outbox import DEFAULT_PATIENCE, Item, Outbox, Result, root_cause
 
 # The environment variables that MLflow reads before each request to a server.
@@ -23,7 +23,7 @@ REQUEST_TIMEOUT, REQUEST_RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_R
 SERVER_TIMEOUT = 10  # seconds for a tracking server's answer; MLflow retries once, the outbox more often
 FILE_TIMEOUT = 120  # seconds for a request with a file, which the server may have to pass on to other storage first
 DEFAULT_EXPERIMENT_ID = "0"  # MLflow's experiment "Default": `mlflow run` logs into it unless it is given another one
-WRITE_TEST_TAG = "mlproject"  # set on that experiment to test whether a database can be written
+OUR_TAG = "mlproject"  # of the MLflow experiments that this project logs into; setting it tests whether it may
 
 Entity = TypeVar("Entity")
 
@@ -114,13 +114,7 @@ def _test_access(uri: str) -> None:
     if is_server(uri):
         mlflow.MlflowClient().search_experiments(max_results=1)
         return
-    write = partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, WRITE_TEST_TAG, "true")
-    try:
-        write()
-    except MlflowException as error:
-        if error.error_code != "BAD_REQUEST":  # the error when another process inserted the same tag at the same moment
-            raise
-        write()
+    races.repeat(partial(mlflow.MlflowClient().set_experiment_tag, DEFAULT_EXPERIMENT_ID, OUR_TAG, "true"))
 
 
 def _deliver(item: Item) -> None:
@@ -171,7 +165,9 @@ def send(item: Item) -> None:
 
 
 def retry(call: Callable[[], Result]) -> Result:
-    """Make a call to the store, and repeat it while the store does not answer; see `Outbox.retry`.
+    """Make a call to the store, and repeat it while the store does not answer or another process was faster.
+
+    See `Outbox.retry` and `races.repeat`.
 
     Args:
         call: The call. It may be made several times.
@@ -182,7 +178,7 @@ def retry(call: Callable[[], Result]) -> Result:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    return _outbox.retry(call)
+    return _outbox.retry(partial(races.repeat, call))
 
 
 def retry_file_transfer(call: Callable[[], Result]) -> Result:
@@ -206,7 +202,7 @@ def retry_file_transfer(call: Callable[[], Result]) -> Result:
         finally:
             os.environ[REQUEST_TIMEOUT] = usual
 
-    return _outbox.retry(call_with_longer_timeout)
+    return retry(call_with_longer_timeout)
 
 
 def iterate_pages(query: Callable[..., PagedList[Entity]], **arguments: Any) -> Iterator[Entity]:

@@ -1,0 +1,118 @@
+"""Finds registered versions of this project, by name, alias, number and comparison."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+
+from mlproject.errors import UserError, did_you_mean
+from mlproject.tracking import store
+from mlproject.tracking.registry import CHAMPION, is_ours
+
+PAGE = 1000  # results in an answer
+OURS = "tags.`dataset.digest` LIKE '%'"  # leaves out most versions of others before they are sent
+
+Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
+
+
+class _Registered(NamedTuple):
+    """The versions and aliases of this project in the registry: by model, and then by number or alias."""
+
+    versions: dict[str, dict[int, ModelVersion]]
+    aliases: dict[str, dict[str, int]]
+
+
+def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str, every: bool) -> Selection:
+    """Find the versions that `models.final_models` reads; the arguments are the same.
+
+    Args:
+        selectors: `name`, `name@alias` or `name/version`; none for all champions.
+        comparisons: If given, only versions of these comparisons are found.
+        parameter: The name of the selectors in error messages.
+        every: Whether all versions are found when there are no selectors.
+
+    Returns:
+        The versions in the order of the selectors, each once.
+
+    Raises:
+        UserError: A selector or a comparison matches nothing.
+    """
+    names = {re.split("[@/]", selector)[0] for selector in selectors}
+    found = _read_registry(names)
+    if not names <= found.aliases.keys():
+        found = _read_registry()  # the message names all models
+    if selectors:
+        selected = [_select_one(parameter, selector, found) for selector in selectors]
+    elif every:
+        selected = [
+            (name, number, next((alias for alias, of in named.items() if of == number), ""))
+            for name, named in found.aliases.items()
+            for number in sorted(found.versions[name])
+        ]
+    else:
+        selected = [
+            (name, numbers[CHAMPION], CHAMPION) for name, numbers in found.aliases.items() if CHAMPION in numbers
+        ]
+    unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
+    for name, number, alias in selected:
+        unique.setdefault((name, number), alias)
+    return _of_comparisons(
+        [(found.versions[name][number], alias) for (name, number), alias in unique.items()], comparisons
+    )
+
+
+def _read_registry(names: Collection[str] = ()) -> _Registered:
+    """The versions and aliases of the models with these names, or of all models."""
+    client = mlflow.MlflowClient()
+    quoted = ", ".join(f"'{name}'" for name in sorted(names) if "'" not in name)
+    of_these = f"name IN ({quoted})" if quoted else ""
+    versions: dict[str, dict[int, ModelVersion]] = {}
+    query = " and ".join(filter(None, (of_these, OURS)))
+    for version in store.iterate_pages(client.search_model_versions, filter_string=query, max_results=PAGE):
+        if is_ours(version):
+            versions.setdefault(version.name, {})[int(version.version)] = version
+    # Models are queried after versions, because another machine may register a model's first version in between.
+    models = store.iterate_pages(client.search_registered_models, filter_string=of_these, max_results=PAGE)
+    registered = {model.name: model for model in models}
+    aliases = {
+        name: {
+            alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
+        }
+        for name in sorted(versions.keys() & registered.keys())  # a model may be deleted in between
+    }
+    return _Registered(versions, aliases)
+
+
+def _select_one(parameter: str, selector: str, found: _Registered) -> tuple[str, int, str]:
+    """The name, number and alias (or "") of the version that a selector names."""
+    versions, aliases = found
+    name, at, alias = selector.partition("@")
+    name, slash, number = (name, "", "") if at else selector.partition("/")
+    if name not in aliases:
+        known = f"{did_you_mean([name], aliases)}accepted: {', '.join(aliases) or 'none'}"
+        raise UserError(f"{parameter}={selector!r}: no such model; {known}, or more after `mlproject tune EXPERIMENT`")
+    numbers_accepted = [f"{name}/{accepted}" for accepted in sorted(versions[name])]
+    if slash:
+        if not number.isdecimal() or int(number) not in versions[name]:
+            raise UserError(f"{parameter}={selector!r}: no such version; accepted: {', '.join(numbers_accepted)}")
+        return name, int(number), next((alias for alias, of in aliases[name].items() if of == int(number)), "")
+    alias = alias or CHAMPION
+    if alias not in aliases[name]:
+        accepted = ", ".join([f"{name}@{existing}" for existing in aliases[name]] + numbers_accepted)
+        raise UserError(f"{parameter}={selector!r}: no version has the alias {alias!r}; accepted: {accepted}")
+    return name, aliases[name][alias], alias
+
+
+def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
+    """The versions of these comparisons, or all of them when none is named."""
+    existing = sorted({version.tags.get("comparison", "") for version, _ in found} - {""})
+    for comparison in comparisons:
+        if comparison not in existing:
+            raise UserError(
+                f"comparison={comparison!r}: no model belongs to it; accepted: {', '.join(existing) or 'none'}"
+            )
+    return [
+        (version, alias) for version, alias in found if not comparisons or version.tags.get("comparison") in comparisons
+    ]
