@@ -75,7 +75,7 @@ class Browser:
 
     def text_of(self, url, awaited):
         """The text of a page, as soon as it has these words; its server may still be starting."""
-        deadline, text = time.monotonic() + 60, ""
+        deadline, text = time.monotonic() + 180, ""
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(url.partition("#")[0]).close()

@@ -892,7 +892,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
 
     some = [of_share(model, share) for share in (0.2, 1) for model in models[:2]]
     page = " ".join(build(some, tmp_path / "shares").read_text().split())
-    assert page.count("With fewer training images") == 1  # the comparison with the largest share has them all
+    tables = {path.name for path in (tmp_path / "shares/tables").glob("*shares.csv")}
+    assert tables == {"coarse-vs-fine.shares.csv"}  # the comparison with the largest share has them all
     assert re.search(
         r"Fine labels lead by \S+ points \(95% interval .*\) with 20% of the training images, and by", page
     )

@@ -284,7 +284,7 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     search = subprocess.Popen(
-        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=0.5", "--max-trials=1"],
+        [sys.executable, "-m", "mlproject", "tune", "--data=synthetic", "--budget-minutes=1.5", "--max-trials=1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

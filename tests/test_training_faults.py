@@ -20,7 +20,7 @@ from mlproject.training.features import FeatureCache
 from mlproject.training.fit_data import FitData
 from mlproject.training.schedule import StageSchedule
 
-fits.STALL_SECONDS = 2
+fits.STALL_SECONDS = 8
 data = FashionMNIST().load("flat", "synthetic")
 train, validation = data.split(0)
 images = keras.Input((28, 28, 1), dtype="uint8")
@@ -50,10 +50,10 @@ def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_da
     arguments = [sys.executable, "-c", HANG, str(PROJECT / "tests")]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1, done.stderr
-    assert "error: no batch was finished for 2 seconds" in done.stderr and "the same command goes on" in done.stderr
+    assert "error: no batch was finished for 8 seconds" in done.stderr and "the same command goes on" in done.stderr
     client = mlflow.MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
-    assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 2 seconds"
+    assert run.info.status == "FAILED" and run.data.tags["failure"] == "no batch was finished for 8 seconds"
 
 
 def test_an_experiment_whose_trials_all_fail_is_told_with_the_reason_and_the_next_one_is_registered(

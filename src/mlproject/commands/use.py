@@ -20,8 +20,14 @@ from mlproject.errors import UserError, truncate
 @click.argument("model", metavar="MODEL")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="answer with a line of JSON for each image")
-@click.option("--top", type=int, default=5, show_default=True, help="classes of an answer")
-@click.option("--invert", default="auto", show_default=True, metavar="auto|yes|no", help="exchange black and white")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="classes of an answer")
+@click.option(
+    "--invert",
+    type=click.Choice(("auto", "yes", "no")),
+    default="auto",
+    show_default=True,
+    help="exchange black and white",
+)
 @click.option("--show", type=click.Path(path_type=Path), help="folder for what the model saw, as PNG files")
 @verbose
 def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert: str, show: Path | None) -> int:
@@ -35,11 +41,10 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     open_store()
     with console.without_remarks():
         from mlproject import tracking
-        from mlproject.classifier import Classifier, check_request
+        from mlproject.classifier import Classifier
         from mlproject.predict import STANDARD_INPUT, Prediction, find, table
         from mlproject.predict import predict as predict_all
 
-    check_request(invert, top)
     final = tracking.final_model(model)
     with console.without_remarks():
         loaded = tracking.load_model(final)
