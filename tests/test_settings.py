@@ -54,7 +54,7 @@ def test_what_decides_is_logged_and_the_rest_is_not():
     assert set(Settings().deciding) == {
         "tuner", "objective", "budget_minutes", "max_trials", "prune", "values", "limit", "seed", "seeds", "folds", "repeats",
         "data", "image_size",
-        "image_fit", "base", "deterministic", "winograd",
+        "image_fit", "base", "deterministic", "precision", "winograd",
     }  # fmt: skip
 
 
