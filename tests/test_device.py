@@ -17,7 +17,8 @@ from mlproject.final.environment import describe_environment
 from mlproject.layers import probabilities, raw_images, standardised, whitened
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
-from mlproject.settings import PRECISIONS
+from mlproject.search import fingerprint
+from mlproject.settings import PRECISIONS, Settings
 from mlproject.training import device
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import compile_for, fit
@@ -162,6 +163,14 @@ def test_an_interrupted_fit_with_loss_scaling_goes_on_with_the_same_numbers(prec
 def shifting_recipe(hp):
     stage = Stage("training", 2e-3)
     return Recipe((stage,), 64, "adamw", random_translation=2, class_weights="balanced", steps_per_execution=2)
+
+
+def test_another_precision_is_another_search(make_task):
+    one, other = (
+        fingerprint.take(make_task(DENSE), Settings(precision=bits).deciding, "store")
+        for bits in ("float32", "bfloat16")
+    )
+    assert fingerprint.differences(one, other) == ["precision was float32, is bfloat16"]
 
 
 @pytest.mark.parametrize("recipe", [shifting_recipe, tiny_staged_recipe])
