@@ -25,7 +25,7 @@ from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.settings import Settings
 from mlproject.task import Task
-from mlproject.training import winograd
+from mlproject.training import device, winograd
 from mlproject.training.features import FeatureCache
 
 import click
@@ -144,6 +144,7 @@ def process_kept(monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     yield
     mlflow.set_tracking_uri(uri)
+    device.configure("float32")
     winograd.set_enabled(True)
     for one, (level, shown) in loggers.items():
         one.setLevel(level)

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import psutil
 import pytest
+import tensorflow as tf
 from conftest import TINY
 from keras import layers
+from tensorflow.python.framework import kernels as tf_kernels
 
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe, Stage
@@ -121,6 +123,35 @@ def test_a_height_below_1_is_a_share_of_the_full_height(fashion):
     halves, pixels = (Recipe(RECIPE.stages, 50, progressive_resizing=((0.5, height),)) for height in (0.5, 14))
     for (one, _), (other, _) in zip(taken(fashion, halves, 20), taken(fashion, pixels, 20), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("resizing", [(), ((0.25, 14), (0.5, 0.8))])
+def test_batches_that_a_gpu_makes_are_those_that_the_host_makes(fashion, augment, resizing):
+    wide = replace(fashion, train_images=np.concatenate([fashion.train_images] * 2, axis=2))
+    recipe = Recipe(RECIPE.stages, 50, flip=True, random_translation=2, cutout=5, progressive_resizing=resizing)
+    options = {"augment": augment, "steps": 20}
+    make = tf.function(batches.input_maker(wide.train_images, first_200(wide), recipe, on_gpu=True, **options))
+    drawn = batches.drawn_dataset(first_200(wide), recipe, augment=augment, skip=4)
+    made = [(make(*arguments), labels) for arguments, labels in itertools.islice(drawn, 8)]
+    for one, other in zip(made, taken(wide, recipe, 8, skip=4, **options), strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-3)  # on the 0..255 scale
+
+
+@pytest.mark.parametrize(
+    ("operation", "dtypes"),
+    [("GatherV2", {"float16"}), ("ImageProjectiveTransformV3", {"float16"}), ("SelectV2", {"float16"}),
+     ("Cast", {"float16", "uint8"}), ("Einsum", {"float32"})],
+)  # fmt: skip
+def test_tensorflow_has_the_operations_of_such_batches_for_gpus(operation, dtypes):
+    """Those of `input_maker`; a build for CUDA knows them without a GPU. What it lacks, such as GatherV2 of uint8, would move
+    the data to the CPU and back in each step."""
+    if not tf.test.is_built_with_cuda():
+        pytest.skip("TensorFlow is not built for CUDA")
+    kernels = tf_kernels.get_registered_kernels_for_op(operation).kernel
+    on_gpu = [one for kernel in kernels if kernel.device_type == "GPU" for one in kernel.constraint]
+    assert dtypes <= {tf.as_dtype(one).name for each in on_gpu for one in each.allowed_values.list.type}
 
 
 @pytest.mark.parametrize("height", [0, -0.5, 1.0, 24.0, float("nan")])

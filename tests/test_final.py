@@ -101,7 +101,7 @@ def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_pre
     for alias, version in (("champion", "1"), ("challenger", "2")):
         client.set_registered_model_alias("grey-synthetic", alias, version)
     before = of_the_search()
-    again = tune()
+    again = tune("--precision", "float32")  # which is what "auto" stands for on a CPU
     assert "already complete: grey-synthetic v2 (challenger)" in again.stdout
     assert "models:/grey-synthetic@challenger" in again.stdout
     assert of_the_search() == before and set(before.values()) == {"FINISHED"}

@@ -32,9 +32,10 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build
+from mlproject.report import build, provenance
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
+from mlproject.report.cost import UNLIKE
 from mlproject.report.model_sections import build_sections
 from mlproject.topic import Topic, from_tag
 
@@ -707,6 +708,16 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
     )
     assert "It is hard to tell from its siblings" in page
     assert table(tmp_path / "out", "fine.winner").values.tolist() == [["width", "48"], ["activation", "silu"]]
+
+
+def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_they_differ(models, report, tmp_path):
+    other = replace(models[0], root=Path(shutil.copytree(models[0].root, tmp_path / "other")))
+    path = other.root / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
+    read = read_models([other, models[1]])
+    assert provenance.machines(read) == ", trained on NVIDIA H200, bfloat16 (2 CPUs), trained on Ryzen (2 CPUs)"
+    assert provenance.differ(read) and not provenance.differ(read[1:])
+    assert UNLIKE not in (report / "report.md").read_text()
 
 
 def test_machines_and_layers_are_reported(report):

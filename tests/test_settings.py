@@ -53,7 +53,7 @@ def test_final_fits_have_as_many_seeds_as_given_or_those_listed(given, seeds):
 def test_what_decides_is_logged_and_the_rest_is_not():
     assert set(Settings().deciding) == {
         "tuner", "objective", "budget_minutes", "max_trials", "prune", "values", "limit", "seed", "seeds", "folds", "repeats",
-        "train_share", "data", "image_size", "image_fit", "base", "deterministic", "winograd",
+        "train_share", "data", "image_size", "image_fit", "base", "deterministic", "precision", "winograd",
     }  # fmt: skip
 
 

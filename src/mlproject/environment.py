@@ -23,6 +23,11 @@ def prepare() -> None:
     # although with AVX2 alone they train the shipped convolutional networks 1.3 to 1.7 times as fast (bench/README.md,
     # oneDNN).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # Take memory of a GPU as it is needed, not all of it at once, so that several processes share one. And compute products
+    # of float32 numbers with float32: NVIDIA's libraries would round the factors to 11 bits, so that a model predicts
+    # differently on a GPU and a CPU.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     # Log no remarks (TensorFlow calls a missing GPU an error), show no progress bar for every small artifact, and send no
     # usage statistics.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

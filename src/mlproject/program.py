@@ -29,6 +29,7 @@ from mlproject.facts import facts, layers
 from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.task import CACHE, Task, prepare
 from mlproject.trained import Trained
+from mlproject.training import device
 from mlproject.training.fit import fit
 from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import predict
@@ -80,6 +81,7 @@ class ExperimentScript:
             tuple[object, ...], dict[str, float]
         ] = {}  # images per second of each stage, by `Task.network_key`
         export.check(self.options.format, self.output)
+        device.configure(self.options.precision)
 
     def load(self, dataset: Loader, labels: str) -> Dataset:
         """Load a data set at one granularity of its labels, real or synthetic as the options say."""
@@ -154,7 +156,7 @@ class ExperimentScript:
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
         )
-        print(f"{experiment.name}: {experiment.question}", flush=True)
+        print(f"{experiment.name}: {experiment.question}\n  trains on: {device.describe()}", flush=True)
         model, history = self._fit(task)
         images, names = task.data.test_images, task.data.class_names
         probabilities = predict(model, images)

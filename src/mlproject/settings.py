@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from mlproject.datasets import ImageFolder
 
 TUNERS = ("hyperband", "bayesian", "random")  # as in `search.oracles`, which takes seconds to import
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 IMAGE_OPTIONS = ("images", "image_size", "image_fit", "base")
-TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS)  # of every command that trains
+TRAINING_OPTIONS = ("seed", "weights", "data", "data_dir", *IMAGE_OPTIONS, "precision")  # of every command that trains
 DATA_OPTIONS = ("data", "data_dir")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -100,6 +101,11 @@ class Settings:
     )
     deterministic: bool = _option(
         False, "true: the same numbers in every run, planned without a clock", type=arguments.FLAG
+    )
+    precision: str = _option(
+        "auto",
+        "what training steps compute with; auto: 16 bits on GPUs that are made for it, else float32",
+        type=click.Choice(PRECISIONS),
     )
     winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.FLAG)
     fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.FLAG)

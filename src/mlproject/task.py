@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import psutil
-import tensorflow as tf
 
 from mlproject.datasets import Dataset, Loader, Spec
 from mlproject.datasets.folds import Fold, draw_folds
@@ -16,6 +15,7 @@ from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters, 
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
 from mlproject.recipe import Recipe
+from mlproject.training import device
 from mlproject.training.features import FeatureCache
 from mlproject.training.fit_data import FitData
 
@@ -108,8 +108,14 @@ class Task:
         keras.backend.clear_session()
         self._refuse_too_big(values)
         keras.utils.set_random_seed(self.seed)
-        hp = hyperparameters(values)
-        return self.experiment.network(hp, self.spec), self.experiment.recipe(hp)
+        return self.experiment.network(hyperparameters(values), self.spec), self.recipe(values)
+
+    def recipe(self, values: Mapping[str, Value]) -> Recipe:
+        """The recipe with these values, and on a GPU with enough batches in a call of the training step."""
+        recipe = self.experiment.recipe(hyperparameters(values))
+        if not device.on_gpu():
+            return recipe
+        return replace(recipe, steps_per_execution=max(recipe.steps_per_execution, device.STEPS_ON_GPU))
 
     def fit_data(self, train: np.ndarray, validation: np.ndarray | None) -> FitData:
         """The images of one fit: these rows of the training images, with the task's cache and seed."""
@@ -135,7 +141,7 @@ class Task:
 
     def _refuse_too_big(self, values: Mapping[str, Value]) -> None:
         """Raise TooBigError before the weights are made: the kernel would kill the process for them."""
-        if tf.config.list_physical_devices("GPU"):
+        if device.on_gpu():
             return  # a GPU has its own memory, and TensorFlow raises when it is full
         hp = hyperparameters(values)
         try:

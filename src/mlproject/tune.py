@@ -22,7 +22,7 @@ from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
 from mlproject.settings import Settings, own_images
 from mlproject.task import Task, prepare
-from mlproject.training import winograd
+from mlproject.training import device, winograd
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,8 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         KeyboardInterrupt: when the process is told to stop.
         StoreGoneError: when the MLflow store does not answer for too long.
     """
+    settings = replace(settings, precision=device.precision())
+    logger.info("trains on: %s", device.describe())
     fingerprints = [fingerprint.take(task, settings.deciding, tracking.address()) for task in tasks]
     rehearse(tasks, fingerprints, project, JOURNALS)
     gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
@@ -124,6 +126,7 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
 def _configure_tensorflow(settings: Settings) -> None:
     import tensorflow as tf  # takes seconds
 
+    device.configure(settings.precision)
     winograd.set_enabled(settings.winograd)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlproject.training import device
+
 PACKAGES = ("keras", "keras-tuner", "mlflow", "numpy", "pandas", "scikit-learn", "scipy", "tensorflow")
 
 
@@ -15,12 +17,15 @@ def describe_environment() -> dict[str, object]:
     """Describe this process.
 
     Returns:
-        Python's version, the platform, the CPU's name, the number of CPUs, their vector instructions and the versions of the
-        packages that the results may depend on.
+        Python's version, the platform, the GPU's name if one trains, the precision if it is not float32, the CPU's name, the
+        number of CPUs, their vector instructions and the versions of the packages that the results may depend on.
     """
+    gpu, precision = device.gpu_name(), device.precision()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **({"gpu": gpu} if gpu else {}),
+        **({"precision": precision} if precision != "float32" else {}),
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
         # Two CPUs of the same name can differ in these, and so in speed.

@@ -11,7 +11,6 @@ import numpy as np
 
 from mlproject import budget, evaluation, tracking
 from mlproject.datasets import Dataset
-from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags, weakest_classes
 from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
@@ -166,7 +165,7 @@ def test_set(data: Dataset) -> tuple[str, str]:
 def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
     """The schedule of all final fits, planned once and kept in the journal."""
     if journal.schedule is None:
-        recipe = task.experiment.recipe(hyperparameters(found.values))
+        recipe = task.recipe(found.values)
         training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, found.throughput, found.plan))
         speeds, images = found.throughput.images_per_second, len(task.data.train_images)
         planned = plan_stages(recipe, speeds, training_seconds, images)

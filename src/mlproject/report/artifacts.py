@@ -199,8 +199,8 @@ def _images(file: Path) -> dict[int, np.ndarray]:
 def _environment(file: Path) -> dict[str, object]:
     found = json.loads(file.read_text(encoding="utf-8"))
     facts = {name: found[name] for name in ("python", "platform", "cpus")}
-    # Older runs did not record these two.
-    newer = {name: found[name] for name in ("cpu", "vector instructions") if name in found}
+    # Older runs did not record the CPU; "gpu" and "precision" stand for a GPU, and for 16 bits.
+    newer = {name: found[name] for name in ("gpu", "precision", "cpu", "vector instructions") if name in found}
     packages: dict[str, object] = found["packages"]
     return facts | newer | packages
 

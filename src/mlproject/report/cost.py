@@ -7,7 +7,7 @@ import pandas as pd
 
 from mlproject.errors import UserError
 from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, describe_cost, parse_limits
-from mlproject.report import cost_figure
+from mlproject.report import cost_figure, provenance
 from mlproject.report.accuracy import COST
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
@@ -30,6 +30,7 @@ NOTE = (
     f"{TIMED_BATCH} images (older runs: 250). A model is on the front (Pareto's) if no other with the same labels and "
     "images is as accurate for as little, and better in one of the two; a small lead on it may be chance."
 )
+UNLIKE = "These models were trained on different machines, so compare neither their times nor their speeds."
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.DataFrame) -> Section:
@@ -61,7 +62,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         fronts = {row["model"]: "yes" if row[f"front_{cost}"] else "no" for row in known.to_dict("records")}
         frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
-    table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, NOTE, main=True)
+    note = f"{NOTE} {UNLIKE}" if provenance.differ(models) else NOTE
+    table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 
 

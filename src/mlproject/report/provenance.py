@@ -1,6 +1,6 @@
 """Where the models of a report come from: runs, data, commands, machines and versions. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -35,9 +35,24 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
 
 def machines(models: Sequence[ReportedModel]) -> str:
     """The machines that trained the models, as a list of words that follows a date; "" if none was recorded."""
+    return "".join(f", trained on {name}" for name in _machine_names(models))
+
+
+def differ(models: Sequence[ReportedModel]) -> bool:
+    """Whether the models were trained on different machines or with different precisions, as far as it was recorded."""
+    return len(_machine_names(models)) > 1
+
+
+def _machine_names(models: Sequence[ReportedModel]) -> list[str]:
+    """Each machine that trained a model, once: its GPU or its CPU, the precision if it is not float32, and its CPUs."""
     known = [model.environment for model in models if model.environment]
-    named = [f"{one.get('cpu') or one['platform']} ({one['cpus']} CPUs)" for one in known]
-    return "".join(f", trained on {name}" for name in dict.fromkeys(named))
+    return list(dict.fromkeys(map(_machine_name, known)))
+
+
+def _machine_name(environment: Mapping[str, object]) -> str:
+    device = environment.get("gpu") or environment.get("cpu") or environment["platform"]
+    precision = f", {environment['precision']}" if "precision" in environment else ""
+    return f"{device}{precision} ({environment['cpus']} CPUs)"
 
 
 def repeat_command(model: ReportedModel) -> str:

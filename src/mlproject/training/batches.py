@@ -1,9 +1,11 @@
 """Batches of training and validation images, with augmentation as operations on whole batches.
 
-`train_dataset` shuffles, mirrors, shifts, cuts out and resizes; `eval_dataset` only batches.
+`train_dataset` shuffles, mirrors, shifts, cuts out and resizes; `eval_dataset` only batches. Where the images lie in a GPU's
+memory, `drawn_dataset` says what each batch consists of, and the function of `input_maker` makes it there: the same batches.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,8 @@ from mlproject.datasets import Dataset
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
 from mlproject.training.fit_data import FitData
+
+HOST = "/CPU:0"  # where tf.data works: what it captures must not lie in a GPU's memory
 
 
 def train_dataset(
@@ -40,29 +44,66 @@ def train_dataset(
     Raises:
         UserError: the squares that `recipe.cutout` asks for are as large as the images.
     """
+    with tf.device(HOST):
+        make = input_maker(inputs, fit_data, recipe, augment=augment, steps=steps)
+        return _drawn(fit_data, recipe, augment, skip, make)
+
+
+def drawn_dataset(fit_data: FitData, recipe: Recipe, *, augment: bool, skip: int = 0) -> tf.data.Dataset:
+    """Draw what the batches of `train_dataset` consist of, and leave it to the function of `input_maker` to make them.
+
+    Args:
+        fit_data: the data set, the rows to train on, and the seed.
+        recipe: decides the batch size.
+        augment: whether the images are changed as the recipe says.
+        skip: number of batches to leave out at the beginning.
+
+    Returns:
+        Pairs of the arguments for that function, some bytes for each image, and one-hot labels (b, classes), float32.
+    """
+    with tf.device(HOST):
+        return _drawn(fit_data, recipe, augment, skip, lambda *drawn: drawn)
+
+
+def input_maker(
+    inputs: np.ndarray, fit_data: FitData, recipe: Recipe, *, augment: bool, steps: int, on_gpu: bool = False
+) -> Callable[..., tf.Tensor]:
+    """Return the function that makes the inputs of a batch.
+
+    Args:
+        inputs: as for `train_dataset`.
+        fit_data: the data set. Its rows and its seed decide nothing here, so fits of one network on several folds share it.
+        recipe: decides the augmentation.
+        augment: whether to change the images as the recipe says.
+        steps: number of batches in the whole stage.
+        on_gpu: keep all inputs in a GPU's memory, and make batches by operations that TensorFlow has for GPUs: it cannot take
+            rows of uint8 there, nor resize with antialiasing. float16 holds the 256 values of a pixel exactly.
+
+    Returns:
+        A function of the number of the batch, the rows (b,) and, with `augment`, the images to mirror (b,) and random numbers
+        (4, b), which gives the inputs (b, ...).
+
+    Raises:
+        UserError: the squares that `recipe.cutout` asks for are as large as the images.
+    """
     if augment and recipe.cutout >= min(inputs.shape[1:3]):
         raise UserError(
             f"cutout={recipe.cutout} of a recipe; accepted: fewer than the {min(inputs.shape[1:3])} pixels of an image's side"
         )
-    data, rows, seed = fit_data.data, fit_data.train, fit_data.seed
-    take_inputs, targets = _row_reader(inputs), tf.one_hot(data.train_labels, len(data.class_names))
-    batch_size = min(recipe.batch_size, len(rows))
-    mean_color = tf.constant(np.round(data.spec().mean), tf.uint8)
-    mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
+    take_inputs = _row_reader(np.asarray(inputs, np.float16) if on_gpu else inputs)
+    shrink = _shrink_by_products if on_gpu else _shrink
+    mean_color = tf.constant(np.round(fit_data.data.spec().mean), tf.uint8)
 
-    def make_batch(number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def make_inputs(number: tf.Tensor, index: tf.Tensor, *drawn: tf.Tensor) -> tf.Tensor:
         batch = take_inputs(index)
         if augment:
-            mirrored = (tf.gather(mirrored_first, index) + number * batch_size // len(rows)) % 2
-            random = tf.random.stateless_uniform((4, batch.shape[0]), (seed, number))
+            mirrored, random = drawn
             batch = _augment(batch, recipe, mirrored, random, mean_color)
             if recipe.progressive_resizing:
-                batch = _shrink(batch, recipe.heights(batch.shape[1]), number, steps)
-        return batch, tf.gather(targets, index)
+                batch = shrink(batch, recipe.heights(batch.shape[1]), number, steps)
+        return batch
 
-    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
-    order = order.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
-    return _without_autotuning(order.map(make_batch, num_parallel_calls=2).prefetch(4))
+    return make_inputs
 
 
 def eval_dataset(inputs: np.ndarray, data: Dataset, rows: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
@@ -77,8 +118,28 @@ def eval_dataset(inputs: np.ndarray, data: Dataset, rows: np.ndarray, batch_size
     Returns:
         Pairs of inputs (b, ...) and one-hot labels (b, classes), float32.
     """
-    source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
-    return _without_autotuning(tf.data.Dataset.from_tensor_slices((source, targets)).batch(batch_size).prefetch(2))
+    with tf.device(HOST):
+        source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
+        return _without_autotuning(tf.data.Dataset.from_tensor_slices((source, targets)).batch(batch_size).prefetch(2))
+
+
+def _drawn(fit_data: FitData, recipe: Recipe, augment: bool, skip: int, make: Callable[..., Any]) -> tf.data.Dataset:
+    """Endless pairs of what `make` makes of a batch's number, rows and random numbers, and its one-hot labels."""
+    data, rows, seed = fit_data.data, fit_data.train, fit_data.seed
+    targets = tf.one_hot(data.train_labels, len(data.class_names))
+    batch_size = min(recipe.batch_size, len(rows))
+    mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
+
+    def make_batch(number: tf.Tensor, index: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        drawn = [number, index]
+        if augment:
+            drawn.append((tf.gather(mirrored_first, index) + number * batch_size // len(rows)) % 2)
+            drawn.append(tf.random.stateless_uniform((4, batch_size), (seed, number)))
+        return make(*drawn), tf.gather(targets, index)
+
+    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
+    order = order.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
+    return _without_autotuning(order.map(make_batch, num_parallel_calls=2).prefetch(4))
 
 
 def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -161,9 +222,36 @@ def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.
         height = tf.where(number < round(share * steps), pixels, height)
     resized = tf.cond(
         height < full_height,
-        lambda: tf.image.resize(
-            images, (height, (height * full_width + full_height // 2) // full_height), antialias=True
-        ),
+        lambda: tf.image.resize(images, (height, _proportional(height, full_height, full_width)), antialias=True),
         lambda: tf.cast(images, tf.float32),
     )
     return tf.ensure_shape(resized, (images.shape[0], None, None, channels))
+
+
+def _shrink_by_products(
+    images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int
+) -> tf.Tensor:
+    """What `_shrink` does, as products with a matrix for each side; rounding errors differ."""
+    full_height, full_width, channels = images.shape[1:]
+
+    def shrunk(height: int) -> tf.Tensor:
+        rows, columns = (
+            _resizing_matrix(full, new)
+            for full, new in ((full_height, height), (full_width, _proportional(height, full_height, full_width)))
+        )
+        return tf.einsum("hy,nyxc,wx->nhwc", rows, tf.cast(images, tf.float32), columns)
+
+    ends = tf.constant([round(share * steps) for share, _ in heights], number.dtype)
+    sizes = [lambda height=height: shrunk(height) for _, height in heights] + [lambda: tf.cast(images, tf.float32)]
+    resized = tf.switch_case(tf.reduce_sum(tf.cast(number >= ends, tf.int32)), sizes)
+    return tf.ensure_shape(resized, (images.shape[0], None, None, channels))
+
+
+def _resizing_matrix(pixels: int, new: int) -> tf.Tensor:
+    """The matrix (new, pixels) that resizes a line of pixels: what resizing makes of lines with one pixel of 1."""
+    return tf.image.resize(tf.eye(pixels)[..., None], (new, pixels), antialias=True)[..., 0]
+
+
+def _proportional(height: int | tf.Tensor, full_height: int, full_width: int) -> int | tf.Tensor:
+    """The width that goes with a height, rounded."""
+    return (height * full_width + full_height // 2) // full_height

@@ -9,10 +9,11 @@ import pandas as pd
 
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
-from mlproject.training import batches, optimizers, winograd
+from mlproject.training import batches, device, optimizers, winograd
 from mlproject.training.checkpoint import Progress, restore_variables
 from mlproject.training.fit_data import FitData
 from mlproject.training.monitor import FitHooks, Monitor, Validation
+from mlproject.training.network import TrainedNetwork
 from mlproject.training.schedule import Schedule, StageSchedule
 from mlproject.training.watchdog import Watchdog
 
@@ -70,7 +71,7 @@ def fit(
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         length = schedule[stage.name]
         inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
-        compiled = partial(_compiled_network, model, recipe, stage, length)
+        compiled = partial(_compiled_network, model, recipe, stage, length, inputs, fit_data)
         network = hooks.retraining.stage(stage.name, compiled) if hooks.retraining else compiled()
         if saved:
             restore_variables(network.optimizer.variables, saved, "optimizer")
@@ -92,19 +93,21 @@ def fit(
 
 
 def _fit_stage(
-    network: keras.Model, inputs: np.ndarray, length: StageSchedule, recipe: Recipe, fit_data: FitData, monitor: Monitor
+    network: TrainedNetwork,
+    inputs: np.ndarray,
+    length: StageSchedule,
+    recipe: Recipe,
+    fit_data: FitData,
+    monitor: Monitor,
 ) -> None:
     """Run Keras' fit from the first epoch that is not done yet."""
     done = monitor.progress.epoch
+    augment = inputs is fit_data.data.train_images  # cached activations cannot be augmented
+    skip, steps = done * length.steps, length.total_steps
     network.fit(
-        batches.train_dataset(
-            inputs,
-            fit_data,
-            recipe,
-            augment=inputs is fit_data.data.train_images,  # cached activations cannot be augmented
-            steps=length.total_steps,
-            skip=done * length.steps,
-        ),
+        batches.drawn_dataset(fit_data, recipe, augment=augment, skip=skip)
+        if network.make_inputs
+        else batches.train_dataset(inputs, fit_data, recipe, augment=augment, steps=steps, skip=skip),
         steps_per_epoch=length.steps,
         initial_epoch=done,
         epochs=length.epochs,
@@ -129,22 +132,28 @@ def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
     return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows])
 
 
-def _compiled_network(model: keras.Model, recipe: Recipe, stage: Stage, length: StageSchedule) -> keras.Model:
+def _compiled_network(
+    model: keras.Model, recipe: Recipe, stage: Stage, length: StageSchedule, inputs: np.ndarray, fit_data: FitData
+) -> TrainedNetwork:
     network = _trained_network(model, recipe, stage)
+    if device.keeps(inputs):
+        augment, steps = stage.frozen_through is None, length.total_steps
+        network.make_inputs = batches.input_maker(inputs, fit_data, recipe, augment=augment, steps=steps, on_gpu=True)
     compile_for(stage, network, recipe, length)
     return network
 
 
-def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> keras.Model:
+def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> TrainedNetwork:
     """The network that a stage trains: the layers behind the frozen ones, convolutions by Winograd where that is faster.
 
     With progressive resizing it takes images of any size, so that one compiled step serves all sizes. It is a second Model
-    even if nothing is frozen: the registered model stays uncompiled.
+    even if nothing is frozen: the registered model stays uncompiled, and computes with 32 bits.
     """
     images = None
     if recipe.progressive_resizing and not stage.frozen_through:
         images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
-    return winograd.with_winograd(stage_network(model, stage), images)
+    part = winograd.with_winograd(stage_network(model, stage), images)
+    return TrainedNetwork(part.input, part.output, device.precision())
 
 
 def compile_for(stage: Stage, network: keras.Model, recipe: Recipe, length: StageSchedule) -> None:
@@ -157,11 +166,17 @@ def compile_for(stage: Stage, network: keras.Model, recipe: Recipe, length: Stag
         length: the stage's length, over which the learning rate rises and falls.
     """
     rate = optimizers.WarmupLinearDecay(stage.learning_rate, length.total_steps, recipe.warmup)
+    optimizer = optimizers.make_optimizer(recipe.optimizer, rate, recipe.weight_decay)
+    if device.precision() == "float16":  # whose smallest numbers are larger than many gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    # XLA compiles anew for each size of the images. On a CPU, where Keras' "auto" does not use it either, it is slower for
+    # convolutions, and six times slower for a one-layer perceptron.
+    sizes_vary = bool(recipe.progressive_resizing) and not stage.frozen_through
     network.compile(
-        optimizer=optimizers.make_optimizer(recipe.optimizer, rate, recipe.weight_decay),
+        optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=recipe.steps_per_execution,
-        jit_compile=False,  # on a CPU, XLA is slower for convolutions and six times slower for a one-layer perceptron
+        jit_compile=False if sizes_vary else "auto",
     )
     network.optimizer.build(network.trainable_variables)

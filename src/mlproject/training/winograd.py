@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from mlproject.training import device
+
 KERNEL_SIZE = 3
 # A convolution needs this many channels for each pixel of the feature map's height and width. With fewer channels,
 # moving the data costs more than the saved multiplications (measured in bench/README.md, "Fewer multiplications").
@@ -43,7 +45,8 @@ def with_winograd(model: keras.Model, images: Any = None) -> keras.Model:
             the input of `model`.
 
     Returns:
-        The new model. It contains no Winograd layer where a GPU is present or `set_enabled(False)` was called.
+        The new model. It contains no Winograd layer where a GPU trains, which has faster convolutions of its own, where fits
+        compute with 16 bits, which would multiply the rounding errors, or after `set_enabled(False)`.
     """
     return keras.models.clone_model(model, input_tensors=images, clone_function=replace_convolution)
 
@@ -57,7 +60,7 @@ def replace_convolution(layer: keras.Layer) -> keras.Layer:
     Returns:
         A `Winograd` layer that shares the weights of `layer`, or `layer`.
     """
-    if not _enabled or tf.config.list_physical_devices("GPU"):
+    if not _enabled or device.on_gpu() or device.precision() != "float32":
         return layer
     return Winograd(layer) if _is_plain_convolution(layer) and _has_enough_channels(layer) else layer
 
