@@ -66,7 +66,7 @@ def run_rows(experiment: int, name: str, role: str, search: str, ours: bool) -> 
     run = {"run_uuid": run_id, "name": f"{name} {role}", "status": "FINISHED", "start_time": BEGAN, "end_time": BEGAN}
     run |= {"experiment_id": experiment, "artifact_uri": f"mlflow-artifacts:/{experiment}/{run_id}/artifacts"}
     return run_id, {
-        SqlRun: [run | {"lifecycle_stage": "active", "source_type": "LOCAL"}],
+        SqlRun: [run | {"lifecycle_stage": "active", "source_type": "LOCAL", "user_id": "alice"}],
         SqlTag: [{"key": key, "value": value, "run_uuid": run_id} for key, value in tags.items()],
         SqlParam: [{"key": key, "value": value, "run_uuid": run_id} for key, value in params.items()],
         SqlMetric: metrics,
