@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import process, tracking
+from mlproject.tracking.location import database_of
 
 import pandas as pd
 import requests
@@ -193,10 +194,12 @@ def main() -> None:
     parser.add_argument("--ours", type=int, default=200, help="how many of the experiments are of this project")
     options = parser.parse_args()
     os.environ["MLFLOW_TRACKING_URI"] = options.store
+    file = database_of(options.store)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = file.parent if file else Path(temporary)  # beside a file are the artifacts
         os.chdir(folder)
-        (folder / "experiments").symlink_to(PROJECT / "experiments")
+        if not (folder / "experiments").exists():
+            (folder / "experiments").symlink_to(PROJECT / "experiments")
         train_one(folder)
         fill(options.database or options.store, options.experiments, options.runs, options.ours)
         (real,) = [model for model in tracking.final_models() if model.name.startswith(REAL)]
