@@ -209,7 +209,7 @@ def main() -> None:
                 "find a search": lambda: tracking.find_run("missing", "search"),
                 "read one model": lambda: tracking.final_model(real.name),
                 "read the champions": tracking.final_models,
-                "read all versions": lambda: tracking.final_models(every=True),
+                "read all versions": lambda: tracking.final_models(which="all"),
                 "mlproject --help": lambda: command(folder, "--help"),
                 "mlproject list": lambda: command(folder, "list"),
                 "mlproject list --all": lambda: command(folder, "list", "--all"),
