@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import process, tracking
+from mlproject.tracking.location import database_of
 
 import pandas as pd
 import requests
@@ -66,7 +67,7 @@ def run_rows(experiment: int, name: str, role: str, search: str, ours: bool) -> 
     run = {"run_uuid": run_id, "name": f"{name} {role}", "status": "FINISHED", "start_time": BEGAN, "end_time": BEGAN}
     run |= {"experiment_id": experiment, "artifact_uri": f"mlflow-artifacts:/{experiment}/{run_id}/artifacts"}
     return run_id, {
-        SqlRun: [run | {"lifecycle_stage": "active", "source_type": "LOCAL"}],
+        SqlRun: [run | {"lifecycle_stage": "active", "source_type": "LOCAL", "user_id": "alice"}],
         SqlTag: [{"key": key, "value": value, "run_uuid": run_id} for key, value in tags.items()],
         SqlParam: [{"key": key, "value": value, "run_uuid": run_id} for key, value in params.items()],
         SqlMetric: metrics,
@@ -193,10 +194,12 @@ def main() -> None:
     parser.add_argument("--ours", type=int, default=200, help="how many of the experiments are of this project")
     options = parser.parse_args()
     os.environ["MLFLOW_TRACKING_URI"] = options.store
+    file = database_of(options.store)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = file.parent if file else Path(temporary)  # beside a file are the artifacts
         os.chdir(folder)
-        (folder / "experiments").symlink_to(PROJECT / "experiments")
+        if not (folder / "experiments").exists():
+            (folder / "experiments").symlink_to(PROJECT / "experiments")
         train_one(folder)
         fill(options.database or options.store, options.experiments, options.runs, options.ours)
         (real,) = [model for model in tracking.final_models() if model.name.startswith(REAL)]
@@ -206,7 +209,7 @@ def main() -> None:
                 "find a search": lambda: tracking.find_run("missing", "search"),
                 "read one model": lambda: tracking.final_model(real.name),
                 "read the champions": tracking.final_models,
-                "read all versions": lambda: tracking.final_models(every=True),
+                "read all versions": lambda: tracking.final_models(which="all"),
                 "mlproject --help": lambda: command(folder, "--help"),
                 "mlproject list": lambda: command(folder, "list"),
                 "mlproject list --all": lambda: command(folder, "list", "--all"),

@@ -35,7 +35,7 @@ def list_(every: bool) -> None:
     experiments = find("*")
     print("experiments")
     print_table(["", "asks"], [[one.name, textwrap.shorten(one.question, 90)] for one in experiments])
-    models = [one for one in tracking.final_models(every=True) if every or one.alias]
+    models = tracking.final_models(which="all" if every else "aliased")
     print("\nregistered models")
     if models:
         print_table(["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_row(one) for one in models])

@@ -19,7 +19,7 @@ from mlproject.errors import UserError, truncate
 from mlproject.tracking import store
 from mlproject.tracking.queries import find_existing_run
 from mlproject.tracking.registry import with_trial_scores
-from mlproject.tracking.selection import Selection, select
+from mlproject.tracking.selection import Selection, Which, select
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -193,7 +193,10 @@ def require_artifacts(models: Sequence[FinalModel]) -> None:
 
 
 def final_models(
-    selectors: Sequence[str] = (), comparisons: Sequence[str] = (), parameter: str = "models", every: bool = False
+    selectors: Sequence[str] = (),
+    comparisons: Sequence[str] = (),
+    parameter: str = "models",
+    which: Which = "champions",
 ) -> list[FinalModel]:
     """Read the registered versions that this project made, which its tags tell from those of other people and programs.
 
@@ -204,7 +207,7 @@ def final_models(
             champion is read, in the order of the names.
         comparisons: If given, only versions of these comparisons are read.
         parameter: The name of the selectors in error messages.
-        every: Whether all versions are read when there are no selectors, and not only the champions.
+        which: The versions that are read when there are no selectors: the champions, those with any alias, or all.
 
     Returns:
         The versions in the order of the selectors, each once. A version whose run is deleted is left out with a
@@ -214,7 +217,7 @@ def final_models(
         UserError: A selector or a comparison matches nothing.
         StoreGoneError: The store has not answered for too long.
     """
-    return store.retry(lambda: _read_runs(select(selectors, comparisons, parameter, every)))
+    return store.retry(lambda: _read_runs(select(selectors, comparisons, parameter, which)))
 
 
 def _read_runs(found: Selection) -> list[FinalModel]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -14,6 +14,7 @@ from mlproject.tracking.registry import CHAMPION, is_ours
 PAGE = 1000  # results in an answer
 OURS = "tags.`dataset.digest` LIKE '%'"  # leaves out most versions of others before they are sent
 
+Which = Literal["champions", "aliased", "all"]
 Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
 
 
@@ -24,14 +25,14 @@ class _Registered(NamedTuple):
     aliases: dict[str, dict[str, int]]
 
 
-def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str, every: bool) -> Selection:
+def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str, which: Which) -> Selection:
     """Find the versions that `models.final_models` reads; the arguments are the same.
 
     Args:
         selectors: `name`, `name@alias` or `name/version`; none for all champions.
         comparisons: If given, only versions of these comparisons are found.
         parameter: The name of the selectors in error messages.
-        every: Whether all versions are found when there are no selectors.
+        which: The versions that are found when there are no selectors.
 
     Returns:
         The versions in the order of the selectors, each once.
@@ -45,15 +46,15 @@ def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str,
         found = _read_registry()  # the message names all models
     if selectors:
         selected = [_select_one(parameter, selector, found) for selector in selectors]
-    elif every:
+    elif which == "champions":
         selected = [
-            (name, number, next((alias for alias, of in named.items() if of == number), ""))
-            for name, named in found.aliases.items()
-            for number in sorted(found.versions[name])
+            (name, numbers[CHAMPION], CHAMPION) for name, numbers in found.aliases.items() if CHAMPION in numbers
         ]
     else:
         selected = [
-            (name, numbers[CHAMPION], CHAMPION) for name, numbers in found.aliases.items() if CHAMPION in numbers
+            (name, number, next((alias for alias, of in named.items() if of == number), ""))
+            for name, named in found.aliases.items()
+            for number in sorted(found.versions[name] if which == "all" else set(named.values()))
         ]
     unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
     for name, number, alias in selected:
