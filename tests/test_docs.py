@@ -43,7 +43,17 @@ NOT_SHIPPED = (
     "photos/",
     "reports/data/",
 )
-NOT_SHIPPED += ("reports/index.html", "scans/", "site/", "train/", "val/", "test/", "leaves.npz", "~/.keras")
+NOT_SHIPPED += (
+    "reports/index.html",
+    "scans/",
+    "site/",
+    "train/",
+    "val/",
+    "test/",
+    "leaves.npz",
+    "~/.keras",
+    "~/.cache",
+)
 NOT_SHIPPED += ("cifar-100-binary.tar.gz", "experiments/fashion_mnist_resnet.py")
 OTHER_PROGRAMS = {".", "export", "printf", "pip", "mkdocs", "pytest", "pre-commit"}
 

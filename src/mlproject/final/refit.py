@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -51,8 +51,27 @@ class FinalFit:
     weakest: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A final network that a worker trained.
+
+    Attributes:
+        weights: as `get_weights` of the network gives them.
+        result: the fit's result.
+    """
+
+    weights: list[np.ndarray]
+    result: FitResult
+
+
 def refit(
-    task: Task, found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any], registers: bool
+    task: Task,
+    found: SearchResult,
+    journal: Journal,
+    seconds: float,
+    params: Mapping[str, Any],
+    registers: bool,
+    trained: Trained | None = None,
 ) -> FinalFit:
     """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
@@ -67,27 +86,36 @@ def refit(
         seconds: the time for all of it.
         params: the settings of the command, which are logged as parameters.
         registers: whether the model is registered; another one is logged for its predictions only.
+        trained: what a worker trained, whose run goes on; None trains here.
 
     Returns:
         The fit's scores, and its version.
     """
     if str(task.seed) in journal.fits:
         return FinalFit(**journal.fits[str(task.seed)])
-    role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
-    tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
-    earlier = tracking.find_run(journal.search, role, task.seed)
-    with tracking.run(
-        f"{task.model_name} {name}", tags | {"seed": str(task.seed)}, nested=True, resume=earlier
-    ) as run_id:
+    name, tags = run_of(task, journal, registers)
+    earlier = tracking.find_run(journal.search, tags["role"], task.seed)
+    with tracking.run(name, tags, nested=True, resume=earlier) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
-        schedule = _schedule(task, found, journal, seconds)
+        schedule = plan_schedule(task, found, journal, seconds)
         cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
         model, recipe = task.network(found.values)
         tracking.log_params(
             {**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)}
         )
-        result = _train(task, model, recipe, schedule, journal, registers)
+        log_datasets(task.data)
+        if trained:
+            model.set_weights(trained.weights)
+            result = trained.result
+        else:
+            logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+            hooks = FitHooks(
+                on_hang=tracking.failure_callback(),
+                checkpoint=Checkpoint(journal.checkpoint(task.seed)),
+                title="final fit: " if registers else f"final fit, seed {task.seed}: ",
+            )
+            result = train(task, (model, recipe), schedule, hooks)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model) if registers else None
         tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
@@ -100,6 +128,22 @@ def refit(
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
     return fit
+
+
+def run_of(task: Task, journal: Journal, registers: bool) -> tuple[str, dict[str, str]]:
+    """The name and the tags of the run of a final fit.
+
+    Args:
+        task: the experiment with the seed of the fit.
+        journal: names the search.
+        registers: whether its model is registered.
+
+    Returns:
+        The name and the tags.
+    """
+    role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
+    tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
+    return f"{task.model_name} {name}", tags | {"seed": str(task.seed)}
 
 
 def _evaluate(
@@ -163,11 +207,22 @@ def test_set(data: Dataset) -> tuple[str, str]:
     return f"{data.name}-{data.labels}-test", data.test_digest
 
 
-def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
-    """The schedule of all final fits, planned once and kept in the journal."""
+def plan_schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
+    """Plan the schedule of all final fits once, and keep it in the journal.
+
+    Args:
+        task: the experiment with its data.
+        found: the search's result.
+        journal: keeps the schedule.
+        seconds: the time for each fit.
+
+    Returns:
+        The length of each stage.
+    """
     if journal.schedule is None:
         recipe = task.experiment.recipe(hyperparameters(found.values))
         training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, found.throughput, found.plan))
+        training_seconds *= found.plan.final_speed
         speeds, images = found.throughput.images_per_second, len(task.data.train_images)
         planned = plan_stages(recipe, speeds, training_seconds, images)
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
@@ -175,30 +230,28 @@ def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float)
     return {stage: StageSchedule(**length) for stage, length in journal.schedule.items()}
 
 
-def _train(
-    task: Task,
-    model: keras.Model,
-    recipe: Recipe,
-    schedule: Mapping[str, StageSchedule],
-    journal: Journal,
-    registers: bool,
+def train(
+    task: Task, network: tuple[keras.Model, Recipe], schedule: Mapping[str, StageSchedule], hooks: FitHooks
 ) -> FitResult:
-    """Train on all training images, those of the validation included; logs each earlier stage's predictions."""
-    log_datasets(task.data)
-    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    """Train on all training images, those of the validation included; logs each epoch and each earlier stage's predictions.
+
+    Args:
+        task: the experiment with its data and the seed of this fit.
+        network: the network, which is trained in place, and its recipe.
+        schedule: the length of each stage.
+        hooks: what else happens on the way.
+
+    Returns:
+        The fit's result.
+    """
+    model, recipe = network
 
     def keep_predictions(stage: str) -> None:
         if stage != recipe.stages[-1].name:
             probabilities, _, _ = predict_with_features(model, task.data.test_images)
             log_predictions(f"evaluation/stages/{stage}.npz", task.data, probabilities)
 
-    hooks = FitHooks(
-        on_epoch=log_epoch,
-        on_stage=keep_predictions,
-        on_hang=tracking.failure_callback(),
-        checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
-    )
+    hooks = replace(hooks, on_epoch=log_epoch, on_stage=keep_predictions)
     return fit(model, recipe, schedule, task.fit_data(np.arange(len(task.data.train_images)), None), hooks)
 
 

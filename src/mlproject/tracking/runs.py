@@ -63,9 +63,9 @@ class ProjectRun:
             )
             self.run_id = None
             return
-        for key, value in _owner_tags().items():
+        for key, value in owner_tags().items():
             mlflow.MlflowClient().set_tag(self.run_id, key, value)
-        self.tags = {**found.data.tags, **_owner_tags()}
+        self.tags = {**found.data.tags, **owner_tags()}
 
     @property
     def command(self) -> str | None:
@@ -175,7 +175,7 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         StoreGoneError: The store has not answered for too long.
     """
     process.stop_if_told()
-    labels = {**tags, **_owner_tags()} | ({} if resume else {"git.commit": git_commit()})
+    labels = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
     run_id = store.retry(lambda: _start(name, labels, nested, resume)).info.run_id
     try:
         yield run_id
@@ -199,7 +199,7 @@ def _start(name: str, labels: dict[str, str], nested: bool, resume: str | None) 
 
 def _end(run_id: str, status: int) -> None:
     """End the active run now, or through the outbox when the store does not answer."""
-    end = _end_item(run_id, status)
+    end = end_item(run_id, status)
     try:
         mlflow.end_run(end["status"])
     except Exception as error:  # even if this fails, MLflow has no active run any more
@@ -208,7 +208,7 @@ def _end(run_id: str, status: int) -> None:
         store.send(end)
 
 
-def _end_item(run_id: str, status: int) -> dict[str, Any]:
+def end_item(run_id: str, status: int) -> dict[str, Any]:
     """The outbox's item that ends a run."""
     return {"run_id": run_id, "status": RunStatus.to_string(status), "end_time": int(1000 * time.time())}
 
@@ -223,7 +223,7 @@ def failure_callback() -> Callable[[str], None]:
 
     def end_as_failed(reason: str) -> None:
         log_values(run_id, tags={FAILURE: reason})
-        store.send(_end_item(run_id, RunStatus.FAILED))
+        store.send(end_item(run_id, RunStatus.FAILED))
 
     return end_as_failed
 
@@ -296,11 +296,11 @@ def end_own_runs() -> None:
         while mlflow.active_run():
             mlflow.end_run("KILLED")
         for running in _search_runs("attributes.status = 'RUNNING'"):
-            if running.data.tags.items() >= _owner_tags().items():
+            if running.data.tags.items() >= owner_tags().items():
                 _set_final_status(running, "KILLED")
 
 
-def _owner_tags() -> dict[str, str]:
+def owner_tags() -> dict[str, str]:
     """The tags that identify the process to which a run belongs."""
     return {"host": process.host(), "process": process.identity()}
 

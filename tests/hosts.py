@@ -1,0 +1,205 @@
+"""A search over several hosts, of which one dies, one is cut off for a while, one joins late, and the driver is killed.
+
+    sudo python tests/hosts.py
+
+Each host is a network namespace with an address of its own on a bridge, so that a cable can be pulled (`ip link set ... down`).
+It needs root and Debian's iproute2. All hosts share this machine's cores and disk, but no folder of the search: each has a
+home of its own, and the driver's project folder is the driver's alone. The store must hold what it holds after a search in peace.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from torture import NAME, PROJECT, Round
+
+BRIDGE, NETWORK, PORT = "mlbridge", "10.213.0", 6379
+HEAD = f"{NETWORK}.10:{PORT}"
+TRIALS, PATIENCE = 8, 900
+# A node that is silent for some five seconds counts as dead. Ray's default is half a minute.
+HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000}
+HEALTH |= {"health_check_failure_threshold": 3}
+
+
+def ip(*words: object) -> None:
+    subprocess.run(["ip", *map(str, words)], check=True, capture_output=True)
+
+
+class Host:
+    """A network namespace in which Ray is started again whenever it ends, as a service would."""
+
+    def __init__(self, number: int, folder: Path):
+        self.name, self.address = f"mlhost{number}", f"{NETWORK}.{10 + number}"
+        self.cable, self.home = f"mlcable{number}", folder / f"home{number}"
+        self.home.mkdir(parents=True)
+        self.service: subprocess.Popen | None = None
+        ip("netns", "add", self.name)
+        ip("link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("link", "set", self.cable, "master", BRIDGE, "up")
+        ip("-n", self.name, "address", "add", f"{self.address}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            ip("-n", self.name, "link", "set", device, "up")
+
+    def popen(self, words: list[str], **options) -> subprocess.Popen:
+        environment = os.environ | {
+            "HOME": str(self.home),
+            "PYTHONPATH": str(PROJECT / "src"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= options.pop("environment", {})
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *words], env=environment, start_new_session=True, **options
+        )
+
+    def start_ray(self, *words: str) -> None:
+        start = f"ray start --node-ip-address={self.address} --num-cpus=1 --object-store-memory=200000000"
+        loop = f"while :; do {start} --disable-usage-stats --block {' '.join(words)}; sleep 1; done"
+        with (self.home / "ray.txt").open("ab") as log:
+            self.service = self.popen(["bash", "-c", loop], stdout=log, stderr=log)
+
+    def wait_for_ray(self) -> None:
+        began = time.monotonic()
+        while "Ray runtime started" not in (self.home / "ray.txt").read_text():
+            assert time.monotonic() - began < PATIENCE, (self.home / "ray.txt").read_text()
+            time.sleep(0.5)
+
+    def join(self) -> None:
+        self.start_ray(f"--address={HEAD}")
+
+    def kill(self) -> None:
+        """End everything on this host at once, as a power cut would."""
+        found = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True).stdout.split()
+        for pid in map(int, found):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def plug(self, state: str) -> None:
+        ip("link", "set", self.cable, state)
+
+    def remove(self) -> None:
+        self.kill()
+        subprocess.run(["ip", "netns", "delete", self.name], capture_output=True)
+
+
+def why_not() -> str:
+    """Why hosts cannot be made here; "" if they can."""
+    if shutil.which("ip") is None:
+        return "the program `ip` is missing (Debian's iproute2)"
+    done = subprocess.run(["ip", "netns", "add", "mltest"], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "delete", "mltest"], capture_output=True)
+    return done.stderr.strip()
+
+
+class Search(Round):
+    """The search of `torture.py`, with so many trials, by a driver on the first host."""
+
+    def __init__(self, folder: Path, database: Path, host: Host):
+        super().__init__(folder, database, "random", through_mlflow=False, deterministic=False, prune=False)
+        self.host, self.process = host, None
+        asked = {"data": "synthetic", "tuner": "random", "budget-minutes": 6, "max-trials": TRIALS, "seeds": 3}
+        asked |= {"prune": "false", "workers": 3, "ray": HEAD}
+        self.command = [sys.executable, "-m", "mlproject", "tune"]
+        self.command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+
+    def start(self) -> subprocess.Popen:
+        environment = {"MLFLOW_TRACKING_URI": self.uri, "TF_NUM_INTRAOP_THREADS": "1"}
+        with self.log.open("ab") as log:
+            self.process = self.host.popen(
+                self.command, cwd=self.folder, stdout=log, stderr=log, environment=environment
+            )
+        return self.process
+
+    def wait_until(self, what: str, true) -> None:
+        began = time.monotonic()
+        while not true(self.journal()):
+            assert self.process is None or self.process.poll() is None, self.tail()
+            assert time.monotonic() - began < PATIENCE, f"{what} never happened\n{self.tail()}"
+            time.sleep(0.2)
+        say(f"{what}")
+
+
+def ended(journal: dict) -> int:
+    return sum(trial["status"] != "running" for trial in journal.get("trials", []))
+
+
+def say(text: str) -> None:
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def run(folder: Path) -> None:
+    database = folder / "empty.db"
+    mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+    ip("link", "add", BRIDGE, "type", "bridge")
+    ip("link", "set", BRIDGE, "up")
+    hosts = [Host(number, folder) for number in range(4)]
+    head, dying, cut, late = hosts
+    try:
+        head.start_ray(
+            "--head", f"--port={PORT}", "--include-dashboard=false", f"--system-config='{json.dumps(HEALTH)}'"
+        )
+        for host in (dying, cut):
+            host.join()
+        for host in (head, dying, cut):
+            host.wait_for_ray()
+        search = Search(folder / "project", database, head)
+        process = search.start()
+        search.wait_until("two trials have ended", lambda journal: ended(journal) >= 2)
+        time.sleep(3)
+        dying.kill()
+        say("one host is dead")
+        search.wait_until("another trial has ended", lambda journal: ended(journal) >= 3)
+        cut.plug("down")
+        say("one host is cut off")
+        time.sleep(20)
+        cut.plug("up")
+        say("its cable is plugged in again")
+        late.join()
+        say("a late host joins")
+        search.wait_until("another trial has ended", lambda journal: ended(journal) >= 5)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        say("the driver is killed, and started again")
+        code = search.start().wait(timeout=PATIENCE)
+        assert code == 0, search.tail()
+        check(search)
+    finally:
+        for host in hosts:
+            host.remove()
+        ip("link", "delete", BRIDGE)
+
+
+def check(search: Search) -> None:
+    """Check the store as `Round.check` does, and which hosts were used."""
+    client = mlflow.MlflowClient(search.uri)
+    runs = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=1000)
+    trials = [run for run in runs if run.data.tags.get("role") == "trial"]
+    lost = [run for run in trials if run.data.tags.get("failure", "").startswith("the worker was lost")]
+    finished = sorted(run.data.tags["trial"] for run in trials if run.info.status == "FINISHED")
+    say(f"{len(trials)} runs of trials, {len(lost)} of them lost with their hosts: {search.tail()[-1500:]}")
+    assert finished == [f"trial-{number:02d}" for number in range(1, TRIALS + 1)], finished
+    assert len(lost) >= 2, "the dead host and the one that was cut off had trials under way"
+    hosts = {host for run in trials if (host := run.data.tags.get("worker"))}
+    say(f"trials were trained on {sorted(hosts)}")
+    search.deterministic = False
+    tested = search.check()
+    say(f"{NAME}: test accuracies {np.round(tested, 4)}; all checks passed")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the hosts, which is kept")
+    chosen = parser.parse_args()
+    if reason := why_not():
+        sys.exit(f"skipped: no network namespaces can be made here: {reason}")
+    run(chosen.folder or Path(tempfile.mkdtemp(prefix="hosts")))
