@@ -332,4 +332,4 @@ class Pool:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:  # the worker died, or its node, or the network between
-            return Lost(first_line(error))
+            return Lost(first_line(error).partition(". ")[0])
