@@ -89,7 +89,8 @@ class Host:
 
     def remove(self) -> None:
         self.kill()
-        subprocess.run(["ip", "netns", "delete", self.name], capture_output=True)
+        for what in (["link", "delete", self.cable], ["netns", "delete", self.name]):
+            subprocess.run(["ip", *what], capture_output=True)
 
 
 def why_not() -> str:
@@ -152,9 +153,10 @@ def run(folder: Path) -> None:
     mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
     ip("link", "add", BRIDGE, "type", "bridge")
     ip("link", "set", BRIDGE, "up")
-    hosts = [Host(number, folder) for number in range(4)]
-    head, dying, cut, late = hosts
+    hosts: list[Host] = []
     try:
+        hosts += [Host(number, folder) for number in range(4)]
+        head, dying, cut, late = hosts
         head.start_ray(
             "--head", f"--port={PORT}", "--include-dashboard=false", f"--system-config='{json.dumps(HEALTH)}'"
         )

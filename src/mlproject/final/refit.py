@@ -104,18 +104,7 @@ def refit(
         tracking.log_params(
             {**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)}
         )
-        log_datasets(task.data)
-        if trained:
-            model.set_weights(trained.weights)
-            result = trained.result
-        else:
-            logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
-            hooks = FitHooks(
-                on_hang=tracking.failure_callback(),
-                checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-                title="final fit: " if registers else f"final fit, seed {task.seed}: ",
-            )
-            result = train(task, (model, recipe), schedule, hooks)
+        result = _trained(task, (model, recipe), schedule, journal, registers, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model) if registers else None
         tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
@@ -144,6 +133,28 @@ def run_of(task: Task, journal: Journal, registers: bool) -> tuple[str, dict[str
     role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
     tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
     return f"{task.model_name} {name}", tags | {"seed": str(task.seed)}
+
+
+def _trained(
+    task: Task,
+    network: tuple[keras.Model, Recipe],
+    schedule: Mapping[str, StageSchedule],
+    journal: Journal,
+    registers: bool,
+    trained: Trained | None,
+) -> FitResult:
+    """Train the network, or give it the weights that a worker trained."""
+    log_datasets(task.data)
+    if trained:
+        network[0].set_weights(trained.weights)
+        return trained.result
+    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    hooks = FitHooks(
+        on_hang=tracking.failure_callback(),
+        checkpoint=Checkpoint(journal.checkpoint(task.seed)),
+        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
+    )
+    return train(task, network, schedule, hooks)
 
 
 def _evaluate(
