@@ -140,6 +140,11 @@ class Search(Round):
         everywhere = [one.experiment_id for one in client.search_experiments()]
         return client.search_runs(everywhere, "tags.role = 'trial'", max_results=1000)
 
+    def trains_on(self, host: Host) -> bool:
+        """Whether a trial is under way there that has finished an epoch."""
+        running = [run for run in self.trials() if run.info.status == "RUNNING"]
+        return host.address in {run.data.tags.get("worker") for run in running}
+
     def hosts(self) -> set[str]:
         return {run.data.tags.get("worker", "") for run in self.trials()}
 
@@ -167,8 +172,10 @@ def run(folder: Path) -> None:
         search = Search(folder / "project", database, head)
         process = search.start()
         search.wait_until("two trials have ended", lambda: search.ended() >= 2)
+        search.wait_until("a trial is under way on the first host", lambda: search.trains_on(dying))
         dying.kill()
         search.wait_until("one host is dead, and its trial has begun again", lambda: search.lost() >= 1)
+        search.wait_until("a trial is under way on the second host", lambda: search.trains_on(cut))
         cut.plug("down")
         search.wait_until("another host is cut off, and its trial has begun again", lambda: search.lost() >= 2)
         time.sleep(5)

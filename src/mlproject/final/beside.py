@@ -52,8 +52,7 @@ def refit_beside(
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
 
     def open_run(seed: int) -> str:
-        name, tags = run_of(by_seed[seed], journal, seed == first.seed)
-        return tracking.open_run(name, tags, resume=tracking.find_run(journal.search, tags["role"], seed))
+        return tracking.open_run(**run_of(by_seed[seed], journal, seed == first.seed))
 
     def finish(seed: int, trained: Any) -> None:
         refit(by_seed[seed], found, journal, seconds, params, seed == first.seed, Trained(*trained))

@@ -77,7 +77,7 @@ def refit(
 
     With cross-validation, the winner is first trained and tested on each fold, by the schedule of the final fit, once for all
     seeds. After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done
-    again, which changes nothing that was done already. A fit that is in the journal is not done again.
+    again without harm. A fit that is in the journal is not done again.
 
     Args:
         task: the experiment with its data and the seed of this fit.
@@ -93,24 +93,20 @@ def refit(
     """
     if str(task.seed) in journal.fits:
         return FinalFit(**journal.fits[str(task.seed)])
-    name, tags = run_of(task, journal, registers)
-    earlier = tracking.find_run(journal.search, tags["role"], task.seed)
-    with tracking.run(name, tags, nested=True, resume=earlier) as run_id:
+    with tracking.run(**run_of(task, journal, registers), nested=True) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
         schedule = plan_schedule(task, found, journal, seconds)
         cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
         model, recipe = task.network(found.values)
         tracking.log_params(
-            {**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)}
+            {"fit_seed": task.seed, **found.values, **schedule_params(schedule), **weights_params(task)}
         )
         result = _trained(task, (model, recipe), schedule, journal, registers, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model) if registers else None
-        tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
-        tracking.log_metrics({name: value for name, value in metrics.items() if name not in tested} | cross_validated)
         interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
-        _log_test_scores(task, tested, interval, version)
+        tested = _log_scores(task, metrics | cross_validated, interval, version)
     weakest = weakest_classes(task.data, probabilities)
     fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
@@ -119,8 +115,8 @@ def refit(
     return fit
 
 
-def run_of(task: Task, journal: Journal, registers: bool) -> tuple[str, dict[str, str]]:
-    """The name and the tags of the run of a final fit.
+def run_of(task: Task, journal: Journal, registers: bool) -> dict[str, Any]:
+    """The run of a final fit, as `tracking.run` and `tracking.open_run` take it.
 
     Args:
         task: the experiment with the seed of the fit.
@@ -128,11 +124,12 @@ def run_of(task: Task, journal: Journal, registers: bool) -> tuple[str, dict[str
         registers: whether its model is registered.
 
     Returns:
-        The name and the tags.
+        Its `name`, its `tags`, and the run to `resume`, which an earlier process began; None for none.
     """
     role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
     tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
-    return f"{task.model_name} {name}", tags | {"seed": str(task.seed)}
+    earlier = tracking.find_run(journal.search, role, task.seed)
+    return {"name": f"{task.model_name} {name}", "tags": tags | {"seed": str(task.seed)}, "resume": earlier}
 
 
 def _trained(
@@ -180,11 +177,19 @@ def _evaluate(
     return probabilities, metrics
 
 
-def _log_test_scores(task: Task, tested: dict[str, float], interval: tuple[float, float], version: int | None) -> None:
-    """Log the scores on the test images with these images, and with the registered model if there is one."""
+def _log_scores(
+    task: Task, scores: dict[str, float], interval: tuple[float, float], version: int | None
+) -> dict[str, float]:
+    """Log all scores; those on the test images with these images, and with the registered model if there is one.
+
+    Returns the scores on the test images.
+    """
+    tested = {name: value for name, value in scores.items() if name.startswith("test_")}
+    tracking.log_metrics({name: value for name, value in scores.items() if name not in tested})
     model_id = tracking.logged_model_id(task.model_name, version) if version else None
     ends = dict(zip(("test_accuracy_low", "test_accuracy_high"), interval, strict=True))
     tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
+    return tested
 
 
 def _register(task: Task, model: keras.Model) -> int:
