@@ -25,7 +25,7 @@ from torture import NAME, PROJECT, Round
 
 BRIDGE, NETWORK, PORT = "mlbridge", "10.213.0", 6379
 HEAD = f"{NETWORK}.10:{PORT}"
-TRIALS, PATIENCE = 20, 600
+TRIALS, FEWEST_TRIALS, PATIENCE = 14, 7, 600
 # A node that is silent for some five seconds counts as dead. Ray's default is half a minute.
 HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_timeout_ms": 2000}
 HEALTH |= {"health_check_failure_threshold": 3}
@@ -108,7 +108,10 @@ class Search(Round):
     def __init__(self, folder: Path, database: Path, host: Host):
         super().__init__(folder, database, "random", through_mlflow=False, deterministic=False, prune=False)
         self.host, self.process = host, None
-        asked = {"data": "synthetic", "tuner": "random", "budget-minutes": 6, "max-trials": TRIALS, "seeds": 3}
+        # The trials of `torture.py` are over so soon that one could end between the look at it and the end of its host.
+        file = folder / "experiments" / "tiny.py"
+        file.write_text(file.read_text().replace("0.3, 8)", "0.3, 400)").replace("max_epochs=12", "max_epochs=600"))
+        asked = {"data": "synthetic", "tuner": "random", "budget-minutes": 4, "max-trials": TRIALS, "seeds": 3}
         asked |= {"prune": "false", "workers": 3, "ray": HEAD}
         self.command = [sys.executable, "-m", "mlproject", "tune"]
         self.command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
@@ -200,7 +203,8 @@ def check(search: Search) -> None:
     lost = [run for run in trials if run.data.tags.get("failure", "").startswith("the worker was lost")]
     finished = sorted(run.data.tags["trial"] for run in trials if run.info.status == "FINISHED")
     say(f"{len(trials)} runs of trials, {len(lost)} of them lost with their hosts; trained on {sorted(search.hosts())}")
-    assert finished == [f"trial-{number:02d}" for number in range(1, TRIALS + 1)], finished
+    assert finished == [f"trial-{number:02d}" for number in range(1, len(finished) + 1)], finished
+    assert len(finished) >= FEWEST_TRIALS  # of those asked for; the minutes may end before
     assert len(lost) >= 2 and {run.info.status for run in trials} == {"FINISHED", "KILLED"}
     search.deterministic = False
     tested = search.check()
