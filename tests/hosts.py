@@ -111,7 +111,7 @@ class Search(Round):
         # The trials of `torture.py` are over so soon that one could end between the look at it and the end of its host.
         file = folder / "experiments" / "tiny.py"
         file.write_text(file.read_text().replace("0.3, 8)", "0.3, 400)").replace("max_epochs=12", "max_epochs=600"))
-        asked = {"data": "synthetic", "tuner": "random", "budget-minutes": 4, "max-trials": TRIALS, "seeds": 3}
+        asked = {"data": "synthetic", "tuner": "random", "budget-minutes": 6, "max-trials": TRIALS, "seeds": 3}
         asked |= {"prune": "false", "workers": 3, "ray": HEAD}
         self.command = [sys.executable, "-m", "mlproject", "tune"]
         self.command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]

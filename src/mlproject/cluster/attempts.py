@@ -24,11 +24,12 @@ class Hung:
 
 @dataclass
 class _Attempt:
-    """A fit under way: its key, its run, which of its logs are sent, and why it hangs."""
+    """A fit under way: its key, its run, its node, which of its logs are sent, and why it hangs."""
 
     key: Any
     run_id: str
     name: str
+    node: str = ""
     sent: set[int] = field(default_factory=set)
     hang: str = ""
 
@@ -76,15 +77,25 @@ class Attempts:
             if post.attempt in attempts:
                 self._take(attempts[post.attempt], post)
         ended = []
-        for handle, result in done:
+        for handle, result in [*done, *self._cut_off({handle for handle, _ in done})]:
             attempt = self._under_way.pop(handle)
             if not isinstance(result, Lost):
                 result, items = result
-                self._take(attempt, Post(attempt.name, dict(enumerate(items))))
+                self._take(attempt, Post(attempt.name, items=dict(enumerate(items))))
             elif attempt.hang:
                 result = Hung(attempt.hang)
             ended.append((attempt.key, result))
         return ended
+
+    def _cut_off(self, done: set[Any]) -> list[tuple[Any, Lost]]:
+        """The handles of fits on nodes that the head has given up.
+
+        Ray itself waits minutes for the answer of a node that the network has lost, until the connection times out.
+        """
+        nodes = self.pool.nodes
+        gone = [one for one, attempt in self._under_way.items() if attempt.node and attempt.node not in nodes]
+        self.pool.cancel([handle for handle in gone if handle not in done])
+        return [(handle, Lost("its node is no longer there")) for handle in gone if handle not in done]
 
     def give_up(self) -> list[Any]:
         """End the fits under way, whose runs become KILLED; returns their keys."""
@@ -102,6 +113,6 @@ class Attempts:
         if attempt.run_id:
             tracking.replay(attempt.run_id, new.values())
         attempt.sent.update(new)
-        attempt.hang = post.hang or attempt.hang
+        attempt.node, attempt.hang = post.node or attempt.node, post.hang or attempt.hang
         if post.state is not None:
             self.states[attempt.key] = post.state

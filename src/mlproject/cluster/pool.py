@@ -185,7 +185,8 @@ class Pool:
         self._call = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)(worker.call)
         self._data: dict[str, Any] = {}
         self._packed: tuple[Task, parcel.Parcel] | None = None
-        self._size, self._looked_at, self._worked_at = 0, -math.inf, time.monotonic()
+        self._nodes: dict[str, dict[str, float]] = {}
+        self._looked_at, self._worked_at = -math.inf, time.monotonic()
 
     def __str__(self) -> str:
         count, what = (self.share.gpus, "GPU") if self.share.gpus else (self.share.threads, "core")
@@ -194,14 +195,17 @@ class Pool:
     @property
     def size(self) -> int:
         """How many workers there is room for now: nodes come and go."""
-        if self.local:
-            return self.settings.workers or 1
+        return (self.settings.workers or 1) if self.local else sum(map(self.share.fitting, self.nodes.values()))
+
+    @property
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """The resources of the nodes that are there now, by their ids."""
         if time.monotonic() - self._looked_at >= SIZE_SECONDS:
             import ray
 
-            self._size = sum(self.share.fitting(node["Resources"]) for node in ray.nodes() if node["Alive"])
+            self._nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
             self._looked_at = time.monotonic()
-        return self._size
+        return self._nodes
 
     def get_ready(self, task: "Task") -> None:
         """Let every worker unpack a task, so that none of them imports libraries while fits are timed."""
@@ -277,7 +281,8 @@ class Pool:
         import ray
 
         for handle in handles:
-            ray.cancel(handle, force=True)
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(handle, force=True)
 
     def posts(self) -> list[Post]:
         """What the workers have posted since the last call."""

@@ -96,7 +96,9 @@ def call(name: str, parcel: Parcel, given: bytes, board: Any) -> tuple[Any, list
     }
     with tracking.recorded() as items:
         tracking.set_tags({"worker": ray.util.get_node_ip_address()})
-        return functions[name](task, _Poster(attempt, items, board), *rest), items
+        poster = _Poster(attempt, items, board)
+        poster.post()  # so that the driver knows the node
+        return functions[name](task, poster, *rest), items
 
 
 class _Poster:
@@ -111,7 +113,8 @@ class _Poster:
 
         new, self.sent = dict(enumerate(self.items[self.sent :], self.sent)), len(self.items)
         try:
-            posted = self.board.post.remote(Post(self.attempt, new, state, hang))
+            node = ray.get_runtime_context().get_node_id()
+            posted = self.board.post.remote(Post(self.attempt, node, new, state, hang))
             return ray.get(posted, timeout=BOARD_SECONDS)  # type: ignore[no-any-return]
         except ray.exceptions.RayError:
             return []
