@@ -12,15 +12,15 @@ PORT = 5000
 
 # Make ignores unknown variables, so `make tune experiment=NAME` would tune everything.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-KNOWN := ARGS HOST PORT PYTHON KILLS MLFLOW_HTTP_REQUEST_MAX_RETRIES
+KNOWN := ARGS HOST PORT PYTHON KILLS WORKERS MLFLOW_HTTP_REQUEST_MAX_RETRIES
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
-$(error $(filter-out $(KNOWN),$(GIVEN))=... is not accepted; accepted: ARGS="-P NAME=VALUE ...", HOST=, PORT=, PYTHON=, KILLS=)
+$(error $(filter-out $(KNOWN),$(GIVEN))=... is not accepted; accepted: ARGS="-P NAME=VALUE ...", HOST=, PORT=, PYTHON=, KILLS=, WORKERS=)
 endif
 ifneq ($(and $(filter ARGS,$(GIVEN)),$(filter-out demo tune report notebooks,$(MAKECMDGOALS))),)
 $(error ARGS=... is not accepted with $(filter-out demo tune report notebooks,$(MAKECMDGOALS)); accepted: demo, tune, report, notebooks)
 endif
 
-.PHONY: help setup demo tune report notebooks ui docs test torture bench lint lock clean
+.PHONY: help setup demo tune report notebooks ui cluster docs test torture bench lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -48,6 +48,9 @@ notebooks: $(READY) ## execute all experiments as notebooks in experiments/noteb
 ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT=5001 if port 5000 is in use, HOST=0.0.0.0 for access from the network
 	mlproject ui --host $(HOST) --port $(PORT)
 
+cluster: $(READY) ## add Ray to the environment, for several workers, machines or GPUs (80 MB)
+	python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[cluster]"
+
 docs: $(READY) ## build the documentation into site/ (open site/index.html); `mkdocs serve` shows it while you write
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
@@ -55,8 +58,8 @@ docs: $(READY) ## build the documentation into site/ (open site/index.html); `mk
 test: $(READY) ## run the tests
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-torture: $(READY) ## kill a search 50 times at random moments and check that nothing is lost (15 minutes); KILLS=200 for more
-	python tests/torture.py --kills $(or $(KILLS),50)
+torture: $(READY) ## kill a search 50 times at random moments and check that nothing is lost (15 minutes); KILLS=200 for more; WORKERS=2 with Ray
+	python tests/torture.py --kills $(or $(KILLS),50) --workers $(or $(WORKERS),1)
 
 bench: $(READY) ## measure throughput, tracking overhead, feature cache, memory, and accuracy beside other tools (2 hours); see bench/README.md
 	@for bench in throughput tracking features memory peers; do echo "$$bench"; python bench/$$bench.py || exit 1; done

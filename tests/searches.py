@@ -22,14 +22,14 @@ def journal_of(task, name="tiny"):
     return open_journal(Path("searches"), name, fingerprint.take(task, {}, tracking.address()))
 
 
-def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", **options):
-    """Run a search or go on with it; returns its result and the runs of its trials."""
+def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", pool=None, **options):
+    """Run a search or go on with it; returns its result and the runs of its trials. A pool of workers trains them."""
     settings = Settings(tuner=tuner, budget_minutes=seconds / 60, max_trials=max_trials, data="synthetic", **options)
     with (
         journal_of(task, name) as journal,
         tracking.run("search", {"role": "search", "search": journal.search}) as parent,
     ):
-        found = search(task, journal, settings)
+        found = search(task, journal, settings, pool)
     runs = mlflow.search_runs(filter_string=f"tags.mlflow.parentRunId = '{parent}'", order_by=["attributes.start_time"])
     return found, runs
 

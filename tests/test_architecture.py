@@ -31,6 +31,11 @@ def test_only_tracking_imports_mlflow(path):
     assert "mlflow" not in imports(path)
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name != "cluster"], ids=name)
+def test_only_the_cluster_imports_ray(path):
+    assert "ray" not in imports(path)
+
+
 @pytest.mark.parametrize("path", [*(PACKAGE / "evaluation").glob("*.py"), PACKAGE / "plots.py"], ids=name)
 def test_evaluation_and_plots_are_pure(path):
     assert not imports(path) & HEAVY

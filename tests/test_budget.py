@@ -54,6 +54,17 @@ def test_folds_divide_a_trials_seconds_and_the_final_fits_too():
     assert 6 * reserve_seconds(300, 10.0, final_fits=6) == pytest.approx(reserve_seconds(300, 10.0) + 25)
 
 
+def test_workers_multiply_trials_and_leave_minutes_as_they_are():
+    one, four, few = (make_plan(900, 60, 500, 45_000, Demand(max_trials=most, workers=workers))
+                      for most, workers in ((None, 1), (None, 4), (6, 4)))  # fmt: skip
+    assert four.trials == 4 * one.trials and four.trial_seconds == one.trial_seconds and four.final_fit == one.final_fit
+    assert "5.6 for about 12 trials of 112 s, 4 at a time, 8.4 for the final fit" in str(four)
+    assert few.trial_seconds == one.trial_seconds and few.final_fit == pytest.approx(one.final_fit + one.trial_seconds)
+    alone, beside = (make_plan(900, 60, 500, 45_000, Demand(seeds=5, final_workers=beside)) for beside in (1, 2))
+    assert 3 * beside.final_fit == pytest.approx(5 * alone.final_fit)
+    assert "8.4 for 5 final fits, 2 at a time, of 2.8 each" in str(beside)
+
+
 def test_short_budgets_are_measured_by_fewer_executions():
     assert [measured_executions(seconds) for seconds in (1, 120, 3600)] == [2, 4, 8]
 

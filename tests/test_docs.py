@@ -44,7 +44,17 @@ NOT_SHIPPED = (
     "photos/",
     "reports/data/",
 )
-NOT_SHIPPED += ("reports/index.html", "scans/", "site/", "train/", "val/", "test/", "leaves.npz", "~/.keras")
+NOT_SHIPPED += (
+    "reports/index.html",
+    "scans/",
+    "site/",
+    "train/",
+    "val/",
+    "test/",
+    "leaves.npz",
+    "~/.keras",
+    "~/.cache",
+)
 NOT_SHIPPED += ("auth.ini", "cifar-100-binary.tar.gz", "deploy/.env", "experiments/fashion_mnist_resnet.py")
 OTHER_PROGRAMS = {".", "cp", "docker", "export", "kubectl", "printf", "pip", "mkdocs", "pytest", "pre-commit"}
 

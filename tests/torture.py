@@ -1,14 +1,17 @@
 """Kill the real command at many moments, start it again until it has finished, and check what the store then holds.
 
     python tests/torture.py --kills 50 --seed 0
+    python tests/torture.py --kills 50 --workers 2
 
 Each round is one search in a fresh project folder with a tiny experiment. Its command is killed several times: by SIGKILL,
 SIGTERM or SIGINT, sent to our process, to `mlflow run` alone, or to the whole process group, as soon as the search has
-reached a given point or a random time later. Finally the command runs to its end. The store must then hold every finished
-trial once, the right winner, and one registered model.
+reached a given point or a random time later. With workers, processes of Ray train the trials and the final fits, and some of
+them are killed in place of the command. Finally the command runs to its end. The store must then hold every finished trial once,
+the right winner, and one registered model.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 from scipy import stats
 
 PROJECT = Path(__file__).parent.parent
@@ -58,7 +62,9 @@ PATIENCE = 900  # seconds for a point, or for the end
 class Round:
     """One search in a project folder of its own, from its first start to its end."""
 
-    def __init__(self, folder: Path, database: Path, tuner: str, through_mlflow: bool, deterministic: bool):
+    def __init__(
+        self, folder: Path, database: Path, tuner: str, through_mlflow: bool, deterministic: bool, workers=1, prune=True
+    ):
         self.folder, self.through_mlflow, self.deterministic = folder, through_mlflow, deterministic
         (folder / "experiments").mkdir(parents=True)
         (folder / "experiments" / "tiny.py").write_text(EXPERIMENT)
@@ -69,6 +75,7 @@ class Round:
         self.uri = f"sqlite:///{folder}/mlflow.db?timeout=60"
         asked = {"data": "synthetic", "tuner": tuner, "budget_minutes": 0.6, "max_trials": TRIALS, "seeds": len(SEEDS)}
         asked["deterministic"] = deterministic  # otherwise a slow machine may end the search before its last trial
+        asked |= {"workers": workers, "prune": prune}
         programs = Path(sys.executable).parent
         if through_mlflow:
             words = [f"-P{name}={value}" for name, value in asked.items()]
@@ -82,6 +89,7 @@ class Round:
             "PYTHONPATH": str(PROJECT / "src"),
             "MLFLOW_TRACKING_URI": self.uri,
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_NUM_INTRAOP_THREADS": "1",  # sums of several threads may differ in the last digit from those of one
         }
         self.log = folder / "log.txt"
 
@@ -109,6 +117,23 @@ class Round:
             (os.killpg if whole_group else os.kill)(process.pid, sent)
         process.wait(timeout=PATIENCE)
         return alive
+
+    def kill_worker(self, point: str, delay: float) -> bool:
+        """Start the command, kill a worker `delay` seconds after it reached `point`, and stop the command a little later."""
+        process = self.start()
+        self._wait_for(point, 0 if point == "start" else self._searches() + 1, process)
+        time.sleep(delay)
+        workers = []
+        if process.poll() is None:
+            below = psutil.Process(process.pid).children(recursive=True)
+            workers = [one for one in below if one.is_running() and one.name().startswith("ray::call")]
+        for one in workers[:1]:
+            one.kill()
+        time.sleep(10)  # the fit begins again elsewhere
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        process.wait(timeout=PATIENCE)
+        return bool(workers)
 
     def finish(self) -> None:
         """Run the command to its end."""
@@ -229,10 +254,11 @@ def _mcnemar(first: np.ndarray, other: np.ndarray) -> float:
     return stats.binomtest(won, won + lost, 0.5).pvalue if won + lost else 1.0
 
 
-def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str, int]:
+def torture(folder: Path, kills: int, seed: int, per_round: int = 7, workers: int = 1) -> dict[str, int]:
     """Run rounds of `per_round` kills until there were `kills`; returns counts. A failed check raises AssertionError.
 
-    A deterministic search must reach the test accuracies of an uninterrupted search, which runs once for each tuner.
+    A deterministic search must reach the test accuracies of an uninterrupted search, which runs once for each tuner, in one
+    process. With several workers only random search is deterministic.
     """
     chance = random.Random(seed)
     database = folder / "empty.db"
@@ -242,16 +268,19 @@ def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str
     while counts["kills"] < kills:
         number = counts["rounds"] = counts["rounds"] + 1
         tuner = ("bayesian", "random", "hyperband")[number % 3]
-        one = Round(
-            folder / f"round{number}", database, tuner, through_mlflow=bool(number % 2), deterministic=number % 4 != 0
-        )
+        deterministic = number % 4 != 0 and (workers == 1 or tuner == "random")
+        one = Round(folder / f"round{number}", database, tuner, bool(number % 2), deterministic, workers, workers == 1)
         # In chronological order, so that few points are passed before the round waits for them.
         points = sorted(chance.choices(range(len(POINTS)), k=min(per_round, kills - counts["kills"])))
         for point in points:
             sent = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
             whole_group, delay = chance.random() < 0.5, chance.choice((0, chance.uniform(0, 1), chance.uniform(0, 8)))
             began = time.monotonic()
-            killed = one.kill(sent, whole_group, POINTS[point], delay)
+            if workers > 1 and chance.random() < 0.3:
+                killed = one.kill_worker(POINTS[point], delay)
+                counts["workers"] = counts.get("workers", 0) + killed
+            else:
+                killed = one.kill(sent, whole_group, POINTS[point], delay)
             counts["kills" if killed else "missed"] += 1
             print(
                 f"round {number} ({tuner}, {'mlflow run' if one.through_mlflow else 'python -m'}): {sent.name} to the "
@@ -265,7 +294,7 @@ def torture(folder: Path, kills: int, seed: int, per_round: int = 7) -> dict[str
         tested = one.check()
         if one.deterministic:
             if tuner not in accuracies:
-                whole = Round(folder / f"whole-{tuner}", database, tuner, through_mlflow=False, deterministic=True)
+                whole = Round(folder / f"whole-{tuner}", database, tuner, False, deterministic=True, prune=workers == 1)
                 whole.finish()
                 accuracies[tuner] = whole.check()
             assert tested == accuracies[tuner], (tuner, tested, accuracies)
@@ -277,12 +306,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=None, help="folder for the rounds, which is kept")
     chosen = parser.parse_args()
     place = chosen.folder or Path(tempfile.mkdtemp(prefix="torture"))
     place.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     print(
-        torture(place, chosen.kills, chosen.seed),
+        torture(place, chosen.kills, chosen.seed, workers=chosen.workers),
         f"in {(time.monotonic() - start) / 60:.0f} minutes, all checks passed",
     )

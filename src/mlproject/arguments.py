@@ -14,6 +14,7 @@ MINUTES_FROM = 0.02  # a second, in which nothing but synthetic data can be trai
 MINUTES_LIMIT, TRIALS_LIMIT, SEED_LIMIT = 525_600, 1_000_000, 2**31 - 1
 SEEDS_LIMIT = 100  # final fits of one search
 FOLDS_LIMIT, REPEATS_LIMIT = 1000, 100
+WORKERS_LIMIT = 10_000
 SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
 
 
@@ -81,6 +82,11 @@ def minutes(text: str) -> float:
 def count(text: str) -> int | None:
     """Parse a whole number up to TRIALS_LIMIT; 0 means no limit and gives None."""
     return _whole_number(text, range(TRIALS_LIMIT + 1), f"from 1 to {TRIALS_LIMIT}, or 0 for no limit") or None
+
+
+def workers(text: str) -> int | None:
+    """Parse a number of workers up to WORKERS_LIMIT; 0 leaves it to the machine or cluster and gives None."""
+    return _whole_number(text, range(WORKERS_LIMIT + 1), f"from 1 to {WORKERS_LIMIT}, or 0 for the default") or None
 
 
 def folds(text: str) -> int:
@@ -158,6 +164,7 @@ def _whole_number(text: str, allowed: Container[int], accepted: str) -> int:
 
 MINUTES = Parsed(minutes, "MINUTES")
 COUNT = Parsed(count, "NUMBER")
+WORKERS = Parsed(workers, "NUMBER")
 FOLDS = Parsed(folds, "NUMBER")
 REPEATS = Parsed(repeats, "NUMBER")
 SHARE = Parsed(share, "NUMBER")

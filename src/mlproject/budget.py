@@ -8,8 +8,11 @@ The budget of an experiment pays, in this order, for
 
 With several seeds there is a final fit for each of them. With cross-validation a trial's seconds are divided among its fits, one
 for each fold and repeat, and there are as many final fits more, which cross-validate the winner. All final fits are equally long.
+
+Several workers train trials at the same time. The minutes of the search stay the same, and buy so many times as many trials.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from mlproject.errors import counted
@@ -56,6 +59,9 @@ class Plan:
         reserve: the part of `final_fit` for predicting the test images and for logging.
         fits: how many fits a trial consists of: one, or one for each fold and repeat of a cross-validation.
         seeds: how many final fits on all images there are.
+        workers: how many trials are under way at the same time.
+        final_workers: how many final fits are under way at the same time.
+        final_speed: the speed of a final fit, as a share of the speed of a fit that has the machine for itself.
     """
 
     budget: float
@@ -67,6 +73,9 @@ class Plan:
     reserve: float
     fits: int = 1
     seeds: int = 1
+    workers: int = 1
+    final_workers: int = 1
+    final_speed: float = 1.0
 
     def __str__(self) -> str:
         trials = f"about {counted(self.trials, 'trial')}"
@@ -74,16 +83,28 @@ class Plan:
             trials += f" of {self.trial_seconds:.0f} s"
         else:
             trials += f" of {self.fits} fits, one for each fold, {self.trial_seconds / self.fits:.0f} s for each fit"
+        if self.workers > 1:
+            trials += f", {self.workers} at a time"
         return (
             f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
-            f"{self.trials * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits}, of which "
+            f"{self.rounds * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits}, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )
+
+    @property
+    def rounds(self) -> float:
+        """How many trials each worker has time for."""
+        return min(math.ceil(self.trials / self.workers), self.search / self.trial_seconds)
 
     @property
     def final_fits(self) -> int:
         """How many final fits there are, all equally long."""
         return self.seeds + (self.fits if self.fits > 1 else 0)
+
+    @property
+    def final_rounds(self) -> int:
+        """How many times a final fit's seconds all of them take, when some are under way at the same time."""
+        return sum(math.ceil(count / self.final_workers) for count in (self.seeds, self.final_fits - self.seeds))
 
     @property
     def _final_fits(self) -> str:
@@ -92,7 +113,9 @@ class Plan:
             return f"{each} for the final fit"
         if self.fits > 1:
             which = f", {self.fits} on folds and {self.seeds} on all images,"
-        return f"{self.final_fits * self.final_fit / 60:.1f} for {self.final_fits} final fits{which} of {each} each"
+        if self.final_workers > 1:
+            which += f"{'' if which else ','} {self.final_workers} at a time,"
+        return f"{self.final_rounds * self.final_fit / 60:.1f} for {self.final_fits} final fits{which} of {each} each"
 
     @property
     def params(self) -> dict[str, float | int]:
@@ -115,8 +138,8 @@ class Plan:
             Seconds for each final fit, the reserve included.
         """
         if paired:
-            return self.final_fit - remeasuring / self.final_fits
-        return (self.budget - spent) / self.final_fits
+            return self.final_fit - remeasuring / self.final_rounds
+        return (self.budget - spent) / self.final_rounds
 
 
 @dataclass(frozen=True)
@@ -128,12 +151,16 @@ class Demand:
         given: the number of trials whose values are given, which is the least that is planned.
         fits: how many fits a trial consists of.
         seeds: the number of final fits on all images.
+        workers: the number of trials that are under way at the same time.
+        final_workers: the number of final fits that are under way at the same time.
     """
 
     max_trials: int | None = None
     given: int = 1
     fits: int = 1
     seeds: int = 1
+    workers: int = 1
+    final_workers: int = 1
 
 
 def make_plan(
@@ -148,7 +175,7 @@ def make_plan(
         budget: seconds for the experiment.
         measuring: seconds that measuring the speed took already. Search and final fit share the seconds after it, because
             both use the activations that were computed meanwhile.
-        slowest: the training speed of the slowest stage, in images per second.
+        slowest: the training speed of the slowest stage in a trial, in images per second.
         images: the number of training images of a fit.
         demand: how many trials and fits are asked for.
         reserve: seconds of a final fit for predicting and logging.
@@ -159,10 +186,11 @@ def make_plan(
     left = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * left
     default_trials = min(max(int(search * slowest / (demand.fits * images)), FEWEST_TRIALS), MOST_TRIALS)
-    trials = demand.max_trials or max(default_trials, demand.given)
-    trial_seconds = search / max(trials, default_trials)
-    plan = Plan(budget, measuring, search, trials, trial_seconds, 0.0, reserve, demand.fits, demand.seeds)
-    return replace(plan, final_fit=(left - trials * trial_seconds) / plan.final_fits)
+    trials = demand.max_trials or max(default_trials * demand.workers, demand.given)
+    trial_seconds = search / max(trials / demand.workers, default_trials)
+    shape = demand.fits, demand.seeds, demand.workers, demand.final_workers
+    plan = Plan(budget, measuring, search, trials, trial_seconds, 0.0, reserve, *shape)
+    return replace(plan, final_fit=(left - plan.rounds * trial_seconds) / plan.final_rounds)
 
 
 def reserve_seconds(predicted: int, images_per_second: float, final_fits: int = 1) -> float:

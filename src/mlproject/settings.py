@@ -3,6 +3,7 @@
 To add an option, add a field here and a parameter with its argument in the file MLproject, and use it.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -108,6 +109,13 @@ class Settings:
         type=click.Choice(PRECISIONS),
     )
     winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.FLAG)
+    workers: int | None = _option(
+        None,
+        "train this many trials and final fits at the same time (0: one here, or one for each GPU or node of a cluster)",
+        decides=False,
+        type=arguments.WORKERS,
+    )
+    ray: str = _option("", "a running Ray cluster that trains them, by default RAY_ADDRESS", False, metavar="HOST:PORT")
     fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.FLAG)
 
     def __post_init__(self) -> None:
@@ -118,6 +126,27 @@ class Settings:
                 f"limit={self.limit!r} with deterministic=true: {MILLISECONDS} is measured by a clock, which differs from "
                 f"run to run; accepted: limit={PARAMETERS}<NUMBER, or deterministic=false"
             )
+
+        if self.deterministic and self.several_workers and (self.tuner != "random" or self.prune):
+            raise UserError(
+                f"deterministic=true with {self.workers_in_words}: which trial ends first differs from run to run, and what "
+                "is tried next and pruned depends on it; accepted: tuner=random with prune=false, or workers=1"
+            )
+
+    @property
+    def cluster_address(self) -> str:
+        """The address of a running Ray cluster; "" for none."""
+        return self.ray or os.environ.get("RAY_ADDRESS", "")
+
+    @property
+    def several_workers(self) -> bool:
+        """Whether fits are trained by workers, and not one after another in this process."""
+        return bool(self.cluster_address) or (self.workers or 1) > 1
+
+    @property
+    def workers_in_words(self) -> str:
+        """The setting that asks for workers, for messages."""
+        return f"workers={self.workers}" if self.workers else f"ray={truncate(self.cluster_address)}"
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import arguments, process, tracking
+from mlproject.cluster.pool import Pool, open_pool, require_ray
 from mlproject.errors import StoreGoneError, counted, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import log_datasets, weights_params
@@ -52,6 +53,7 @@ class _Command:
         project: the run of `mlflow run`.
         throughputs: the speeds that were measured already, by `Task.network_key`. Networks of the same key are planned by
             the same measurement, and each of them pays for it.
+        pool: the workers that train the trials; None for none.
         alike: how many experiments have a network key. Experiments that share a key get equally long final fits.
     """
 
@@ -59,6 +61,7 @@ class _Command:
     project: tracking.ProjectRun
     throughputs: dict[tuple[object, ...], dict[str, Any] | None]
     alike: Counter[tuple[object, ...]]
+    pool: Pool | None
 
 
 def prepare_tasks(settings: Settings) -> list[Task]:
@@ -73,6 +76,7 @@ def prepare_tasks(settings: Settings) -> list[Task]:
     Raises:
         UserError: for experiments, data, weights, values or trials that cannot be used.
     """
+    require_ray(settings)
     _configure_tensorflow(settings)
     images = own_images(settings.images, settings.image_size, settings.image_fit, settings.base)
     found = find(settings.experiment, images=images, base=settings.base)
@@ -105,10 +109,17 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
     settings = replace(settings, precision=device.precision())
     logger.info("trains on: %s", device.describe())
     fingerprints = [fingerprint.take(task, settings.deciding, tracking.address()) for task in tasks]
-    rehearse(tasks, fingerprints, project, JOURNALS)
-    gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
-    outcome = Outcome()
-    command = _Command(settings, project, {}, Counter(task.network_key for task in tasks))
+    outcome, alike = Outcome(), Counter(task.network_key for task in tasks)
+    with open_pool(settings) as pool:
+        rehearse(tasks, fingerprints, project, JOURNALS)
+        gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
+        _tune_all(tasks, fingerprints, _Command(settings, project, {}, alike, pool), outcome)
+    project.set_description("\n\n".join(outcome.lines))
+    return outcome
+
+
+def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Command, outcome: Outcome) -> None:
+    """Tune one experiment after another, and add what comes of them to the outcome."""
     for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
         logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
         try:
@@ -119,8 +130,6 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
             process.stop_if_told()
             outcome.failed[task.experiment.name] = first_line(error)
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
-    project.set_description("\n\n".join(outcome.lines))
-    return outcome
 
 
 def _configure_tensorflow(settings: Settings) -> None:
@@ -208,10 +217,11 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
         log_datasets(task.data)
         tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
-        found = search(task, journal, settings)
+        found = search(task, journal, settings, command.pool)
         paired = command.alike[task.network_key] > 1
         seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
-        registered = make_final_model(task, found, journal, seconds, asked, settings.final_seeds)
+        seeds = settings.final_seeds
+        registered = make_final_model(task, found, journal, seconds, asked, seeds, command.pool)
         tracking.log_metrics(registered.metrics)
         result = f"{registered}, after {counted(len(found.trials), 'trial')}."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")

@@ -111,6 +111,11 @@ class Dataset:
         classes = len(self.class_names)
         return Spec((height, width, channels), classes, mean, std, self._patch_covariance, weights, pretrained)
 
+    def is_intact(self) -> bool:
+        """Whether images, labels and class names are those of which the digest was computed."""
+        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels
+        return self.digest == _digest(*arrays, self.class_names)
+
     @property
     def superclasses(self) -> list[str] | None:
         """The name of each class's superclass; None unless `labels` is "fine"."""

@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+import keras
 import numpy as np
 
 from mlproject import evaluation, tracking
 from mlproject.datasets.folds import fold_numbers, out_of_fold
 from mlproject.experiment import Value
+from mlproject.recipe import Recipe
 from mlproject.search.fold_metrics import fold_logger, log_kept_epochs
 from mlproject.search.journal import Journal
 from mlproject.task import Task
@@ -44,29 +47,57 @@ def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, 
     """
     if not task.folds:
         return {}
-    journal.folds.mkdir(exist_ok=True)
-    kept = KeptFits(journal.folds / "final.npz")
+    kept = kept_folds(journal)
     log_kept_epochs(kept.results)
     model, recipe = task.network(values)
     retraining = Retraining(model)
-    for number, fold in enumerate(task.folds[len(kept.results) :], len(kept.results) + 1):
+    for number in range(len(kept.results) + 1, len(task.folds) + 1):
         logger.info("  cross-validation of the winner: fit %d of %d", number, len(task.folds))
-        checkpoint = Checkpoint(journal.folds / f"final-{number}.npz")
+        checkpoint = Checkpoint(fold_checkpoint(journal, number))
         hooks = FitHooks(
-            on_epoch=fold_logger(number),
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
             title=f"cross-validation, fit {number} of {len(task.folds)}: ",
             retraining=retraining,
         )
-        # Without validation, like the final fit, which would take time after every epoch.
-        result = fit(model, recipe, schedule, task.fit_data(fold.train, None), hooks)
-        probabilities = predict(model, task.data.train_images[fold.validation])
-        kept.add(replace(result, validation_probabilities=probabilities))
+        kept.add(train_fold(task, number, (model, recipe), schedule, hooks))
         checkpoint.path.unlink(missing_ok=True)
     metrics = _evaluate(task, kept.results)
     logger.info("  %s", in_words(metrics))
     return metrics
+
+
+def kept_folds(journal: Journal) -> KeptFits:
+    """The finished fits of the winner's cross-validation, in the order of the folds."""
+    journal.folds.mkdir(exist_ok=True)
+    return KeptFits(journal.folds / "final.npz")
+
+
+def fold_checkpoint(journal: Journal, number: int) -> Path:
+    """The file with the state of the fit for the fold of this number, from 1."""
+    return journal.folds / f"final-{number}.npz"
+
+
+def train_fold(
+    task: Task, number: int, network: tuple[keras.Model, Recipe], schedule: Schedule, hooks: FitHooks
+) -> FitResult:
+    """Train on the images outside of one fold, and predict those in it; logs each epoch.
+
+    Args:
+        task: the experiment with its data.
+        number: of the fold, from 1 through all repeats.
+        network: the network, which is trained in place, and its recipe.
+        schedule: the length of each stage.
+        hooks: what else happens on the way.
+
+    Returns:
+        The fit's result, with the predictions for the images in the fold.
+    """
+    model, recipe = network
+    fold, hooks = task.folds[number - 1], replace(hooks, on_epoch=fold_logger(number))
+    # Without validation, like the final fit, which would take time after every epoch.
+    result = fit(model, recipe, schedule, task.fit_data(fold.train, None), hooks)
+    return replace(result, validation_probabilities=predict(model, task.data.train_images[fold.validation]))
 
 
 def in_words(metrics: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -50,14 +50,33 @@ class FinalFit:
     weakest: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A final network that a worker trained.
+
+    Attributes:
+        weights: as `get_weights` of the network gives them.
+        result: the fit's result.
+    """
+
+    weights: list[np.ndarray]
+    result: FitResult
+
+
 def refit(
-    task: Task, found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any], registers: bool
+    task: Task,
+    found: SearchResult,
+    journal: Journal,
+    seconds: float,
+    params: Mapping[str, Any],
+    registers: bool,
+    trained: Trained | None = None,
 ) -> FinalFit:
     """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
     With cross-validation, the winner is first trained and tested on each fold, by the schedule of the final fit, once for all
     seeds. After an interruption the same run goes on, and the fit continues from its last checkpoint. Everything else is done
-    again, which changes nothing that was done already. A fit that is in the journal is not done again.
+    again without harm. A fit that is in the journal is not done again.
 
     Args:
         task: the experiment with its data and the seed of this fit.
@@ -66,39 +85,72 @@ def refit(
         seconds: the time for all of it.
         params: the settings of the command, which are logged as parameters.
         registers: whether the model is registered; another one is logged for its predictions only.
+        trained: what a worker trained, whose run goes on; None trains here.
 
     Returns:
         The fit's scores, and its version.
     """
     if str(task.seed) in journal.fits:
         return FinalFit(**journal.fits[str(task.seed)])
-    role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
-    tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
-    earlier = tracking.find_run(journal.search, role, task.seed)
-    with tracking.run(
-        f"{task.model_name} {name}", tags | {"seed": str(task.seed)}, nested=True, resume=earlier
-    ) as run_id:
+    with tracking.run(**run_of(task, journal, registers), nested=True) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
-        schedule = _schedule(task, found, journal, seconds)
+        schedule = plan_schedule(task, found, journal, seconds)
         cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
         model, recipe = task.network(found.values)
         tracking.log_params(
-            {**found.values, "fit_seed": task.seed, **schedule_params(schedule), **weights_params(task)}
+            {"fit_seed": task.seed, **found.values, **schedule_params(schedule), **weights_params(task)}
         )
-        result = _train(task, model, recipe, schedule, journal, registers)
+        result = _trained(task, (model, recipe), schedule, journal, registers, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model) if registers else None
-        tested = {name: value for name, value in metrics.items() if name.startswith("test_")}
-        tracking.log_metrics({name: value for name, value in metrics.items() if name not in tested} | cross_validated)
         interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
-        _log_test_scores(task, tested, interval, version)
+        tested = _log_scores(task, metrics | cross_validated, interval, version)
     weakest = weakest_classes(task.data, probabilities)
     fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
     return fit
+
+
+def run_of(task: Task, journal: Journal, registers: bool) -> dict[str, Any]:
+    """The run of a final fit, as `tracking.run` and `tracking.open_run` take it.
+
+    Args:
+        task: the experiment with the seed of the fit.
+        journal: names the search.
+        registers: whether its model is registered.
+
+    Returns:
+        Its `name`, its `tags`, and the run to `resume`, which an earlier process began; None for none.
+    """
+    role, name = ("final", "final") if registers else ("repeat", f"final, seed {task.seed}")
+    tags = {"role": role, "experiment": task.experiment.name, "data": task.data_kind, "search": journal.search}
+    earlier = tracking.find_run(journal.search, role, task.seed)
+    return {"name": f"{task.model_name} {name}", "tags": tags | {"seed": str(task.seed)}, "resume": earlier}
+
+
+def _trained(
+    task: Task,
+    network: tuple[keras.Model, Recipe],
+    schedule: Mapping[str, StageSchedule],
+    journal: Journal,
+    registers: bool,
+    trained: Trained | None,
+) -> FitResult:
+    """Train the network, or give it the weights that a worker trained."""
+    log_datasets(task.data)
+    if trained:
+        network[0].set_weights(trained.weights)
+        return trained.result
+    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    hooks = FitHooks(
+        on_hang=tracking.failure_callback(),
+        checkpoint=Checkpoint(journal.checkpoint(task.seed)),
+        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
+    )
+    return train(task, network, schedule, hooks)
 
 
 def _evaluate(
@@ -124,11 +176,19 @@ def _evaluate(
     return probabilities, metrics
 
 
-def _log_test_scores(task: Task, tested: dict[str, float], interval: tuple[float, float], version: int | None) -> None:
-    """Log the scores on the test images with these images, and with the registered model if there is one."""
+def _log_scores(
+    task: Task, scores: dict[str, float], interval: tuple[float, float], version: int | None
+) -> dict[str, float]:
+    """Log all scores; those on the test images with these images, and with the registered model if there is one.
+
+    Returns the scores on the test images.
+    """
+    tested = {name: value for name, value in scores.items() if name.startswith("test_")}
+    tracking.log_metrics({name: value for name, value in scores.items() if name not in tested})
     model_id = tracking.logged_model_id(task.model_name, version) if version else None
     ends = dict(zip(("test_accuracy_low", "test_accuracy_high"), interval, strict=True))
     tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
+    return tested
 
 
 def _register(task: Task, model: keras.Model) -> int:
@@ -162,11 +222,22 @@ def test_set(data: Dataset) -> tuple[str, str]:
     return f"{data.name}-{data.labels}-test", data.test_digest
 
 
-def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
-    """The schedule of all final fits, planned once and kept in the journal."""
+def plan_schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
+    """Plan the schedule of all final fits once, and keep it in the journal.
+
+    Args:
+        task: the experiment with its data.
+        found: the search's result.
+        journal: keeps the schedule.
+        seconds: the time for each fit.
+
+    Returns:
+        The length of each stage.
+    """
     if journal.schedule is None:
         recipe = task.recipe(found.values)
         training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, found.throughput, found.plan))
+        training_seconds *= found.plan.final_speed
         speeds, images = found.throughput.images_per_second, len(task.data.train_images)
         planned = plan_stages(recipe, speeds, training_seconds, images)
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
@@ -174,30 +245,28 @@ def _schedule(task: Task, found: SearchResult, journal: Journal, seconds: float)
     return {stage: StageSchedule(**length) for stage, length in journal.schedule.items()}
 
 
-def _train(
-    task: Task,
-    model: keras.Model,
-    recipe: Recipe,
-    schedule: Mapping[str, StageSchedule],
-    journal: Journal,
-    registers: bool,
+def train(
+    task: Task, network: tuple[keras.Model, Recipe], schedule: Mapping[str, StageSchedule], hooks: FitHooks
 ) -> FitResult:
-    """Train on all training images, those of the validation included; logs each earlier stage's predictions."""
-    log_datasets(task.data)
-    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    """Train on all training images, those of the validation included; logs each epoch and each earlier stage's predictions.
+
+    Args:
+        task: the experiment with its data and the seed of this fit.
+        network: the network, which is trained in place, and its recipe.
+        schedule: the length of each stage.
+        hooks: what else happens on the way.
+
+    Returns:
+        The fit's result.
+    """
+    model, recipe = network
 
     def keep_predictions(stage: str) -> None:
         if stage != recipe.stages[-1].name:
             probabilities, _, _ = predict_with_features(model, task.data.test_images)
             log_predictions(f"evaluation/stages/{stage}.npz", task.data, probabilities)
 
-    hooks = FitHooks(
-        on_epoch=log_epoch,
-        on_stage=keep_predictions,
-        on_hang=tracking.failure_callback(),
-        checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
-    )
+    hooks = replace(hooks, on_epoch=log_epoch, on_stage=keep_predictions)
     return fit(model, recipe, schedule, task.fit_data(np.arange(len(task.data.train_images)), None), hooks)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlproject import tracking
+from mlproject.cluster.pool import Pool
 from mlproject.final import card
+from mlproject.final.beside import refit_beside
 from mlproject.final.refit import FinalFit, refit
 from mlproject.search.journal import Journal
 from mlproject.search.search import SearchResult
@@ -77,6 +79,7 @@ def make_final_model(
     seconds: float,
     params: Mapping[str, Any],
     seeds: Sequence[int],
+    pool: Pool | None = None,
 ) -> RegisteredModel:
     """Refit the winner with every seed, log everything, and register the model of the first seed.
 
@@ -91,15 +94,16 @@ def make_final_model(
         seconds: the time for each fit.
         params: what the user asked for, which is logged as parameters.
         seeds: of the fits, at least one.
+        pool: the workers; None for none.
 
     Returns:
         The registered model.
     """
-    fits = []
-    for number, seed in enumerate(seeds):
-        if len(seeds) > 1:
-            logger.info("  final fit %d of %d, seed %d", number + 1, len(seeds), seed)
-        fits.append(refit(replace(task, seed=seed), found, journal, seconds, params, registers=not number))
+    tasks = [replace(task, seed=seed) for seed in seeds]
+    if pool and pool.trains_final_fits(found.plan.final_fits):
+        fits = refit_beside(tasks, found, journal, seconds, params, pool)
+    else:
+        fits = _refit_one_by_one(tasks, found, journal, seconds, params)
     first, name = fits[0], task.model_name
     assert first.version is not None
     if len(fits) > 1:
@@ -108,6 +112,17 @@ def make_final_model(
     of_version = card.of_version(replace(task, seed=seeds[0]), registered, first.weakest, params.get("budget_minutes"))
     tracking.describe(name, first.version, card.of_model(task), of_version)
     return registered
+
+
+def _refit_one_by_one(
+    tasks: Sequence[Task], found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any]
+) -> list[FinalFit]:
+    fits = []
+    for number, task in enumerate(tasks, 1):
+        if len(tasks) > 1:
+            logger.info("  final fit %d of %d, seed %d", number, len(tasks), task.seed)
+        fits.append(refit(task, found, journal, seconds, params, registers=number == 1))
+    return fits
 
 
 def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> RegisteredModel:

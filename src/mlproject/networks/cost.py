@@ -25,12 +25,14 @@ class Throughput:
         multiply_adds: those of one image's forward pass in each stage, by the stage's name.
         nominal: whether the speeds are a nominal machine's, which are the same in every run, rather than measured.
         seconds: the time that the measurement took.
+        worker: the speed of a worker that trains trials, as a share of these speeds: below 1 where workers share a machine.
     """
 
     images_per_second: dict[str, float]
     multiply_adds: dict[str, int]
     nominal: bool
     seconds: float
+    worker: float = 1.0
 
     @classmethod
     def of_nominal_machine(cls, model: keras.Model, recipe: Recipe) -> "Throughput":

@@ -32,6 +32,7 @@ ROOTS = ("search/search.py", "final/refit.py", "tune.py")
 # Modules of the closure that decide no number of a search or a fit. A name of a folder excuses all modules in it.
 EXCUSED = {
     "tracking": "records runs and models and decides nothing",
+    "cluster": "carries fits to other processes, where they are trained by the code that counts",
     "report": "is made after the search, from what was logged",
     "final/artifacts.py": "evaluates, draws and logs a fitted model",
     "final/card.py": "describes a fitted model",

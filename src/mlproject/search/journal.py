@@ -58,6 +58,8 @@ class Trial:
         parameters: the number of the network's weights, NaN until it is known.
         ms_per_image: milliseconds that the network takes to predict an image, NaN until it is known.
         fold_error: the standard error of the objective over the folds of a cross-validation; NaN without folds.
+        knew: how many trials had ended when the Oracle proposed this one. Several workers end trials in any order.
+        ended: its place in the order in which trials ended, from 1; 0 while it runs.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Trial:
     parameters: float = math.nan
     ms_per_image: float = math.nan
     fold_error: float = math.nan
+    knew: int = 0
+    ended: int = 0
 
     @property
     def finished(self) -> bool:
@@ -121,6 +125,7 @@ class Journal:
         fingerprint: what makes two searches the same.
         search: names this search, also in the tags of its runs.
         throughput: the fields of `networks.cost.Throughput`, None until it is measured.
+        plan: the plan with which the search began, as parameters; None until it is made.
         trials: all trials that were begun.
         schedule: epochs and steps of each stage of the final fits, None until it is planned.
         fits: what is kept of each finished final fit (see `final.refit.FinalFit`), by its seed.
@@ -131,6 +136,7 @@ class Journal:
     fingerprint: Fingerprint
     search: str = field(default_factory=lambda: uuid.uuid4().hex)
     throughput: dict[str, Any] | None = None
+    plan: dict[str, float | int] | None = None
     trials: list[Trial] = field(default_factory=list)
     schedule: dict[str, dict[str, int]] | None = None
     fits: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -166,8 +172,15 @@ class Journal:
         """Forget everything that was done: from here on it is another search."""
         self.remove_states()
         self.search = uuid.uuid4().hex
-        self.throughput, self.trials, self.schedule, self.fits, self.result = None, [], None, {}, None
+        self.throughput, self.plan, self.trials, self.schedule, self.fits, self.result = None, None, [], None, {}, None
         self.save()
+
+    def keep_plan(self, params: dict[str, float | int]) -> dict[str, float | int]:
+        """Keep the first plan of this search, and return it. One that goes on with other workers is planned differently."""
+        if self.plan is None:
+            self.plan = params
+            self.save()
+        return self.plan
 
     def save(self) -> None:
         """Replace the file. A reader finds the old journal or the new one, whatever happens meanwhile."""

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import pandas as pd
 
 from mlproject import budget, tracking
 from mlproject.budget import Plan
+from mlproject.cluster.pool import Pool
 from mlproject.errors import UserError, first_line, truncate
 from mlproject.experiment import Value
 from mlproject.limits import OVER_LIMIT
@@ -19,6 +21,7 @@ from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.over_limit import nothing_within
+from mlproject.search.parallel import ParallelTuner
 from mlproject.search.selection import select_winner, standard_error
 from mlproject.search.tuner import Tuner
 from mlproject.settings import Settings
@@ -53,7 +56,7 @@ class SearchResult:
     remeasuring: float
 
 
-def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
+def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None = None) -> SearchResult:
     """Run trials until the search's share of the budget is spent; trials in the journal count.
 
     The first trial has the best-known values, the next ones those that a user gives. Trials are planned to take equally long,
@@ -64,6 +67,7 @@ def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
         task: the experiment with its data.
         journal: what is finished already.
         settings: the tuner, the budget, the number of trials.
+        pool: the workers that train the trials; None trains them one after another in this process.
 
     Returns:
         The winner and all trials.
@@ -71,28 +75,44 @@ def search(task: Task, journal: Journal, settings: Settings) -> SearchResult:
     Raises:
         UserError: when the best-known network does not train, and when no trial is completed, with the most frequent reason.
     """
-    throughput = _journaled_throughput(task, journal, settings)
-    plan = _plan(task, throughput, settings)
+    throughput = _journaled_throughput(task, journal, settings, pool)
+    plan = _plan(task, throughput, settings, pool)
     logger.info("  plan: %s", plan)
-    tracking.log_params(plan.params)
+    tracking.log_params(journal.keep_plan(plan.params))
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Tuner(task, journal, settings, plan, throughput, folder)
+        given = task, journal, settings, plan, throughput, folder
+        tuner = ParallelTuner(*given, pool) if pool else Tuner(*given)
         tuner.search()
-    return _result(task, journal, plan, tuner, settings)
+    return _result(task, journal, plan, tuner, settings, pool)
 
 
-def _journaled_throughput(task: Task, journal: Journal, settings: Settings) -> Throughput:
-    """The throughput of the best-known network, measured once for each search."""
+def _journaled_throughput(task: Task, journal: Journal, settings: Settings, pool: Pool | None) -> Throughput:
+    """The throughput of the best-known network, measured once for each search: here, and in all workers at the same time."""
+    if pool:
+        pool.get_ready(task)
     if journal.throughput is None:
         values = task.experiment.best
-        journal.throughput = asdict(_throughput(task, values, settings.deterministic, settings.budget_seconds))
+        found = _throughput(task, values, settings.deterministic, settings.budget_seconds, pool)
+        if pool and pool.local and not found.nominal:
+            began = time.monotonic()
+            workers = pool.measure(task, values, settings.budget_seconds)
+            found = replace(found, worker=workers.slowest / found.slowest)
+            found = replace(found, seconds=found.seconds + time.monotonic() - began)
+            logger.info(
+                "  %d workers train %.2f times as fast as one process alone", pool.size, pool.size * found.worker
+            )
+        journal.throughput = asdict(found)
         journal.save()
     return Throughput(**journal.throughput)
 
 
-def _throughput(task: Task, values: Mapping[str, Value], nominal: bool, seconds: float) -> Throughput:
-    """Measure the network with these values, or compute its speed on the nominal machine."""
+def _throughput(
+    task: Task, values: Mapping[str, Value], nominal: bool, seconds: float, pool: Pool | None
+) -> Throughput:
+    """Measure the network with these values where final fits are trained, or compute its speed on the nominal machine."""
     try:
+        if pool and not pool.local and not nominal:
+            return pool.measure(task, values, seconds)
         model, recipe = task.network(values)
         if nominal:
             return Throughput.of_nominal_machine(model, recipe)
@@ -115,13 +135,18 @@ def reserve(task: Task, throughput: Throughput, plan: Plan) -> float:
         Seconds, as `budget.reserve_seconds` computes them from the images that all final fits predict.
     """
     predicted = plan.seeds * len(throughput.multiply_adds) * len(task.data.test_images) + task.held_out
-    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"], plan.final_fits)
+    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"], plan.final_rounds)
 
 
-def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
-    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), len(settings.final_seeds))
-    measured = settings.budget_seconds, throughput.seconds, throughput.slowest, len(task.train)
+def _plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:
+    seeds = len(settings.final_seeds)
+    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), seeds)
+    if pool and not settings.deterministic:  # which workers must not change
+        beside = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
+        demand = replace(demand, workers=pool.size, final_workers=beside)
+    measured = settings.budget_seconds, throughput.seconds, throughput.worker * throughput.slowest, len(task.train)
     usual, plan = (budget.make_plan(*measured, one) for one in (replace(demand, given=1), demand))
+    plan = replace(plan, final_speed=throughput.worker if plan.final_workers > 1 else 1.0)
     plan = replace(plan, reserve=reserve(task, throughput, plan))
     if plan.trial_seconds < usual.trial_seconds:
         warnings.warn(
@@ -148,7 +173,9 @@ def _plan(task: Task, throughput: Throughput, settings: Settings) -> Plan:
     return plan
 
 
-def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Settings) -> SearchResult:
+def _result(
+    task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Settings, pool: Pool | None
+) -> SearchResult:
     """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
     trials, objective = journal.finished, settings.objective
     completed = [trial for trial in trials if trial.may_win]
@@ -167,7 +194,7 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Se
     measured = [tuner.throughput]
     if winner.values != known:
         # The speed of its trial cannot be used, because the final fit has larger batches.
-        measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit))
+        measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit, pool))
     measuring = sum(one.seconds for one in measured)
     return SearchResult(
         values=winner.values,
@@ -175,8 +202,8 @@ def _result(task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Se
         throughput=measured[-1],
         trials=_trials_table(trials, winner, labels, objective),
         plan=plan,
-        seconds=measuring + sum(trial.seconds for trial in trials),
-        spent=measuring + sum(map(tuner.cost, trials)),
+        seconds=measuring + 60 * max(trial.minutes for trial in trials),
+        spent=measuring + tuner.spent,
         remeasuring=sum(one.seconds for one in measured[1:]),
     )
 

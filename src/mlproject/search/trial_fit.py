@@ -1,7 +1,7 @@
 """The fit of one trial: a final fit, shortened, with the scores of its validation images in the trial's record."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlproject.recipe import Recipe
 from mlproject.search.fold_metrics import fold_logger, log_kept_epochs, mean_history
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack
 from mlproject.search.over_limit import mark_over_limit
+from mlproject.search.pruning import Curve, why_hopeless
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.fit import FitResult, fit
@@ -125,8 +126,9 @@ def _shorten(
     """
     rows = len(task.train)
     speeds = throughput.speeds_of(model, recipe)
-    final = plan_stages(recipe, speeds, plan.final_fit, rows)
-    share = budget.TRIAL_TRAINING_SHARE * (planned_seconds / plan.fits) / plan.final_fit
+    final_fit = plan.final_speed * plan.final_fit
+    final = plan_stages(recipe, speeds, final_fit, rows)
+    share = budget.TRIAL_TRAINING_SHARE * throughput.worker * (planned_seconds / plan.fits) / final_fit
     recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
     return recipe, schedule, max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch of images at least
 
@@ -182,6 +184,30 @@ def _log_result(task: Task, results: Sequence[FitResult]) -> None:
         labels=task.data.train_labels[task.validated],
         predictions=_predictions(task, results).argmax(axis=1),
     )
+
+
+def follow(
+    record: Trial, objective: str, others: Callable[[], Sequence[Curve]], prunable: bool
+) -> Callable[[float, dict[str, Any]], bool]:
+    """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.
+
+    Args:
+        record: the trial, which takes the curve and the reason.
+        objective: what the search optimises.
+        others: gives the curves of finished trials that were planned to take as long. It is called after every epoch.
+        prunable: whether the trial ends early when it is hopeless.
+
+    Returns:
+        A function for `FitHooks.stop_early`.
+    """
+
+    def hopeless(share: float, row: dict[str, Any]) -> bool:
+        record.curve.append([share, row[objective]])
+        curves = others()
+        record.reason = why_hopeless(record.curve, curves, OBJECTIVES[objective]) if prunable else ""
+        return bool(record.reason)
+
+    return hopeless
 
 
 def log_epoch(epoch: int, row: dict[str, Any]) -> None:

@@ -22,8 +22,8 @@ from mlproject.networks.cost import Throughput
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
-from mlproject.search.pruning import why_hopeless
-from mlproject.search.trial_fit import fit_trial, log_epoch
+from mlproject.search.pruning import Curve
+from mlproject.search.trial_fit import fit_trial, follow, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.kept_fits import KeptFits
@@ -39,7 +39,7 @@ SHOWN_VALUES = 4  # in the name of a trial's run
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
-class _SearchEndedError(Exception):
+class SearchEndedError(Exception):
     """Ends Keras Tuner's loop between two trials, where nothing is lost."""
 
 
@@ -77,26 +77,35 @@ class Tuner(keras_tuner.Tuner):
         return self.task.experiment.network(hp, self.task.spec)
 
     def search(self) -> None:
-        """Run Keras Tuner's loop until the budget is spent, all trials asked for are done, or too many came to nothing."""
+        """Run trials until the budget is spent, all trials asked for are done, or too many came to nothing."""
         finished = self.journal.finished
         if self.journal.trials:
             ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %s", counted(len(finished), "trial"))
-        with contextlib.suppress(_SearchEndedError), warnings.catch_warnings():
+        with contextlib.suppress(SearchEndedError), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "All-NaN axis", RuntimeWarning
             )  # Keras Tuner looks for the best of no scores
-            super().search()
+            self._run_trials()
+
+    def _run_trials(self) -> None:
+        """Keras Tuner's loop."""
+        super().search()
 
     def cost(self, trial: Trial) -> float:
         """The seconds of the budget that a trial takes."""
         return trial.planned_seconds * trial.share_done if self.throughput.nominal else trial.seconds
 
     @property
+    def spent(self) -> float:
+        """The seconds of the budget that the trials took so far."""
+        return sum(map(self.cost, self.journal.finished))
+
+    @property
     def seconds_left(self) -> float:
         """The seconds of the search that are left."""
-        return self.plan.search - sum(map(self.cost, self.journal.finished))
+        return self.plan.search - self.spent
 
     def pre_create_trial(self) -> None:
         """Keras Tuner calls this before every trial; it ends the search when there is no reason or no time for another."""
@@ -104,13 +113,17 @@ class Tuner(keras_tuner.Tuner):
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
-        trained = [trial for trial in trials if trial.status != OVER_LIMIT]
-        whole = [self.cost(trial) for trial in trials if trial.may_win]  # the next one may be neither pruned nor fail
-        median_cost = statistics.median(whole) if whole else 0.0
-        hopeless = _end_with(trained, "failed", FAILURES_IN_A_ROW) or _end_with(trials, OVER_LIMIT, OVER_LIMIT_IN_A_ROW)
+        trained, ended = [trial for trial in trials if trial.status != OVER_LIMIT], self.journal.finished
+        failed = [trial for trial in ended if trial.status != OVER_LIMIT]
+        hopeless = _end_with(failed, "failed", FAILURES_IN_A_ROW) or _end_with(ended, OVER_LIMIT, OVER_LIMIT_IN_A_ROW)
         enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
-        if (1 - budget.LAST_TRIAL_OVERRUN) * median_cost > self.seconds_left or hopeless or enough:
-            raise _SearchEndedError
+        if (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left or hopeless or enough:
+            raise SearchEndedError
+
+    def _expected_cost(self) -> float:
+        """The seconds of the budget that the next trial will take if it is neither pruned nor fails; 0 before the first one."""
+        whole = [self.cost(trial) for trial in self.journal.trials if trial.may_win]
+        return statistics.median(whole) if whole else 0.0
 
     def run_trial(self, trial: Any) -> dict[str, float]:
         """Train one set of hyperparameters.
@@ -121,19 +134,27 @@ class Tuner(keras_tuner.Tuner):
         Returns:
             The objective; NaN for a trial that failed or was not trained, which the Oracle then counts as failed.
         """
-        index = int(trial.trial_id)
-        proposed = trial.hyperparameters.values
+        record = self._record(trial)
+        if not record.finished:
+            self._run_tracked(record)
+        return {self.settings.objective: record.scores[self.settings.objective]}
+
+    def _record(self, asked: Any) -> Trial:
+        """The journal's record of a trial of Keras Tuner's; a new one if it is new. It knows how long the trial is to take."""
+        index, proposed = int(asked.trial_id), asked.hyperparameters.values
         if index == len(self.journal.trials):
             values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
-            self.journal.trials.append(Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given)))
+            record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given))
+            record.knew = len(self.journal.finished)
+            self.journal.trials.append(record)
         record = self.journal.trials[index]
         self._add_to_space(record)
         if not record.finished:
             rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
             # Given values get a whole trial. Hyperband might not promote a short one, and then nothing would tell whether the
             # search found better values.
-            self._run_tracked(record, 1.0 if record.given else rung)
-        return {self.settings.objective: record.scores[self.settings.objective]}
+            record.planned_seconds = (1.0 if record.given else rung) * self.plan.trial_seconds
+        return record
 
     def _add_to_space(self, record: Trial) -> None:
         """Add hyperparameters that only these values declare, such as those of a third layer, to the space and the trial."""
@@ -147,7 +168,7 @@ class Tuner(keras_tuner.Tuner):
         self.oracle.update_space(hp)
         record.values |= {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
 
-    def _run_tracked(self, record: Trial, rung: float) -> None:
+    def _run_tracked(self, record: Trial) -> None:
         """Run one trial as a nested MLflow run.
 
         The journal has the result before the run ends, so a finished trial is never run twice. A failed trial ends its run as
@@ -155,19 +176,11 @@ class Tuner(keras_tuner.Tuner):
 
         Args:
             record: the trial, which is filled.
-            rung: the share of a whole trial that it gets, below 1 in the lower rungs of Hyperband.
         """
         record.starts += 1
-        record.planned_seconds = rung * self.plan.trial_seconds
         self.journal.save()
-        tags = {
-            "role": "trial",
-            "trial": record.name,
-            "experiment": self.task.experiment.name,
-            "search": self.journal.search,
-        }
         try:
-            with tracking.run(self._run_name(record), tags, nested=True) as record.run_id:
+            with tracking.run(self._run_name(record), self._run_tags(record), nested=True) as record.run_id:
                 try:
                     self._train(record)
                 except Exception as error:
@@ -176,10 +189,22 @@ class Tuner(keras_tuner.Tuner):
                     raise
                 finally:
                     self._record_end(record)
-                tracking.set_tags({"status": record.status} | ({"reason": record.reason} if record.reason else {}))
+                tracking.set_tags(self._end_tags(record))
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
+        self._say(record)
+
+    def _run_tags(self, record: Trial) -> dict[str, str]:
+        name = self.task.experiment.name
+        return {"role": "trial", "trial": record.name, "experiment": name, "search": self.journal.search}
+
+    @staticmethod
+    def _end_tags(record: Trial) -> dict[str, str]:
+        return {"status": record.status} | ({"reason": record.reason} if record.reason else {})
+
+    def _say(self, record: Trial) -> None:
+        """Tell the user how a trial ended."""
         shown = dict.fromkeys((DEFAULT, self.settings.objective))
         scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
         sign = " " if record.status == "pruned" else ": "
@@ -221,11 +246,12 @@ class Tuner(keras_tuner.Tuner):
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         record.reason = ""
         latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
+        others = [curve for planned, curve in self._curves() if planned == record.planned_seconds]
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
             title=f"{record.name} of {self._trials}, {self._standing()}: ",
-            stop_early=self._follow(record),
+            stop_early=follow(record, self.settings.objective, lambda: others, self._is_prunable(record)),
             deadline=math.inf if self.throughput.nominal else latest,
         )
         fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept)
@@ -234,24 +260,14 @@ class Tuner(keras_tuner.Tuner):
         """The file of the finished fits of a cross-validated trial."""
         return self.journal.folds / f"{record.name}.npz" if self.task.folds else None
 
-    def _follow(self, record: Trial) -> Callable[[float, dict[str, Any]], bool]:
-        """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.
+    def _is_prunable(self, record: Trial) -> bool:
+        """Whether a trial may end early: not if a user gave its values, which others are compared with or which are wanted."""
+        return self.settings.prune and not record.given
 
-        Trials whose values a user gave are not pruned: others are compared with the first one, and the user wants to know.
-        """
-        prunable = self.settings.prune and not record.given
-        others = [
-            trial.curve
-            for trial in self.journal.finished
-            if trial.curve and trial.status != "failed" and trial.planned_seconds == record.planned_seconds
-        ]
-
-        def hopeless(share: float, row: dict[str, Any]) -> bool:
-            record.curve.append([share, row[self.settings.objective]])
-            record.reason = why_hopeless(record.curve, others, OBJECTIVES[self.settings.objective]) if prunable else ""
-            return bool(record.reason)
-
-        return hopeless
+    def _curves(self) -> list[tuple[float, Curve]]:
+        """The curves of finished trials that tell which other trial is hopeless, each with the seconds that were planned."""
+        finished = [trial for trial in self.journal.finished if trial.curve and trial.status != "failed"]
+        return [(trial.planned_seconds, trial.curve) for trial in finished]
 
     def _end_hanging(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
@@ -267,6 +283,7 @@ class Tuner(keras_tuner.Tuner):
     def _record_end(self, record: Trial) -> None:
         if record.finished:
             record.seconds = time.monotonic() - self.asked_at
+            record.ended = len(self.journal.finished)
             record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial

@@ -4,8 +4,10 @@ The modules in reading order:
 
 * `runs` begins, resumes and ends runs.
 * `queries` finds runs, and `abandoned` ends those whose process was killed.
+* `beside` begins and ends runs that are under way at the same time.
 * `commit` reads the git commit.
 * `log` logs into the active run.
+* `recording` keeps what a worker logs, for the process that has the store.
 * `registry` registers models and chooses the champion.
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `selection` finds registered versions, and `models` reads them, for reports and exports.
@@ -19,6 +21,7 @@ The modules in reading order:
 """
 
 from mlproject.tracking.abandoned import end_own_runs, reconcile_trials
+from mlproject.tracking.beside import close_run, open_run
 from mlproject.tracking.classifier_flavor import require_labels
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
@@ -39,6 +42,7 @@ from mlproject.tracking.log import (
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
 from mlproject.tracking.queries import find_run
+from mlproject.tracking.recording import recorded, replay
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
@@ -71,6 +75,7 @@ __all__ = [
     "address",
     "alias_of",
     "check_permissions",
+    "close_run",
     "connect",
     "describe",
     "describe_search",
@@ -95,9 +100,12 @@ __all__ = [
     "log_values",
     "logged_model_id",
     "mark_refused",
+    "open_run",
     "promote",
     "reconcile_trials",
+    "recorded",
     "register",
+    "replay",
     "require_artifacts",
     "require_labels",
     "require_no_active_run",

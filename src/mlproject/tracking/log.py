@@ -5,6 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DIGEST_LENGTH = 36  # of a data set; MLflow keeps no more
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+# What takes all writes in a process without a store; see `recording`. None sends them to the store.
+RECORDER: ContextVar[list[dict[str, Any]] | None] = ContextVar("recorder", default=None)
 
 
 def active_run_id() -> str:
@@ -34,6 +37,8 @@ def active_run_id() -> str:
     Raises:
         RuntimeError: No run is active.
     """
+    if RECORDER.get() is not None:
+        return ""  # the process that sends what is recorded knows the run
     active = mlflow.active_run()
     if active is None:
         raise RuntimeError("no run is active: log inside `with tracking.run(...)`")
@@ -107,14 +112,17 @@ def log_values(
     now = int(1000 * time.time())
     name_of_data, digest = dataset or (None, None)
     of = (model_id, name_of_data, digest and digest[:DIGEST_LENGTH])
-    store.send(
-        {
-            "run_id": run_id,
-            "metrics": [(name, float(value), now, step or 0, *of) for name, value in metrics.items()],
-            "params": [(name, str(value)) for name, value in params.items()],
-            "tags": [(name, str(value)) for name, value in tags.items()],
-        }
-    )
+    item = {
+        "run_id": run_id,
+        "metrics": [(name, float(value), now, step or 0, *of) for name, value in metrics.items()],
+        "params": [(name, str(value)) for name, value in params.items()],
+        "tags": [(name, str(value)) for name, value in tags.items()],
+    }
+    recorder = RECORDER.get()
+    if recorder is None:
+        store.send(item)
+    else:
+        recorder.append(item)
 
 
 def log_table(table: pd.DataFrame, path: str) -> None:
@@ -154,12 +162,27 @@ def log_arrays(path: str, **arrays: NDArray[Any]) -> None:
         path: The artifact's path, such as "evaluation/predictions.npz".
         **arrays: The arrays by the names that they have in the file.
     """
+    recorder = RECORDER.get()
+    if recorder is None:
+        log_run_arrays(active_run_id(), path, arrays)
+    else:
+        recorder.append({"path": path, "arrays": arrays})
+
+
+def log_run_arrays(run_id: str, path: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Log arrays as one compressed .npz artifact of any run.
+
+    Args:
+        run_id: The run.
+        path: The artifact's path.
+        arrays: The arrays by the names that they have in the file.
+    """
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, name)
         content: dict[str, Any] = {**arrays}  # without this, type checkers match an array with `allow_pickle`
         np.savez_compressed(file, **content)
-        store.retry_file_transfer(lambda: mlflow.log_artifact(str(file), folder))
+        store.retry_file_transfer(lambda: mlflow.log_artifact(str(file), folder, run_id=run_id))
 
 
 def log_folder(folder: Path, path: str) -> None:

@@ -193,7 +193,7 @@ def _start(name: str, labels: dict[str, str], nested: bool, resume: str | None) 
 
 def _end(run_id: str, status: int) -> None:
     """End the active run now, or through the outbox when the store does not answer."""
-    end = _end_item(run_id, status)
+    end = end_item(run_id, status)
     try:
         mlflow.end_run(end["status"])
     except Exception as error:  # even if this fails, MLflow has no active run any more
@@ -202,7 +202,7 @@ def _end(run_id: str, status: int) -> None:
         store.send(end)
 
 
-def _end_item(run_id: str, status: int) -> dict[str, Any]:
+def end_item(run_id: str, status: int) -> dict[str, Any]:
     """The outbox's item that ends a run."""
     return {"run_id": run_id, "status": RunStatus.to_string(status), "end_time": int(1000 * time.time())}
 
@@ -217,6 +217,6 @@ def failure_callback() -> Callable[[str], None]:
 
     def end_as_failed(reason: str) -> None:
         log_values(run_id, tags={FAILURE: reason})
-        store.send(_end_item(run_id, RunStatus.FAILED))
+        store.send(end_item(run_id, RunStatus.FAILED))
 
     return end_as_failed
