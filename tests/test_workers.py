@@ -14,7 +14,8 @@ from searches import CLOCKS, journal_of, run_search
 
 from mlproject import tracking
 from mlproject.cluster import pool as pools
-from mlproject.cluster.pool import Share, open_pool, require_ray
+from mlproject.cluster.pool import open_pool, require_ray
+from mlproject.cluster.share import Share, gpus_of_each
 from mlproject.errors import UserError
 from mlproject.final.seeds import make_final_model
 from mlproject.search.search import search
@@ -131,6 +132,12 @@ def test_what_cannot_work_is_refused_in_one_line(monkeypatch):
             asked("--deterministic=true", "--workers=2", *words)
     with pytest.raises(UserError, match="'-1' is not accepted; accepted: a whole number from 1 to"):
         asked("--workers=-1")
+    for address in ("127.0.0.1:1", "head", "ray://head:10001"):
+        with (
+            pytest.raises(UserError, match=f"ray='{address}': .*; accepted: HOST:PORT of a cluster"),
+            open_pool(Settings(ray=address)),
+        ):
+            pass
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"workers=3 needs the package ray; accepted: .*mlproject\[cluster\]"):
         require_ray(Settings(workers=3))
@@ -142,6 +149,6 @@ def test_what_cannot_work_is_refused_in_one_line(monkeypatch):
 
 
 def test_resources_are_divided_as_ray_accepts_them():
-    assert [pools._gpus_of_each(*one) for one in ((0, 3), (4, 2), (3, 2), (1, 3), (2, 3))] == [0, 2, 1, 1 / 3, 1 / 2]
+    assert [gpus_of_each(*one) for one in ((0, 3), (4, 2), (3, 2), (1, 3), (2, 3))] == [0, 2, 1, 1 / 3, 1 / 2]
     assert Share(2, 0, 2).fitting({"CPU": 5.0}) == 2 and Share(1, 1 / 3, 0).fitting({"CPU": 8, "GPU": 1}) == 3
     assert Share(1, 1, 0).fitting({"CPU": 8}) == 0

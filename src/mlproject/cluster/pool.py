@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import math
 import os
+import socket
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from mlproject import process
 from mlproject.cluster import parcel, worker
 from mlproject.cluster.board import Board, Curve, Post
+from mlproject.cluster.share import Share, cores_here, gpus_of_each
 from mlproject.errors import UserError, first_line, truncate
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mlproject.task import Task
 
 INSTALL = 'pip install "mlproject[cluster]"'
+CONNECT_SECONDS = 10
 SIZE_SECONDS = 5  # between two looks at which nodes there are
 PATIENCE = 300  # seconds without any node that has room for a worker
 
@@ -39,26 +42,6 @@ class Lost:
     """
 
     reason: str
-
-
-@dataclass(frozen=True)
-class Share:
-    """What each worker gets: whole cores, or GPUs, of which several workers may share one.
-
-    Attributes:
-        cpus: Ray's CPUs. On this machine each worker has one, whatever its cores.
-        gpus: GPUs, a fraction below 1 where workers share one.
-        threads: the cores that TensorFlow may use; 0 for all that it sees.
-    """
-
-    cpus: float
-    gpus: float
-    threads: int
-
-    def fitting(self, resources: dict[str, float]) -> int:
-        """How many workers have room on a node with these resources."""
-        rooms = [resources.get("CPU", 0) / self.cpus] + ([resources.get("GPU", 0) / self.gpus] if self.gpus else [])
-        return int(min(rooms) + 1e-6)
 
 
 def require_ray(settings: "Settings") -> None:
@@ -89,9 +72,11 @@ def open_pool(settings: "Settings") -> "Iterator[Pool | None]":
     if not settings.several_workers:
         yield None
         return
+    address = settings.cluster_address
+    if address:
+        _require_answer(address)
     import ray
 
-    address = settings.cluster_address
     began = time.monotonic()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -104,12 +89,30 @@ def open_pool(settings: "Settings") -> "Iterator[Pool | None]":
         ray.shutdown()
 
 
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nothing answers: Ray would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        if "/" in host:
+            raise ValueError("Ray Client is not supported")
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    return UserError(
+        f"ray={truncate(address)!r}: {first_line(error)}; accepted: HOST:PORT of a cluster that this machine is a node "
+        "of (`ray start --address=HOST:PORT`)"
+    )
+
+
 def _start(workers: int) -> Share:
     """Start Ray on this machine, with a CPU for each worker in Ray's books."""
     import ray
     import tensorflow as tf
 
-    cores, gpus = _cores(), len(tf.config.list_physical_devices("GPU"))
+    cores, gpus = cores_here(), len(tf.config.list_physical_devices("GPU"))
     if not gpus and workers > cores:
         raise UserError(f"workers={workers} on a machine with {cores} cores; accepted: 1 to {cores}")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -119,19 +122,7 @@ def _start(workers: int) -> Share:
         raise UserError(
             f"workers={workers}: Ray does not start here: {first_line(error)}; accepted: workers=1"
         ) from error
-    return Share(1, _gpus_of_each(gpus, workers), 0 if gpus else max(cores // workers, 1))
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus_of_each(gpus: int, workers: int) -> float:
-    """Whole GPUs for each worker, or a fraction of one. Ray accepts nothing between."""
-    if not gpus:
-        return 0.0
-    return float(gpus // workers) if workers <= gpus else 1 / -(-workers // gpus)
+    return Share(1, gpus_of_each(gpus, workers), 0 if gpus else max(cores // workers, 1))
 
 
 def _join(address: str, workers: int | None) -> Share:
@@ -139,18 +130,13 @@ def _join(address: str, workers: int | None) -> Share:
     import ray
 
     try:
-        if "://" in address:
-            raise ValueError("Ray Client is not supported")
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UserError(
-            f"ray={truncate(address)!r}: {first_line(error)}; accepted: HOST:PORT of a cluster that this machine is a node "
-            "of (`ray start --address=HOST:PORT`)"
-        ) from error
+        raise _no_cluster(address, error) from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     if gpus:
-        return Share(1, _gpus_of_each(gpus, workers or gpus), 0)
+        return Share(1, gpus_of_each(gpus, workers or gpus), 0)
     cores = int(min((node["CPU"] for node in nodes), default=0))
     for threads in range(cores, 0, -1):
         share = Share(threads, 0, threads)

@@ -1,0 +1,44 @@
+"""What each worker gets of the cores and GPUs that there are."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each worker gets: whole cores, or GPUs, of which several workers may share one.
+
+    Attributes:
+        cpus: Ray's CPUs. On this machine each worker has one, whatever its cores.
+        gpus: GPUs, a fraction below 1 where workers share one.
+        threads: the cores that TensorFlow may use; 0 for all that it sees.
+    """
+
+    cpus: float
+    gpus: float
+    threads: int
+
+    def fitting(self, resources: dict[str, float]) -> int:
+        """How many workers have room on a node with these resources."""
+        rooms = [resources.get("CPU", 0) / self.cpus] + ([resources.get("GPU", 0) / self.gpus] if self.gpus else [])
+        return int(min(rooms) + 1e-6)
+
+
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus_of_each(gpus: int, workers: int) -> float:
+    """Divide GPUs among workers.
+
+    Args:
+        gpus: how many GPUs there are.
+        workers: how many workers there are.
+
+    Returns:
+        Whole GPUs for each worker, or a fraction of one: Ray accepts nothing between.
+    """
+    if not gpus:
+        return 0.0
+    return float(gpus // workers) if workers <= gpus else 1 / -(-workers // gpus)
