@@ -224,6 +224,7 @@ def changed(before, after):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CUTS)
 def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn_both(fitted, network):
     task, model, result, (fresh, with_head, tuned) = fitted(network, CUTS[network])

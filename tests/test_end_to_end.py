@@ -200,7 +200,9 @@ def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, 
         browser.text_of(links.model.partition("/versions")[0], ["Classifies images of cifar100 into 100 classes"])
     finally:
         browser.close()
-    (logged,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{model.run_id}'", output_format="list")
+    experiments = [mlflow.get_run(model.run_id).info.experiment_id]
+    query = f"source_run_id = '{model.run_id}'"
+    (logged,) = mlflow.search_logged_models(experiments, filter_string=query, output_format="list")
     of_data = {metric.key: metric.dataset_name for metric in logged.metrics}
     assert of_data["test_accuracy"] == "cifar100-fine-test" and logged.name == model.name
 

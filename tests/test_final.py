@@ -65,6 +65,7 @@ EXPERIMENTS = [
 """
 
 
+@pytest.mark.slow
 def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(
     run_here, tmp_path, empty_database, monkeypatch
 ):

@@ -49,7 +49,8 @@ def test_given_trials_run_first_and_whole_then_the_tuner_goes_on(tuner, make_tas
     assert (runs["params.rung"].iloc[4] == "1.0") == (tuner != "hyperband")
 
 
-@pytest.mark.parametrize("tuner", ["bayesian", pytest.param("hyperband", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["bayesian", "hyperband"])
 def test_a_search_with_given_trials_and_a_limit_goes_on_as_if_never_interrupted(tuner, make_task, store, monkeypatch):
     fits, interruptions, fit = [], set(), trial_fit.fit
 

@@ -16,6 +16,8 @@ import time
 import types
 from pathlib import Path
 
+import pytest
+
 MISSING_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
 MISSING_FUNCTIONS = """
 chown chroot confstr fchdir fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp
@@ -62,6 +64,7 @@ EXPERIMENTS = [Experiment("tiny", question, "tests", FashionMNIST(), "flat", bui
 """
 
 
+@pytest.mark.slow
 def test_the_core_runs_without_what_windows_lacks(tmp_path, empty_database):
     (tmp_path / "experiments").mkdir()
     # As an editor on Windows writes it: a byte-order mark, and two characters at the end of a line.

@@ -110,8 +110,8 @@ def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tm
     [
         (["nobody", "."], "model='nobody': no such model; accepted: brightness"),
         ([NAME, "empty"], "empty has no image files; accepted: a folder with"),
-        ([NAME, ".", "--invert", "perhaps"], "invert='perhaps'; accepted: auto, yes, no"),
-        ([NAME, ".", "--top", "0"], "top=0; accepted: a number of classes"),
+        ([NAME, ".", "--invert", "perhaps"], "'perhaps' is not one of 'auto', 'yes', 'no'"),
+        ([NAME, ".", "--top", "0"], "0 is not in the range"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(store, run_here, tmp_path, arguments, said):

@@ -61,6 +61,7 @@ def program(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_documented_example_is_tuned_registered_and_reported(folder, run_here, empty_database):
     shutil.copy(empty_database, folder / "mlflow.db")
     done = run_here(

@@ -137,7 +137,7 @@ def test_the_first_trial_is_never_pruned(make_task, store, monkeypatch):
     assert found.trials["status"].tolist() == ["completed"] * 6 + ["pruned"]
 
 
-@pytest.mark.parametrize("tuner", ["random", "hyperband"])
+@pytest.mark.parametrize("tuner", [pytest.param("random", marks=pytest.mark.slow), "hyperband"])
 def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, monkeypatch):
     fits, interruptions = [], set()
 

@@ -151,7 +151,9 @@ def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_ta
     assert found.plan.granted_final_fit(found.spent, 0.0, paired=True) == found.plan.final_fit
 
 
-@pytest.mark.parametrize(("tuner", "trials"), [("random", 4), ("bayesian", 6), ("hyperband", 11)])
+@pytest.mark.parametrize(
+    ("tuner", "trials"), [("random", 4), pytest.param("bayesian", 6, marks=pytest.mark.slow), ("hyperband", 11)]
+)
 def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
     """Training is left out: the next values depend only on earlier values and their results."""
     fits, interruptions = [], set()

@@ -150,6 +150,7 @@ def test_three_first_writers_at_the_same_moment_all_finish_and_the_best_is_champ
     assert tracking.final_model("model").metrics["val_accuracy"] == 0.9
 
 
+@pytest.mark.slow
 def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, tmp_path, run_here):
     model = registered.three_flat(tmp_path)[0]
     tracking.use_comparison(user("alice"), model.tags["comparison"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import mlflow
+import pytest
 from conftest import PROJECT
 
 HANG = """
@@ -44,6 +45,7 @@ def store_of(folder, empty_database):
     return f"sqlite:///{folder}/mlflow.db"
 
 
+@pytest.mark.slow
 def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_database, monkeypatch):
     uri = store_of(tmp_path, empty_database)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

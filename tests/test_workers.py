@@ -35,6 +35,7 @@ def pool():
         yield workers
 
 
+@pytest.mark.slow
 def test_workers_find_and_log_what_one_process_does(pool, make_task, store):
     alone, runs_alone = run_search(make_task(), max_trials=3, name="alone", **ASKED)
     beside, runs_beside = run_search(make_task(), max_trials=3, name="beside", pool=pool, workers=2, **ASKED)
@@ -80,6 +81,7 @@ def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_ta
         assert sorted(trial.ended for trial in journal.trials) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_the_trials_that_were_under_way(pool, make_task, store, monkeypatch):
     tuner = "hyperband"  # the Oracle whose state depends most on the order of asking and telling
     ended, take = [], pools.Pool.wait
@@ -107,6 +109,7 @@ def test_a_search_goes_on_with_the_trials_that_were_under_way(pool, make_task, s
     assert states["status"].value_counts().to_dict() == {"FINISHED": 5, "KILLED": len(before) - len(ended)}
 
 
+@pytest.mark.slow
 def test_final_fits_beside_each_other_are_those_of_one_process(pool, make_task, store):
     task, accuracies = make_task(), {}
     for name, workers in (("alone", None), ("beside", pool)):

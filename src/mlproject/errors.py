@@ -37,8 +37,8 @@ def truncate(value: object, limit: int = 200) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, as in "1 trial" or "3 trials"; "batch" becomes "batches"."""
-    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    """A number with its noun, as in "1 trial", "3 epochs" or "2 batches"."""
+    ending = "" if number == 1 else "es" if noun.endswith("tch") else "s"
     return f"{number} {noun}{ending}"
 
 
