@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mlproject import process, tracking
-from mlproject.tracking.location import database_of
+from mlproject.location import database_of
 
 import pandas as pd
 import requests
