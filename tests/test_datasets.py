@@ -556,6 +556,7 @@ def test_a_share_keeps_groups_whole_and_an_own_validation_split_complete():
     data = of_strata([0, 1] * 20, groups=np.arange(40) // 4, validation=np.arange(36, 40))
     part = data.with_train_share(0.5, 0)
     assert np.bincount(part.groups).tolist().count(4) == len(set(part.groups)) == 6
+    assert data.is_intact() and part.is_intact()  # as workers of a cluster ask before they train
     train, validation = part.split(0)
     assert len(train) == 20 and set(part.groups[validation]) == {9}
     with pytest.raises(

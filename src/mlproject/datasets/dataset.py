@@ -113,8 +113,11 @@ class Dataset:
 
     def is_intact(self) -> bool:
         """Whether images, labels and class names are those of which the digest was computed."""
+        return self.digest == self._content_digest()
+
+    def _content_digest(self) -> str:
         arrays = self.train_images, self.train_labels, self.test_images, self.test_labels
-        return self.digest == _digest(*arrays, self.class_names)
+        return _digest(*arrays, self.class_names)
 
     @property
     def superclasses(self) -> list[str] | None:
@@ -204,15 +207,15 @@ class Dataset:
             name = self.class_names[min(missing)]
             raise UserError(f"train_share={share:g} leaves {self.name} no image of {name}; accepted: a larger share")
         rows = np.sort(np.concatenate([drawn, np.flatnonzero(held_out)]))
-        return replace(
+        part = replace(
             self,
             train_images=self.train_images[rows],
             train_labels=self.train_labels[rows],
             train_strata=self.train_strata[rows],
             groups=None if self.groups is None else self.groups[rows],
             validation=None if self.validation is None else np.flatnonzero(held_out[rows]),
-            digest=_digest(rows, (self.digest,)),
         )
+        return replace(part, digest=part._content_digest())
 
     @cached_property
     def _channel_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
