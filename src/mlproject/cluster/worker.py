@@ -246,7 +246,6 @@ def _configure_process(parcel: Parcel) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if parcel.threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(parcel.threads)
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # workers may share a GPU
     import tensorflow as tf
 
     from mlproject.training import device, winograd

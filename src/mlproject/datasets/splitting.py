@@ -27,11 +27,7 @@ def stratified(strata: NDArray[np.int64], fraction: float, seed: int) -> NDArray
     except ValueError:
         random = np.random.default_rng(seed)
         _, classes = np.unique(strata, return_inverse=True)
-        wanted = _apportion(np.bincount(classes), fraction, random)
-        order = random.permutation(len(strata))
-        order = order[np.argsort(classes[order], kind="stable")]
-        place = rows - np.searchsorted(classes[order], classes[order])  # 0 for the first image of each class
-        return order[place < wanted[classes[order]]]
+        return _draw(classes, _apportion(np.bincount(classes), fraction, random), random)
 
 
 def grouped(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
@@ -87,12 +83,17 @@ def share(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fraction:
     if groups is not None:
         names = random.permutation(np.unique(groups))
         return np.flatnonzero(np.isin(groups, names[: math.ceil(fraction * len(names))]))
-    order = random.permutation(len(strata))
-    drawn = []
-    for stratum in np.unique(strata):
-        members = order[strata[order] == stratum]
-        drawn.append(members[: math.ceil(fraction * len(members))])
-    return np.sort(np.concatenate(drawn))
+    _, classes = np.unique(strata, return_inverse=True)
+    wanted = np.array([math.ceil(fraction * count) for count in np.bincount(classes)])
+    return np.sort(_draw(classes, wanted, random))
+
+
+def _draw(classes: NDArray[np.int64], wanted: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw `wanted` images of each class; more of them include fewer of them, drawn with the same random numbers."""
+    order = random.permutation(len(classes))
+    order = order[np.argsort(classes[order], kind="stable")]
+    place = np.arange(len(classes)) - np.searchsorted(classes[order], classes[order])  # 0 for the first of each class
+    return order[place < wanted[classes[order]]]
 
 
 def _apportion(counts: NDArray[np.int64], fraction: float, random: np.random.Generator) -> NDArray[np.int64]:

@@ -96,18 +96,23 @@ def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[Co
     return found
 
 
-def summed_difference(pair: CoarseFinePair) -> pd.Series:
-    """The difference between the coarse model and the fine model's summed probabilities, as `pairs.compare` gives it.
+def summed_difference(pair: CoarseFinePair, compared: pd.DataFrame) -> pd.Series:
+    """The difference between the coarse model and the fine model's summed probabilities.
 
-    It is adjusted for the comparison of the two ways to score the fine model, too.
+    Args:
+        pair: the coarse and the fine model.
+        compared: as `compare_ways` gives it.
+
+    Returns:
+        Its row.
     """
     both = {pair.coarse.title, pair.sum_title}
-    (summed,) = [row for _, row in _differences(pair).iterrows() if {row["a"], row["b"]} == both]
+    (summed,) = [row for _, row in compared.iterrows() if {row["a"], row["b"]} == both]
     return summed
 
 
-def _differences(pair: CoarseFinePair) -> pd.DataFrame:
-    """The coarse model and both ways to score the fine one, every two compared."""
+def compare_ways(pair: CoarseFinePair) -> pd.DataFrame:
+    """The coarse model and both ways to score the fine one, every two compared, as `pairs.compare` does it."""
     return pairs.compare(
         [
             pairs.Classifier(pair.coarse.title, pair.coarse.predictions.correct_by_seed, pair.coarse.title),
@@ -118,10 +123,11 @@ def _differences(pair: CoarseFinePair) -> pd.DataFrame:
 
 
 def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: str) -> Section:
-    frame, summed = accuracies(pair), summed_difference(pair)
+    frame, compared = accuracies(pair), compare_ways(pair)
+    summed = summed_difference(pair, compared)
     tables = [
         _table(context, frame.drop(columns="by_seed")),
-        pairs.table(context.file_name("generalised-pairs"), _differences(pair)),
+        pairs.table(context.file_name("generalised-pairs"), compared),
     ]
     answers = [_answer(pair, frame, summed, question), *settling.sentences(summed, pairs.is_significant(summed))]
     picture = _chart(context, pair, frame[frame["labels"] == "coarse"])

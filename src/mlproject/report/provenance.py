@@ -69,9 +69,10 @@ def repeat_command(model: ReportedModel) -> str:
     wanted = {"experiment": experiment}
     if images:
         wanted = {"experiment": experiment.removeprefix(f"{model.tag('dataset')}-"), "images": images}
-    if "train_share" in settings.options_to_repeat(model.params):
+    options = settings.options_to_repeat(model.params)
+    if "train_share" in options:
         wanted["experiment"] = without_share(wanted["experiment"])
-    wanted |= settings.options_to_repeat(model.params) | ({"seed": model.seed} if model.seed else {})
+    wanted |= options | ({"seed": model.seed} if model.seed else {})
     if model.data not in ("real", ""):
         wanted["data"] = model.data
     if model.params.get("trials_digest"):

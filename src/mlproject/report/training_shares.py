@@ -76,7 +76,7 @@ def _row(pair: CoarseFinePair) -> dict[str, float]:
     for labels, title in (("coarse", pair.coarse.title), ("fine", pair.sum_title)):
         row |= {labels: scores[title]["accuracy"]}
         row |= {f"{labels}_{end}": scores[title][end] for end in ("low", "high")}
-    found = granularity.summed_difference(pair)
+    found = granularity.summed_difference(pair, granularity.compare_ways(pair))
     sign = 1 if found["a"] == pair.sum_title else -1
     ends = sorted(sign * found[end] for end in ("low", "high"))
     return row | {"difference": sign * found["difference"], "low": ends[0], "high": ends[1], "p": found["p"]}

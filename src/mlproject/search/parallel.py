@@ -55,7 +55,7 @@ class ParallelTuner(Tuner):
         for trial in journal.finished:
             trial.ended = trial.ended or len([one for one in journal.trials if one.ended]) + 1
         # Minutes go on where the last finished trial ended: what an interruption lost does not count.
-        self.before = 60 * max((trial.minutes for trial in journal.finished), default=0.0)
+        self.before = journal.trial_seconds
         self.began = time.monotonic()
 
     @property

@@ -202,7 +202,7 @@ def _result(
         throughput=measured[-1],
         trials=_trials_table(trials, winner, labels, objective),
         plan=plan,
-        seconds=measuring + 60 * max(trial.minutes for trial in trials),
+        seconds=measuring + journal.trial_seconds,
         spent=measuring + tuner.spent,
         remeasuring=sum(one.seconds for one in measured[1:]),
     )
