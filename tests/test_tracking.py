@@ -70,6 +70,13 @@ def test_a_version_has_the_runs_of_its_other_seeds(store):
     assert seed.artifact("evaluation/predictions.npz") is None
 
 
+def test_a_name_with_a_full_stop_is_registered_as_it_is(store):
+    assert register("m-share-0.2") == (1, "champion")
+    (model,) = tracking.final_models()
+    assert model.name == "m-share-0.2" and tracking.load_model(model).model.input_shape == (None, 4, 4, 1)
+    assert tracking.logged_model_id("m-share-0.2", 1)
+
+
 def test_accuracies_on_other_data_do_not_count(store):
     register(val_accuracy=0.5, digest="one")
     assert register(val_accuracy=0.9, digest="two") == (2, "challenger")

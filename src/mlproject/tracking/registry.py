@@ -85,7 +85,7 @@ def _log_model_once(
     with _without_remarks():
         info = Model.log(
             artifact_path=None,  # deprecated, and required
-            name=name,
+            name=name.replace(".", "-"),  # a registered model's name may have a full stop, a logged model's may not
             flavor=classifier_flavor,
             flavor_name="keras",
             registered_model_name=name,
