@@ -885,6 +885,7 @@ def test_programs_read_the_results_in_a_file(seeded):
     assert accuracy["n"] == 3 and accuracy["low"] < accuracy["mean"] < accuracy["high"] and accuracy["std"] > 0
     assert middle["seeds"] == ["7", "8", "9"] and middle["hyperparameters"] == {"width": "48", "activation": "silu"}
     assert (middle["commit"], middle["cpus"], middle["minutes"]["budget"]) == ("abc123", 2, 5.0)
+    assert middle["packages"] == {"keras": "3.15.1", "tensorflow": "2.21.0"} and middle["machine"] == "Ryzen (2 CPUs)"
     assert (
         middle["repeat"].startswith("mlflow run . -e tune")
         and "std" not in records["small"]["metrics"]["test_accuracy"]

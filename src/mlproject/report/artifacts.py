@@ -14,7 +14,15 @@ from mlproject import evaluation
 from mlproject.errors import UserError
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import slugs
-from mlproject.report.models import ClassEvaluation, ReportedModel, SearchRecord, StagePredictions, TestPredictions
+from mlproject.report.models import (
+    ALWAYS,
+    SOMETIMES,
+    ClassEvaluation,
+    ReportedModel,
+    SearchRecord,
+    StagePredictions,
+    TestPredictions,
+)
 
 if TYPE_CHECKING:
     from mlproject.tracking import FinalModel, LoggedRun
@@ -198,11 +206,9 @@ def _images(file: Path) -> dict[int, np.ndarray]:
 
 def _environment(file: Path) -> dict[str, object]:
     found = json.loads(file.read_text(encoding="utf-8"))
-    facts = {name: found[name] for name in ("python", "platform", "cpus")}
-    # Older runs did not record the CPU; "gpu" and "precision" stand for a GPU, and for 16 bits.
-    newer = {name: found[name] for name in ("gpu", "precision", "cpu", "vector instructions") if name in found}
+    facts = {name: found[name] for name in ALWAYS}
     packages: dict[str, object] = found["packages"]
-    return facts | newer | packages
+    return facts | {name: found[name] for name in SOMETIMES if name in found} | packages
 
 
 def _trials(file: Path) -> pd.DataFrame:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from mlproject.tracking import FinalModel
 
 
+# What an environment says beside the versions of packages. Older runs did not record the CPU; "gpu" and "precision" stand for a
+# GPU, and for 16 bits.
+ALWAYS, SOMETIMES = ("python", "platform", "cpus"), ("gpu", "precision", "cpu", "vector instructions")
+
+
 @dataclass(frozen=True, eq=False)
 class StagePredictions:
     """The predictions of a network as it was after one stage of its fit.

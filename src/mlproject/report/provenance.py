@@ -46,10 +46,11 @@ def differ(models: Sequence[ReportedModel]) -> bool:
 def _machine_names(models: Sequence[ReportedModel]) -> list[str]:
     """Each machine that trained a model, once: its GPU or its CPU, the precision if it is not float32, and its CPUs."""
     known = [model.environment for model in models if model.environment]
-    return list(dict.fromkeys(map(_machine_name, known)))
+    return list(dict.fromkeys(map(machine_name, known)))
 
 
-def _machine_name(environment: Mapping[str, object]) -> str:
+def machine_name(environment: Mapping[str, object]) -> str:
+    """A machine in words: its GPU or its CPU, the precision if it is not float32, and the number of its CPUs."""
     device = environment.get("gpu") or environment.get("cpu") or environment["platform"]
     precision = f", {environment['precision']}" if "precision" in environment else ""
     return f"{device}{precision} ({environment['cpus']} CPUs)"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import provenance
-from mlproject.report.models import ReportedModel
+from mlproject.report.models import ALWAYS, SOMETIMES, ReportedModel
 
 
 def records(models: Sequence[ReportedModel]) -> list[dict[str, Any]]:
@@ -49,8 +49,8 @@ def _record(model: ReportedModel) -> dict[str, Any]:
         "parameters": _number(metrics.get("parameters")),
         "commit": model.tag("git.commit"),
         "python": environment.get("python"),
-        "packages": environment.get("packages"),
-        "machine": environment.get("cpu") or environment.get("platform"),
+        "packages": {name: version for name, version in environment.items() if name not in (*ALWAYS, *SOMETIMES)},
+        "machine": provenance.machine_name(environment) if environment else None,
         "cpus": environment.get("cpus"),
         "repeat": provenance.repeat_command(model),
     }

@@ -59,12 +59,12 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
         f"{most['share']:.0%}."
     )
     table = Table(context.file_name("shares"), "The number of training images", frame, COLUMNS, NOTE, main=True)
+    others = _published(about if context.data_label == "" else Topic())
     chart = Chart(
         context.file_name("shares"),
-        draw(frame, _published(about), context.title),
+        draw(frame, others, context.title),
         f"Accuracy on the superclasses against the share of the training images. {answer}",
-        "Bars: 95% intervals."
-        + (" Dashed: Wide ResNets trained in full, from the table of others." if about.published else ""),
+        f"Bars: 95% intervals.{' Dashed: the figures of others, from their table.' if len(others) else ''}",
     )
     return Section("With fewer training images", [], [chart], [table], [answer])
 
