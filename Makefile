@@ -20,7 +20,7 @@ ifneq ($(and $(filter ARGS,$(GIVEN)),$(filter-out demo tune report notebooks,$(M
 $(error ARGS=... is not accepted with $(filter-out demo tune report notebooks,$(MAKECMDGOALS)); accepted: demo, tune, report, notebooks)
 endif
 
-.PHONY: help setup demo tune report notebooks ui cluster docs test torture bench lint lock clean
+.PHONY: help setup demo tune report notebooks ui cluster tables docs test torture bench lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -50,6 +50,9 @@ ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT
 
 cluster: $(READY) ## add Ray to the environment, for several workers, machines or GPUs (80 MB)
 	python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[cluster]"
+
+tables: $(READY) ## write the tables of the published study into README.md and docs/
+	cog -r -P -I docs $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs)
 
 docs: $(READY) ## build the documentation into site/ (open site/index.html); `mkdocs serve` shows it while you write
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -12,7 +12,8 @@ from typing import Any
 from mlproject import budget, tracking
 from mlproject.search import fingerprint
 from mlproject.search.journal import Journal, open_journal
-from mlproject.search.search import SearchResult, search
+from mlproject.search.result import SearchResult
+from mlproject.search.search import search
 from mlproject.settings import Settings
 from mlproject.task import Task
 

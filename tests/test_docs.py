@@ -253,6 +253,14 @@ def test_documented_messages_are_those_of_the_code():
         assert any(in_order(message.strip().split("..."), text) for text in in_code), message
 
 
+def test_the_tables_of_the_published_study_are_those_of_its_results():
+    pages = [path for path in PAGES if "[[[cog" in path.read_text(encoding="utf-8")]
+    assert {"README.md", "docs/explanation/results.md"} <= set(map(name, pages))
+    command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}; run `make tables`"
+
+
 class Page(html.parser.HTMLParser):
     """What a built page loads from elsewhere, and its text."""
 

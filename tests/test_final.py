@@ -14,7 +14,7 @@ from mlproject.final import refit
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
 from mlproject.search.journal import Journal
-from mlproject.search.search import SearchResult
+from mlproject.search.result import SearchResult
 
 
 def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(make_task, store, monkeypatch, tmp_path):

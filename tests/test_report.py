@@ -879,7 +879,8 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
 
 def test_programs_read_the_results_in_a_file(seeded):
     _, folder = seeded
-    records = {one["model"]: one for one in json.loads((folder / "results.json").read_text())}
+    results = json.loads((folder / "results.json").read_text())
+    records = {one["model"]: one for one in results["models"]}
     middle = records["middle"]
     accuracy = middle["metrics"]["test_accuracy"]
     assert accuracy["n"] == 3 and accuracy["low"] < accuracy["mean"] < accuracy["high"] and accuracy["std"] > 0
@@ -890,6 +891,15 @@ def test_programs_read_the_results_in_a_file(seeded):
         middle["repeat"].startswith("mlflow run . -e tune")
         and "std" not in records["small"]["metrics"]["test_accuracy"]
     )
+    compared = {one["comparison"]: one for one in results["comparisons"]}
+    (answer,) = [
+        one for one in compared["coarse-vs-fine"]["answers"] if one.startswith("Yes: a network taught the 12 fine")
+    ]
+    assert answer in (folder / "report.md").read_text()
+    rows = compared["small-vs-large"]["tables"]["small-vs-large.pairs"]
+    written = table(folder, "small-vs-large.pairs")
+    assert [row["difference"] for row in rows] == pytest.approx(written["difference"].tolist())
+    assert [row["score_low"] is None for row in rows] == written["score_low"].isna().tolist()
 
 
 def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):

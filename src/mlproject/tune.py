@@ -13,7 +13,8 @@ from mlproject.cluster.pool import Pool, open_pool, require_ray
 from mlproject.errors import StoreGoneError, counted, first_line
 from mlproject.experiment import find
 from mlproject.final.refit import log_datasets, weights_params
-from mlproject.final.seeds import RegisteredModel, make_final_model
+from mlproject.final.registered import RegisteredModel
+from mlproject.final.seeds import make_final_model
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint

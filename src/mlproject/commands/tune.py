@@ -12,7 +12,7 @@ from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
 
 if TYPE_CHECKING:
-    from mlproject.final.seeds import RegisteredModel
+    from mlproject.final.registered import RegisteredModel
     from mlproject.tune import Outcome
 
 

@@ -15,7 +15,7 @@ from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.facts import all_facts
 from mlproject.networks import explain
-from mlproject.search.search import SearchResult
+from mlproject.search.result import SearchResult
 from mlproject.search.space import describe_space
 from mlproject.task import Task
 

@@ -16,7 +16,7 @@ from mlproject.cluster.worker import FinalOrder
 from mlproject.final.cross_validation import fold_checkpoint, kept_folds
 from mlproject.final.refit import FinalFit, Trained, plan_schedule, refit, run_of
 from mlproject.search.journal import Journal
-from mlproject.search.search import SearchResult
+from mlproject.search.result import SearchResult
 from mlproject.search.tuner import MOST_STARTS
 from mlproject.task import Task
 from mlproject.training.schedule import describe_schedule

@@ -1,11 +1,7 @@
 """The model card: the descriptions of a registered model and of its version, which MLflow's UI shows."""
 
-from typing import TYPE_CHECKING
-
+from mlproject.final.registered import RegisteredModel
 from mlproject.task import Task
-
-if TYPE_CHECKING:
-    from mlproject.final.seeds import RegisteredModel
 
 UNKNOWN_LICENCE = "not declared; whoever owns the images decides"
 WEIGHTS_LICENCES = {"VGG16": "CC BY 4.0 (Visual Geometry Group, University of Oxford; converted by Keras)"}
@@ -58,7 +54,7 @@ def of_model(task: Task) -> str:
     return _one_line_each(MODEL.format(**_facts(task)))
 
 
-def of_version(task: Task, registered: "RegisteredModel", weakest: str, minutes: float | None) -> str:
+def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
     """Describe a registered version.
 
     Args:
@@ -106,7 +102,7 @@ def _facts(task: Task) -> dict[str, object]:
     }
 
 
-def _accuracy(registered: "RegisteredModel", seed: int) -> str:
+def _accuracy(registered: RegisteredModel, seed: int) -> str:
     """The test accuracy with its interval, and the mean over seeds where there are several."""
     shares = (registered.test_accuracy, registered.low, registered.high, registered.mean, registered.std)
     accuracy, low, high, mean, std = (f"{100 * share:.2f}" for share in shares)

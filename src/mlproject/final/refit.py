@@ -17,7 +17,7 @@ from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal
-from mlproject.search.search import SearchResult, reserve
+from mlproject.search.result import SearchResult, reserve
 from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint

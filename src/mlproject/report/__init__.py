@@ -27,7 +27,7 @@ def build(
 
     Returns:
         The path of the page: folder/index.html, which needs no other file. Beside it are report.md, figures/*.png and
-        tables/*.csv, and results.json for programs (see `results.records`).
+        tables/*.csv, and results.json for programs (see `results.collect`).
 
     Raises:
         UserError: if there are no models, or the folder cannot be written.
@@ -35,11 +35,12 @@ def build(
     if not models:
         raise UserError("no final model is registered, so there is nothing to report: first run `mlflow run . -e tune`")
     reported = read_models(models)
+    compared = comparisons.compare(reported)
     content = page.Content(
-        comparisons=comparisons.compare(reported),
+        comparisons=compared,
         models=[model_sections.build_sections(model) for model in reported],
         provenance=provenance.tables(reported),
-        results=results.records(reported),
+        results=results.collect(compared, reported),
         again=again,
         made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.machines(reported)}",
     )

@@ -32,7 +32,7 @@ class Content:
         comparisons: the comparisons, in the page's order.
         models: the sections about each model alone.
         provenance: the tables of the last section.
-        results: a record for each model, in types that JSON has.
+        results: what results.json holds, in types that JSON has.
         again: the command that creates this report.
         made: when, and on which machines the models were trained.
     """
@@ -40,7 +40,7 @@ class Content:
     comparisons: Sequence[Comparison]
     models: Sequence[ModelSection]
     provenance: Sequence[Table]
-    results: Sequence[Mapping[str, Any]]
+    results: Mapping[str, Any]
     again: str
     made: str
 
@@ -80,7 +80,7 @@ def write(content: Content, folder: Path) -> Path:
             _save(chart, folder)
         for table in content.tables:
             table.frame.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
-        results = json.dumps(content.results, indent=1, ensure_ascii=False, default=str)
+        results = json.dumps(content.results, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "results.json").write_text(results + "\n", encoding="utf-8")
         for name, environment in (("report.md", _markdown()), ("index.html", _html(folder, content.charts))):
             text = environment.get_template(f"{name}.j2").render(vars(content))

@@ -1,4 +1,4 @@
-"""The results of a report for programs: what results.json holds for each final model. Pure."""
+"""The results of a report for programs: what results.json holds of each comparison and each final model. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,24 +8,50 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report import provenance
+from mlproject.report.content import Comparison
 from mlproject.report.models import ALWAYS, SOMETIMES, ReportedModel
 
+# The tables of a comparison that hold accuracies and their differences, by the end of their names.
+TABLES = ("accuracy", "pairs", "generalised", "generalised-pairs", "shares", "refits")
 
-def records(models: Sequence[ReportedModel]) -> list[dict[str, Any]]:
-    """Describe each model with what a reader needs to check and repeat its figures.
+
+def collect(comparisons: Sequence[Comparison], models: Sequence[ReportedModel]) -> dict[str, list[dict[str, Any]]]:
+    """Describe the comparisons, and each model with what a reader needs to check and repeat its figures.
 
     Args:
+        comparisons: the comparisons of the report.
         models: the models of the report.
 
     Returns:
-        A record for each model, in types that JSON has: its name, `metrics` by name (each with mean and n, the number of seeds;
-        std with several seeds; test accuracies also with low, high and images), the seeds, the winner's hyperparameters, the
-        minutes, the commit, the versions of the packages, the machine, and the command that repeats it.
+        `comparisons` and `models`, in types that JSON has. Each comparison has its name, data, question and answers, and `tables`
+        by name, as lists of rows (see the CSV files of the same names). Each model has its name, `metrics` by name (mean and n,
+        the number of seeds; std with several seeds; test accuracies also low, high and images), the seeds, the winner's
+        hyperparameters, the minutes, the commit, the versions of the packages, the machine, and the command that repeats it.
     """
-    return [_record(model) for model in models]
+    return {
+        "comparisons": [_comparison(comparison) for comparison in comparisons],
+        "models": [_model(model) for model in models],
+    }
 
 
-def _record(model: ReportedModel) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    tables = [table for section in comparison.sections for table in section.tables]
+    return {
+        "comparison": comparison.context.name,
+        "data": comparison.models[0].data,
+        "question": comparison.question,
+        "answers": [answer for section in comparison.sections for answer in section.answers],
+        "tables": {table.name: _rows(table.frame) for table in tables if table.name.rsplit(".", 1)[-1] in TABLES},
+    }
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame, with None for what is no finite number: JSON has neither NaN nor infinity."""
+    finite = frame.replace([np.inf, -np.inf], np.nan)
+    return [dict(row) for row in finite.astype(object).where(finite.notna(), None).to_dict("records")]
+
+
+def _model(model: ReportedModel) -> dict[str, Any]:
     metrics, environment = model.metrics, model.environment or {}
     return {
         "model": model.registered.name,

@@ -37,6 +37,7 @@ EXCUSED = {
     "final/artifacts.py": "evaluates, draws and logs a fitted model",
     "final/card.py": "describes a fitted model",
     "final/environment.py": "describes the machine",
+    "final/registered.py": "describes a registered model",
     "evaluation/calibration_error.py": "scores a fitted model",
     "evaluation/crossed.py": "compares fitted models",
     "evaluation/feature_space.py": "describes a fitted model",

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.over_limit import nothing_within
 from mlproject.search.parallel import ParallelTuner
+from mlproject.search.result import SearchResult, reserve
 from mlproject.search.selection import select_winner, standard_error
 from mlproject.search.tuner import Tuner
 from mlproject.settings import Settings
@@ -29,31 +30,6 @@ from mlproject.task import Task
 from mlproject.training.throughput import measure_throughput
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        values: the winner's hyperparameters.
-        scores: those of the winner's trial on the validation images, by the names of `objectives.OBJECTIVES`.
-        throughput: how fast the winner's network trains.
-        trials: a row for each finished trial.
-        plan: how the budget was planned.
-        seconds: how long measuring and trials took.
-        spent: the seconds of the budget that they took. A deterministic search spends what was planned.
-        remeasuring: the seconds that measuring the winner's speed took, 0 where the first measurement serves.
-    """
-
-    values: dict[str, Value]
-    scores: dict[str, float]
-    throughput: Throughput
-    trials: pd.DataFrame
-    plan: Plan
-    seconds: float
-    spent: float
-    remeasuring: float
 
 
 def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None = None) -> SearchResult:
@@ -121,21 +97,6 @@ def _throughput(
         raise UserError(
             f"experiment={task.experiment.name!r}: training the network with {dict(values)} fails: {first_line(error)}"
         ) from error
-
-
-def reserve(task: Task, throughput: Throughput, plan: Plan) -> float:
-    """The part of each final fit that is not training, in seconds.
-
-    Args:
-        task: the experiment with its data.
-        throughput: how fast the network to be refitted predicts, and its stages.
-        plan: how many final fits there are.
-
-    Returns:
-        Seconds, as `budget.reserve_seconds` computes them from the images that all final fits predict.
-    """
-    predicted = plan.seeds * len(throughput.multiply_adds) * len(task.data.test_images) + task.held_out
-    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"], plan.final_rounds)
 
 
 def _plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:

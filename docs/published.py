@@ -1,0 +1,129 @@
+"""The parts of README and of docs/ that come from reports/published/results.json.
+
+`make tables` writes them between the comments that call these functions, with cog, and tests/test_docs.py compares them.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS, NETWORKS, SHARES = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16", "coarse-vs-fine.shares"
+SUM = "cifar100-fine-cnn, probabilities summed"
+ARGMAX = "cifar100-fine-cnn, superclass of its likeliest class"
+DIFFERENCES = [
+    (LABELS, "fine labels (probabilities summed) − coarse labels", SUM, "cifar100-coarse-cnn"),
+    (LABELS, "fine labels (most probable class) − coarse labels", ARGMAX, "cifar100-coarse-cnn"),
+    (LABELS, "probabilities summed − most probable class", SUM, ARGMAX),
+    (NETWORKS, "small convolutional network − perceptron", "fashion-mnist-cnn", "fashion-mnist-mlp"),
+    (NETWORKS, "pretrained VGG16 − perceptron", "fashion-mnist-vgg16", "fashion-mnist-mlp"),
+    (NETWORKS, "small convolutional network − pretrained VGG16", "fashion-mnist-cnn", "fashion-mnist-vgg16"),
+]
+
+
+@cache
+def results():
+    return json.loads((ROOT / "reports/published/results.json").read_text(encoding="utf-8"))
+
+
+def comparison(name):
+    return next(one for one in results()["comparisons"] if one["comparison"] == name)
+
+
+def rows(name):
+    """The rows of a table of a comparison: "coarse-vs-fine.accuracy"."""
+    return next(one["tables"][name] for one in results()["comparisons"] if name in one["tables"])
+
+
+def models():
+    """The models that were trained on all images."""
+    return [one for one in results()["models"] if "-share-" not in one["model"]]
+
+
+def differences(*comparisons):
+    """A table of the differences in accuracy, of all comparisons or of these."""
+    lines = ["| difference in accuracy on the same 10,000 test images | points, 95 % interval | p |", "|---|---|---|"]
+    for name, words, one, other in DIFFERENCES:
+        if not comparisons or name in comparisons:
+            points, low, high, p = _difference(name, one, other)
+            lines.append(f"| {words} | {points:.1f} [{low:.1f}, {high:.1f}] | {_p(p)} |")
+    return "\n".join(lines)
+
+
+def _difference(name, one, other):
+    ending = "generalised-pairs" if name == LABELS else "pairs"
+    (row,) = (row for row in rows(f"{name}.{ending}") if {row["a"], row["b"]} == {one, other})
+    sign = 100 if row["a"] == one else -100
+    return sign * row["difference"], *sorted(sign * row[end] for end in ("low", "high")), row["p_adjusted"]
+
+
+def accuracies():
+    """A table of the accuracies of all experiments, with their intervals."""
+    lines = [
+        "| experiment | test accuracy, %, with 95 % interval | trials | minutes: search + final fits |",
+        "|---|---|---|---|",
+    ]
+    for model in models():
+        accuracy, minutes = model["metrics"]["test_accuracy"], model["minutes"]
+        lines.append(
+            f"| `{model['model']}` | {_with_interval(accuracy['mean'], accuracy)} | {model['trials']} | "
+            f"{minutes['search']:.1f} + {minutes['training']:.1f} |"
+        )
+        if model["model"] == "cifar100-fine-cnn":
+            ways = {row["model"]: row for row in rows(f"{LABELS}.generalised")}
+            lines += [
+                f"| the same on the superclasses, {words} | {_with_interval(ways[way]['accuracy'], ways[way])} | | |"
+                for words, way in (("most probable class", ARGMAX), ("probabilities summed", SUM))
+            ]
+    return "\n".join(lines)
+
+
+def shares():
+    """A table of the accuracies on the superclasses by the share of the training images."""
+    lines = [
+        "| training images | coarse labels, % | fine labels, % | difference, points | p |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows(SHARES):
+        coarse, fine, points, low, high = (100 * row[name] for name in ("coarse", "fine", "difference", "low", "high"))
+        cells = [
+            f"{row['share']:.0%}",
+            f"{coarse:.1f}",
+            f"{fine:.1f}",
+            f"{points:.1f} [{low:.1f}, {high:.1f}]",
+            _p(row["p"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def answers(name):
+    """What the report answers to the question of a comparison, as a list."""
+    return "\n".join(f"- {answer}" for answer in comparison(name)["answers"])
+
+
+def figure(name, content, folder):
+    """A figure of a comparison, for a page from which the reports are in `folder`."""
+    rows_shown = {"generalised": (ARGMAX, SUM, "cifar100-coarse-cnn")}.get(content)
+    shown = [row for row in rows(f"{name}.{content}") if rows_shown is None or row["model"] in rows_shown]
+    text = ", ".join(f"{row['model']} {100 * row['accuracy']:.1f} %" for row in shown)
+    return f"![Test accuracy: {text}]({folder}/published/figures/{name}.{content}.png)"
+
+
+def measured():
+    """How all of it was measured, in a sentence."""
+    first = models()[0]
+    same = {(one["commit"], one["machine"], one["minutes"]["budget"], len(one["seeds"])) for one in models()}
+    assert len(same) == 1, f"the models of the published study differ in commit, machine, budget or seeds: {same}"
+    return (
+        f"{len(first['seeds'])} seeds, {first['minutes']['budget']:.0f} minutes for each network on {first['machine']}, commit "
+        f"{first['commit'][:7]}."
+    )
+
+
+def _with_interval(accuracy, ends):
+    return f"{100 * accuracy:.1f} [{100 * ends['low']:.1f}, {100 * ends['high']:.1f}]"
+
+
+def _p(p):
+    return "< .0001" if p < 0.0001 else f"{p:.4f}".lstrip("0")
