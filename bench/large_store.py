@@ -29,7 +29,6 @@ from mlproject import process, tracking
 from mlproject.location import database_of
 
 import pandas as pd
-import requests
 from mlflow.store.model_registry.dbmodels.models import (
     SqlModelVersion,
     SqlModelVersionTag,
@@ -47,6 +46,7 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.orm import Session
+from traffic import Traffic
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL = "fashion-mnist-mlp"  # the experiment of the model with artifacts
@@ -153,33 +153,23 @@ def command(folder: Path, *words: str) -> None:
         sys.exit(f"mlproject {' '.join(words)}: {done.stderr}")
 
 
-class Traffic:
-    """Counts the requests of this process and the bytes of their answers."""
-
-    def __init__(self) -> None:
-        self.requests = self.bytes = 0
-        send = requests.Session.send
-
-        def counted(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-            answer = send(session, request, **options)
-            self.requests, self.bytes = self.requests + 1, self.bytes + len(answer.content)
-            return answer
-
-        requests.Session.send = counted  # type: ignore[method-assign]
-
-
 def measured(calls: dict[str, Callable[[], object]], rounds: int = 3) -> pd.DataFrame:
     """A row for each call."""
     traffic, rows = Traffic(), []
     for name, call in calls.items():
         seconds = []
         for _ in range(rounds):
-            traffic.requests = traffic.bytes = 0
+            traffic.clear()
             began = time.monotonic()
             call()
             seconds.append(time.monotonic() - began)
         rows.append(
-            {"": name, "seconds": statistics.median(seconds), "requests": traffic.requests, "KB": traffic.bytes / 1000}
+            {
+                "": name,
+                "seconds": statistics.median(seconds),
+                "requests": traffic.requests,
+                "KB": traffic.received / 1000,
+            }
         )
     return pd.DataFrame(rows)
 
