@@ -149,8 +149,8 @@ def test_two_or_four_channels_are_refused():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("vgg16", r"pretrained='vgg16' of an experiment \(did you mean VGG16\?\); accepted: .*MobileNetV3Small.*VGG16"),
-        ("EfficientNet-B0", r"\(did you mean EfficientNetB0\?\)"),
+        ("vgg16", r"pretrained='vgg16' of an experiment; did you mean VGG16\? accepted: .*MobileNetV3Small.*VGG16"),
+        ("EfficientNet-B0", r"; did you mean EfficientNetB0\? accepted: "),
         ("zzz", "pretrained='zzz' of an experiment; accepted: ConvNeXtBase, "),
         (True, "pretrained=True of an experiment; accepted: the name of a network .* such as pretrained='VGG16'"),
         (False, "pretrained=False of an experiment; accepted: .* or '' for none"),

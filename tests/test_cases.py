@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from conftest import TINY, rehearse_one
 from keras import layers
+from searches import fit_result
 
 from mlproject import evaluation, plots, tracking
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.recipe import Recipe, Stage
-from mlproject.search import fingerprint
+from mlproject.search import fingerprint, trial_fit
 from mlproject.search.journal import open_journal
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
@@ -244,13 +245,14 @@ def as_deep_as_asked(hp, spec):
     return keras.Model(images, layers.Dense(spec.classes, activation="softmax")(x))
 
 
-def test_hyperparameters_that_only_deeper_networks_declare_are_searched_and_recorded(make_task, store):
+def test_hyperparameters_that_only_deeper_networks_declare_are_searched_and_recorded(make_task, store, monkeypatch):
     """Report keras-io#1116."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     best = {"depth": 1, "units_0": 8, "learning_rate": 1e-3}
     task = make_task(
         dataclasses.replace(TINY, build=as_deep_as_asked, recipe=recipe_of(stage={"max_epochs": 1}), best=best)
     )
-    settings = Settings(max_trials=7, tuner="random")
+    settings = Settings(max_trials=7, tuner="random", deterministic=True)
     identity = fingerprint.take(task, settings.deciding, tracking.address())
     with open_journal(Path("searches"), "tiny", identity) as journal, tracking.run("search", {"role": "search"}):
         trials = search(task, journal, settings).trials

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
+from mlproject.datasets.declaration import declaration
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
@@ -469,7 +470,7 @@ def test_a_validation_split_or_groups_without_a_meaning_are_refused(changes, mes
 
 @pytest.mark.parametrize("loader", [CIFAR100(), FashionMNIST()])
 def test_the_synthetic_arrays_fulfil_the_contract_as_they_are(loader):
-    declared = loader.declaration()
+    declared = declaration(loader)
     made = synthetic.make(declared)
     assert all(one is other for one, other in zip(made, contract.check(declared, made), strict=True))
 

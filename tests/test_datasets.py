@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 
 from mlproject.datasets import CIFAR100, FashionMNIST, cifar100, fashion_mnist, files, synthetic
 from mlproject.datasets.dataset import from_arrays
-from mlproject.datasets.declaration import Declaration
+from mlproject.datasets.declaration import Declaration, declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError
 
@@ -385,7 +385,7 @@ def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their
 
 
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
-    declared = FashionMNIST().declaration()
+    declared = declaration(FashionMNIST())
     one, same, other = (synthetic.make(declared, seed) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
     assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"

@@ -20,7 +20,19 @@ from mlflow.projects._project_spec import load_project
 from mlproject import tracking
 from mlproject.datasets import FashionMNIST
 
-# VGG16 and the CNN for Fashion-MNIST take as long as these three together. `make demo` runs all; the weekly workflow does, too.
+# The shipped experiments take minutes: `make demo` runs them all, and so does the weekly workflow. These have their names.
+FILE = f"""
+import sys
+from dataclasses import replace
+
+sys.path.append({str(PROJECT / "tests")!r})
+from conftest import TINY
+from mlproject.datasets import CIFAR100
+
+COARSE = replace(TINY, name="cifar100-coarse-cnn", comparison="coarse-vs-fine", dataset=CIFAR100(), labels="coarse")
+FINE = replace(COARSE, name="cifar100-fine-cnn", labels="fine")
+EXPERIMENTS = [COARSE, FINE, replace(TINY, name="fashion-mnist-mlp")]
+"""
 MODELS = ["cifar100-coarse-cnn-synthetic", "cifar100-fine-cnn-synthetic", "fashion-mnist-mlp-synthetic"]
 EXPERIMENTS = "cifar100-*,fashion-mnist-mlp"
 ARTIFACTS = [
@@ -60,12 +72,13 @@ assert not any(module.split(".")[0] == "mlproject" for module in sys.modules)
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project's own files, as a clone would have them."""
+    """A copy of the project's own files with small experiments."""
     folder = tmp_path_factory.mktemp("clone") / "mlproject"
     folder.mkdir()
     for name in ("MLproject", "conda.yaml", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder)
-    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "small.py").write_text(FILE)
     return folder
 
 
@@ -180,6 +193,7 @@ def address(tuned, tmp_path):
     server.wait(timeout=30)
 
 
+@pytest.mark.slow  # what it tests changes with MLflow, which the weekly workflow takes at its newest
 @needs_chromium
 def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -215,26 +229,18 @@ def words(project, entry, **parameters):
 
 
 @pytest.mark.parametrize(
-    ("entry", "parameters", "made", "said"),
+    ("entry", "parameters"),
     [
-        ("report", {"comparison": "coarse-vs-fine"}, "reports/index.html", "report: "),
-        ("data", {"data": "synthetic"}, None, "cifar100: "),
-        ("explain", {"experiment": "fashion-mnist-mlp"}, None, "probabilities"),
-        (
-            "export",
-            {"model": "fashion-mnist-mlp-synthetic"},
-            "exports/fashion-mnist-mlp-synthetic.keras",
-            "load it with",
-        ),
+        ("report", {"comparison": "coarse-vs-fine"}),
+        ("data", {"data": "synthetic"}),
+        ("explain", {"experiment": "fashion-mnist-mlp"}),
+        ("export", {"model": "fashion-mnist-mlp-synthetic"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_other_entry_points_do_their_work(tuned, run_here, entry, parameters, made, said):
-    project, _ = tuned
-    uri = mlflow.get_tracking_uri()
-    done = run_here(*words(project, entry, **parameters), cwd=project, MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 0 and said in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
-    assert made is None or (project / made).exists()
+def test_the_other_entry_points_hand_on_what_is_given(project, entry, parameters):
+    _, given = parsed(*words(project, entry, **parameters))
+    assert all(value in given[name] for name, value in parameters.items())
 
 
 def test_the_entry_point_of_notebooks_leaves_to_the_file_what_is_not_given(project):

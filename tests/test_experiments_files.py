@@ -219,7 +219,8 @@ def test_the_coarse_experiment_for_own_images_has_the_same_network_for_other_lab
     assert (coarse.spec.classes, fine.spec.classes) == (2, 30)
 
 
-@pytest.mark.parametrize(("name", "pixels"), [("cnn", 32), pytest.param("fine-tuned", 64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "pixels"), [("cnn", 32), ("fine-tuned", 64)])
 def test_experiments_for_own_images_go_the_whole_way(name, pixels, store, tmp_path):
     _, task = on_few(name, pixels, channels=1, classes=4)
     rehearse_one(task, tmp_path / "searches")

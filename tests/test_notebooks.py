@@ -66,13 +66,8 @@ def folder(tmp_path_factory):
 
 
 # All are executed when they are published; `test_the_committed_notebook_is_its_script_executed_without_errors` checks that.
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(one, marks=[] if one.stem == "fashion_mnist_mlp" else pytest.mark.slow, id=one.stem)
-        for one in SCRIPTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, empty_database, run_here):
     database = folder / f"{script.stem}.db"
     shutil.copy(empty_database, database)
@@ -95,20 +90,27 @@ def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, empty_database
     assert experiments and all((folder / "exports" / f"{name}-synthetic.keras").exists() for name in experiments)
 
 
-def test_a_notebook_that_raises_fails_its_run_and_is_kept_up_to_the_failing_cell(run_here, tmp_path, empty_database):
+def test_notebooks_are_run_and_kept_one_that_raises_up_to_the_failing_cell(run_here, tmp_path, empty_database):
     (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "broken.py").write_text(
-        "# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    raise ValueError('no further')\n"
-    )
+    for name, last in (("broken", "raise ValueError('no further')"), ("whole", "print('done')")):
+        (tmp_path / "experiments" / f"{name}.py").write_text(
+            f"# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    {last}\n"
+        )
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    done = run_here("notebook", "--experiment", "broken", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    options = ("--experiment", "broken,whole", "--output", "copies")
+    done = run_here("notebook", *options, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 1 and "broken: failed: ValueError: no further" in done.stderr
     client = mlflow.MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
-    assert run.info.status == "FAILED"
-    kept = nbformat.read(client.download_artifacts(run.info.run_id, "notebook/broken.ipynb"), as_version=4)
+    runs = client.search_runs([client.get_experiment_by_name("notebooks").experiment_id])
+    by_name = {run.info.run_name: run.info for run in runs}
+    assert {name: run.status for name, run in by_name.items()} == {"broken": "FAILED", "whole": "FINISHED"}
+    for name, run in by_name.items():
+        kept = {Path(item.path).name for item in client.list_artifacts(run.run_id, "notebook")}
+        assert kept == {f"{name}.ipynb", f"{name}.html"}
+    kept = nbformat.read(client.download_artifacts(by_name["broken"].run_id, "notebook/broken.ipynb"), as_version=4)
     assert kept.cells[0].outputs[0].text == "so far\n"
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["whole.ipynb"]
 
 
 def test_a_file_is_found_by_its_own_name_and_by_those_of_its_experiments():

@@ -67,6 +67,7 @@ def names(found):
     return [(one.name, one.comparison, one.labels) for one in found]
 
 
+@pytest.mark.slow
 def test_a_search_on_own_images_ends_in_a_registered_pair_and_a_report(run, project, monkeypatch):
     measured, measure = [], searches.measure_throughput
     monkeypatch.setattr(searches, "measure_throughput", lambda *given: measured.append(given) or measure(*given))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from conftest import PROJECT, TINY
 
-from mlproject import program as program_module
 from mlproject.datasets import CIFAR100
 from mlproject.errors import UserError
 from mlproject.networks.cost import Throughput
@@ -73,6 +72,7 @@ def test_the_documented_example_is_tuned_registered_and_reported(folder, run_her
     assert NAME in (folder / "reports" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_documented_example_trains_and_exports_as_a_program(folder, monkeypatch):
     monkeypatch.chdir(folder)
     running = program(folder, "--data", "synthetic", "--minutes", "0.03")
@@ -174,11 +174,6 @@ def test_a_notebook_takes_the_same_options_from_the_environment(given, monkeypat
     monkeypatch.setenv("MLPROJECT_ARGUMENTS", "--minutes 3 --data synthetic")
     run = given("-f", "kernel.json")
     assert (run.options.minutes, run.options.data, run.notebook) == (3.0, "synthetic", True)
-
-
-def test_a_file_that_asks_for_the_class_by_its_former_name_is_told_the_new_one():
-    with pytest.raises(AttributeError, match=r"program.Program\(...\) is now program.ExperimentScript\(...\): change"):
-        _ = program_module.Program
 
 
 def test_help_states_the_minutes(given, capsys):

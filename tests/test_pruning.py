@@ -107,21 +107,21 @@ def in_turn(*curves):
 
 def test_without_pruning_every_trial_finishes(make_task, store, monkeypatch):
     monkeypatch.setattr(trial_fit, "fit", scored(in_turn(*[[0.9, 0.9]] * 3, *[[0.1, 0.1]] * 2)))
-    found, _ = run_search(make_task(), max_trials=5, prune=False)
+    found, _ = run_search(make_task(), max_trials=5, prune=False, deterministic=True)
     assert set(found.trials["status"]) == {"completed"}
 
 
 def test_a_pruned_trial_never_wins(make_task, store, monkeypatch):
     # At the end, the first trials score much less than the last one did when it was pruned.
     monkeypatch.setattr(trial_fit, "fit", scored(in_turn(*[[0.9, 0.3]] * 4, [0.8, 0.8])))
-    found, _ = run_search(make_task(), max_trials=5)
+    found, _ = run_search(make_task(), max_trials=5, deterministic=True)
     assert found.trials["status"].tolist() == ["completed"] * 4 + ["pruned"]
     assert found.trials["val_accuracy"].idxmax() == 4 and found.trials["refitted"][0] == "yes"
 
 
 def test_a_search_by_the_loss_prunes_high_losses(make_task, store, monkeypatch):
     monkeypatch.setattr(trial_fit, "fit", scored(in_turn(*[[0.5, 0.5]] * 3, [0.9, 0.9], [0.4, 0.4])))
-    found, _ = run_search(make_task(), max_trials=5, objective="val_loss")
+    found, _ = run_search(make_task(), max_trials=5, objective="val_loss", deterministic=True)
     assert found.trials["status"].tolist() == ["completed"] * 3 + ["pruned", "completed"]
 
 
@@ -137,7 +137,8 @@ def test_the_first_trial_is_never_pruned(make_task, store, monkeypatch):
     assert found.trials["status"].tolist() == ["completed"] * 6 + ["pruned"]
 
 
-@pytest.mark.parametrize("tuner", [pytest.param("random", marks=pytest.mark.slow), "hyperband"])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", ["random", "hyperband"])
 def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, monkeypatch):
     fits, interruptions = [], set()
 

@@ -873,8 +873,9 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     ours = table(tmp_path / "real", "coarse-vs-fine.generalised")["accuracy"]
     assert rows.iloc[-1, 1:].tolist() == pytest.approx([100 * ours[0], 100 * ours[2]])
     synthetic = [with_topic(one, "Which labels?") for one in models[2:4]]
-    page = build(synthetic, tmp_path / "synthetic").read_text()
-    assert "arxiv" not in page and "<p>Yes" not in page and "<p>fine-synthetic and coarse-synthetic: a network" in page
+    (comparison,) = compare(read_models(synthetic))
+    assert "What others found" not in [section.title for section in comparison.sections]
+    assert comparison.answers[0].startswith("fine-synthetic and coarse-synthetic: a network")
 
 
 def test_programs_read_the_results_in_a_file(seeded):
@@ -927,7 +928,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     assert rows["coarse"].tolist() == [ours["accuracy"][0]] * 2 and rows["fine"].tolist() == [ours["accuracy"][2]] * 2
     np.testing.assert_allclose(rows["difference"], rows["fine"] - rows["coarse"])
     assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()
-    assert "With fewer" not in build(some[2:], tmp_path / "whole").read_text()
+    (whole,) = compare(read_models(some[2:]))
+    assert not [section for section in whole.sections if "fewer" in section.title]
 
 
 def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none():

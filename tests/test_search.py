@@ -7,7 +7,7 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, tiny_build, tiny_staged_recipe
+from conftest import TINY, asked, tiny_build, tiny_staged_recipe
 from searches import fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
@@ -21,6 +21,7 @@ from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
+from mlproject.tune import prepare_tasks
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
@@ -194,7 +195,9 @@ def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
     assert mlflow.get_run(unfinished).info.status == "KILLED"
 
 
-def test_no_point_is_tried_twice(make_task, store):
+def test_no_point_is_tried_twice(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+
     def build(hp, spec):
         hp.Choice("only", ["a", "b"])
         hp.Choice("width", [4, 8])
@@ -204,36 +207,37 @@ def test_no_point_is_tried_twice(make_task, store):
         return Recipe((Stage("training", 2e-3, max_epochs=1),), 64, "adamw")
 
     grid = dataclasses.replace(TINY, build=build, recipe=recipe, best={"width": 8, "only": "a"})
-    found, _ = run_search(make_task(grid), "bayesian", max_trials=7)
+    found, _ = run_search(make_task(grid), "bayesian", max_trials=7, deterministic=True)
     assert len(found.trials) == 4  # all points of the space
     assert not found.trials.duplicated(["width", "only"]).any()
 
 
-def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_task, store):
+def test_the_first_trial_has_the_values_given_in_place_of_the_best_known(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = replace_best_values(make_task(), ["width=5"])
-    found, _ = run_search(task, max_trials=2)
+    found, _ = run_search(task, max_trials=2, deterministic=True)
     assert list(found.trials[["width", "learning_rate"]].iloc[0]) == [5, 0.002]
     assert found.trials["width"].iloc[1] != 5
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband"])
-def test_what_is_fixed_keeps_its_best_known_value(make_task, store, tuner):
-    found, _ = run_search(make_task(dataclasses.replace(TINY, fixed=("width",))), tuner, max_trials=3)
+def test_what_is_fixed_keeps_its_best_known_value(make_task, store, tuner, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    found, _ = run_search(
+        make_task(dataclasses.replace(TINY, fixed=("width",))), tuner, max_trials=3, deterministic=True
+    )
     assert set(found.trials["width"]) == {TINY.best["width"]}
     assert found.trials["learning_rate"].nunique() > 1
 
 
-def test_an_hour_begins_with_the_values_best_known_for_it(run_here, store, tmp_path):
+def test_an_hour_begins_with_the_values_best_known_for_it(store, tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(
         "from dataclasses import replace\nfrom conftest import TINY\n"
         "EXPERIMENTS = [replace(TINY, best_in_an_hour={'width': 12})]\n"
     )
-    # TINY trains for at most three epochs, so the hour is not used.
-    done = run_here("tune", "--data", "synthetic", "--budget-minutes", 60, "--max-trials", 1, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    trials = mlflow.search_runs(filter_string="tags.role = 'trial'", search_all_experiments=True)
-    assert trials["params.width"].tolist() == ["12"]
+    (task,) = prepare_tasks(asked("--data=synthetic", "--budget-minutes=60"))
+    assert task.experiment.best["width"] == 12
     (experiment,) = find("tiny")
     assert experiment.for_budget(60).best["width"] == 12 and experiment.for_budget(59).best["width"] == 8
 

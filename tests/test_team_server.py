@@ -128,6 +128,7 @@ def user(team, tmp_path, monkeypatch):
         mlflow.end_run()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_three_first_writers_at_the_same_moment_all_finish_and_the_best_is_champion(team, user, tmp_path):
     script = FIRST_WRITERS.replace("TESTS", repr(str(PROJECT / "tests")))

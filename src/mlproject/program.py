@@ -44,13 +44,6 @@ PUBLISHED = Path("reports", "published", "tables")
 FIGURE_DPI = 80
 
 
-def __getattr__(name: str) -> Any:
-    """Tell the new name of the class that experiment files used to call Program."""
-    if name == "Program":
-        raise AttributeError("program.Program(...) is now program.ExperimentScript(...): change this line")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 class ExperimentScript:
     """One run of an experiment's file: its options, and the steps that its cells take one after the other.
 

@@ -4,7 +4,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from mlproject.errors import UserError
 from mlproject.names import NAME, NAME_RULE
@@ -37,7 +37,6 @@ RANGES = {
     "random_translation": _PIXELS,
     "cutout": _PIXELS,
 }
-RENAMED_FIELDS = {"crop": "random_translation", "erase": "cutout", "sizes": "progressive_resizing"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Recipe:
             137-163; scikit-learn's "balanced").
 
     Raises:
-        UserError: for an unknown optimizer or class weights, for two stages of the same name, and for a field by its former name.
+        UserError: for an unknown optimizer or class weights, and for two stages of the same name.
     """
 
     stages: tuple[Stage, ...]
@@ -108,12 +107,6 @@ class Recipe:
     progressive_resizing: tuple[tuple[float, float], ...] = ()
     steps_per_execution: int = 1
     class_weights: str = "none"
-
-    def __new__(cls, *_: Any, **fields: Any) -> Self:
-        """Tell the new name of a field that an experiment file gives by its former one."""
-        for old in RENAMED_FIELDS.keys() & fields.keys():
-            raise UserError(f"Recipe({old}=...) is not accepted; {RENAMED_FIELDS[old]}=... is the field's new name")
-        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         _check_numbers("recipe", vars(self))

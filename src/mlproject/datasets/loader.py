@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from mlproject.datasets import contract, synthetic
 from mlproject.datasets.dataset import Dataset, from_arrays
-from mlproject.datasets.declaration import Declaration, declaration
+from mlproject.datasets.declaration import declaration
 from mlproject.datasets.files import Arrays
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
@@ -68,17 +68,6 @@ class Loader(ABC):
         """The granularities of its labels: "coarse" and "fine" if its classes form superclasses, else "flat"."""
         return ("coarse", "fine") if np.size(self.superclasses) else ("flat",)
 
-    def declaration(self) -> Declaration:
-        """Check what the data set declares.
-
-        Returns:
-            The declaration.
-
-        Raises:
-            UserError: something is missing, or has no meaning.
-        """
-        return declaration(self)
-
     def load(self, labels: str, kind: str = "real", data_dir: Path | str | None = None) -> Dataset:
         """Load the data set at one label granularity.
 
@@ -95,7 +84,7 @@ class Loader(ABC):
             UserError: unknown labels or kind; files that are missing, damaged or not as published; a failed download; a
                 loader that breaks the contract (see `mlproject.datasets.contract`).
         """
-        declared = self.declaration()
+        declared = declaration(self)
         if labels not in self.labels:
             raise UserError(f"unknown labels {labels!r} of data set {self.name}; accepted: {', '.join(self.labels)}")
         if kind not in KINDS:

@@ -23,24 +23,22 @@ the sum of their row before use, because a run's artifacts hold them as float16.
 """
 
 from mlproject.evaluation.balanced import (
-    SMALLEST_PROBABILITY,
     balanced_accuracy,
     image_losses,
     macro_f1,
     score_standard_error,
     validation_scores,
 )
-from mlproject.evaluation.calibration_error import CALIBRATION_BINS, calibration
+from mlproject.evaluation.calibration_error import calibration
 from mlproject.evaluation.cross_validated import cross_validated_interval, nadeau_bengio_error
-from mlproject.evaluation.crossed import CrossedAccuracy, CrossedDifference, crossed_accuracy, crossed_difference
+from mlproject.evaluation.crossed import CrossedDifference, crossed_accuracy, crossed_difference
 from mlproject.evaluation.feature_space import centroids
-from mlproject.evaluation.fine_coarse_differences import CLASS_RESAMPLES, class_differences
+from mlproject.evaluation.fine_coarse_differences import class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
-from mlproject.evaluation.paired import RESAMPLES, holm_adjusted_mcnemar, paired_difference
-from mlproject.evaluation.permutation import PERMUTATIONS, permutation_test
-from mlproject.evaluation.power import Needed, needed_to_settle
+from mlproject.evaluation.paired import holm_adjusted_mcnemar, paired_difference
+from mlproject.evaluation.permutation import permutation_test
+from mlproject.evaluation.power import needed_to_settle
 from mlproject.evaluation.scores import (
-    CONFIDENCE,
     SCORES,
     accuracy_interval,
     averages,
@@ -52,16 +50,8 @@ from mlproject.evaluation.scores import (
 from mlproject.evaluation.superclasses import aggregate_by_argmax, aggregate_by_sum
 
 __all__ = [
-    "CALIBRATION_BINS",
-    "CLASS_RESAMPLES",
-    "CONFIDENCE",
-    "PERMUTATIONS",
-    "CrossedAccuracy",
     "CrossedDifference",
-    "Needed",
-    "RESAMPLES",
     "SCORES",
-    "SMALLEST_PROBABILITY",
     "accuracy_interval",
     "aggregate_by_argmax",
     "aggregate_by_sum",

@@ -78,43 +78,24 @@ def check_superclass_of(superclass_of: ArrayLike, classes: int) -> NDArray[np.in
     return superclass_of
 
 
-def check_correct(name: str, correct: ArrayLike) -> NDArray[np.bool_]:
+def check_correct(name: str, correct: ArrayLike, by_seed: bool = False) -> NDArray[np.bool_]:
     """Check that the argument called `name` says for each image whether its prediction is correct.
 
     Args:
         name: the argument's name, for the message.
-        correct: bool, (images,).
+        correct: bool, (images,), or with `by_seed` (seeds, images).
+        by_seed: whether the argument says so for the network of each seed.
 
     Returns:
-        bool, (images,).
-
-    Raises:
-        UserError: if there are no images or the values are not of type bool.
-    """
-    correct = np.asarray(correct)
-    if correct.dtype != bool or correct.ndim != 1 or len(correct) == 0:
-        raise UserError(f"{name}: {correct.dtype} of shape {correct.shape}; accepted: one bool for each image")
-    return correct
-
-
-def check_correct_by_seed(name: str, correct: ArrayLike) -> NDArray[np.bool_]:
-    """Check that the argument called `name` says for each seed and image whether the prediction is correct.
-
-    Args:
-        name: the argument's name, for the message.
-        correct: bool, (seeds, images).
-
-    Returns:
-        bool, (seeds, images).
+        bool, of the same shape.
 
     Raises:
         UserError: if there are no seeds or no images, or the values are not of type bool.
     """
     correct = np.asarray(correct)
-    if correct.dtype != bool or correct.ndim != 2 or correct.size == 0:
-        raise UserError(
-            f"{name}: {correct.dtype} of shape {correct.shape}; accepted: (seeds, images), one bool for each of both"
-        )
+    if correct.dtype != bool or correct.ndim != 1 + by_seed or correct.size == 0:
+        accepted = "(seeds, images), one bool for each of both" if by_seed else "one bool for each image"
+        raise UserError(f"{name}: {correct.dtype} of shape {correct.shape}; accepted: {accepted}")
     return correct
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mlproject.evaluation.checks import check_correct_by_seed, check_same_length
+from mlproject.evaluation.checks import check_correct, check_same_length
 from mlproject.evaluation.scores import CONFIDENCE, accuracy_interval
 
 
@@ -47,7 +47,6 @@ class CrossedDifference(NamedTuple):
         difference: the mean accuracy of model a minus that of model b, -1..1.
         low, high: the ends of its 95 % interval.
         p: the two-sided p-value.
-        df: the degrees of freedom of both.
         seeds_covered: whether interval and p cover the seeds; if not, they cover the images alone.
         seed_std: the standard deviation between seeds of each of the two models (their root mean square), as
             `CrossedAccuracy` has it; NaN when the seeds are not covered.
@@ -60,7 +59,6 @@ class CrossedDifference(NamedTuple):
     low: float
     high: float
     p: float
-    df: float
     seeds_covered: bool
     seed_std: float
     image_variance: float
@@ -96,7 +94,7 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
     Raises:
         UserError: if there are no seeds or no images, or the values are not of type bool.
     """
-    correct = check_correct_by_seed("correct", correct)
+    correct = check_correct("correct", correct, by_seed=True)
     seeds, images = correct.shape
     mean = float(correct.mean())
     if seeds == 1:
@@ -134,8 +132,8 @@ def crossed_difference(
         UserError: if there are no seeds or images, the numbers of images differ, or the values are not of type bool; for the
             same networks also if the numbers of seeds differ.
     """
-    correct_a = check_correct_by_seed("correct_a", correct_a)
-    correct_b = check_correct_by_seed("correct_b", correct_b)
+    correct_a = check_correct("correct_a", correct_a, by_seed=True)
+    correct_b = check_correct("correct_b", correct_b, by_seed=True)
     check_same_length("correct_a", correct_a.T, "correct_b", correct_b.T)
     of_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     images, difference = len(of_image), float(of_image.mean())
@@ -151,7 +149,6 @@ def crossed_difference(
         max(difference - half, -1.0),
         min(difference + half, 1.0),
         p=float(2 * special.stdtr(df, -abs(difference) / error)) if error else float(difference == 0),
-        df=df,
         seeds_covered=bool(spreads),
         seed_std=float(np.sqrt(sum(one.own for one in spreads) / 2)) if spreads else float("nan"),
         image_variance=max(between_images - contained, 0.0),

@@ -3,7 +3,6 @@
 Nothing here is a table of networks. Names, smallest sizes, preprocessing and weights are asked of Keras itself.
 """
 
-import difflib
 import importlib
 import inspect
 import re
@@ -18,7 +17,7 @@ import numpy as np
 from keras import layers
 
 from mlproject.datasets import Spec
-from mlproject.errors import UserError, truncate
+from mlproject.errors import UserError, did_you_mean, truncate
 
 LAST_STAGE = "last_stage"  # the name of the layer before the last stage of a pretrained network
 
@@ -60,11 +59,8 @@ def check_name(name: object, option: str = "") -> None:
             "pretrained='VGG16', or '' for none"
         )
     if name not in known:
-        folded = {one.casefold(): one for one in known}
-        near = difflib.get_close_matches(name.casefold(), folded, n=1)
-        hint = f" (did you mean {folded[near[0]]}?)" if near else ""
         given = f"{option}='{truncate(name)}'" if option else f"pretrained='{truncate(name)}' of an experiment"
-        raise UserError(f"{given}{hint}; accepted: {', '.join(known)}")
+        raise UserError(f"{given}; {did_you_mean([name], known)}accepted: {', '.join(known)}")
 
 
 def make_base(name: str, get_file: Callable[..., str] | None = None, **options: object) -> keras.Model:

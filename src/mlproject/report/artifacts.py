@@ -80,11 +80,10 @@ class _Run:
 
 
 class _Stored(NamedTuple):
-    """A file of predictions: labels, int64 (n,), probabilities, float32 (n, classes), and accuracy and loss."""
+    """A file of predictions: labels, int64 (n,), and probabilities, float32 (n, classes)."""
 
     labels: np.ndarray
     probabilities: np.ndarray
-    summary: dict[str, float]
 
 
 def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
@@ -111,7 +110,6 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         key=key,
         predictions=predictions,
         class_evaluation=class_evaluation,
-        class_table=class_table,
         history=history,
         search=None if trials is None else SearchRecord(trials, values, _objective(model, trials)),
         layers=layers,
@@ -129,7 +127,7 @@ def _test_predictions(
     """The predictions of the finished network, with those of the earlier stages of its fit and of its other seeds."""
     stages = [] if history is None else _earlier_stages(run, finished, history)
     last = StagePredictions(run.title, finished.probabilities)
-    return TestPredictions(finished.labels, finished.summary, (*stages, last), _other_seeds(run, model, finished))
+    return TestPredictions(finished.labels, (*stages, last), _other_seeds(run, model, finished))
 
 
 def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str, np.ndarray]:
@@ -176,7 +174,8 @@ def _seconds_until(history: pd.DataFrame, stage: str) -> float:
 def _predictions(file: Path) -> _Stored:
     with np.load(file) as stored:
         labels, probabilities = stored["labels"].astype(np.int64), stored["probabilities"].astype(np.float32)
-    return _Stored(labels, probabilities, evaluation.summary(labels, probabilities))
+    evaluation.summary(labels, probabilities)  # refuses what are no labels or no probabilities
+    return _Stored(labels, probabilities)
 
 
 def _class_table(file: Path) -> pd.DataFrame:

@@ -44,11 +44,6 @@ class CoarseFinePair:
         return [evaluation.aggregate_by_sum(one, self.superclass_of).argmax(axis=1) for one in seeds]
 
     @property
-    def by_sum(self) -> np.ndarray:
-        """The same of the registered fine model."""
-        return self.by_sum_of_seeds[0]
-
-    @property
     def argmax_title(self) -> str:
         """What the report calls the superclasses `by_argmax_of_seeds`."""
         return f"{self.fine.title} (superclass by argmax)"

@@ -48,14 +48,12 @@ class TestPredictions:
 
     Attributes:
         labels: int64 (n,), in the stored order of the test images.
-        summary: accuracy and loss as `evaluation.summary` gives them.
         stages: the predictions after each stage of the fit; the last entry is the finished network.
         other_seeds: where the fit was repeated with other seeds, by their names the probabilities of the finished networks,
             float32 (n, classes). All other attributes describe the registered model.
     """
 
     labels: np.ndarray
-    summary: dict[str, float]
     stages: tuple[StagePredictions, ...]
     other_seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -177,7 +175,6 @@ class ReportedModel:
         key: the same for file names and page anchors (a-z, 0-9 and hyphens only).
         predictions: the test predictions.
         class_evaluation: the same with the scores of each class; None if there are no predictions.
-        class_table: the scores of each class; the table of `class_evaluation` if that exists.
         history: a row for each epoch of the final fit with epoch, loss, accuracy, stage and perhaps seconds.
         search: what the search recorded.
         layers: a row for each layer of the network, as text.
@@ -193,7 +190,6 @@ class ReportedModel:
     key: str
     predictions: TestPredictions | None
     class_evaluation: ClassEvaluation | None
-    class_table: pd.DataFrame | None
     history: pd.DataFrame | None
     search: SearchRecord | None
     layers: pd.DataFrame | None

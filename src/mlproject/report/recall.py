@@ -61,7 +61,7 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
 
 def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     """A row for each fine class with test images, the largest gain first."""
-    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.by_sum == pair.truth
+    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.by_sum_of_seeds[0] == pair.truth
     rows = []
     for index, (name, superclass) in enumerate(zip(pair.fine.class_names, pair.fine.table["superclass"], strict=True)):
         of_class = pair.fine.predictions.labels == index

@@ -47,7 +47,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
 def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict[str, float]) -> list[str]:
     """Which models are clearly more, and which clearly less, accurate on training images than on test images."""
     gaps = {
-        model.title: final_accuracies[model.title] - model.predictions.summary["test_accuracy"]
+        model.title: final_accuracies[model.title] - float(model.predictions.correct.mean())
         for model in models
         if model.predictions is not None and model.title in final_accuracies
     }

@@ -22,11 +22,11 @@ The modules in reading order:
 
 from mlproject.tracking.abandoned import end_own_runs, reconcile_trials
 from mlproject.tracking.beside import close_run, open_run
-from mlproject.tracking.classifier_flavor import require_labels
+from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
-from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run, save_model
-from mlproject.tracking.links import Links, links, run_page
+from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run
+from mlproject.tracking.links import links, run_page
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -68,7 +68,6 @@ from mlproject.tracking.store import address, is_server
 __all__ = [
     "CHAMPION",
     "FinalModel",
-    "Links",
     "LoggedRun",
     "OF_TRIAL",
     "ProjectRun",

@@ -47,7 +47,11 @@ SIGNATURE = ModelSignature(
 
 
 def save_model(
-    model: "keras.Model", example: NDArray[Any], path: str, mlflow_model: Model, validate_serving_input: bool = False
+    model: "keras.Model",
+    example: NDArray[Any],
+    path: str | Path,
+    mlflow_model: Model | None = None,
+    validate_serving_input: bool = False,
 ) -> None:
     """Save a model to a folder; `Model.log` calls this function with a folder and an empty description.
 
@@ -55,13 +59,15 @@ def save_model(
         model: The model.
         example: Images of shape (n, height, width, channels), dtype uint8. The first one becomes the input example.
         path: The folder, which must not exist.
-        mlflow_model: The description, which has the class names and the preparation as metadata, and is completed.
+        mlflow_model: The description, which has the class names and the preparation as metadata, and is completed;
+            None for a model that is only saved.
         validate_serving_input: Is for `Model.log`, which hands down all that it is given. It would load the model a second time.
     """
+    mlflow_model = mlflow_model or Model()
     Path(path).mkdir()  # otherwise the input example has no place
     mlflow.keras.save_model(
         model,
-        path,
+        str(path),
         mlflow_model=mlflow_model,
         signature=infer_signature(example, model.predict(example, verbose=0)),
         input_example=_input_example(example[0]),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Experiment, Run, ViewType
-from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject.location import database_of
 from mlproject.tracking import store
+from mlproject.tracking.database import local_folder
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
@@ -101,14 +101,9 @@ def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> lis
     server to anybody.
     """
     database = database_of(mlflow.get_tracking_uri())
-    location = experiment.artifact_location
-    if (
-        database is None
-        or list(database.parent.glob("*.db")) != [database]
-        or "://" in location.removeprefix("file://")
-    ):
+    root = local_folder(experiment.artifact_location)
+    if root is None or database is None or list(database.parent.glob("*.db")) != [database]:
         return []
-    root = Path(local_file_uri_to_path(location))  # type: ignore[no-untyped-call]
     ids = [experiment.experiment_id]
     runs = store.iterate_pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL)
     models = store.iterate_pages(client.search_logged_models, experiment_ids=ids)

@@ -1,31 +1,11 @@
-"""MLflow apart from any run of ours: saving a model to a folder, and what experiment files do to MLflow by themselves."""
+"""What experiment files do to MLflow by themselves: it is refused, or turned off."""
 
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import mlflow
-from mlflow.models import infer_signature
 from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
-from numpy.typing import NDArray
 
 from mlproject.errors import UserError
-
-if TYPE_CHECKING:
-    import keras
-
-
-def save_model(model: "keras.Model", example: NDArray[Any], path: Path) -> None:
-    """Save a model to a folder, as it would be logged.
-
-    Args:
-        model: The model.
-        example: Images of shape (n, height, width, channels), dtype uint8, for the model's signature.
-        path: The folder, which must not exist.
-    """
-    signature = infer_signature(example, model.predict(example, verbose=0))
-    # Without explicit requirements MLflow infers them in a subprocess, which takes ten seconds.
-    mlflow.keras.save_model(model, str(path), signature=signature, pip_requirements=["keras"])
 
 
 def require_no_active_run() -> None:

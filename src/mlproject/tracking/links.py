@@ -21,14 +21,12 @@ class Links:
         runs: The final models of the comparison, as a table with their scores.
         finals: The newest final run of each model of the comparison, side by side; "" when there is only one.
         trials: The search's trials, with a plot of hyperparameters against validation accuracy.
-        run: The final run.
         model: The registered version.
     """
 
     runs: str
     finals: str
     trials: str
-    run: str
     model: str
 
 
@@ -59,7 +57,6 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
         runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
         finals=f"{root}/compare-runs?runs={ids}&experiments={experiments}&{mode}" if len(finals) > 1 else "",
         trials=f"{page}/runs?{mode}&compareRunsMode=CHART&viewStateShareKey={search}",
-        run=f"{page}/runs/{run_id}?{mode}",
         model=f"{root}/models/{name}/versions/{version}?{mode}",
     )
 
