@@ -155,7 +155,7 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command, following: i
         else:
             minutes = (1 + following) * command.settings.budget_minutes - journal.seconds / 60
             left = f"{minutes:.0f}" if minutes >= 2 else f"{max(minutes, 0):.1f}"
-            logger.info("  at most about %s min for this and what follows", left)
+            logger.info("  at most about %s min for this experiment and those after it", left)
             began = time.monotonic()
             registered = _search_and_refit(task, command, journal, _parent_run(journal))
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)

@@ -78,14 +78,16 @@ class Attempts:
                 self._take(attempts[post.attempt], post)
         ended = []
         for handle, result in [*done, *self._cut_off({handle for handle, _ in done})]:
-            attempt = self._under_way.pop(handle)
+            attempt = self._under_way[handle]
             if not isinstance(result, Lost):
                 result, items = result
                 self._take(attempt, Post(attempt.name, items=dict(enumerate(items))))
             elif attempt.hang:
                 result = Hung(attempt.hang)
-            ended.append((attempt.key, result))
-        return ended
+            ended.append((handle, attempt.key, result))
+        for handle, *_ in ended:  # now, because a store that fails meanwhile must not lose sight of the others
+            del self._under_way[handle]
+        return [(key, result) for _, key, result in ended]
 
     def _cut_off(self, done: set[Any]) -> list[tuple[Any, Lost]]:
         """The handles of fits on nodes that the head has given up.

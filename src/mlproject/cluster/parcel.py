@@ -56,7 +56,9 @@ def pack(task: "Task", settings: "Settings", data: Any, weights: Any, features: 
     """
     from ray import cloudpickle
 
-    bare = replace(task, data=None, features=None, spec=replace(task.spec, weights=None))  # type: ignore[arg-type]
+    # A data set of a user's own may hold all images, or what cannot be pickled.
+    experiment, spec = replace(task.experiment, dataset=None), replace(task.spec, weights=None)
+    bare = replace(task, experiment=experiment, data=None, features=None, spec=spec)  # type: ignore[arg-type]
     own = _own_modules(task)
     for module in own:
         cloudpickle.register_pickle_by_value(module)

@@ -180,8 +180,11 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many workers there is room for now: nodes come and go."""
-        return (self.settings.workers or 1) if self.local else sum(map(self.share.fitting, self.nodes.values()))
+        """How many workers there are now: nodes come and go, and there are no more workers than were asked for."""
+        if self.local:
+            return self.settings.workers or 1
+        room = sum(map(self.share.fitting, self.nodes.values()))
+        return min(room, self.settings.workers or room)
 
     @property
     def nodes(self) -> dict[str, dict[str, float]]:

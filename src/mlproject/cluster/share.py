@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """What each worker gets: whole cores, or GPUs, of which several workers may share one.
+    """What each worker gets: whole cores, or a GPU, which several workers may share.
 
     Attributes:
         cpus: Ray's CPUs. On this machine each worker has one, whatever its cores.
-        gpus: GPUs, a fraction below 1 where workers share one.
+        gpus: GPUs, 1 or a fraction where workers share one; 0 where there are none.
         threads: the cores that TensorFlow may use; 0 for all that it sees.
     """
 
@@ -37,8 +37,6 @@ def gpus_of_each(gpus: int, workers: int) -> float:
         workers: how many workers there are.
 
     Returns:
-        Whole GPUs for each worker, or a fraction of one: Ray accepts nothing between.
+        A GPU for each worker, since a fit uses no more than one, or the fraction of one that lets all workers in.
     """
-    if not gpus:
-        return 0.0
-    return float(gpus // workers) if workers <= gpus else 1 / -(-workers // gpus)
+    return 1 / -(-workers // gpus) if gpus else 0.0

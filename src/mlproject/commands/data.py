@@ -1,5 +1,6 @@
 """`mlproject data fetch`, `check` and `show`: the data sets of the experiments, and images of a user's own."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +92,7 @@ def check(images: str) -> int:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
         return 1
     print(f"\nexamples: {_write(sheet, own.name)}")
-    print(f"train with them: mlproject tune --images {images}")
+    print(f"train with them: mlproject tune --images {shlex.quote(images)}")
     return 0
 
 

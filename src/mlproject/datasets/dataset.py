@@ -75,6 +75,7 @@ class Dataset:
             without groups.
         description: what the loader found out about the images, for people; None for nothing.
         preparation: how images of other sizes become such images, in types that JSON has; None if only the loader knows.
+        whole_digest: the digest of the data set of which this one is a share, whatever the seed; "" if it is whole.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Dataset:
     groups: np.ndarray | None = None
     description: Description | None = None
     preparation: Mapping[str, object] | None = None
+    whole_digest: str = ""
 
     def spec(self, weights: Path | None = None, pretrained: str = "") -> Spec:
         """Describe this data set for a network's `build`.
@@ -215,7 +217,7 @@ class Dataset:
             groups=None if self.groups is None else self.groups[rows],
             validation=None if self.validation is None else np.flatnonzero(held_out[rows]),
         )
-        return replace(part, digest=part._content_digest())
+        return replace(part, digest=part._content_digest(), whole_digest=self.digest)
 
     @cached_property
     def _channel_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -107,7 +107,9 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
     t = _critical(df)
     centre = (mean + t**2 / (2 * effective)) / (1 + t**2 / effective)
     half = t / (1 + t**2 / effective) * float(np.sqrt(mean * (1 - mean) / effective + t**2 / (4 * effective**2)))
-    return CrossedAccuracy(mean, max(centre - half, 0.0), min(centre + half, 1.0), df, float(np.sqrt(spread.own)))
+    # For a mean of 0 or 1, rounding could leave the mean outside of its interval.
+    low, high = min(max(centre - half, 0.0), mean), max(min(centre + half, 1.0), mean)
+    return CrossedAccuracy(mean, low, high, df, float(np.sqrt(spread.own)))
 
 
 def crossed_difference(

@@ -14,6 +14,7 @@ from mlproject.datasets.images.sheet import data_sheet
 from mlproject.errors import first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.facts import all_facts
+from mlproject.names import without_share
 from mlproject.networks import explain
 from mlproject.search.result import SearchResult
 from mlproject.search.space import describe_space
@@ -96,8 +97,8 @@ def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
     )
 
 
-def version_tags(task: Task) -> dict[str, str]:
-    """The tags of the registered version, by which a report knows what it compares."""
+def version_tags(task: Task, seed: object) -> dict[str, str]:
+    """The tags of the registered version, by which a report knows what it compares; `seed` is that of the search."""
     experiment, data = task.experiment, task.data
     tags = {
         "experiment": experiment.name,
@@ -107,12 +108,13 @@ def version_tags(task: Task) -> dict[str, str]:
         "dataset": data.name,
         "labels": experiment.labels,
         "data": task.data_kind,
-        "dataset.digest": data.digest,
+        "dataset.digest": data.whole_digest or data.digest,
         "test.digest": data.test_digest,
         "git.commit": tracking.git_commit(),
-        "seed": str(task.seed),
+        "seed": str(seed),
     }
-    if isinstance(experiment.dataset, ImageFolder) and experiment.comparison == data.name:  # by `Experiment.on`
+    on_images = without_share(experiment.comparison) == without_share(data.name)  # by `Experiment.on`
+    if isinstance(experiment.dataset, ImageFolder) and on_images:
         tags["images"] = str(experiment.dataset.path)
     return tags
 

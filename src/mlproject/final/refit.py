@@ -103,7 +103,7 @@ def refit(
         )
         result = _trained(task, (model, recipe), schedule, journal, registers, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
-        version = _register(task, model) if registers else None
+        version = _register(task, model, params.get("seed", task.seed)) if registers else None
         interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
         tested = _log_scores(task, metrics | cross_validated, interval, version)
     weakest = weakest_classes(task.data, probabilities)
@@ -191,10 +191,10 @@ def _log_scores(
     return tested
 
 
-def _register(task: Task, model: keras.Model) -> int:
+def _register(task: Task, model: keras.Model, seed: object) -> int:
     data = task.data
     return tracking.register(
-        model, task.model_name, data.class_names, data.test_images[:2], version_tags(task), data.preparation
+        model, task.model_name, data.class_names, data.test_images[:2], version_tags(task, seed), data.preparation
     )
 
 

@@ -36,7 +36,7 @@ def _results(model: ReportedModel) -> Section | None:
     if model.predictions is not None and model.predictions.other_seeds:
         others = list(model.predictions.other_seeds)
         findings.append(
-            f"What follows is of {context.name} with seed {model.seed}; it was also fitted with "
+            f"What follows is of {context.name} with seed {model.fit_seed}; it was also fitted with "
             f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
         )
     if evaluated is not None:

@@ -135,9 +135,10 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
     """
     rows = []
     for a, b in combinations(classifiers, 2):
-        if b.correct.mean() > a.correct.mean():
-            a, b = b, a
-        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **_difference(a, b)})
+        found = _difference(a, b)
+        if found["difference"] < 0:  # of a stage and the finished network, that of the seeds that both have
+            a, b, found = b, a, _difference(b, a)
+        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **found})
     frame = pd.DataFrame(rows)
     return frame.assign(p_adjusted=evaluation.holm(frame["p"])) if rows else frame
 

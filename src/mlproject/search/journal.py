@@ -125,7 +125,7 @@ class Journal:
         fingerprint: what makes two searches the same.
         search: names this search, also in the tags of its runs.
         throughput: the fields of `networks.cost.Throughput`, None until it is measured.
-        plan: the plan with which the search began, as parameters; None until it is made.
+        plan: the fields of the `budget.Plan` with which the search began; None until it is made.
         trials: all trials that were begun.
         schedule: epochs and steps of each stage of the final fits, None until it is planned.
         fits: what is kept of each finished final fit (see `final.refit.FinalFit`), by its seed.
@@ -136,7 +136,7 @@ class Journal:
     fingerprint: Fingerprint
     search: str = field(default_factory=lambda: uuid.uuid4().hex)
     throughput: dict[str, Any] | None = None
-    plan: dict[str, float | int] | None = None
+    plan: dict[str, Any] | None = None
     trials: list[Trial] = field(default_factory=list)
     schedule: dict[str, dict[str, int]] | None = None
     fits: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -180,10 +180,10 @@ class Journal:
         self.throughput, self.plan, self.trials, self.schedule, self.fits, self.result = None, None, [], None, {}, None
         self.save()
 
-    def keep_plan(self, params: dict[str, float | int]) -> dict[str, float | int]:
+    def keep_plan(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Keep the first plan of this search, and return it. One that goes on with other workers is planned differently."""
         if self.plan is None:
-            self.plan = params
+            self.plan = plan
             self.save()
         return self.plan
 

@@ -76,6 +76,7 @@ class ParallelTuner(Tuner):
 
     def _run_trials(self) -> None:
         """Keep the workers busy until there is no reason for another trial and the last one has ended."""
+        self.attempts.pool.show(self._curves())  # in place of those of the search before
         try:
             with tqdm(total=round(self.plan.search), unit="s", leave=False, disable=None) as bar:
                 while self._begin_trials() or self.attempts:
@@ -119,10 +120,10 @@ class ParallelTuner(Tuner):
 
     def _begin(self, record: Trial) -> None:
         """Hand a trial to a worker. Its run begins here, and goes to the store from here alone."""
+        record.run_id = tracking.open_run(self._run_name(record), self._run_tags(record))
         record.starts += 1
         record.curve, record.reason = [], ""
         self.journal.save()
-        record.run_id = tracking.open_run(self._run_name(record), self._run_tags(record))
         if record.starts > MOST_STARTS:
             record.status = "failed"
             record.reason = f"MemoryError: the process died in this trial {MOST_STARTS} times"

@@ -53,10 +53,14 @@ def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None =
     """
     throughput = _journaled_throughput(task, journal, settings, pool)
     plan = _plan(task, throughput, settings, pool)
+    first = Plan(**journal.keep_plan(asdict(plan)))
+    plan = replace(plan, trial_seconds=first.trial_seconds)
     logger.info("  plan: %s", plan)
-    tracking.log_params(journal.keep_plan(plan.params))
+    tracking.log_params(first.params)
+    # Trials stay as they were planned at first, so that they can be compared, even if there are other workers now.
+    of_trials = replace(plan, final_fit=first.final_fit, final_speed=first.final_speed)
     with tempfile.TemporaryDirectory() as folder:
-        given = task, journal, settings, plan, throughput, folder
+        given = task, journal, settings, of_trials, throughput, folder
         tuner = ParallelTuner(*given, pool) if pool else Tuner(*given)
         tuner.search()
     return _result(task, journal, plan, tuner, settings, pool)
@@ -152,7 +156,7 @@ def _result(
     ahead = best > chosen_by.goodness(winner.scores[objective])
     why = f", because no trial is significantly better ({chosen_by.words})" if ahead else ""
     logger.info("  %s is refitted%s", winner.name, why)
-    measured = [tuner.throughput]
+    spent, measured = tuner.spent, [tuner.throughput]
     if winner.values != known:
         # The speed of its trial cannot be used, because the final fit has larger batches.
         measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit, pool))
@@ -164,7 +168,7 @@ def _result(
         trials=_trials_table(trials, winner, labels, objective),
         plan=plan,
         seconds=measuring + journal.trial_seconds,
-        spent=measuring + tuner.spent,
+        spent=measuring + spent,
         remeasuring=sum(one.seconds for one in measured[1:]),
     )
 

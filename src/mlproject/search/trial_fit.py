@@ -71,10 +71,11 @@ def fit_trial(
     for number, fold in enumerate(task.fits[len(kept.results) :], len(kept.results) + 1):
         data = task.fit_data(task.data.sample(fold.train, share, task.seed), fold.validation)
         result = fit(model, recipe, schedule, data, _hooks_of_fold(task, hooks, number, planned_seconds))
-        kept.add(result)
         if result.stopped_early:
+            kept.results.append(result)  # not for another process, to which it would look like a whole fit
             _mark_pruned(record, len(result.history), schedule)
             break
+        kept.add(result)
     _log_result(task, kept.results)
     _score(task, settings.objective, record, kept.results)
 
@@ -128,9 +129,10 @@ def _shorten(
     speeds = throughput.speeds_of(model, recipe)
     final_fit = plan.final_speed * plan.final_fit
     final = plan_stages(recipe, speeds, final_fit, rows)
-    share = budget.TRIAL_TRAINING_SHARE * throughput.worker * (planned_seconds / plan.fits) / final_fit
+    trained = budget.TRIAL_TRAINING_SHARE * throughput.worker * planned_seconds / plan.fits
+    share = min(trained / final_fit, 1.0)  # many seeds make final fits shorter than trials
     recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
-    return recipe, schedule, max(share**0.5, min(recipe.batch_size / rows, 1.0))  # one batch of images at least
+    return recipe, schedule, min(max(share**0.5, recipe.batch_size / rows), 1.0)  # one batch of images at least
 
 
 def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResult]) -> None:

@@ -177,10 +177,10 @@ class Tuner(keras_tuner.Tuner):
         Args:
             record: the trial, which is filled.
         """
-        record.starts += 1
-        self.journal.save()
         try:
             with tracking.run(self._run_name(record), self._run_tags(record), nested=True) as record.run_id:
+                record.starts += 1
+                self.journal.save()
                 try:
                     self._train(record)
                 except Exception as error:

@@ -13,6 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from mlproject.location import database_of
 from mlproject.tracking import store
 from mlproject.tracking.database import local_folder
+from mlproject.tracking.queries import find_existing_run
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
@@ -85,8 +86,8 @@ def _searches_with_alias(client: mlflow.MlflowClient) -> set[str]:
         for model in store.iterate_pages(client.search_registered_models)
         for version in set(model.aliases.values())
     ]
-    runs = [mlflow.get_run(version.run_id) for version in versions if version.run_id]
-    return {run.data.tags.get("search", "") for run in runs}
+    runs = [find_existing_run(version.run_id) for version in versions if version.run_id]
+    return {run.data.tags.get("search", "") for run in runs if run}
 
 
 def _search(client: mlflow.MlflowClient, experiments: Sequence[Experiment], query: str) -> list[Run]:
