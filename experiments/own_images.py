@@ -91,9 +91,9 @@ def cnn_recipe(hp):
 # random share of them to 0 during training, because there are more features than most classes have images.
 #
 # The activations of the frozen part are computed once and kept, so a trial of the head takes seconds. Fine-tuning trains
-# the *last stage* of the network, which follows the last layer with twice the final resolution, again on kept
-# activations. With an hour or more of budget, all layers learn (`tuned="all"`), on images that are also mirrored and
-# shifted: each image then takes several times as long.
+# the *last stage* of the network, that is, the layers after the first one with twice the final resolution, again on
+# kept activations. With an hour or more of budget, all layers learn (`tuned="all"`), on images that are also mirrored
+# and shifted: each image then takes several times as long.
 
 
 # %%
