@@ -1,21 +1,22 @@
 # %% [markdown]
 # # Which model should I use for my images, how good is it, and how sure is that?
 #
-# These experiments have no data set. They wait for images of your own, which the option `images` names: a folder with
-# a folder for each class, for instance. `mlflow run . -e tune --env-manager local -P images=PATH` runs all of them and
-# compares them in the report:
+# These experiments have no data set of their own. They are for your images, which the option `images` names: a folder
+# with a folder for each class, for instance. `mlflow run . -e tune --env-manager local -P images=PATH` runs all of them
+# and compares them in the report:
 #
-# 1. `cnn`: a small convolutional network, trained from nothing on your images alone.
+# 1. `cnn`: a small convolutional network that starts with random weights and learns from your images alone.
 # 2. `features`: a network that was trained on the photographs of ImageNet is *frozen*, that is, its weights do not
 #    change. Its activations serve as features, and only a new *head* (the layers on top) learns.
 # 3. `fine-tuned`: the same, and then the last part of the network learns, too, in small steps.
-# 4. `cnn-coarse`: only if your classes form superclasses (folders `SUPERCLASS/CLASS/image`): the network of `cnn`,
-#    trained on the superclasses alone. The report then answers whether the finer labels help.
+# 4. `cnn-coarse`: the network of `cnn`, trained on superclasses alone. It runs only if your classes form superclasses
+#    (folders `SUPERCLASS/CLASS/image`). The report then answers whether the finer labels help.
 #
 # Other networks of keras.applications can take the place of EfficientNetV2B0: `-P base=MobileNetV3Large`, or any other
-# name. Why this one: of the networks that a laptop's CPU runs at a hundred images a second or more, it is the most
-# accurate one on ImageNet (.787; keras.io/api/applications), and more accurate networks there are better ones to
-# transfer, too (Kornblith et al., arXiv 1805.08974). `python bench/pretrained.py` measures the speeds.
+# name. EfficientNetV2B0 was chosen because it is the most accurate one on ImageNet (.787; keras.io/api/applications) of
+# the networks that a laptop's CPU runs at a hundred images a second or more. Networks that are more accurate on
+# ImageNet are also better for other images (Kornblith et al., arXiv 1805.08974). `python bench/pretrained.py` measures
+# the speeds.
 
 # %%
 from dataclasses import replace
@@ -42,14 +43,14 @@ BASE = "EfficientNetV2B0"
 SMALL_ENOUGH = 64  # pixels a side that the small network looks at, or up to twice as many less one
 
 # %% [markdown]
-# ## From nothing
+# ## Without pretraining
 #
 # The network is the one of `cifar100_cnn.py`, where every layer is explained. Images of 128 pixels or more are first
-# averaged over squares of pixels, to at least 64 pixels a side: the network would otherwise take four or more times as
-# long for each image, and without pretraining it needs many passes over a few thousand images more than it needs detail.
+# averaged over squares of pixels, to at least 64 pixels a side. Otherwise the network would take four or more times as
+# long for each image. Without pretraining, many passes over a few thousand images matter more than details.
 # `class_weights` (*none*, or *balanced*: each class counts equally, however few images it has) is for classes of
-# different sizes. It costs accuracy where frequent classes are more frequent in the test images, too, and pays off with
-# `-P objective=val_balanced_accuracy` or `val_macro_f1`.
+# different sizes. *Balanced* costs accuracy where frequent classes are more frequent in the test images, too, and pays
+# off with `-P objective=val_balanced_accuracy` or `val_macro_f1`.
 
 
 # %%
@@ -90,9 +91,9 @@ def cnn_recipe(hp):
 # random share of them to 0 during training, because there are more features than most classes have images.
 #
 # The activations of the frozen part are computed once and kept, so a trial of the head takes seconds. Fine-tuning trains
-# the *last stage* of the network, from the layer on that has twice the final resolution, again on kept activations.
-# With an hour or more of budget, all layers learn (`tuned="all"`), on images that are also mirrored and shifted: each
-# image then takes several times as long.
+# the *last stage* of the network, that is, the layers after the first one with twice the final resolution, again on
+# kept activations. With an hour or more of budget, all layers learn (`tuned="all"`), on images that are also mirrored
+# and shifted: each image then takes several times as long.
 
 
 # %%
@@ -138,8 +139,8 @@ def training(hp):
 # %% [markdown]
 # ## The experiments
 #
-# No values can be the best known for images that nobody has seen. These are middling ones, with which every search
-# begins; `-P values=` replaces them.
+# Nobody knows the best values for your images. Every search begins with these moderate ones; `-P values=` replaces
+# them.
 
 # %%
 CNN = Experiment(
