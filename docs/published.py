@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS, NETWORKS, SHARES = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16", "coarse-vs-fine.shares"
-SUM = "cifar100-fine-cnn, probabilities summed"
-ARGMAX = "cifar100-fine-cnn, superclass of its likeliest class"
+SUM = "cifar100-fine-cnn (superclass by summed probabilities)"
+ARGMAX = "cifar100-fine-cnn (superclass by argmax)"
 DIFFERENCES = [
     (LABELS, "fine labels (probabilities summed) − coarse labels", SUM, "cifar100-coarse-cnn"),
     (LABELS, "fine labels (most probable class) − coarse labels", ARGMAX, "cifar100-coarse-cnn"),
@@ -60,14 +60,14 @@ def _difference(name, one, other):
 def accuracies():
     """A table of the accuracies of all experiments, with their intervals."""
     lines = [
-        "| experiment | test accuracy, %, with 95 % interval | trials | minutes: search + final fits |",
+        "| experiment | test accuracy, %, with 95 % interval | trials | minutes of the search, of each final fit |",
         "|---|---|---|---|",
     ]
     for model in models():
         accuracy, minutes = model["metrics"]["test_accuracy"], model["minutes"]
         lines.append(
             f"| `{model['model']}` | {_with_interval(accuracy['mean'], accuracy)} | {model['trials']} | "
-            f"{minutes['search']:.1f} + {minutes['training']:.1f} |"
+            f"{minutes['search']:.1f}, {minutes['training']:.1f} |"
         )
         if model["model"] == "cifar100-fine-cnn":
             ways = {row["model"]: row for row in rows(f"{LABELS}.generalised")}
@@ -107,7 +107,7 @@ def figure(name, content, folder):
     rows_shown = {"generalised": (ARGMAX, SUM, "cifar100-coarse-cnn")}.get(content)
     shown = [row for row in rows(f"{name}.{content}") if rows_shown is None or row["model"] in rows_shown]
     text = ", ".join(f"{row['model']} {100 * row['accuracy']:.1f} %" for row in shown)
-    return f"![Test accuracy: {text}]({folder}/published/figures/{name}.{content}.png)"
+    return f"![Test accuracy: {text}]({folder}/published/figures/{name}.{content}.svg)"
 
 
 def measured():
