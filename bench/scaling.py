@@ -60,7 +60,7 @@ class Silent:
         return []
 
 
-@dataclass
+@dataclass(eq=False)
 class Fit:
     """A toy trial under way."""
 
@@ -198,16 +198,17 @@ def measured(
         traffic.clear()
         search(task, journal, settings, pool)  # type: ignore[arg-type]
     wall = pool.returned - pool.began
-    busy, ended = np.array(pool.busy[1:]), np.array(pool.ended[1:])
-    tenth = max(trials // 10, 1)
+    busy, ended = np.array(pool.busy), np.array(pool.ended)
+    whole = trials - workers  # after so many ends, no trial begins any more
+    tenth = max(whole // 10, 1)
     return {
         "workers": workers,
         "trials": trials,
         "minutes": wall / 60,
         "without a driver": math.ceil(trials / workers) * seconds / 60,
         "driver, s/trial": busy.sum() / trials,
-        "first tenth": busy[ended < tenth].sum() / tenth,
-        "last tenth": busy[ended >= trials - tenth].sum() / tenth,
+        "first tenth": busy[(ended > 0) & (ended <= tenth)].sum() / tenth,
+        "last tenth": busy[(ended > whole - tenth) & (ended <= whole)].sum() / tenth,
         "server, CPU s/trial": (cpu_seconds(main) - pool.server_began) / trials,
         "requests/trial": traffic.requests / trials,
         "KB/trial": traffic.sent / 1000 / trials,
@@ -253,8 +254,8 @@ def main() -> None:
     (experiment,) = find(options.experiment)
     numbers = [tuple(map(int, text.split(","))) for text in (options.workers, options.trials)]
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as main_process:
-        os.chdir(folder)
         (task,) = prepare([experiment], options.data, options.data_dir)
+        os.chdir(folder)
         tracking.use_comparison(tracking.connect(), "scaling")
         traffic = Traffic()
         rows = [
@@ -263,7 +264,7 @@ def main() -> None:
         ]
     print(pd.DataFrame(rows).round(3).to_string(index=False))
     last = rows[-1]
-    growth = (last["last tenth"] - last["first tenth"]) / (0.9 * last["trials"])
+    growth = (last["last tenth"] - last["first tenth"]) / (0.9 * (last["trials"] - last["workers"]))
     costs = last["first tenth"], max(growth, 0.0)
     simulations = [
         simulated(options.simulated, machines, 60 * float(minutes), costs, options.megabytes)

@@ -112,13 +112,12 @@ def figure(name, content, folder):
 
 def measured():
     """How all of it was measured, in a sentence."""
-    first = models()[0]
-    same = {(one["commit"], one["machine"], one["minutes"]["budget"], len(one["seeds"])) for one in models()}
-    assert len(same) == 1, f"the models of the published study differ in commit, machine, budget or seeds: {same}"
-    return (
-        f"{len(first['seeds'])} seeds, {first['minutes']['budget']:.0f} minutes for each network on {first['machine']}, commit "
-        f"{first['commit'][:7]}."
-    )
+    budgets = {one["comparison"]: f"{one['minutes']['budget']:.0f} minutes" for one in models()}
+    same = {(one["commit"], one["machine"], len(one["seeds"])) for one in models()}
+    assert len(same) == 1, f"the models of the published study differ in commit, machine or seeds: {same}"
+    ((commit, machine, seeds),) = same
+    minutes = " and ".join(f"{budgets[name]} in `{name}`" for name in (LABELS, NETWORKS))
+    return f"{seeds} seeds on {machine}, commit {commit[:7]}. Each network had {minutes}."
 
 
 def _with_interval(accuracy, ends):
