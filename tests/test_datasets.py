@@ -550,6 +550,7 @@ def test_shares_of_the_training_images_are_stratified_and_nested(sizes, seed):
         assert earlier <= (earlier := set(part.train_images.tolist())) and (np.diff(part.train_images) > 0).all()
         np.testing.assert_array_equal(part.train_labels, data.train_labels[part.train_images])
         assert (part.digest == data.digest) == (share == 1) and part.test_digest == data.test_digest
+        assert (part.whole_digest or part.digest) == data.digest  # whatever the seed of the draw
 
 
 def test_a_share_keeps_groups_whole_and_an_own_validation_split_complete():

@@ -32,7 +32,7 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build, provenance
+from mlproject.report import build, pairs, provenance
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.cost import UNLIKE
@@ -792,6 +792,16 @@ def test_pairs_of_models_with_several_seeds_have_the_test_over_images_and_seeds(
     assert row["covers"] == "images and seeds" and pairs.loc[("large", "small"), "covers"] == "images"
     own = pairs.loc["large", "large after feature-extraction"]  # of the stage, only the first seed is known
     assert own[["seeds_a", "seeds_b"]].tolist() == [1, 1]
+
+
+def test_a_stage_is_compared_with_the_seed_that_it_belongs_to():
+    finished = np.arange(100) < np.array(
+        [[83], [87], [89]]
+    )  # the first seed is less accurate than the stage, the mean more
+    found = pairs.compare(
+        [pairs.Classifier("whole", finished, "fit"), pairs.Classifier("stage", np.arange(100)[None] < 84, "fit")]
+    )
+    assert found[["a", "b"]].values.tolist() == [["stage", "whole"]] and found["difference"][0] == pytest.approx(0.01)
 
 
 def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded):

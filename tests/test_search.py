@@ -11,7 +11,7 @@ from conftest import TINY, asked, tiny_build, tiny_staged_recipe
 from searches import fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
-from mlproject.errors import UserError
+from mlproject.errors import StoreGoneError, UserError
 from mlproject.experiment import find
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
@@ -174,6 +174,44 @@ def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task
     assert len(fits) == trials + len(interruptions) and not (runs["status"] == "RUNNING").any()
     # The first rung of Hyperband's first bracket has 9 trials.
     assert found.trials.duplicated(["width", "learning_rate"]).sum() == max(0, trials - 9)
+
+
+def test_a_search_that_goes_on_keeps_the_length_of_its_trials(make_task, store, monkeypatch):
+    """With other workers it would be planned differently."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    run_search(make_task(), max_trials=1, deterministic=True)
+    with journal_of(make_task()) as journal:
+        first = journal.trials[0].planned_seconds
+        journal.plan["trial_seconds"] /= 2
+        journal.save()
+    found, runs = run_search(make_task(), max_trials=2, deterministic=True)
+    with journal_of(make_task()) as journal:
+        assert [trial.planned_seconds for trial in journal.trials] == [first, first / 2]
+    assert found.plan.trial_seconds == first / 2
+
+
+def test_with_many_seeds_a_trial_is_no_longer_than_a_final_fit(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    task = make_task()
+    with pytest.warns(UserWarning, match="less than a trial has"):
+        found, runs = run_search(task, max_trials=3, deterministic=True, seeds="20")
+    assert found.trials["status"].tolist() == ["completed"] * 3
+    assert runs["params.training_images"].astype(int).tolist() == [len(task.train)] * 3
+
+
+def test_a_trial_whose_run_cannot_be_opened_has_not_started(make_task, store, monkeypatch):
+    open_run = tracking.run
+
+    def gone(*given, **more):
+        if more.get("nested"):
+            raise StoreGoneError("the store is gone")
+        return open_run(*given, **more)
+
+    monkeypatch.setattr(tracking, "run", gone)
+    with pytest.raises(StoreGoneError):
+        run_search(make_task(), max_trials=1, deterministic=True)
+    with journal_of(make_task()) as journal:
+        assert [trial.starts for trial in journal.trials] == [0]
 
 
 def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):

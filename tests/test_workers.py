@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import pickle
 import signal
+import threading
 from pathlib import Path
 
 import mlflow
@@ -13,9 +15,11 @@ from conftest import TINY, asked, tiny_build
 from searches import CLOCKS, journal_of, run_search
 
 from mlproject import tracking
+from mlproject.cluster import parcel
 from mlproject.cluster import pool as pools
 from mlproject.cluster.pool import open_pool, require_ray
 from mlproject.cluster.share import Share, gpus_of_each
+from mlproject.datasets import FashionMNIST
 from mlproject.errors import UserError
 from mlproject.final.seeds import make_final_model
 from mlproject.search.search import search
@@ -60,7 +64,7 @@ def tracked(run_id):
     return mlflow.artifacts.download_artifacts(f"runs:/{run_id}/evaluation/validation.npz")
 
 
-def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_task, store):
+def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_task, store, monkeypatch):
     driver, killed = os.getpid(), Path.cwd() / "killed"
 
     def build(hp, spec):
@@ -69,8 +73,11 @@ def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_ta
             os.kill(os.getpid(), signal.SIGKILL)
         return tiny_build(hp, spec)
 
+    shown, show = [], pool.show
+    monkeypatch.setattr(pool, "show", lambda curves: (shown.append(curves), show(curves)))
     task = make_task(dataclasses.replace(TINY, name="killed", build=build))
     found, runs = run_search(task, max_trials=3, pool=pool, workers=2, **ASKED)
+    assert shown[0] == []  # the curves of another experiment would prune trials of this one
     assert killed.exists() and list(found.trials["status"]) == ["completed"] * 3
     assert sorted(runs["status"]) == ["FINISHED"] * 3 + ["KILLED"]
     (lost,) = runs[runs["status"] == "KILLED"].to_dict("records")
@@ -79,6 +86,15 @@ def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_ta
     with journal_of(task) as journal:
         assert sorted(trial.starts for trial in journal.trials) == [1, 1, 2]
         assert sorted(trial.ended for trial in journal.trials) == [1, 2, 3]
+
+
+def test_a_parcel_leaves_the_users_data_set_behind(make_task):
+    """Its images travel by themselves, and it may hold what cannot be pickled: a reader of Parquet files has a lock."""
+    pytest.importorskip("ray")
+    data = FashionMNIST()
+    data.lock = threading.Lock()
+    packed = parcel.pack(make_task(dataclasses.replace(TINY, dataset=data)), Settings(), None, None, "", 1)
+    assert len(packed.task) < 10_000 and pickle.loads(packed.task).experiment.name == "tiny"
 
 
 @pytest.mark.slow
