@@ -137,6 +137,8 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     client.set_terminated(failed, "FAILED")
     orphan = tmp_path / "mlruns" / experiment.experiment_id / "0123456789abcdef"
     orphan.mkdir(parents=True)
+    traces = orphan.with_name("traces")  # MLflow's own folder for those of language models
+    traces.mkdir()
     shown = run_here("prune", "--older-than", 0, cwd=tmp_path)
     assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
     assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
@@ -147,4 +149,4 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
     run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
     stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, final)]
-    assert stages == ["deleted", "deleted", "active"] and not orphan.exists()
+    assert stages == ["deleted", "deleted", "active"] and not orphan.exists() and traces.exists()

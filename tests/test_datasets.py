@@ -384,6 +384,11 @@ def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their
     assert len(data.digest) <= 36 and len(data.test_digest) <= 36
 
 
+def test_other_classes_under_the_name_of_a_shipped_data_set_have_synthetic_data():
+    declared = replace(declaration(CIFAR100()), classes=("a", "b"), superclasses=(), superclass_of=np.arange(2))
+    assert set(synthetic.make(declared).train_labels) == {0, 1}
+
+
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
     declared = declaration(FashionMNIST())
     one, same, other = (synthetic.make(declared, seed) for seed in (3, 3, 4))

@@ -3,12 +3,15 @@
 import dataclasses
 import os
 import pickle
+import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from conftest import TINY
 
+from mlproject.errors import UserError
 from mlproject.training.features import FeatureCache
 
 
@@ -47,6 +50,23 @@ def test_what_fails_midway_leaves_nothing(make_task):
     with pytest.raises(ValueError):
         cache.get(task.network(TINY.best)[0], ["low"])
     assert list(cache.folder.iterdir()) == []
+
+
+def test_a_cache_that_is_deleted_meanwhile_is_made_again(make_task):
+    task = make_task()
+    task.features.get(task.network(TINY.best)[0], ["low"])
+    shutil.rmtree(task.features.folder)
+    again = task.features.get(task.network(TINY.best)[0], ["low"])["low"]
+    assert len(again) == len(task.data.train_images)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_computed(make_task, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100_000))
+    task = make_task()
+    with pytest.raises(
+        UserError, match=r"cannot be written into .* \(0.0 GB are free\); accepted: .* disk with 0.0 GB"
+    ):
+        task.features.get(task.network(TINY.best)[0], ["low"])
 
 
 class _Bomb:

@@ -105,6 +105,13 @@ def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tm
     assert len(answers[0]["predictions"]) == 3 and answers[0]["inverted"] is False
 
 
+def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path, monkeypatch):
+    register()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(encoded(photograph(), "JPEG")), encoding="utf-8"))
+    done = run_here("predict", NAME, "-", cwd=tmp_path)
+    assert done.returncode == 2 and "the standard input) is no text in UTF-8; accepted: lines of JSON" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

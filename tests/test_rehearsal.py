@@ -49,6 +49,12 @@ def build_of(make, **input_options):
     return build
 
 
+def of_any_size(width, spec):
+    images = keras.Input((None, None, 1), dtype="uint8")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(width, 3)(layers.Rescaling(1 / 255)(images)))
+    return keras.Model(images, softmax(x, spec))
+
+
 def softmax(x, spec):
     return layers.Dense(spec.classes, activation="softmax")(x)
 
@@ -61,6 +67,10 @@ REFUSED = {
         r"shape \(3,\); accepted: \(10,\)",
     ),
     "float input": (build_of(softmax, dtype="float32"), "the input of its network is float32; accepted: uint8"),
+    "any size": (
+        lambda hp, spec: of_any_size(hp.Int("width", 4, 16), spec),
+        r"the input of its network has the shape \(None, None, 1\); accepted: \(28, 28, 1\), which is spec.shape",
+    ),
     "half output": (
         build_of(lambda x, spec: layers.Activation("softmax", dtype="float16")(layers.Dense(spec.classes)(x))),
         "the output of its network is float16; accepted: float32",

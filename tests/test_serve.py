@@ -118,6 +118,8 @@ REFUSED = {
     "no-list": (5, "inputs is 5; accepted: a list"),
     "empty": ([], "inputs is empty; accepted: a list of one or more images"),
     "address": (["http://example.org/photo.jpg"], r"inputs\[0\] is 'http://example.org/photo.jpg', which is no base64"),
+    "no-ascii": (["фото.jpg"], r"inputs\[0\] is 'фото.jpg', which is no base64"),
+    "no-rows": ({"image": PHOTO}, r"inputs is "),
     "no-image": ([PHOTO, base64.b64encode(b"hello").decode()], r"inputs\[1\]: it is no JPEG, .* image"),
     "truncated": ([PHOTO[: len(PHOTO) // 8 * 4]], r"inputs\[0\]: it is damaged"),
     "no-content": ([""], r"inputs\[0\]: it is empty"),

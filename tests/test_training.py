@@ -13,7 +13,7 @@ from conftest import TINY, tiny_staged_recipe
 
 from mlproject.errors import UserError
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
-from mlproject.networks.cost import count_multiply_adds, estimate_memory, nominal_speeds
+from mlproject.networks.cost import Throughput, count_multiply_adds, estimate_memory, nominal_speeds
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import checkpoint as checkpoints
 from mlproject.training.checkpoint import Checkpoint
@@ -50,6 +50,35 @@ def test_lengths_give_an_epoch_shorter_than_a_pass_when_seconds_are_few():
     plan = plan_stages(TWO_STAGES, {"first": 100.0, "second": 100.0}, seconds=4, images=10_000)
     assert plan["first"] == StageSchedule(1, 10)
     assert plan["second"] == StageSchedule(1, 30)
+
+
+@pytest.mark.parametrize("images", [100, 300, 720])
+def test_few_images_are_not_seen_more_often_than_max_epochs(images):
+    """An execution of several steps is more than a pass over them."""
+    recipe = Recipe((Stage("training", 0.1, max_epochs=200),), batch_size=256, steps_per_execution=10)
+    (plan,) = plan_stages(recipe, {"training": 1e6}, seconds=1000, images=images).values()
+    assert 180 <= plan.total_steps * min(256, images) / images <= 220
+    assert plan.steps % 10 == 0
+
+
+def test_a_stage_that_freezes_what_an_earlier_one_trains_is_refused(make_task):
+    """Its activations are computed before the first stage."""
+    stages = (Stage("all", 1e-3, max_epochs=1), Stage("head", 1e-3, frozen_through="high", max_epochs=1))
+    task = make_task(dataclasses.replace(TINY, recipe=lambda hp: Recipe(stages, 64, "adamw")))
+    schedule = dict.fromkeys(("all", "head"), StageSchedule(1, 1))
+    with pytest.raises(
+        UserError, match="frozen_through='high' of the stage 'head': an earlier stage trains layers up to"
+    ):
+        fit(*task.network(TINY.best), schedule, task.fit_data(task.train, None))
+
+
+def test_a_stage_that_only_some_values_declare_has_the_speed_of_the_most_similar_one(make_task):
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    model, recipe = task.network(TINY.best)
+    work = count_multiply_adds(model, recipe)
+    known = Throughput({"feature-extraction": 100.0}, {"feature-extraction": work["feature-extraction"]}, False, 0.0)
+    speeds = known.speeds_of(model, recipe)
+    assert speeds["feature-extraction"] == 100 and 0 < speeds["fine-tuning"] < 100
 
 
 def test_lengths_without_any_time_still_train_a_step():

@@ -25,7 +25,12 @@ def main(given: Sequence[str] | None = None) -> int:
         process.stop_with_mlflow_run()
     console.show_messages(times=not sys.stdout.isatty())  # on a terminal, bars show that time passes
     try:
-        return arguments.run(mlproject, sys.argv[1:] if given is None else given, "mlproject") or 0
+        code = arguments.run(mlproject, sys.argv[1:] if given is None else given, "mlproject") or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads our output, such as `head`, wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it ends
+        return 1
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         if project_run:

@@ -5,7 +5,6 @@ it without the package (`tracking/pyfunc.py`), so its imports are relative.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -115,7 +114,8 @@ class Classifier:
                 raise UserError(
                     f"the table has the columns {truncate(', '.join(map(str, inputs)), 60)}; accepted: one column, image"
                 )
-            inputs = list(inputs["image"])
+            inputs = inputs["image"]
+            inputs = inputs.tolist() if hasattr(inputs, "tolist") else inputs
         if isinstance(inputs, np.ndarray) and (inputs.dtype.kind in "USO" or not inputs.ndim):
             inputs = inputs.tolist()
         if not isinstance(inputs, list | tuple | np.ndarray):
@@ -157,7 +157,7 @@ class Classifier:
             raise UserError(
                 f"inputs[{place}]: {error}; accepted: an image file's bytes, in base64 within JSON"
             ) from None
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or a plain one for characters beyond ASCII
             raise UserError(
                 f"inputs[{place}] is {truncate(one, 40)!r}, which is no base64; accepted: an image file's bytes in base64"
             ) from None

@@ -69,11 +69,16 @@ def find(paths: Sequence[str], lines: Iterable[str]) -> Iterator[Given]:
         The images, in the order of the paths.
 
     Raises:
-        UserError: a folder has no image files.
+        UserError: a folder has no image files, or the lines are no text.
     """
     for path in paths:
         if path == STANDARD_INPUT:
-            yield from (_of_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
+            try:
+                yield from (_of_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    "- (the standard input) is no text in UTF-8; accepted: lines of JSON, each a path or an image in base64"
+                ) from error
         elif Path(path).is_dir():
             found = walk(Path(path)).images
             if not found:
@@ -178,8 +183,8 @@ def _answers(classifier: Classifier, images: Sequence[tuple[Given, Seen | str]],
 
 
 def _file_name(name: str) -> str:
-    """The last part of a path, as a name that every file system takes."""
-    return re.sub(r"[^\w.-]+", "-", Path(name).name)[:80]
+    """The last part of a path, as a name that every file system takes: some count bytes, of which a character has up to four."""
+    return re.sub(r"[^\w.-]+", "-", Path(name).name)[:40]
 
 
 def _write(seen: Seen, path: Path) -> None:

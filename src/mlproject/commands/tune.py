@@ -98,7 +98,8 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     print("next:")
     if activate := console.how_to_activate():
         print(f"  {activate}")
-    print(f"  mlproject predict {model.name} photo.jpg")
+    chosen = model.name if model.alias == tracking.CHAMPION else model.uri.removeprefix("models:/")
+    print(f"  mlproject predict {chosen} photo.jpg")
     print("  mlproject ui     then, after about 20 seconds, open")
     pages = {"runs": links.runs, "finals": links.finals, "trials": links.trials, "model": links.model}
     for what, address in pages.items():

@@ -50,8 +50,9 @@ def make(declared: Declaration, seed: int = 0) -> Arrays:
     patterns = shared_patterns + 0.7 * _patterns(rng, len(classes), declared.shape)
     partner = np.arange(len(classes))
     for first, second in CONFUSED_PAIRS.get(name, ()):
-        i, j = classes.index(first), classes.index(second)
-        partner[i], partner[j] = j, i
+        if first in classes and second in classes:  # a user's own images may have the same name
+            i, j = classes.index(first), classes.index(second)
+            partner[i], partner[j] = j, i
     train_count, test_count = IMAGES_PER_CLASS.get(name) or _counts(patterns.size)
     train_images, train_labels = _draw(rng, patterns, partner, train_count)
     test_images, test_labels = _draw(rng, patterns, partner, test_count)

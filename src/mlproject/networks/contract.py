@@ -68,7 +68,7 @@ def check_network(model: keras.Model, spec: Spec) -> None:
             "followed by a layer that scales the pixels"
         )
     shape = tuple(images.shape[1:])
-    if len(shape) != 3 or any(size not in (None, given) for size, given in zip(shape, spec.shape, strict=True)):
+    if shape != tuple(spec.shape):
         raise UserError(f"the input of its network has the shape {shape}; accepted: {spec.shape}, which is spec.shape")
     if tuple(probabilities.shape[1:]) != (spec.classes,):
         found = tuple(probabilities.shape[1:])

@@ -46,10 +46,17 @@ class Throughput:
         """
         if self.nominal:
             return nominal_speeds(model, recipe)
-        return {
-            stage: self.images_per_second[stage] * max(self.multiply_adds[stage], 1) / max(work, 1)
-            for stage, work in count_multiply_adds(model, recipe).items()
-        }
+        speeds = {}
+        for stage, work in count_multiply_adds(model, recipe).items():
+            measured = stage if stage in self.multiply_adds else self._most_similar(work)
+            speeds[stage] = self.images_per_second[measured] * max(self.multiply_adds[measured], 1) / max(work, 1)
+        return speeds
+
+    def _most_similar(self, work: int) -> str:
+        """The measured stage with the most similar work, for a stage that only some hyperparameters have."""
+        return min(
+            self.multiply_adds, key=lambda stage: abs(math.log(max(self.multiply_adds[stage], 1) / max(work, 1)))
+        )
 
     @property
     def slowest(self) -> float:

@@ -9,6 +9,7 @@ experiment opens on an empty page for language models. The addresses that this p
 """
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ FINALS = (
 PRIMARY_METRIC = "test_accuracy"
 SCORES = ("test_accuracy", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss", "parameters", "train_seconds")
 TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
+LONGEST_QUESTION = 500  # characters in the description, of which MLflow takes 20,000 in all
 
 
 def open_as_training(experiment: Experiment) -> None:
@@ -74,7 +76,8 @@ def _description(written: str, experiment_id: str, name: str, question: str, sea
     first = f"[Compare the final models]({page}{FINALS})"
     lines = [line for line in written.splitlines() if line and not line.startswith(f"- **{name}**")]
     lines += [] if first in lines else [first]
-    return "\n\n".join([*lines, f"- **{name}**: {question} [Compare the trials of its latest search]({page}{search})"])
+    said = textwrap.shorten(str(question), LONGEST_QUESTION)  # on one line, which the next search finds and replaces
+    return "\n\n".join([*lines, f"- **{name}**: {said} [Compare the trials of its latest search]({page}{search})"])
 
 
 def _table(query: str, scores: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mlproject.tracking.queries import find_existing_run
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
+TRACES = "traces"  # where it keeps those of language models, which are no leftovers
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> lis
     root = local_folder(experiment.artifact_location)
     if root is None or database is None or list(database.parent.glob("*.db")) != [database]:
         return []
+    # Listed before the runs and models, so that it has no folder of a run that begins meanwhile.
+    present = [path for path in (*root.glob("*"), *root.glob(f"{MODELS}/*")) if path.is_dir()]
     ids = [experiment.experiment_id]
     runs = store.iterate_pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL)
     models = store.iterate_pages(client.search_logged_models, experiment_ids=ids)
-    known = {run.info.run_id for run in runs} | {MODELS} | {f"{MODELS}/{model.model_id}" for model in models}
-    present = [path for path in (*root.glob("*"), *root.glob(f"{MODELS}/*")) if path.is_dir()]
+    known = {run.info.run_id for run in runs} | {MODELS, TRACES} | {f"{MODELS}/{model.model_id}" for model in models}
     return sorted(path for path in present if path.relative_to(root).as_posix() not in known)

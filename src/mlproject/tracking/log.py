@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIGEST_LENGTH = 36  # of a data set; MLflow keeps no more
+ADDRESSES = ("http://", "https://", "s3://", "gs://")  # of sources that MLflow knows; it refuses others, such as hf://
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 # What takes all writes in a process without a store; see `recording`. None sends them to the store.
 RECORDER: ContextVar[list[dict[str, Any]] | None] = ContextVar("recorder", default=None)
@@ -207,7 +208,7 @@ def log_dataset(name: str, digest: str, source: str, images: NDArray[Any], label
         labels: Their labels, of shape (n,).
         context: What the data is used for, "training" or "testing".
     """
-    location: Any = source if Path(source).exists() or "://" in source else None
+    location: Any = source if os.path.exists(source) or source.startswith(ADDRESSES) else None
     # MLflow has two classes for a local path and warns that it chooses one.
     with warnings.catch_warnings(action="ignore"):
         dataset = from_numpy(images, source=location, targets=labels, name=name, digest=digest[:DIGEST_LENGTH])

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from mlproject.errors import UserError
 from mlproject.networks.cost import stage_network
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import batches, device, optimizers, winograd
@@ -59,11 +60,12 @@ def fit(
     Raises:
         DivergedError: when the loss stops being finite.
         StalledError: when no batch is finished for STALL_SECONDS.
+        UserError: when a stage freezes layers that an earlier one trains.
     """
     hooks = hooks or FitHooks()
     if hooks.retraining:
         hooks.retraining.reset()
-    activations = fit_data.features.get(model, recipe.frozen_layers)
+    activations = _activations(model, recipe, fit_data)
     progress, saved = hooks.checkpoint.load() if hooks.checkpoint else (Progress(), {})
     if saved:
         restore_variables(model.variables, saved, "model")
@@ -76,7 +78,7 @@ def fit(
         if saved:
             restore_variables(network.optimizer.variables, saved, "optimizer")
             saved = {}
-        monitor.start_stage(stage, length, recipe.batch_size, _validation(inputs, fit_data))
+        monitor.start_stage(stage, length, min(recipe.batch_size, len(fit_data.train)), _validation(inputs, fit_data))
         with Watchdog(STALL_SECONDS, hooks.on_hang) as monitor.watchdog:
             _fit_stage(network, inputs, length, recipe, fit_data, monitor)
         hooks.on_stage(stage.name)
@@ -90,6 +92,22 @@ def fit(
         monitor.validation_probabilities,
         monitor.stopped_early,
     )
+
+
+def _activations(model: keras.Model, recipe: Recipe, fit_data: FitData) -> dict[str, np.ndarray]:
+    """The activations of frozen layers, before the first stage. Those of layers that an earlier stage trains are refused."""
+    trained: set[int] = set()
+    for stage in recipe.stages if len(recipe.stages) > 1 else ():
+        if stage.frozen_through:
+            frozen = keras.Model(model.input, model.get_layer(stage.frozen_through).output)
+            if trained.intersection(map(id, frozen.trainable_variables)):
+                raise UserError(
+                    f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}': an earlier stage trains layers up to "
+                    "this one, whose activations are computed before the first stage; accepted: a stage that freezes no more "
+                    "layers than the stages before it"
+                )
+        trained.update(map(id, stage_network(model, stage).trainable_variables))
+    return fit_data.features.get(model, recipe.frozen_layers)
 
 
 def _fit_stage(

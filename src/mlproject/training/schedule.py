@@ -51,15 +51,17 @@ def plan_stages(
         A schedule for each stage, by the stage's name.
     """
     schedule = {}
+    batch_size = min(recipe.batch_size, images)  # as `batches` makes them
     shares = [stage.share for stage in recipe.stages]
     for index, stage in enumerate(recipe.stages):
         speed = images_per_second[stage.name]
         stage_seconds = max(seconds, 0.0) * stage.share / sum(shares[index:])
         seen = min(stage_seconds * speed, stage.max_epochs * images)
-        steps = max(round(seen / recipe.batch_size), 1)
-        epochs = max(round(seen / images), 1)
+        steps = max(round(seen / batch_size), 1)
+        # An epoch has a whole execution at least. Where that is more than a pass over the images, there are fewer epochs.
+        epochs = min(max(round(seen / images), 1), max(steps // recipe.steps_per_execution, 1))
         schedule[stage.name] = StageSchedule(epochs, _whole_executions(steps // epochs, recipe))
-        seconds -= schedule[stage.name].total_steps * recipe.batch_size / speed
+        seconds -= schedule[stage.name].total_steps * batch_size / speed
     return schedule
 
 
