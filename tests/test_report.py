@@ -168,8 +168,8 @@ def test_pairs_are_compared_image_by_image(models, report):
 def test_a_difference_is_claimed_only_when_it_is_significant(report):
     text = (report / "report.md").read_text()
     assert re.search(
-        r"Not settled between (middle and large|large and middle): \w+ classifies [\d.]+% of 1,200 test images correctly "
-        r"\(95% interval [^)]*\), [\d.]+ points more than \w+ \(which may be chance: 95% interval −[^)]*\) and "
+        r"Not settled between (middle and large|large and middle): \w+ classifies [\d.]+% of 1,200 test images correctly, "
+        r"[\d.]+ points more than \w+ \(which may be chance: 95% interval −[^)]*\) and "
         r"[\d.]+ points more than small \(95% interval \d",
         text,
     )
@@ -778,7 +778,7 @@ def test_accuracies_of_several_seeds_are_means_with_intervals_over_images_and_se
     assert refits.loc["middle", "std"] == pytest.approx(middle.metrics["test_accuracy_std"])
     page = (folder / "report.md").read_text()
     assert (
-        re.search("(middle|large) classifies in the mean of 3 seeds ", page)
+        re.search(r"(middle|large) classifies [\d.]+% of 1,200 test images correctly \(mean of 3 seeds\), ", page)
         and "large, seed 10 was not tested on the same images" in page
     )
 
@@ -874,7 +874,8 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     page = " ".join(build(pair, tmp_path / "real").read_text().split())
     assert "<title>Labels</title>" in page and '<p class="question">Do fine labels help?</p>' in page
     assert re.search(
-        r"<p>(Yes|No): a network taught the 12 fine labels names the superclass right [\d.]+ points (more|less) often",
+        r"<p>(Yes|No): fine, trained on the 12 fine labels, predicts the superclass of [\d.]+% of 1,200 test images "
+        r"correctly; coarse, trained on the 4 coarse labels, of [\d.]+%\. (Fine|Coarse) labels lead by [\d.]+ points \(95%",
         page,
     )
     assert page.index("<p>Yes:" if "<p>Yes:" in page else "<p>No:") < page.index("<svg") < page.index("<nav")
@@ -885,7 +886,7 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     synthetic = [with_topic(one, "Which labels?") for one in models[2:4]]
     (comparison,) = compare(read_models(synthetic))
     assert "What others found" not in [section.title for section in comparison.sections]
-    assert comparison.answers[0].startswith("fine-synthetic and coarse-synthetic: a network")
+    assert comparison.answers[0].startswith("fine-synthetic, trained on the 12 fine labels, predicts the superclass")
 
 
 def test_programs_read_the_results_in_a_file(seeded):
@@ -904,9 +905,11 @@ def test_programs_read_the_results_in_a_file(seeded):
     )
     compared = {one["comparison"]: one for one in results["comparisons"]}
     (answer,) = [
-        one for one in compared["coarse-vs-fine"]["answers"] if one.startswith("Yes: a network taught the 12 fine")
+        one
+        for one in compared["coarse-vs-fine"]["answers"]
+        if one.startswith("Yes: fine, trained on the 12 fine labels")
     ]
-    assert answer in (folder / "report.md").read_text()
+    assert "(means of 3 seeds). Fine labels lead by " in answer and answer in (folder / "report.md").read_text()
     rows = compared["small-vs-large"]["tables"]["small-vs-large.pairs"]
     written = table(folder, "small-vs-large.pairs")
     assert [row["difference"] for row in rows] == pytest.approx(written["difference"].tolist())
@@ -928,7 +931,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     tables = {path.name for path in (tmp_path / "shares/tables").glob("*shares.csv")}
     assert tables == {"coarse-vs-fine.shares.csv"}  # the comparison with the largest share has them all
     assert re.search(
-        r"Fine labels lead by \S+ points \(95% interval .*\) with 20% of the training images, and by", page
+        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*\); with 100%, fine",
+        page,
     )
     rows, ours = (
         table(tmp_path / "shares", "coarse-vs-fine.shares"),

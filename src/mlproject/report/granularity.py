@@ -138,15 +138,17 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, questi
     """Whether the fine model predicts the superclass better, by its summed probabilities."""
     better, settled = summed["a"] == pair.sum_title, pairs.is_significant(summed)
     accuracy = frame.set_index("model")["accuracy"]
-    answer = ("Yes" if better else "No") if settled else "Not settled"
+    answer = ("Yes: " if better else "No: ") if settled else "Not settled: "
     if not re.match("(Are|Can|Do|Does|Is) ", question):
-        answer = f"{pair.fine.title} and {pair.coarse.title}"
+        answer = ""
+    several = summed["seeds_a"] == summed["seeds_b"] > 1
+    means = f" (means of {summed['seeds_a']} seeds)" if several else ""
     return (
-        f"{answer}: a network taught the {pair.fine.predictions.classes} fine labels names the superclass right "
-        f"{brief_points(summed['difference'])} points {'more' if better else 'less'} often than one taught the "
-        f"{pair.coarse.predictions.classes} coarse labels, {brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} "
-        f"test images against {brief_percent(accuracy[pair.coarse.title])}{'' if settled else ', which may be chance'} "
-        f"({pairs.test(summed)})."
+        f"{answer}{pair.fine.title}, trained on the {pair.fine.predictions.classes} fine labels, predicts the superclass of "
+        f"{brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} test images correctly; {pair.coarse.title}, trained "
+        f"on the {pair.coarse.predictions.classes} coarse labels, of {brief_percent(accuracy[pair.coarse.title])}"
+        f"{means}. {'Fine' if better else 'Coarse'} labels lead by {brief_points(summed['difference'])} points"
+        f"{'' if settled else ', which may be chance'} ({pairs.test(summed)})."
     )
 
 

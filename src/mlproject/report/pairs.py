@@ -13,10 +13,10 @@ from mlproject.report import settling
 from mlproject.report.content import Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import (
+    brief_interval,
     brief_percent,
     brief_points,
     count,
-    interval,
     listed,
     p_equals,
     p_value,
@@ -185,7 +185,7 @@ def finding(pair: pd.Series) -> str:
 def test(pair: pd.Series) -> str:
     """The interval and the p-value of a pair in words."""
     over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
-    return f"95% interval{over} {points_interval(pair['low'], pair['high'])}, p {p_equals(pair['p_adjusted'])}"
+    return f"95% interval {brief_interval(pair['low'], pair['high'])}{over}, p {p_equals(pair['p_adjusted'])}"
 
 
 def _between(frame: pd.DataFrame, titles: Collection[str]) -> pd.DataFrame:
@@ -206,12 +206,11 @@ def _answers(
     rivals = finished[finished["a"] == leader].sort_values("difference", kind="stable")
     level = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
     (correct,) = (one.correct_by_seed for one in predictions if one.title == leader)
-    found = evaluation.crossed_accuracy(correct)
-    mean = f"in the mean of {len(correct)} seeds " if len(correct) > 1 else ""
-    start = f"Not settled between {listed([leader, *level])}: {leader}" if level else f"{leader}: it"
+    mean = f" (mean of {len(correct)} seeds)" if len(correct) > 1 else ""
+    start = f"Not settled between {listed([leader, *level])}: " if level else ""
     sentence = (
-        f"{start} classifies {mean}{brief_percent(found.mean)} of {rivals['images'].iloc[0]:,} test images correctly (95% "
-        f"interval {interval(found.low, found.high)}), {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
+        f"{start}{leader} classifies {brief_percent(correct.mean())} of {rivals['images'].iloc[0]:,} test images correctly"
+        f"{mean}, {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
     )
     sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
     smallest = min(level, key=lambda title: sizes[title], default=leader)
