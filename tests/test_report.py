@@ -175,6 +175,13 @@ def test_a_difference_is_claimed_only_when_it_is_significant(report):
     )
 
 
+def test_the_words_of_the_answers_are_explained_once(report):
+    for name in ("index.html", "report.md"):
+        text = (report / name).read_text()
+        assert text.count("p is the probability of a difference") == text.count("A 95% interval comes from") == 1
+        assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
+
+
 def test_a_model_at_chance_is_reported_so(models, tmp_path):
     tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
     blind = register(tmp_path, "blind", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 0.0), FLAT)
@@ -818,7 +825,7 @@ def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded
 
 def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, report, seeded):
     text = (report / "report.md").read_text()
-    pattern = r"Each network was trained with one seed .*: up to [\d,]+ test images would be needed in place of 1,200"
+    pattern = r"Each network was trained with one seed.*: up to [\d,]+ test images would be needed in place of 1,200"
     assert re.search(pattern, text)
     assert "was trained with one seed" not in (seeded[1] / "report.md").read_text()
 

@@ -40,7 +40,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "comparison": comparison.context.name,
         "data": comparison.models[0].data,
         "question": comparison.question,
-        "answers": [answer for section in comparison.sections for answer in section.answers],
+        "answers": comparison.answers,
         "tables": {table.name: _rows(table.frame) for table in tables if table.name.rsplit(".", 1)[-1] in TABLES},
     }
 

@@ -51,9 +51,8 @@ SEARCH_COLUMNS = (
     *SPREAD_COLUMNS,
 )
 REFIT_NOTE = (
-    "The seed decides the initial weights, the order of the images and their augmentation. Part of the standard deviation comes "
-    "from the limited number of test images; the next column is without it. The first seed's network is registered; classes, "
-    "confusions, single images, calibration and learning curves are of this network alone."
+    "Part of the standard deviation comes from the limited number of test images; the next column is without it. The first "
+    "seed's network is registered; classes, confusions, single images, calibration and learning curves are of this network alone."
 )
 SEARCH_NOTE = (
     "The seed decides the split, the trials and the fit. Versions of several commits differ in their code, too."

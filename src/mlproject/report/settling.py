@@ -57,12 +57,10 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
     if pair["covers"] == "images and seeds":
         return [] if significant else [f"{_with_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
-    if len(single) == 2:
-        start = "Each network was trained with one seed (its start from random numbers)"
-    else:
-        start = f"{single[0]} was trained with one seed (its start from random numbers)"
+    trained = "Each network" if len(single) == 2 else single[0]
     return [
-        f"{start}, and the interval does not cover that another seed might change the result; {_with_unknown_seeds(pair)}."
+        f"{trained} was trained with one seed, and the interval does not cover that another seed might change the result; "
+        f"{_with_unknown_seeds(pair)}."
     ]
 
 
