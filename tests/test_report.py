@@ -722,7 +722,10 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
-    assert provenance.machines(read) == ", trained on NVIDIA H200, bfloat16 (2 CPUs), trained on Ryzen (2 CPUs)"
+    assert provenance.in_words(read) == (
+        ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
+        "minutes"
+    )
     assert provenance.differ(read) and not provenance.differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()
 
@@ -784,6 +787,7 @@ def test_accuracies_of_several_seeds_are_means_with_intervals_over_images_and_se
     assert refits.loc["middle", "seeds"] == "7, 8, 9" and set(refits.index) == {"middle", "large"}
     assert refits.loc["middle", "std"] == pytest.approx(middle.metrics["test_accuracy_std"])
     page = (folder / "report.md").read_text()
+    assert "trained on Ryzen (2 CPUs), commit abc123, 1 or 3 or 4 seeds for each model, a budget of 5 minutes" in page
     assert (
         re.search(r"(middle|large) classifies [\d.]+% of 1,200 test images correctly \(mean of 3 seeds\), ", page)
         and "large, seed 10 was not tested on the same images" in page

@@ -34,7 +34,7 @@ class Content:
         provenance: the tables of the last section.
         results: what results.json holds, in types that JSON has.
         again: the command that creates this report.
-        made: when, and on which machines the models were trained.
+        made: when, and how the models were trained.
     """
 
     comparisons: Sequence[Comparison]

@@ -1,5 +1,6 @@
 """Where the models of a report come from: runs, data, commands, machines and versions. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,6 +9,7 @@ from mlproject import settings
 from mlproject.names import without_share
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
+from mlproject.report.formats import listed
 from mlproject.report.models import ReportedModel
 
 RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
@@ -33,9 +35,29 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     ]
 
 
-def machines(models: Sequence[ReportedModel]) -> str:
-    """The machines that trained the models, as a list of words that follows a date; "" if none was recorded."""
-    return "".join(f", trained on {name}" for name in _machine_names(models))
+def in_words(models: Sequence[ReportedModel]) -> str:
+    """Say how the models were trained, as far as it was recorded.
+
+    Args:
+        models: all models of the report.
+
+    Returns:
+        Words that follow a date: the machines, the commits, the numbers of seeds, and the minutes.
+    """
+    commits = dict.fromkeys(brief_hash(model.tag("git.commit")) for model in models if model.tag("git.commit"))
+    seeds = sorted({len(model.fit_seeds) for model in models})
+    budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
+    minutes = sorted(set(budgets.dropna()))
+    words = [f"trained on {listed(machines)}"] if (machines := _machine_names(models)) else []
+    words += [f"commit {listed(list(commits))}"] if commits else []
+    words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
+    words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
+    return "".join(f", {one}" for one in words)
+
+
+def brief_hash(text: str) -> str:
+    """A text whose hashes are cut to eight characters."""
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1", text)
 
 
 def differ(models: Sequence[ReportedModel]) -> bool:

@@ -61,7 +61,7 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "data": model.data,
         "dataset_digest": model.tag("dataset.digest"),
         "labels": model.tag("labels"),
-        "seeds": (model.tag("seeds") or model.fit_seed).split(","),
+        "seeds": model.fit_seeds,
         "metrics": {
             name: _metric(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
         },
