@@ -241,7 +241,7 @@ def test_fine_predictions_are_aggregated_both_ways(models, report):
     assert rows["chance"].tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1 / 12, 5 / 12])
     pairs = table(report, "coarse-vs-fine.generalised-pairs")
     assert pairs["difference"][0] == pytest.approx(abs(argmax - rows["accuracy"][0]))
-    accuracy = re.escape(f"fine (superclass by argmax) {100 * argmax:.2f}%")
+    accuracy = re.escape(f"fine (most probable class) {100 * argmax:.2f}%")
     assert re.search(
         rf"!\[Test accuracy on the superclasses.*{accuracy}.*\]\(figures/coarse-vs-fine\.generalised\.svg\)",
         (report / "report.md").read_text(),

@@ -215,7 +215,7 @@ def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) ->
         context.file_name("generalised"),
         plots.accuracy_bars(bars, f"{context.title}, {superclasses} superclasses"),
         f"Test accuracy on the superclasses: {accuracies}",
-        "By argmax: the superclass of the most probable fine class. By summed probabilities: the superclass whose fine classes "
-        "have the largest sum. The bars are 95% intervals; that they overlap does not mean that the difference is chance."
-        + (" Small points are single seeds." if frame["seeds"].max() > 1 else ""),
+        "A network trained on fine labels predicts a superclass in two ways: that of the most probable class, or, as in the "
+        "answer, the one whose classes have the largest sum of probabilities. Bars: 95% intervals; that two overlap does not "
+        "mean that their difference is chance." + (" Small points: single seeds." if frame["seeds"].max() > 1 else ""),
     )

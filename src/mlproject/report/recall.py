@@ -15,7 +15,7 @@ COLUMNS = (
     text_column("fine class", "class"),
     text_column("superclass"),
     Column("images", "images", count),
-    Column("fine labels, summed", "fine_recall", percent),
+    Column("fine labels, probabilities summed", "fine_recall", percent),
     Column("coarse labels", "coarse_recall", percent),
     Column("difference, points", "difference", points),
     Column("95% interval, points", ("score_low", "score_high"), points_interval),
