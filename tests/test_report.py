@@ -422,6 +422,14 @@ def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path
     assert caption in page and caption not in (report / "index.html").read_text()
 
 
+def test_sections_about_single_models_are_folded_where_there_are_several(models, report, tmp_path):
+    folded, open_heading = "<summary>The search</summary>", "<h4>The search</h4>"
+    page = (report / "index.html").read_text()
+    assert page.count(folded) == 5 and open_heading not in page  # the two models of synthetic data have a label, too
+    page = build(models[1:2], tmp_path).read_text()
+    assert page.count(open_heading) == 1 and folded not in page
+
+
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
     one = replace(models[1], root=tmp_path / "one")
     shutil.copytree(models[1].root, one.root)

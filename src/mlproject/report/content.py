@@ -137,7 +137,7 @@ class Section:
         tables: tables after the figures.
         answers: sentences for the head of the comparison, which stand there only.
         picture: a figure for the head of the comparison.
-        folded: whether the section is folded under its title.
+        folded: whether the section is folded under its title. On a page of several models, all sections about single ones are.
     """
 
     title: str

@@ -45,9 +45,7 @@ def _results(model: ReportedModel) -> Section | None:
     if model.examples_of_predictions is not None:
         caption = f"The most confident correct predictions and mistakes of {context.name}."
         charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, caption, caption))
-    return (
-        Section(f"Results on the test images: {context.name}", findings, charts, tables) if findings or charts else None
-    )
+    return Section("Results on the test images", findings, charts, tables) if findings or charts else None
 
 
 def _class_chart(context: ReportContext, model: ClassEvaluation) -> Chart:
@@ -115,4 +113,4 @@ def _network(context: ReportContext, layers: pd.DataFrame | None) -> Section | N
         charts.append(Chart(context.file_name("network"), figure, caption, caption))
     table = networks.with_roles(layers) if "type" in layers else layers
     tables = [text_table(context.file_name("layers"), "The layers, and what they depend on", table)]
-    return Section(f"The network of {context.name}", findings, charts, tables, folded=True)
+    return Section("The network", findings, charts, tables, folded=True)

@@ -41,7 +41,7 @@ def section(model: ReportedModel) -> Section | None:
     shown = search.trials.drop(columns="curve", errors="ignore")
     tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
     findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
-    return Section(f"The search of {context.name}", [text for text in findings if text], charts, tables)
+    return Section("The search", [text for text in findings if text], charts, tables)
 
 
 def _scored_trials(search: SearchRecord) -> pd.DataFrame:
