@@ -842,6 +842,14 @@ def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, re
     assert "was trained with one seed" not in (seeded[1] / "report.md").read_text()
 
 
+def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
+    text = (seeded[1] / "report.md").read_text()
+    for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:3]:
+        said = comparison.index("the network of each model's first seed")
+        titles = ("### Each fine class", "### Which images", "### Class by class", "### Can the", "### Had training")
+        assert all(said < comparison.index(title) for title in titles if title in comparison)
+
+
 def test_no_sentence_about_seeds_is_stated_twice(seeded):
     text = (seeded[1] / "report.md").read_text()
     for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:

@@ -59,14 +59,13 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
     if context.data_label == "":
         sections.append(published.section(context, about, models))
     sections.append(_shares(context, about, models, others))
-    sections += [accuracy.section(context, models, measured), *granular[1:]]
+    sections += [accuracy.section(context, models, measured), seeds.section(context, models), *granular[1:]]
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):
         part = context.numbered(number, len(groups))
         sections.append(pairs.section(part, [model for model, _ in group], [predictions for _, predictions in group]))
         sections += classes.sections(part, [model.class_evaluation for model, _ in group if model.class_evaluation])
     sections += [
-        seeds.section(context, models),
         cost.section(context, models, measured),
         calibration.section(context, [model.predictions for model in models if model.predictions]),
         training_curves.section(context, models),
