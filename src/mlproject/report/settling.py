@@ -9,8 +9,9 @@ from mlproject.report.formats import MISSING, about, brief_points, count, unsign
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
-    "Seeds to settle it: of each model, to find a difference of this size in 80% of cases, or how many test images if no number "
-    "of seeds is enough; by the measured variation between seeds, else upper limits for 0.2 and 0.5 points."
+    "Seeds to settle it: how many of each model find a difference of this size in 80% of studies, or how many test images, where "
+    "no number of seeds is enough. The variation between seeds is the measured one; where it was not measured, the numbers are "
+    "upper limits for variations of 0.2 and 0.5 points."
 )
 
 
