@@ -12,7 +12,7 @@ from mlproject.report import fine_classes, hypotheses, pairs, recall, settling
 from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_percent, brief_points, count, decimals, interval, listed, percent
+from mlproject.report.formats import brief_percent, brief_points, count, interval, listed, percent
 from mlproject.report.models import ReportedModel
 
 COLUMNS = (
@@ -22,14 +22,10 @@ COLUMNS = (
     Column("accuracy", "accuracy", percent),
     Column("95% interval", ("low", "high"), interval),
     Column("chance", "chance", percent),
-    Column("macro precision", "macro_precision", decimals),
-    Column("macro recall", "macro_recall", decimals),
-    Column("macro F1", "macro_f1", decimals),
-    Column("weighted F1", "weighted_f1", decimals),
 )
 NOTE = (
-    "Summing makes the fewest errors if the probabilities are right (Bayes' rule for 0-1 loss on coarse labels). Accuracies on "
-    "fine and on coarse labels are not on one scale: see chance, the accuracy of always predicting the most frequent class."
+    "Summing makes the fewest errors if the probabilities are right. Compare only accuracies on the same labels: on coarse ones, "
+    "chance is higher. Top 5: the class is among the five most probable ones. The CSV file also has precision, recall and F1."
 )
 
 
@@ -176,8 +172,8 @@ def accuracies(pair: CoarseFinePair) -> pd.DataFrame:
         _scores(pair.coarse.title, "coarse", by_coarse, pair.truth, coarse.classes),
         _scores(pair.argmax_title, "coarse", pair.by_argmax_of_seeds, pair.truth, coarse.classes),
         _scores(pair.sum_title, "coarse", pair.by_sum_of_seeds, pair.truth, coarse.classes),
-        _scores(f"{title} (top-1)", "fine", top1, fine.labels, fine.classes),
-        _accuracy(f"{title} (top-5)", "fine", top5, fine.labels, guesses=5),
+        _scores(f"{title} (fine class)", "fine", top1, fine.labels, fine.classes),
+        _accuracy(f"{title} (fine class, top 5)", "fine", top5, fine.labels, guesses=5),
     ]
     return pd.DataFrame(rows)
 
