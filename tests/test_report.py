@@ -657,6 +657,15 @@ def test_stages_of_a_fit_have_rows_of_their_own(models, report):
     )
 
 
+def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy(report):
+    rows = table(report, "small-vs-large.calibration").set_index("model")
+    comparisons = re.split(r"^## ", (report / "report.md").read_text(), flags=re.MULTILINE)
+    (text,) = [one for one in comparisons if one.startswith("Which of these models")]
+    for name, gap in (rows["confidence"] - rows["accuracy"]).items():
+        start = "Under" if gap <= -0.02 else "Over" if gap >= 0.02 else "About as "
+        assert len(re.findall(rf"^- {start}confident .*\): .*\b{name}\b", text, flags=re.MULTILINE)) == 1
+
+
 def test_images_are_counted_by_which_models_classify_them_correctly(models, report):
     rows = table(report, "small-vs-large.alone").set_index("right")["images"]
     right = {}
