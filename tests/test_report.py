@@ -380,6 +380,15 @@ def test_searches_and_provenance_are_reported(report):
     )
     assert "-P data=synthetic" in rows.loc["run-of-fine-synthetic", "repeat it"]
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
+    assert rows.loc["run-of-fine", "seeds"] == "7"
+
+
+def test_hashes_are_cut_on_the_page_and_whole_in_the_file(models, tmp_path):
+    whole = "0123456789abcdef" * 2
+    one = replace(models[1], run_id=whole, tags=models[1].tags | {"git.commit": f"{whole}01234567+changes"})
+    page = build([one], tmp_path).read_text()
+    assert whole not in page and "01234567+changes" in page
+    assert pd.read_csv(tmp_path / "tables/provenance.csv", dtype=str)["run"].tolist() == [whole]
 
 
 def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
@@ -749,7 +758,7 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
 
 def test_machines_and_layers_are_reported(report):
     machines = table(report, "environments").set_index("what")
-    assert len(machines.columns) == 1  # all models were trained on one machine
+    assert machines.columns.tolist() == ["all models"]  # they were trained on one machine
     assert machines.iloc[:, 0].loc[["cpu", "keras"]].tolist() == ["Ryzen", "3.15.1"]
     layers = table(report, "fine.layers").set_index("layer")
     assert layers.loc["dense", "role"] == "gives a probability to each class"

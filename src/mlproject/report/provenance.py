@@ -12,10 +12,12 @@ from mlproject.report.context import with_data_label
 from mlproject.report.formats import listed
 from mlproject.report.models import ReportedModel
 
-RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
+RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seeds", "commit")
 # Under these names earlier runs recorded VGG16's ImageNet weights.
 FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
+HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
+HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -29,7 +31,7 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     """
     frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
     return [
-        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS))),
+        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES, main=True),
         Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
         *_environments(models),
     ]
@@ -108,7 +110,8 @@ def repeat_command(model: ReportedModel) -> str:
 
 
 def _column(name: str) -> Column:
-    return Column(name, name, number=False, link="url" if name == "run" else "")
+    link = "url" if name == "run" else ""
+    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=link)
 
 
 def _origin(model: ReportedModel) -> dict[str, str]:
@@ -125,7 +128,7 @@ def _origin(model: ReportedModel) -> dict[str, str]:
         "data digest": model.tag("dataset.digest"),
         "test images' digest": model.tag("test.digest"),
         "commit": model.tag("git.commit"),
-        "seed": model.seed,
+        "seeds": ", ".join(model.fit_seeds),
         "repeat it": repeat_command(model),
     }
 
@@ -139,6 +142,9 @@ def _environments(models: Sequence[ReportedModel]) -> list[Table]:
             titles.setdefault(facts, []).append(model.title)
     if not titles:
         return []
-    columns = {", ".join(sharing): dict(facts) for facts, sharing in titles.items()}
+    columns = {
+        "all models" if len(sharing) == len(models) > 1 else ", ".join(sharing): dict(facts)
+        for facts, sharing in titles.items()
+    }
     frame = pd.DataFrame(columns).fillna("").rename_axis("what").reset_index()
     return [text_table("environments", "Machines and versions", frame)]
