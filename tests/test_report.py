@@ -989,6 +989,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()
     (whole,) = compare(read_models(some[2:]))
     assert not [section for section in whole.sections if "fewer" in section.title]
+    assert whole.context.name == "coarse-vs-fine" and whole.picture.figure.get_suptitle().startswith("Labels, ")
 
 
 def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none():

@@ -52,7 +52,8 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
         omissions.append(
             f"{models[0].title} is the only model of this comparison, so there is nothing to compare it with"
         )
-    about = _topic(context, models)
+    about, named = _topic(context, models), context
+    context = replace(named, name=about.title)  # in the headings of figures
     measured = accuracy.measure(models)
     granular = granularity.sections(context, models, about.question, omissions)
     sections: list[Section | None] = [*granular[:1]]
@@ -72,14 +73,14 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
         images.section(context, models),
     ]
     made = [section for section in sections if section]
-    return Comparison(context, about.title, about.question, models, made, omissions)
+    return Comparison(named, about.title, about.question, models, made, omissions)
 
 
 def _shares(
     context: ReportContext, about: topic.Topic, models: Sequence[ReportedModel], others: Sequence[ReportedModel]
 ) -> Section | None:
     """The same comparison on smaller shares of the training images; it stands in the one with the largest share."""
-    base, data = without_share(context.name), models[0].data
+    base, data = without_share(models[0].tag("comparison")), models[0].data
     family = [one for one in others if without_share(one.tag("comparison")) == base and one.data == data]
     if max(map(training_shares.share_of, family)) > training_shares.share_of(models[0]):
         return None
