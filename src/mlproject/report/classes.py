@@ -16,7 +16,7 @@ MOST_CLASSES = 25  # in the figure, which shows those on which the models differ
 PICTURES = 8  # for each model
 MOST_ROWS = 6  # of pictures
 IMAGE_COLUMNS = (
-    text_column("correct", "right"),
+    text_column("classified correctly by", "right"),
     Column("images", "images", count),
     Column("share of the test images", "share", percent),
 )
@@ -89,18 +89,13 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     correct = np.stack([model.predictions.correct for model in models])
     alone = correct & (correct.sum(axis=0) == 1)
     counts = alone.sum(axis=1).tolist()
-    rows = [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
-    by_all, by_none = int(correct.all(axis=0).sum()), int((~correct.any(axis=0)).sum())
-    rows += [{"right": "all", "images": by_all}, {"right": "none", "images": by_none}]
+    rows = [{"right": "all models", "images": int(correct.all(axis=0).sum())}]
+    rows += [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
+    rows += [{"right": "no model", "images": int((~correct.any(axis=0)).sum())}]
     frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
     title = "Images, by the models that classify them correctly"
-    table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS)
+    table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS, main=True)
     by_one = listed([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
-    everyone, nobody = ("both", "neither") if len(models) == 2 else (f"all {len(models)}", "none")
-    finding = (
-        f"{percent(by_all / correct.shape[1])} of the images are classified correctly by {everyone} models, and "
-        f"{percent(by_none / correct.shape[1])} by {nobody}. Images classified correctly by one model only: {by_one}."
-    )
     gallery = _gallery(models, alone)
     charts = []
     if gallery:
@@ -108,7 +103,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
         alt = f"Images that only one model classifies correctly: {by_one}"
         caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
-    return Section("Image by image", [finding], charts, [table])
+    return Section("Image by image", [], charts, [table])
 
 
 def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
