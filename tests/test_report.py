@@ -353,7 +353,7 @@ def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
     sections = [*comparison.sections, *(s for model in comparison.models for s in build_sections(model).sections)]
     charts = [comparison.picture, *(chart for section in sections for chart in section.charts)]
     drawn = [chart.figure for chart in charts if not isinstance(chart.figure, Path)]
-    assert len(drawn) == 15 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
+    assert len(drawn) == 14 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
 def test_no_banner_without_synthetic_models(models, tmp_path):
