@@ -7,7 +7,7 @@ from mlproject import evaluation, plots
 from mlproject.report import networks, searches
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, percent, two_decimals
+from mlproject.report.formats import count, listed, two_decimals
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 MOST_PAIRS = 20  # of confused classes in the table
@@ -89,7 +89,7 @@ def _confusions(context: ReportContext, model: ClassEvaluation) -> list[Table]:
         text_column("class"),
         text_column("predicted as", "taken_for"),
         Column("images", "images", count),
-        Column("share of the class", "share", percent),
+        Column("share of the class", "share", "{:.0%}".format),
     ]
     superclasses = model.table["superclass"].to_numpy()
     if (superclasses != "").any():
