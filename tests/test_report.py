@@ -932,6 +932,11 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     assert comparison.answers[0].startswith("fine-synthetic, trained on the 12 fine labels, predicts the superclass")
 
 
+def test_the_minutes_of_one_of_several_fits_are_not_taken_for_those_of_all(seeded):
+    page = (seeded[1] / "index.html").read_text()
+    assert "the training of each of 3 final fits about 1.5, of a budget of 5 minutes (tuner: bayesian)." in page
+
+
 def test_programs_read_the_results_in_a_file(seeded):
     _, folder = seeded
     results = json.loads((folder / "results.json").read_text())
