@@ -315,6 +315,12 @@ def test_the_markdown_page_has_the_same_content_and_its_files_exist(report):
     assert finding.split(" (")[0] in (report / "index.html").read_text()
 
 
+def test_the_note_of_a_folded_table_is_folded_with_it(report):
+    text = (report / "report.md").read_text()
+    folded = re.search(r"<details><summary>Fine classes and .*?: 12 rows</summary>.*?</details>", text, flags=re.DOTALL)
+    assert "*F1 difference: of the fine class" in folded[0] and not re.search(r"\b1 rows", text)
+
+
 def test_synthetic_models_are_labelled_and_kept_apart(report):
     page = (report / "index.html").read_text()
     assert "Synthetic data: 2 of 7 models" in page
