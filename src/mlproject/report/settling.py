@@ -60,7 +60,7 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
     trained = "Each network" if len(single) == 2 else single[0]
     return [
-        f"{trained} was trained with one seed, and the interval does not cover that another seed might change the result; "
+        f"{trained} was trained with one seed, so the interval does not cover what another seed would change. "
         f"{_with_unknown_seeds(pair)}."
     ]
 
@@ -78,15 +78,15 @@ def _with_measured_seeds(pair: pd.Series) -> str:
 def _with_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
-        return _more_images(pair)
+        more = _more_images(pair)
+        return more[0].upper() + more[1:]
     start = (
-        f"settling a difference of {brief_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+        f"At most {count(small)} seeds of each (-P seeds={small:.0f}) find a difference of {brief_points(pair['difference'])} "
+        "points in 80% of studies, if accuracies vary by"
     )
     if small == large:
-        return f"{start} (-P seeds={small:.0f}) if accuracies vary by up to 0.5 points between seeds"
-    return (
-        f"{start} (-P seeds={small:.0f}) if accuracies vary by 0.2 points between seeds, and {count(large)} if by 0.5"
-    )
+        return f"{start} up to 0.5 points between seeds"
+    return f"{start} 0.2 points between seeds, and at most {count(large)}, if they vary by 0.5"
 
 
 def _more_images(pair: pd.Series) -> str:
