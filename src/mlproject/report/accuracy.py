@@ -172,9 +172,9 @@ def _averages(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]
 def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> Chart:
     bars = measured.assign(name=measured["model"], synthetic=synthetic)
     accuracies = "; ".join(f"{row['model']} {percent(row['accuracy'])}" for row in bars.to_dict("records"))
-    caption = "Points: accuracy on the test images. Bars: 95% intervals."
+    caption = "Bars: 95% intervals."
     if measured["seeds"].max() > 1:
-        caption += " Small points: single seeds, of which the large point is the mean."
+        caption += " Small points: single seeds; the large point is their mean."
     if measured["cv_accuracy"].notna().any():
         caption += " Diamonds: cross-validated accuracy on the training images."
     figure = plots.accuracy_bars(bars, context.title)

@@ -43,8 +43,9 @@ def _results(model: ReportedModel) -> Section | None:
         charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]
         tables = _confusions(context, evaluated)
     if model.examples_of_predictions is not None:
-        caption = f"The most confident correct predictions and mistakes of {context.name}."
-        charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, caption, caption))
+        alt = f"The most confident correct predictions and mistakes of {context.name}."
+        caption = "Percentages: the confidence, which is the probability of the predicted class."
+        charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, alt, caption))
     return Section("Results on the test images", findings, charts, tables) if findings or charts else None
 
 
@@ -109,8 +110,9 @@ def _network(context: ReportContext, layers: pd.DataFrame | None) -> Section | N
         findings.append(networks.dependencies_in_words(layers))
     if set(layers) >= networks.DRAWN_FROM and len(layers):
         figure = networks.draw(layers, context.title)
-        caption = f"The network of {context.name}, from the images to the probabilities."
-        charts.append(Chart(context.file_name("network"), figure, caption, caption))
+        alt = f"The network of {context.name}, from the images to the probabilities."
+        caption = "Weights: how many a layer has. Output: height × width × channels, or how many numbers there are."
+        charts.append(Chart(context.file_name("network"), figure, alt, caption))
     table = networks.with_roles(layers) if "type" in layers else layers
     tables = [text_table(context.file_name("layers"), "The layers, and what they depend on", table)]
     return Section("The network", findings, charts, tables, folded=True)
