@@ -647,6 +647,15 @@ def test_classes_with_the_same_loss_are_named_together(tmp_path):
     assert "The largest loss is on birds-a and fish-a, 50 points each." in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_models_that_confuse_the_same_classes_share_a_sentence(models, tmp_path):
+    again = replace(models[5], name="again")
+    page = build([models[5], again], tmp_path).read_text()
+    (sentence,) = re.findall(r"<li>(\w+ and \w+ are confused most often by .*)</li>", page)
+    assert re.search(
+        r"by middle \(\d+ images, \d+% of its errors\) and again \(\d+ images, \d+% of its errors\)\.$", sentence
+    )
+
+
 def test_the_most_confused_pairs_are_the_planted_ones(report):
     rows = table(report, "fine.confused")
     assert rows.loc[:1, ["class", "taken_for", "same_superclass"]].to_numpy().tolist() == [

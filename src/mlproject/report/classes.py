@@ -9,7 +9,7 @@ from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, decimals, listed, percent, two_decimals
+from mlproject.report.formats import count, listed, percent, two_decimals
 from mlproject.report.models import ClassEvaluation
 
 MOST_CLASSES = 25  # in the figure, which shows those on which the models differ most
@@ -51,7 +51,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     figure = figures.scores_by_class(shown, "F1", context.title)
     name = context.file_name("class-scores")
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
-    columns = (text_column("class"), *(Column(title, title, decimals) for title in scores.columns))
+    columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
     return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
 
@@ -67,7 +67,7 @@ def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
 
 def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
     """The two classes that each model confuses most, in either direction, and their share of its errors."""
-    sentences = []
+    found: dict[str, list[str]] = {}
     for model in models:
         names = model.class_names
         frame = evaluation.confused_pairs(model.predictions.labels, model.predictions.predicted, names)
@@ -78,11 +78,9 @@ def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
         )
         images = either_way.groupby(["a", "b"])["images"].sum()
         a, b = images.index[int(images.argmax())]
-        sentences.append(
-            f"{model.title} confuses {names[a]} and {names[b]} most often: {images.max():,} images, "
-            f"{images.max() / images.sum():.0%} of its errors."
-        )
-    return sentences
+        share = f"{images.max():,} images, {images.max() / images.sum():.0%} of its errors"
+        found.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
+    return [f"{classes} are confused most often by {listed(by, limit=20)}." for classes, by in found.items()]
 
 
 def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) -> Section:
