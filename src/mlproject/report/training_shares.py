@@ -26,7 +26,7 @@ COLUMNS = (
 )
 NOTE = (
     "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
-    "those of a larger one."
+    "those of a larger one. p is not adjusted for the number of shares."
 )
 
 
