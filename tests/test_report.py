@@ -994,6 +994,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     page = " ".join(build(some, tmp_path / "shares").read_text().split())
     tables = {path.name for path in (tmp_path / "shares/tables").glob("*shares.csv")}
     assert tables == {"coarse-vs-fine.shares.csv"}  # the comparison with the largest share has them all
+    assert len(list((tmp_path / "shares/tables").glob("*.generalised.csv"))) == 2
+    assert [path.name for path in (tmp_path / "shares/tables").glob("*.recall.csv")] == ["coarse-vs-fine.recall.csv"]
     assert re.search(
         r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*\); with 100%, fine",
         page,

@@ -23,6 +23,7 @@ COLUMNS = (
     Column("95% interval", ("low", "high"), interval),
     Column("chance", "chance", percent),
 )
+BY_CLASS = 3  # sections, the last ones, compare class by class
 NOTE = (
     "Summing makes the fewest errors if the probabilities are right. Compare only accuracies on the same labels: on coarse ones, "
     "chance is higher. Top 5: the class is among the five most probable ones. The CSV file also has precision, recall and F1."
