@@ -524,6 +524,14 @@ def test_an_experiment_may_have_the_name_of_its_comparison(tmp_path):
     assert {"comparison-leaves", "model-leaves"} <= set(page.ids) and len(page.ids) == len(set(page.ids))
 
 
+def test_underscores_in_names_of_classes_are_spaces_unless_two_names_become_one(tmp_path):
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
+    for key, names, shown in (("one", ("a_b", "c", "d"), "a b"), ("two", ("a_b", "a b", "d"), "a_b")):
+        model = register(tmp_path, key, tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), names)
+        (read,) = read_models([model])
+        assert read.class_evaluation.class_names == [shown, *names[1:]]
+
+
 def test_hostile_names_are_shown_as_text(tmp_path):
     bad = "<script>alert(1)</script>|\"'`*x*` $\\frac$ ../../up\n# heading"
     names = ("coat", bad, "null")
