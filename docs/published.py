@@ -9,12 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS, NETWORKS, SHARES = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16", "coarse-vs-fine.shares"
-SUM = "cifar100-fine-cnn (superclass by summed probabilities)"
-ARGMAX = "cifar100-fine-cnn (superclass by argmax)"
+SUM = "cifar100-fine-cnn (probabilities summed)"
+MOST_PROBABLE = "cifar100-fine-cnn (most probable class)"
 DIFFERENCES = [
     (LABELS, "fine labels (probabilities summed) − coarse labels", SUM, "cifar100-coarse-cnn"),
-    (LABELS, "fine labels (most probable class) − coarse labels", ARGMAX, "cifar100-coarse-cnn"),
-    (LABELS, "probabilities summed − most probable class", SUM, ARGMAX),
+    (LABELS, "fine labels (most probable class) − coarse labels", MOST_PROBABLE, "cifar100-coarse-cnn"),
+    (LABELS, "probabilities summed − most probable class", SUM, MOST_PROBABLE),
     (NETWORKS, "small convolutional network − perceptron", "fashion-mnist-cnn", "fashion-mnist-mlp"),
     (NETWORKS, "pretrained VGG16 − perceptron", "fashion-mnist-vgg16", "fashion-mnist-mlp"),
     (NETWORKS, "small convolutional network − pretrained VGG16", "fashion-mnist-cnn", "fashion-mnist-vgg16"),
@@ -73,7 +73,7 @@ def accuracies():
             ways = {row["model"]: row for row in rows(f"{LABELS}.generalised")}
             lines += [
                 f"| the same on the superclasses, {words} | {_with_interval(ways[way]['accuracy'], ways[way])} | | |"
-                for words, way in (("most probable class", ARGMAX), ("probabilities summed", SUM))
+                for words, way in (("most probable class", MOST_PROBABLE), ("probabilities summed", SUM))
             ]
     return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def answers(name):
 
 def figure(name, content, folder):
     """A figure of a comparison, for a page from which the reports are in `folder`."""
-    rows_shown = {"generalised": (ARGMAX, SUM, "cifar100-coarse-cnn")}.get(content)
+    rows_shown = {"generalised": (MOST_PROBABLE, SUM, "cifar100-coarse-cnn")}.get(content)
     shown = [row for row in rows(f"{name}.{content}") if rows_shown is None or row["model"] in rows_shown]
     text = ", ".join(f"{row['model']} {100 * row['accuracy']:.1f} %" for row in shown)
     return f"![Test accuracy: {text}]({folder}/published/figures/{name}.{content}.svg)"

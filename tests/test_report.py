@@ -168,11 +168,18 @@ def test_pairs_are_compared_image_by_image(models, report):
 def test_a_difference_is_claimed_only_when_it_is_significant(report):
     text = (report / "report.md").read_text()
     assert re.search(
-        r"Not settled between (middle and large|large and middle): \w+ classifies [\d.]+% of 1,200 test images correctly "
-        r"\(95% interval [^)]*\), [\d.]+ points more than \w+ \(which may be chance: 95% interval −[^)]*\) and "
+        r"Not settled between (middle and large|large and middle): \w+ classifies [\d.]+% of 1,200 test images correctly, "
+        r"[\d.]+ points more than \w+ \(which may be chance: 95% interval −[^)]*\) and "
         r"[\d.]+ points more than small \(95% interval \d",
         text,
     )
+
+
+def test_the_words_of_the_answers_are_explained_once(report):
+    for name in ("index.html", "report.md"):
+        text = (report / name).read_text()
+        assert text.count("p is the probability of a difference") == text.count("A 95% interval comes from") == 1
+        assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
 
 
 def test_a_model_at_chance_is_reported_so(models, tmp_path):
@@ -234,7 +241,7 @@ def test_fine_predictions_are_aggregated_both_ways(models, report):
     assert rows["chance"].tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 4, 1 / 12, 5 / 12])
     pairs = table(report, "coarse-vs-fine.generalised-pairs")
     assert pairs["difference"][0] == pytest.approx(abs(argmax - rows["accuracy"][0]))
-    accuracy = re.escape(f"fine (superclass by argmax) {100 * argmax:.2f}%")
+    accuracy = re.escape(f"fine (most probable class) {100 * argmax:.2f}%")
     assert re.search(
         rf"!\[Test accuracy on the superclasses.*{accuracy}.*\]\(figures/coarse-vs-fine\.generalised\.svg\)",
         (report / "report.md").read_text(),
@@ -308,6 +315,12 @@ def test_the_markdown_page_has_the_same_content_and_its_files_exist(report):
     assert finding.split(" (")[0] in (report / "index.html").read_text()
 
 
+def test_the_note_of_a_folded_table_is_folded_with_it(report):
+    text = (report / "report.md").read_text()
+    folded = re.search(r"<details><summary>Fine classes and .*?: 12 rows</summary>.*?</details>", text, flags=re.DOTALL)
+    assert "*F1 difference: of the fine class" in folded[0] and not re.search(r"\b1 rows", text)
+
+
 def test_synthetic_models_are_labelled_and_kept_apart(report):
     page = (report / "index.html").read_text()
     assert "Synthetic data: 2 of 7 models" in page
@@ -346,7 +359,7 @@ def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
     sections = [*comparison.sections, *(s for model in comparison.models for s in build_sections(model).sections)]
     charts = [comparison.picture, *(chart for section in sections for chart in section.charts)]
     drawn = [chart.figure for chart in charts if not isinstance(chart.figure, Path)]
-    assert len(drawn) == 15 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
+    assert len(drawn) == 14 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
 def test_no_banner_without_synthetic_models(models, tmp_path):
@@ -373,6 +386,15 @@ def test_searches_and_provenance_are_reported(report):
     )
     assert "-P data=synthetic" in rows.loc["run-of-fine-synthetic", "repeat it"]
     assert rows.loc["run-of-fine", "test images' digest"] == "t1" and rows.loc["run-of-fine", "commit"] == "abc123"
+    assert rows.loc["run-of-fine", "seeds"] == "7"
+
+
+def test_hashes_are_cut_on_the_page_and_whole_in_the_file(models, tmp_path):
+    whole = "0123456789abcdef" * 2
+    one = replace(models[1], run_id=whole, tags=models[1].tags | {"git.commit": f"{whole}01234567+changes"})
+    page = build([one], tmp_path).read_text()
+    assert whole not in page and "01234567+changes" in page
+    assert pd.read_csv(tmp_path / "tables/provenance.csv", dtype=str)["run"].tolist() == [whole]
 
 
 def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
@@ -413,6 +435,14 @@ def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path
     assert "trial-03 won with the best score" in page and "after epoch 1 of 2" in page
     caption = "Hollow circles and dashed lines: pruned trials"
     assert caption in page and caption not in (report / "index.html").read_text()
+
+
+def test_sections_about_single_models_are_folded_where_there_are_several(models, report, tmp_path):
+    folded, open_heading = "<summary>The search</summary>", "<h4>The search</h4>"
+    page = (report / "index.html").read_text()
+    assert page.count(folded) == 5 and open_heading not in page  # the two models of synthetic data have a label, too
+    page = build(models[1:2], tmp_path).read_text()
+    assert page.count(open_heading) == 1 and folded not in page
 
 
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
@@ -492,6 +522,14 @@ def test_an_experiment_may_have_the_name_of_its_comparison(tmp_path):
     build([register(tmp_path, "leaves", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), FLAT)], tmp_path / "out")
     page = Page((tmp_path / "out" / "index.html").read_text())
     assert {"comparison-leaves", "model-leaves"} <= set(page.ids) and len(page.ids) == len(set(page.ids))
+
+
+def test_underscores_in_names_of_classes_are_spaces_unless_two_names_become_one(tmp_path):
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
+    for key, names, shown in (("one", ("a_b", "c", "d"), "a b"), ("two", ("a_b", "a b", "d"), "a_b")):
+        model = register(tmp_path, key, tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), names)
+        (read,) = read_models([model])
+        assert read.class_evaluation.class_names == [shown, *names[1:]]
 
 
 def test_hostile_names_are_shown_as_text(tmp_path):
@@ -585,7 +623,8 @@ def test_siblings_are_nearer_than_others_in_the_feature_space(report):
     assert [superclass[name] for name in rows["nearest"]] == rows["superclass"].tolist()
     # Siblings differ in one pair of axes of length 1, other classes also in a pair of axes of length 3.
     assert rows["siblings_ratio"].to_numpy() == pytest.approx(np.sqrt(2) / np.sqrt(2 + 18))
-    assert (table(report, "coarse-vs-fine.hypotheses")["space"].str.contains(", a sibling; 0.32 times")).all()
+    hypotheses = table(report, "coarse-vs-fine.hypotheses")["space"]
+    assert hypotheses.str.contains(", a sibling; siblings are 0.32 times as far as others", regex=False).all()
 
 
 def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(models, report):
@@ -613,8 +652,15 @@ def test_classes_with_the_same_loss_are_named_together(tmp_path):
         register(tmp_path, "fine", tags | {"labels": "fine"}, LABELS, fine, FINE, of),
     ]  # fmt: skip
     build(models, tmp_path / "out")
-    assert (
-        "The largest loss is on birds-a and fish-a, 50.00 points each." in (tmp_path / "out" / "report.md").read_text()
+    assert "The largest loss is on birds-a and fish-a, 50 points each." in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_models_that_confuse_the_same_classes_share_a_sentence(models, tmp_path):
+    again = replace(models[5], name="again")
+    page = build([models[5], again], tmp_path).read_text()
+    (sentence,) = re.findall(r"<li>(\w+ and \w+ are confused most often by .*)</li>", page)
+    assert re.search(
+        r"by middle \(\d+ images, \d+% of its errors\) and again \(\d+ images, \d+% of its errors\)\.$", sentence
     )
 
 
@@ -642,6 +688,15 @@ def test_stages_of_a_fit_have_rows_of_their_own(models, report):
     )
 
 
+def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy(report):
+    rows = table(report, "small-vs-large.calibration").set_index("model")
+    comparisons = re.split(r"^## ", (report / "report.md").read_text(), flags=re.MULTILINE)
+    (text,) = [one for one in comparisons if one.startswith("Which of these models")]
+    for name, gap in (rows["confidence"] - rows["accuracy"]).items():
+        start = "Under" if gap <= -0.02 else "Over" if gap >= 0.02 else "About as "
+        assert len(re.findall(rf"^- {start}confident .*\): .*\b{name}\b", text, flags=re.MULTILINE)) == 1
+
+
 def test_images_are_counted_by_which_models_classify_them_correctly(models, report):
     rows = table(report, "small-vs-large.alone").set_index("right")["images"]
     right = {}
@@ -649,7 +704,7 @@ def test_images_are_counted_by_which_models_classify_them_correctly(models, repo
         labels, probabilities = stored(models, name)
         right[name] = probabilities.argmax(axis=1) == labels
     votes = sum(right.values())
-    assert rows["all"] == (votes == 3).sum() and rows["none"] == (votes == 0).sum()
+    assert rows["all models"] == (votes == 3).sum() and rows["no model"] == (votes == 0).sum()
     assert rows["small alone"] == (right["small"] & (votes == 1)).sum()
     assert (report / "figures/small-vs-large.alone.png").exists()
 
@@ -715,14 +770,17 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
-    assert provenance.machines(read) == ", trained on NVIDIA H200, bfloat16 (2 CPUs), trained on Ryzen (2 CPUs)"
+    assert provenance.in_words(read) == (
+        ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
+        "minutes"
+    )
     assert provenance.differ(read) and not provenance.differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()
 
 
 def test_machines_and_layers_are_reported(report):
     machines = table(report, "environments").set_index("what")
-    assert len(machines.columns) == 1  # all models were trained on one machine
+    assert machines.columns.tolist() == ["all models"]  # they were trained on one machine
     assert machines.iloc[:, 0].loc[["cpu", "keras"]].tolist() == ["Ryzen", "3.15.1"]
     layers = table(report, "fine.layers").set_index("layer")
     assert layers.loc["dense", "role"] == "gives a probability to each class"
@@ -777,8 +835,9 @@ def test_accuracies_of_several_seeds_are_means_with_intervals_over_images_and_se
     assert refits.loc["middle", "seeds"] == "7, 8, 9" and set(refits.index) == {"middle", "large"}
     assert refits.loc["middle", "std"] == pytest.approx(middle.metrics["test_accuracy_std"])
     page = (folder / "report.md").read_text()
+    assert "trained on Ryzen (2 CPUs), commit abc123, 1 or 3 or 4 seeds for each model, a budget of 5 minutes" in page
     assert (
-        re.search("(middle|large) classifies in the mean of 3 seeds ", page)
+        re.search(r"(middle|large) classifies [\d.]+% of 1,200 test images correctly \(mean of 3 seeds\), ", page)
         and "large, seed 10 was not tested on the same images" in page
     )
 
@@ -818,9 +877,17 @@ def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded
 
 def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, report, seeded):
     text = (report / "report.md").read_text()
-    pattern = r"Each network was trained with one seed .*: up to [\d,]+ test images would be needed in place of 1,200"
+    pattern = r"Each network was trained with one seed.*: up to [\d,]+ test images would be needed in place of 1,200"
     assert re.search(pattern, text)
     assert "was trained with one seed" not in (seeded[1] / "report.md").read_text()
+
+
+def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
+    text = (seeded[1] / "report.md").read_text()
+    for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:3]:
+        said = comparison.index("the network of each model's first seed")
+        titles = ("### Each fine class", "### Which images", "### Class by class", "### Can the", "### Had training")
+        assert all(said < comparison.index(title) for title in titles if title in comparison)
 
 
 def test_no_sentence_about_seeds_is_stated_twice(seeded):
@@ -874,7 +941,8 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     page = " ".join(build(pair, tmp_path / "real").read_text().split())
     assert "<title>Labels</title>" in page and '<p class="question">Do fine labels help?</p>' in page
     assert re.search(
-        r"<p>(Yes|No): a network taught the 12 fine labels names the superclass right [\d.]+ points (more|less) often",
+        r"<p>(Yes|No): fine, trained on the 12 fine labels, predicts the superclass of [\d.]+% of 1,200 test images "
+        r"correctly; coarse, trained on the 4 coarse labels, of [\d.]+%\. (Fine|Coarse) labels lead by [\d.]+ points \(95%",
         page,
     )
     assert page.index("<p>Yes:" if "<p>Yes:" in page else "<p>No:") < page.index("<svg") < page.index("<nav")
@@ -885,7 +953,12 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     synthetic = [with_topic(one, "Which labels?") for one in models[2:4]]
     (comparison,) = compare(read_models(synthetic))
     assert "What others found" not in [section.title for section in comparison.sections]
-    assert comparison.answers[0].startswith("fine-synthetic and coarse-synthetic: a network")
+    assert comparison.answers[0].startswith("fine-synthetic, trained on the 12 fine labels, predicts the superclass")
+
+
+def test_the_minutes_of_one_of_several_fits_are_not_taken_for_those_of_all(seeded):
+    page = (seeded[1] / "index.html").read_text()
+    assert "the training of each of 3 final fits about 1.5, of a budget of 5 minutes (tuner: bayesian)." in page
 
 
 def test_programs_read_the_results_in_a_file(seeded):
@@ -904,9 +977,11 @@ def test_programs_read_the_results_in_a_file(seeded):
     )
     compared = {one["comparison"]: one for one in results["comparisons"]}
     (answer,) = [
-        one for one in compared["coarse-vs-fine"]["answers"] if one.startswith("Yes: a network taught the 12 fine")
+        one
+        for one in compared["coarse-vs-fine"]["answers"]
+        if one.startswith("Yes: fine, trained on the 12 fine labels")
     ]
-    assert answer in (folder / "report.md").read_text()
+    assert "(means of 3 seeds). Fine labels lead by " in answer and answer in (folder / "report.md").read_text()
     rows = compared["small-vs-large"]["tables"]["small-vs-large.pairs"]
     written = table(folder, "small-vs-large.pairs")
     assert [row["difference"] for row in rows] == pytest.approx(written["difference"].tolist())
@@ -927,8 +1002,11 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     page = " ".join(build(some, tmp_path / "shares").read_text().split())
     tables = {path.name for path in (tmp_path / "shares/tables").glob("*shares.csv")}
     assert tables == {"coarse-vs-fine.shares.csv"}  # the comparison with the largest share has them all
+    assert len(list((tmp_path / "shares/tables").glob("*.generalised.csv"))) == 2
+    assert [path.name for path in (tmp_path / "shares/tables").glob("*.recall.csv")] == ["coarse-vs-fine.recall.csv"]
     assert re.search(
-        r"Fine labels lead by \S+ points \(95% interval .*\) with 20% of the training images, and by", page
+        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*\); with 100%, fine",
+        page,
     )
     rows, ours = (
         table(tmp_path / "shares", "coarse-vs-fine.shares"),
@@ -940,6 +1018,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()
     (whole,) = compare(read_models(some[2:]))
     assert not [section for section in whole.sections if "fewer" in section.title]
+    assert whole.context.name == "coarse-vs-fine" and whole.picture.figure.get_suptitle().startswith("Labels, ")
 
 
 def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none():

@@ -42,6 +42,6 @@ def build(
         provenance=provenance.tables(reported),
         results=results.collect(compared, reported),
         again=again,
-        made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.machines(reported)}",
+        made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.in_words(reported)}",
     )
     return page.write(content, Path(folder))

@@ -11,7 +11,7 @@ from mlproject.limits import MILLISECONDS
 from mlproject.report import cross_validated
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, decimals, interval, percent
+from mlproject.report.formats import count, interval, percent
 from mlproject.report.models import ReportedModel
 
 COST = ["parameters", "train_seconds", "search_seconds", "trials", "images_per_second", "milliseconds", "model_bytes"]
@@ -25,8 +25,6 @@ ACCURACY_COLUMNS = (
     Column("95% interval", ("low", "high"), interval),
     Column("chance", "chance", percent),
     Column("top-5 accuracy", "top5_accuracy", percent),
-    Column("loss", "test_loss", decimals),
-    Column("validation accuracy", "val_accuracy", percent),
 )
 # With a ratio of 1.5, always predicting the larger of two classes is right for 60 %. Below it, accuracy and balanced
 # accuracy can hardly tell different stories.
@@ -43,8 +41,8 @@ IMAGES_AND_SEEDS = (
     "Scores of several seeds are means; the intervals cover images and seeds (crossed random effects, Wilson's scale)."
 )
 ACCURACY_NOTE = (
-    " Chance: always predicting the most frequent class. Validation accuracy: of the winning trial, a shorter fit. "
-    "The CSV file also has precision, recall and F1, averaged over the classes."
+    " Chance: always predicting the most frequent class. The CSV file also has the loss, and precision, recall and F1, averaged "
+    "over the classes."
 )
 SEEDS_COLUMN = Column("seeds", "seeds", count)
 
@@ -174,9 +172,9 @@ def _averages(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]
 def _chart(context: ReportContext, measured: pd.DataFrame, synthetic: bool) -> Chart:
     bars = measured.assign(name=measured["model"], synthetic=synthetic)
     accuracies = "; ".join(f"{row['model']} {percent(row['accuracy'])}" for row in bars.to_dict("records"))
-    caption = "Points: accuracy on the test images. Bars: 95% intervals."
+    caption = "Bars: 95% intervals."
     if measured["seeds"].max() > 1:
-        caption += " Small points: single seeds, of which the large point is the mean."
+        caption += " Small points: single seeds; the large point is their mean."
     if measured["cv_accuracy"].notna().any():
         caption += " Diamonds: cross-validated accuracy on the training images."
     figure = plots.accuracy_bars(bars, context.title)

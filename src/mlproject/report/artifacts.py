@@ -183,7 +183,14 @@ def _class_table(file: Path) -> pd.DataFrame:
     numbers = ("precision", "recall", "f1", "support", "recall_low", "recall_high")
     absent = {name: [""] for name in numbers}
     table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False, na_values=absent)
-    return _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
+    table = _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
+    return table.assign(**{name: _in_words(table[name]) for name in ("class", "superclass")})
+
+
+def _in_words(names: pd.Series) -> pd.Series:
+    """The names with spaces in place of underscores, unless two names would become one."""
+    words = names.str.replace("_", " ")
+    return words if words.nunique() == names.nunique() else names
 
 
 def _history(file: Path) -> pd.DataFrame:

@@ -9,10 +9,15 @@ from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import decimals, percent
+from mlproject.report.formats import decimals, listed, percent
 from mlproject.report.models import TestPredictions
 
 NOTICEABLE = 0.02  # a smaller difference between mean confidence and accuracy counts as none
+JUDGEMENTS = (
+    "Underconfident (a mean confidence below the accuracy, as label smoothing and short training can cause)",
+    "Overconfident (a mean confidence above the accuracy)",
+    "About as confident as accurate (within 2 points)",
+)
 COLUMNS = (
     text_column("model"),
     Column("accuracy", "accuracy", percent),
@@ -57,15 +62,15 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
         context.file_name("reliability"), figure, f"Reliability curves. Expected calibration error: {summary}", caption
     )
     title = "Calibration on the test images"
-    table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE)
-    findings = [_finding(row["model"], row["confidence"], row["accuracy"]) for row in rows]
-    return Section("Can the probabilities be trusted?", findings, [chart], [table])
+    table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE, main=True)
+    return Section("Can the probabilities be trusted?", _findings(rows), [chart], [table])
 
 
-def _finding(model: str, confidence: float, accuracy: float) -> str:
-    numbers = f"mean confidence {percent(confidence)}, accuracy {percent(accuracy)}"
-    if abs(confidence - accuracy) < NOTICEABLE:
-        return f"{model} is about as confident as it is accurate ({numbers})."
-    if confidence > accuracy:
-        return f"{model} is overconfident ({numbers})."
-    return f"{model} is underconfident ({numbers}), as label smoothing and short training can cause."
+def _findings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence for each judgement, with the models that it is about."""
+    gaps = {row["model"]: row["confidence"] - row["accuracy"] for row in rows}
+    below = [model for model, gap in gaps.items() if gap <= -NOTICEABLE]
+    above = [model for model, gap in gaps.items() if gap >= NOTICEABLE]
+    equal = [model for model in gaps if model not in (*below, *above)]
+    groups = zip(JUDGEMENTS, (below, above, equal), strict=True)
+    return [f"{judgement}: {listed(models, limit=20)}." for judgement, models in groups if models]

@@ -9,14 +9,14 @@ from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, decimals, listed, percent, two_decimals
+from mlproject.report.formats import count, listed, percent, two_decimals
 from mlproject.report.models import ClassEvaluation
 
 MOST_CLASSES = 25  # in the figure, which shows those on which the models differ most
 PICTURES = 8  # for each model
 MOST_ROWS = 6  # of pictures
 IMAGE_COLUMNS = (
-    text_column("correct", "right"),
+    text_column("classified correctly by", "right"),
     Column("images", "images", count),
     Column("share of the test images", "share", percent),
 )
@@ -51,7 +51,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     figure = figures.scores_by_class(shown, "F1", context.title)
     name = context.file_name("class-scores")
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
-    columns = (text_column("class"), *(Column(title, title, decimals) for title in scores.columns))
+    columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
     return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
 
@@ -67,7 +67,7 @@ def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
 
 def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
     """The two classes that each model confuses most, in either direction, and their share of its errors."""
-    sentences = []
+    found: dict[str, list[str]] = {}
     for model in models:
         names = model.class_names
         frame = evaluation.confused_pairs(model.predictions.labels, model.predictions.predicted, names)
@@ -78,29 +78,22 @@ def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
         )
         images = either_way.groupby(["a", "b"])["images"].sum()
         a, b = images.index[int(images.argmax())]
-        sentences.append(
-            f"{model.title} confuses {names[a]} and {names[b]} most often: {images.max():,} images, "
-            f"{images.max() / images.sum():.0%} of its errors."
-        )
-    return sentences
+        share = f"{images.max():,} images, {images.max() / images.sum():.0%} of its errors"
+        found.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
+    return [f"{classes} are confused most often by {listed(by, limit=20)}." for classes, by in found.items()]
 
 
 def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) -> Section:
     correct = np.stack([model.predictions.correct for model in models])
     alone = correct & (correct.sum(axis=0) == 1)
     counts = alone.sum(axis=1).tolist()
-    rows = [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
-    by_all, by_none = int(correct.all(axis=0).sum()), int((~correct.any(axis=0)).sum())
-    rows += [{"right": "all", "images": by_all}, {"right": "none", "images": by_none}]
+    rows = [{"right": "all models", "images": int(correct.all(axis=0).sum())}]
+    rows += [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
+    rows += [{"right": "no model", "images": int((~correct.any(axis=0)).sum())}]
     frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
     title = "Images, by the models that classify them correctly"
-    table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS)
+    table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS, main=True)
     by_one = listed([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
-    everyone, nobody = ("both", "neither") if len(models) == 2 else (f"all {len(models)}", "none")
-    finding = (
-        f"{percent(by_all / correct.shape[1])} of the images are classified correctly by {everyone} models, and "
-        f"{percent(by_none / correct.shape[1])} by {nobody}. Images classified correctly by one model only: {by_one}."
-    )
     gallery = _gallery(models, alone)
     charts = []
     if gallery:
@@ -108,7 +101,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
         alt = f"Images that only one model classifies correctly: {by_one}"
         caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
-    return Section("Image by image", [finding], charts, [table])
+    return Section("Image by image", [], charts, [table])
 
 
 def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:

@@ -46,12 +46,12 @@ class CoarseFinePair:
     @property
     def argmax_title(self) -> str:
         """What the report calls the superclasses `by_argmax_of_seeds`."""
-        return f"{self.fine.title} (superclass by argmax)"
+        return f"{self.fine.title} (most probable class)"
 
     @property
     def sum_title(self) -> str:
         """What the report calls the superclasses `by_sum_of_seeds`."""
-        return f"{self.fine.title} (superclass by summed probabilities)"
+        return f"{self.fine.title} (probabilities summed)"
 
 
 def pair_up(coarse: ReportedModel, fine: ReportedModel) -> CoarseFinePair | str:

@@ -52,39 +52,43 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
         omissions.append(
             f"{models[0].title} is the only model of this comparison, so there is nothing to compare it with"
         )
-    about = _topic(context, models)
+    about, named = _topic(context, models), context
+    context = replace(named, name=about.title)  # in the headings of figures
     measured = accuracy.measure(models)
     granular = granularity.sections(context, models, about.question, omissions)
     sections: list[Section | None] = [*granular[:1]]
     if context.data_label == "":
         sections.append(published.section(context, about, models))
-    sections.append(_shares(context, about, models, others))
-    sections += [accuracy.section(context, models, measured), *granular[1:]]
+    family = _family(models, others)
+    whole = training_shares.share_of(models[0]) == max(map(training_shares.share_of, family))
+    if whole:
+        sections.append(training_shares.section(context, about, family))
+    else:
+        granular = granular[: -granularity.BY_CLASS]
+        omissions.append(
+            "Classes and single images are compared only where the share of the training images is the largest"
+        )
+    sections += [accuracy.section(context, models, measured), seeds.section(context, models), *granular[1:]]
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):
         part = context.numbered(number, len(groups))
         sections.append(pairs.section(part, [model for model, _ in group], [predictions for _, predictions in group]))
-        sections += classes.sections(part, [model.class_evaluation for model, _ in group if model.class_evaluation])
+        evaluated = [model.class_evaluation for model, _ in group if model.class_evaluation and whole]
+        sections += classes.sections(part, evaluated)
     sections += [
-        seeds.section(context, models),
         cost.section(context, models, measured),
         calibration.section(context, [model.predictions for model in models if model.predictions]),
         training_curves.section(context, models),
         images.section(context, models),
     ]
     made = [section for section in sections if section]
-    return Comparison(context, about.title, about.question, models, made, omissions)
+    return Comparison(named, about.title, about.question, models, made, omissions)
 
 
-def _shares(
-    context: ReportContext, about: topic.Topic, models: Sequence[ReportedModel], others: Sequence[ReportedModel]
-) -> Section | None:
-    """The same comparison on smaller shares of the training images; it stands in the one with the largest share."""
-    base, data = without_share(context.name), models[0].data
-    family = [one for one in others if without_share(one.tag("comparison")) == base and one.data == data]
-    if max(map(training_shares.share_of, family)) > training_shares.share_of(models[0]):
-        return None
-    return training_shares.section(context, about, family)
+def _family(models: Sequence[ReportedModel], others: Sequence[ReportedModel]) -> list[ReportedModel]:
+    """The models of this comparison, and those of the same one on other shares of the training images."""
+    base, data = without_share(models[0].tag("comparison")), models[0].data
+    return [one for one in others if without_share(one.tag("comparison")) == base and one.data == data]
 
 
 def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Topic:

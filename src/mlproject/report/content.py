@@ -17,8 +17,10 @@ F1 = (
     "images are found)."
 )
 TERMS = (
-    "A 95% interval is the range that holds the true value in 95 of 100 such studies; a point is one percent of the images. p is "
-    "the chance of seeing such a difference where there is none, adjusted by Holm's method for the number of comparisons."
+    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals hold the true value in 95 of "
+    "100 such studies. p is the probability of a difference at least this large if there were none, adjusted by Holm's method "
+    "for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. The seed of a "
+    "network decides its initial weights, and the order and the augmentation of its images."
 )
 
 
@@ -135,7 +137,7 @@ class Section:
         tables: tables after the figures.
         answers: sentences for the head of the comparison, which stand there only.
         picture: a figure for the head of the comparison.
-        folded: whether the section is folded under its title.
+        folded: whether the section is folded under its title. On a page of several models, all sections about single ones are.
     """
 
     title: str
@@ -174,9 +176,8 @@ class Comparison:
 
     @property
     def answers(self) -> list[str]:
-        """The main results in a few sentences, and the words that they use."""
-        found = [answer for section in self.sections for answer in section.answers]
-        return [*found, TERMS] if found else []
+        """The main results in a few sentences; the page explains their words (`TERMS`) below the first ones."""
+        return [answer for section in self.sections for answer in section.answers]
 
     @property
     def picture(self) -> Chart | None:

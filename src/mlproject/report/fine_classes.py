@@ -97,45 +97,29 @@ def section(context: ReportContext, differences: pd.DataFrame) -> Section:
     above, below = differences[differences["f1_difference"] > 0], differences[differences["f1_difference"] < 0]
     verb = "has" if len(above) == 1 else "have"
     overall = (
-        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their "
-        f"superclass, {(above['p_adjusted'] < SIGNIFICANCE).sum()} of them significantly, and {len(below)} a lower one, "
-        f"{(below['p_adjusted'] < SIGNIFICANCE).sum()} significantly (Benjamini-Hochberg, {SIGNIFICANCE:.0%} false discoveries). "
-        f"The median difference is {signed(differences['f1_difference'].median())}."
+        f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their superclass "
+        f"({(above['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance) and {len(below)} a lower one "
+        f"({(below['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance). The median difference is "
+        f"{signed(differences['f1_difference'].median())}. Of the claims beyond chance, at most {SIGNIFICANCE:.0%} are false on "
+        "average (Benjamini and Hochberg's adjustment, BH)."
     )
-    charts = [_stand_out_chart(context, differences), _panel_chart(context, differences)]
     title = "Fine classes and their superclasses, by difference in F1"
     table = Table(context.file_name("classes"), title, differences, COLUMNS, NOTE)
+    charts = [_panel_chart(context, differences)]
     return Section("Each fine class compared with its superclass", [F1, overall], charts, [table])
 
 
-def _stand_out_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:
-    figure = figures.dumbbells(
-        differences.assign(first=differences["f1"], second=differences["superclass_f1"]),
-        ("fine class, model trained on fine labels", "its superclass, model trained on coarse labels"),
-        ("Fine class easier than its superclass", "Fine class harder than its superclass"),
-        "F1 of a fine class and of its superclass",
-        context.title,
-    )
+def _panel_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:
     extremes = "; ".join(
         f"{row['class']} {row['f1']:.2f} against {row['superclass']} {row['superclass_f1']:.2f}"
         for _, row in stand_outs(differences).iterrows()
     )
     return Chart(
-        context.file_name("classes"),
-        figure,
-        f"F1 of fine classes and of their superclasses: {extremes}",
-        "The classes furthest above and furthest below their superclass.",
-    )
-
-
-def _panel_chart(context: ReportContext, differences: pd.DataFrame) -> Chart:
-    below = differences[differences["f1_difference"] < 0]
-    lowest = "the lowest class" if below.empty else f"{below.iloc[-1]['class']} in {below.iloc[-1]['superclass']}"
-    return Chart(
         context.file_name("superclasses"),
         figures.superclass_panels(differences, context.title),
-        f"F1 of the classes of each superclass, compared with the F1 of the superclass; the first panel has {lowest}",
-        "The line is the F1 of the superclass. Where the 95% interval of a class, by itself, does not reach it, they differ.",
+        f"F1 of the classes of each superclass, compared with the F1 of the superclass: {extremes}",
+        "Points: F1 of the fine class, by the model of fine labels. Lines: F1 of the superclass, by the model of coarse labels. "
+        "Bars: 95% intervals of the difference, each class by itself.",
     )
 
 

@@ -42,6 +42,12 @@ def brief_points(difference: float) -> str:
     return decimals(100 * difference, 1 if difference >= 0.0005 else 2)
 
 
+def brief_interval(low: float, high: float) -> str:
+    """(-0.0012, 0.0052) -> "−0.1 to 0.5": as `points_interval`, with one decimal unless that makes an end zero."""
+    digits = 1 if min(abs(low), abs(high)) >= 0.0005 else 2
+    return MISSING if pd.isna(low) else f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "−")
+
+
 def signed(difference: float) -> str:
     """-0.241 -> "−0.24", -0.001 -> "0.00": a difference of two scores, with a sign unless it rounds to zero."""
     return f"{difference:+.2f}".replace("-", "−") if round(difference, 2) else "0.00"

@@ -12,7 +12,7 @@ from mlproject.report import fine_classes, hypotheses, pairs, recall, settling
 from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_percent, brief_points, count, decimals, interval, listed, percent
+from mlproject.report.formats import brief_percent, brief_points, count, interval, listed, percent
 from mlproject.report.models import ReportedModel
 
 COLUMNS = (
@@ -22,14 +22,11 @@ COLUMNS = (
     Column("accuracy", "accuracy", percent),
     Column("95% interval", ("low", "high"), interval),
     Column("chance", "chance", percent),
-    Column("macro precision", "macro_precision", decimals),
-    Column("macro recall", "macro_recall", decimals),
-    Column("macro F1", "macro_f1", decimals),
-    Column("weighted F1", "weighted_f1", decimals),
 )
+BY_CLASS = 3  # sections, the last ones, compare class by class
 NOTE = (
-    "Summing makes the fewest errors if the probabilities are right (Bayes' rule for 0-1 loss on coarse labels). Accuracies on "
-    "fine and on coarse labels are not on one scale: see chance, the accuracy of always predicting the most frequent class."
+    "Summing makes the fewest errors if the probabilities are right. Compare only accuracies on the same labels: on coarse ones, "
+    "chance is higher. Top 5: the class is among the five most probable ones. The CSV file also has precision, recall and F1."
 )
 
 
@@ -138,15 +135,17 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, questi
     """Whether the fine model predicts the superclass better, by its summed probabilities."""
     better, settled = summed["a"] == pair.sum_title, pairs.is_significant(summed)
     accuracy = frame.set_index("model")["accuracy"]
-    answer = ("Yes" if better else "No") if settled else "Not settled"
+    answer = ("Yes: " if better else "No: ") if settled else "Not settled: "
     if not re.match("(Are|Can|Do|Does|Is) ", question):
-        answer = f"{pair.fine.title} and {pair.coarse.title}"
+        answer = ""
+    several = summed["seeds_a"] == summed["seeds_b"] > 1
+    means = f" (means of {summed['seeds_a']} seeds)" if several else ""
     return (
-        f"{answer}: a network taught the {pair.fine.predictions.classes} fine labels names the superclass right "
-        f"{brief_points(summed['difference'])} points {'more' if better else 'less'} often than one taught the "
-        f"{pair.coarse.predictions.classes} coarse labels, {brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} "
-        f"test images against {brief_percent(accuracy[pair.coarse.title])}{'' if settled else ', which may be chance'} "
-        f"({pairs.test(summed)})."
+        f"{answer}{pair.fine.title}, trained on the {pair.fine.predictions.classes} fine labels, predicts the superclass of "
+        f"{brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} test images correctly; {pair.coarse.title}, trained "
+        f"on the {pair.coarse.predictions.classes} coarse labels, of {brief_percent(accuracy[pair.coarse.title])}"
+        f"{means}. {'Fine' if better else 'Coarse'} labels lead by {brief_points(summed['difference'])} points"
+        f"{'' if settled else ', which may be chance'} ({pairs.test(summed)})."
     )
 
 
@@ -174,8 +173,8 @@ def accuracies(pair: CoarseFinePair) -> pd.DataFrame:
         _scores(pair.coarse.title, "coarse", by_coarse, pair.truth, coarse.classes),
         _scores(pair.argmax_title, "coarse", pair.by_argmax_of_seeds, pair.truth, coarse.classes),
         _scores(pair.sum_title, "coarse", pair.by_sum_of_seeds, pair.truth, coarse.classes),
-        _scores(f"{title} (top-1)", "fine", top1, fine.labels, fine.classes),
-        _accuracy(f"{title} (top-5)", "fine", top5, fine.labels, guesses=5),
+        _scores(f"{title} (fine class)", "fine", top1, fine.labels, fine.classes),
+        _accuracy(f"{title} (fine class, top 5)", "fine", top5, fine.labels, guesses=5),
     ]
     return pd.DataFrame(rows)
 
@@ -213,7 +212,7 @@ def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) ->
         context.file_name("generalised"),
         plots.accuracy_bars(bars, f"{context.title}, {superclasses} superclasses"),
         f"Test accuracy on the superclasses: {accuracies}",
-        "By argmax: the superclass of the most probable fine class. By summed probabilities: the superclass whose fine classes "
-        "have the largest sum. The bars are 95% intervals; that they overlap does not mean that the difference is chance."
-        + (" Small points are single seeds." if frame["seeds"].max() > 1 else ""),
+        "A network trained on fine labels predicts a superclass in two ways: that of the most probable class, or, as in the "
+        "answer, the one whose classes have the largest sum of probabilities. Bars: 95% intervals; that two overlap does not "
+        "mean that their difference is chance." + (" Small points: single seeds." if frame["seeds"].max() > 1 else ""),
     )

@@ -18,16 +18,16 @@ PICTURES = 4  # of a class's misclassified images
 
 COLUMNS = (
     text_column("class"),
-    text_column("seen"),
+    text_column("F1 against the superclass's", "seen"),
     text_column("may mean", "suggests"),
     text_column("errors", "evidence"),
-    text_column("in feature space", "space"),
+    text_column("nearest in feature space", "space"),
     text_column("picture"),
 )
 NOTE = (
-    "Seen: F1 of the class by the fine model, and of its superclass by the coarse model. Even: the share of errors inside the "
-    "superclass if they were spread evenly over all classes. In feature space: the nearest class, and how many times as far as "
-    "other classes the siblings (the other classes of the superclass) are."
+    "F1: of the class by the fine model, of its superclass by the coarse model. Even: the share of errors inside the superclass "
+    "if they were spread evenly over all classes. Siblings: the other classes of the superclass. Feature space: the numbers of "
+    "which the last layer makes its predictions; distances are between the means of the classes."
 )
 
 
@@ -86,7 +86,7 @@ def _pictures(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | Non
 def _hypothesis(row: pd.Series, differences: pd.DataFrame) -> dict[str, str]:
     """How far a class lies from its superclass, how certain this is, and a possible reason."""
     above = row["f1_difference"] > 0
-    chance = ", maybe chance" if row["p_adjusted"] >= SIGNIFICANCE else ""
+    chance = ", may be chance" if row["p_adjusted"] >= SIGNIFICANCE else ""
     return {
         "class": f"{row['class']} ({row['superclass']})",
         "seen": (
@@ -112,7 +112,7 @@ def _where_it_lies(row: pd.Series) -> str:
     if not row["nearest"] or np.isnan(row["siblings_ratio"]):
         return MISSING
     kind = "a sibling" if row["nearest_is_sibling"] else "no sibling"
-    return f"{row['nearest']}, {kind}; {row['siblings_ratio']:.2f} times"
+    return f"{row['nearest']}, {kind}; siblings are {row['siblings_ratio']:.2f} times as far as others"
 
 
 def _why_above(row: pd.Series, differences: pd.DataFrame) -> str:
@@ -136,7 +136,7 @@ def _why_below(row: pd.Series) -> str:
     if row["errors"] < FEW_ERRORS:
         return "Others are mistaken for it: low precision." if row["precision"] < row["recall"] else MISSING
     if row["errors_inside"] >= row["errors"] / 2:
-        return "It is hard to tell from its siblings, which only the fine score feels."
+        return "It is hard to tell from its siblings, which lowers the fine score only."
     low, _ = evaluation.accuracy_interval(np.arange(row["errors"]) < row["errors_inside"])
     if low > row["siblings_share"]:
         return "It resembles its siblings and, more often, classes outside, which lowers both scores."

@@ -7,7 +7,7 @@ from mlproject import evaluation, plots
 from mlproject.report import networks, searches
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, percent, two_decimals
+from mlproject.report.formats import count, listed, two_decimals
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 MOST_PAIRS = 20  # of confused classes in the table
@@ -43,11 +43,10 @@ def _results(model: ReportedModel) -> Section | None:
         charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]
         tables = _confusions(context, evaluated)
     if model.examples_of_predictions is not None:
-        caption = f"The most confident correct predictions and mistakes of {context.name}."
-        charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, caption, caption))
-    return (
-        Section(f"Results on the test images: {context.name}", findings, charts, tables) if findings or charts else None
-    )
+        alt = f"The most confident correct predictions and mistakes of {context.name}."
+        caption = "Percentages: the confidence, which is the probability of the predicted class."
+        charts.append(Chart(context.file_name("examples"), model.examples_of_predictions, alt, caption))
+    return Section("Results on the test images", findings, charts, tables) if findings or charts else None
 
 
 def _class_chart(context: ReportContext, model: ClassEvaluation) -> Chart:
@@ -91,7 +90,7 @@ def _confusions(context: ReportContext, model: ClassEvaluation) -> list[Table]:
         text_column("class"),
         text_column("predicted as", "taken_for"),
         Column("images", "images", count),
-        Column("share of the class", "share", percent),
+        Column("share of the class", "share", "{:.0%}".format),
     ]
     superclasses = model.table["superclass"].to_numpy()
     if (superclasses != "").any():
@@ -111,8 +110,9 @@ def _network(context: ReportContext, layers: pd.DataFrame | None) -> Section | N
         findings.append(networks.dependencies_in_words(layers))
     if set(layers) >= networks.DRAWN_FROM and len(layers):
         figure = networks.draw(layers, context.title)
-        caption = f"The network of {context.name}, from the images to the probabilities."
-        charts.append(Chart(context.file_name("network"), figure, caption, caption))
+        alt = f"The network of {context.name}, from the images to the probabilities."
+        caption = "Weights: how many a layer has. Output: height × width × channels, or how many numbers there are."
+        charts.append(Chart(context.file_name("network"), figure, alt, caption))
     table = networks.with_roles(layers) if "type" in layers else layers
     tables = [text_table(context.file_name("layers"), "The layers, and what they depend on", table)]
-    return Section(f"The network of {context.name}", findings, charts, tables, folded=True)
+    return Section("The network", findings, charts, tables, folded=True)

@@ -229,6 +229,11 @@ class ReportedModel:
         return self.params.get("fit_seed", self.seed)
 
     @property
+    def fit_seeds(self) -> list[str]:
+        """The seeds of all final fits, the registered model's first."""
+        return (self.tag("seeds") or self.fit_seed).split(",")
+
+    @property
     def context(self) -> ReportContext:
         """The model as the subject of sections of its own."""
         return ReportContext(self.key, self.title, data_label_of(self.data))

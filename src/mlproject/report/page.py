@@ -17,7 +17,7 @@ from PIL import Image
 
 from mlproject.errors import UserError
 from mlproject.report import svg
-from mlproject.report.content import Chart, Comparison, ModelSection, Table, web_address
+from mlproject.report.content import TERMS, Chart, Comparison, ModelSection, Table
 from mlproject.report.context import after_data_label, with_data_label
 
 PICTURE_BYTES = 6_500_000  # limit for all pictures of the page; with base64 and text, the page then stays below 10 MB
@@ -34,7 +34,7 @@ class Content:
         provenance: the tables of the last section.
         results: what results.json holds, in types that JSON has.
         again: the command that creates this report.
-        made: when, and on which machines the models were trained.
+        made: when, and how the models were trained.
     """
 
     comparisons: Sequence[Comparison]
@@ -178,5 +178,6 @@ def _environment(**options: Any) -> Environment:
         lstrip_blocks=True,
         **options,
     )
-    environment.filters.update(labelled=with_data_label, after_label=after_data_label, web=web_address)
+    environment.filters.update(labelled=with_data_label, after_label=after_data_label)
+    environment.globals.update(terms=TERMS)
     return environment

@@ -13,10 +13,10 @@ from mlproject.report import settling
 from mlproject.report.content import Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import (
+    brief_interval,
     brief_percent,
     brief_points,
     count,
-    interval,
     listed,
     p_equals,
     p_value,
@@ -32,29 +32,24 @@ COLUMNS = (
     text_column("compared with", "b"),
     Column("test images", "images", count),
     Column("difference, points", "difference", points),
-    Column("95% interval, bootstrap", ("low", "high"), points_interval),
-    Column("95% interval, Agresti-Min", ("score_low", "score_high"), points_interval),
-    Column("McNemar p", "p", p_value),
+    Column("95% interval", ("low", "high"), points_interval),
     Column("p, Holm-adjusted", "p_adjusted", p_value),
     settling.COLUMN,
 )
 SEEDS_COLUMNS = (
     *COLUMNS[:3],
     Column("seeds", ("seeds_a", "seeds_b"), "{} and {}".format, number=False),
-    COLUMNS[3],
-    Column("95% interval", ("low", "high"), points_interval),
-    text_column("covers"),
-    Column("p", "p", p_value),
-    *COLUMNS[7:],
+    *COLUMNS[3:5],
+    text_column("interval and p cover", "covers"),
+    *COLUMNS[5:],
 )
-METHODS = "mlproject's documentation, docs/explanation/statistics.md, explains the methods."
 ONE_SEED_NOTE = (
-    "Compared image by image. Intervals: paired bootstrap (10,000 resamples of the images), and Agresti and Min's for matched "
-    "pairs. p: exact McNemar test."
+    "Interval: paired bootstrap (10,000 resamples of the images). p: exact McNemar test. The CSV file also has p before the "
+    "adjustment, and Agresti and Min's intervals for matched pairs."
 )
 SEEDS_NOTE = (
-    "Images and seeds: t test with both as crossed random effects. Images alone, where a model has one seed: paired bootstrap "
-    "with the exact McNemar test, or a t test over the images."
+    "Interval and p: t test with images and seeds as crossed random effects; where a model has one seed, paired bootstrap with "
+    "the exact McNemar test, or a t test over the images. The CSV file also has p before the adjustment."
 )
 
 
@@ -117,9 +112,7 @@ def table(name: str, frame: pd.DataFrame) -> Table:
     """
     several = len(frame) > 0 and bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
     columns, note = (SEEDS_COLUMNS, SEEDS_NOTE) if several else (COLUMNS, ONE_SEED_NOTE)
-    return Table(
-        name, "Paired differences in accuracy", frame, columns, f"{note} {settling.NOTE} {METHODS}", main=len(frame) > 1
-    )
+    return Table(name, "Paired differences in accuracy", frame, columns, f"{note} {settling.NOTE}", main=len(frame) > 1)
 
 
 def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
@@ -185,7 +178,7 @@ def finding(pair: pd.Series) -> str:
 def test(pair: pd.Series) -> str:
     """The interval and the p-value of a pair in words."""
     over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
-    return f"95% interval{over} {points_interval(pair['low'], pair['high'])}, p {p_equals(pair['p_adjusted'])}"
+    return f"95% interval {brief_interval(pair['low'], pair['high'])}{over}, p {p_equals(pair['p_adjusted'])}"
 
 
 def _between(frame: pd.DataFrame, titles: Collection[str]) -> pd.DataFrame:
@@ -206,12 +199,11 @@ def _answers(
     rivals = finished[finished["a"] == leader].sort_values("difference", kind="stable")
     level = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
     (correct,) = (one.correct_by_seed for one in predictions if one.title == leader)
-    found = evaluation.crossed_accuracy(correct)
-    mean = f"in the mean of {len(correct)} seeds " if len(correct) > 1 else ""
-    start = f"Not settled between {listed([leader, *level])}: {leader}" if level else f"{leader}: it"
+    mean = f" (mean of {len(correct)} seeds)" if len(correct) > 1 else ""
+    start = f"Not settled between {listed([leader, *level])}: " if level else ""
     sentence = (
-        f"{start} classifies {mean}{brief_percent(found.mean)} of {rivals['images'].iloc[0]:,} test images correctly (95% "
-        f"interval {interval(found.low, found.high)}), {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
+        f"{start}{leader} classifies {brief_percent(correct.mean())} of {rivals['images'].iloc[0]:,} test images correctly"
+        f"{mean}, {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
     )
     sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
     smallest = min(level, key=lambda title: sizes[title], default=leader)

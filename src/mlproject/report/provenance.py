@@ -1,5 +1,6 @@
 """Where the models of a report come from: runs, data, commands, machines and versions. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,12 +9,15 @@ from mlproject import settings
 from mlproject.names import without_share
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
+from mlproject.report.formats import listed
 from mlproject.report.models import ReportedModel
 
-RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seed", "commit")
+RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seeds", "commit")
 # Under these names earlier runs recorded VGG16's ImageNet weights.
 FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
+HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
+HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -27,15 +31,35 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     """
     frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
     return [
-        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS))),
+        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES, main=True),
         Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
         *_environments(models),
     ]
 
 
-def machines(models: Sequence[ReportedModel]) -> str:
-    """The machines that trained the models, as a list of words that follows a date; "" if none was recorded."""
-    return "".join(f", trained on {name}" for name in _machine_names(models))
+def in_words(models: Sequence[ReportedModel]) -> str:
+    """Say how the models were trained, as far as it was recorded.
+
+    Args:
+        models: all models of the report.
+
+    Returns:
+        Words that follow a date: the machines, the commits, the numbers of seeds, and the minutes.
+    """
+    commits = dict.fromkeys(brief_hash(model.tag("git.commit")) for model in models if model.tag("git.commit"))
+    seeds = sorted({len(model.fit_seeds) for model in models})
+    budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
+    minutes = sorted(set(budgets.dropna()))
+    words = [f"trained on {listed(machines)}"] if (machines := _machine_names(models)) else []
+    words += [f"commit {listed(list(commits))}"] if commits else []
+    words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
+    words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
+    return "".join(f", {one}" for one in words)
+
+
+def brief_hash(text: str) -> str:
+    """A text whose hashes are cut to eight characters."""
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1", text)
 
 
 def differ(models: Sequence[ReportedModel]) -> bool:
@@ -86,7 +110,8 @@ def repeat_command(model: ReportedModel) -> str:
 
 
 def _column(name: str) -> Column:
-    return Column(name, name, number=False, link="url" if name == "run" else "")
+    link = "url" if name == "run" else ""
+    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=link)
 
 
 def _origin(model: ReportedModel) -> dict[str, str]:
@@ -103,7 +128,7 @@ def _origin(model: ReportedModel) -> dict[str, str]:
         "data digest": model.tag("dataset.digest"),
         "test images' digest": model.tag("test.digest"),
         "commit": model.tag("git.commit"),
-        "seed": model.seed,
+        "seeds": ", ".join(model.fit_seeds),
         "repeat it": repeat_command(model),
     }
 
@@ -117,6 +142,9 @@ def _environments(models: Sequence[ReportedModel]) -> list[Table]:
             titles.setdefault(facts, []).append(model.title)
     if not titles:
         return []
-    columns = {", ".join(sharing): dict(facts) for facts, sharing in titles.items()}
+    columns = {
+        "all models" if len(sharing) == len(models) > 1 else ", ".join(sharing): dict(facts)
+        for facts, sharing in titles.items()
+    }
     frame = pd.DataFrame(columns).fillna("").rename_axis("what").reset_index()
     return [text_table("environments", "Machines and versions", frame)]

@@ -12,6 +12,8 @@ from mlproject.report.formats import MISSING
 from mlproject.report.models import ReportedModel
 from mlproject.topic import Topic
 
+UNLIKE = "Networks and training differ from ours, so compare the differences within a row, not the accuracies."
+
 
 def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel]) -> Section | None:
     """Show the figures of others that the comparison declares, and ours in the same columns below.
@@ -32,7 +34,12 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
     frame = pd.concat([frame, ours], ignore_index=True)[list(about.published)]
     columns = (text_column(first), *(Column(f"{name}, %", name, _one) for name in others))
     table = Table(
-        context.file_name("published"), "Accuracies of others, and ours below", frame, columns, about.source + ".", True
+        context.file_name("published"),
+        "Accuracies of others, and ours below",
+        frame,
+        columns,
+        f"{about.source}. {UNLIKE}",
+        main=True,
     )
     return Section("What others found", [], [], [table])
 

@@ -9,20 +9,27 @@ from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.fine_classes import SIGNIFICANCE
-from mlproject.report.formats import count, listed, p_value, percent, points, points_interval, unsigned_points
+from mlproject.report.formats import brief_interval, count, listed, p_value
+
+
+def _points(difference: float) -> str:
+    """0.19 -> "+19": classes have so few images that decimals would mean nothing."""
+    return f"{100 * difference:+.0f}".replace("-", "−")
+
 
 COLUMNS = (
     text_column("fine class", "class"),
     text_column("superclass"),
     Column("images", "images", count),
-    Column("fine labels, summed", "fine_recall", percent),
-    Column("coarse labels", "coarse_recall", percent),
-    Column("difference, points", "difference", points),
-    Column("95% interval, points", ("score_low", "score_high"), points_interval),
-    Column("McNemar p", "p", p_value),
+    Column("fine labels, probabilities summed", "fine_recall", "{:.0%}".format),
+    Column("coarse labels", "coarse_recall", "{:.0%}".format),
+    Column("difference, points", "difference", _points),
+    Column("95% interval, points", ("score_low", "score_high"), brief_interval),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )
-NOTE = "Interval: Agresti and Min, for matched pairs. p: exact McNemar test."
+NOTE = (
+    "Interval: Agresti and Min, for matched pairs. p: exact McNemar test, adjusted by Benjamini and Hochberg's method."
+)
 TITLE = "Recall of the superclass on the images of each fine class"
 
 
@@ -40,8 +47,8 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
     gains, losses = frame[frame["difference"] > 0], frame[frame["difference"] < 0]
     overall = (
         f"With fine labels, the superclass is right more often on the images of {len(gains)} of {len(frame)} fine classes "
-        f"({(gains['p_adjusted'] < SIGNIFICANCE).sum()} significantly, Benjamini-Hochberg) and less often on {len(losses)} "
-        f"({(losses['p_adjusted'] < SIGNIFICANCE).sum()} significantly)."
+        f"({(gains['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance) and less often on those of {len(losses)} "
+        f"({(losses['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance)."
     )
     ends = (("gain", gains), ("loss", losses))
     extremes = " ".join(f"The largest {what} is on {_largest(rows)}." for what, rows in ends if len(rows))
@@ -80,6 +87,6 @@ def _largest(frame: pd.DataFrame) -> str:
     sizes = frame["difference"].abs()
     rows = frame[np.isclose(sizes, sizes.max())]
     if len(rows) > 1:
-        return f"{listed(rows['class'].tolist())}, {unsigned_points(sizes.max())} points each"
+        return f"{listed(rows['class'].tolist())}, {100 * sizes.max():.0f} points each"
     (row,) = rows.to_dict("records")
-    return f"{row['class']} ({percent(row['coarse_recall'])} to {percent(row['fine_recall'])})"
+    return f"{row['class']} ({row['coarse_recall']:.0%} to {row['fine_recall']:.0%})"

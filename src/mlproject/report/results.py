@@ -40,7 +40,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "comparison": comparison.context.name,
         "data": comparison.models[0].data,
         "question": comparison.question,
-        "answers": [answer for section in comparison.sections for answer in section.answers],
+        "answers": comparison.answers,
         "tables": {table.name: _rows(table.frame) for table in tables if table.name.rsplit(".", 1)[-1] in TABLES},
     }
 
@@ -61,7 +61,7 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "data": model.data,
         "dataset_digest": model.tag("dataset.digest"),
         "labels": model.tag("labels"),
-        "seeds": (model.tag("seeds") or model.fit_seed).split(","),
+        "seeds": model.fit_seeds,
         "metrics": {
             name: _metric(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
         },

@@ -41,7 +41,7 @@ def section(model: ReportedModel) -> Section | None:
     shown = search.trials.drop(columns="curve", errors="ignore")
     tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
     findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
-    return Section(f"The search of {context.name}", [text for text in findings if text], charts, tables)
+    return Section("The search", [text for text in findings if text], charts, tables)
 
 
 def _scored_trials(search: SearchRecord) -> pd.DataFrame:
@@ -69,9 +69,11 @@ def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, nam
     first = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
     best = f"{completed['trial'].iloc[first]} with {_written(objective, completed['score'].iloc[first])}"
     caption = (
-        f"Right: each line is a trial, the darker the better by the {objective.words}; the axes show the range that was searched "
-        "(for older searches: the values that were tried)."
+        f"Right: each line is a trial, the darker the better by the {objective.words}; the axes span what was searched."
     )
+    searched = {name: _searched(search, name) for name in names}
+    if () in searched.values():
+        caption += " Where that was not recorded, they span the values that were tried."
     if "standard_error" in trials and trials["standard_error"].notna().any():
         source = (
             "of the validation images"
@@ -82,7 +84,7 @@ def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, nam
     if len(completed) < len(trials):
         caption += " Hollow circles and dashed lines: pruned trials, with the score at which they ended."
     drawn = trials.assign(refitted=trials["trial"] == search.refitted_trial["trial"])
-    figure = search_figure.draw(drawn, {name: _searched(search, name) for name in names}, objective, context.title)
+    figure = search_figure.draw(drawn, searched, objective, context.title)
     alt = f"Search of {context.name}: best {objective.words} by minutes, and all trials. The best was {best}"
     return Chart(context.file_name("search"), figure, alt, caption)
 
@@ -105,7 +107,8 @@ def _outcome(search: SearchRecord) -> str:
     """How many trials were completed, why others ended early or failed, and which one was the best."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
-    sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials; {len(failed)} failed."]
+    failures = f"; {len(failed)} failed" if len(failed) else ""
+    sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials{failures}."]
     pruned = len(search.pruned_trials)
     if pruned:
         verb = "was" if pruned == 1 else "were"
@@ -150,15 +153,18 @@ def _written(objective: Objective, score: float) -> str:
 
 
 def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
-    """The minutes of search and final fit, compared with the budget; "" when they were not recorded."""
+    """The minutes of search and final fits, compared with the budget; "" when they were not recorded."""
     metrics, params = model.metrics, model.params
     if not {"search_seconds", "train_seconds"} <= metrics.keys():
         return ""
     searching, training = metrics["search_seconds"] / 60, metrics["train_seconds"] / 60
-    text = f"The search cost {decimals(searching, 1)} minutes and the training of the final fit {decimals(training, 1)}"
+    fits, together = "the final fit", f" together {decimals(searching + training, 1)}"
+    if len(model.fit_seeds) > 1:  # only the seconds of the registered fit are known here
+        fits, together = f"each of {len(model.fit_seeds)} final fits about", ""
+    text = f"The search cost {decimals(searching, 1)} minutes and the training of {fits} {decimals(training, 1)}"
     budget = pd.to_numeric(params.get("budget_minutes", ""), errors="coerce")
     if pd.notna(budget):
-        text += f", together {decimals(searching + training, 1)} of a budget of {budget:g} minutes"
+        text += f",{together} of a budget of {budget:g} minutes"
     tuner = params.get("tuner", "")
     text += f"{f' (tuner: {tuner})' if tuner else ''}."
     outside = searching - pd.to_numeric(search.trials["seconds"], errors="coerce").sum() / 60

@@ -39,9 +39,8 @@ SPREAD_COLUMNS = (
 REFIT_COLUMNS = (
     text_column("model"),
     text_column("seeds"),
-    *SPREAD_COLUMNS[:2],
-    Column("without the images' share, points", "seed_std", unsigned_points),
-    *SPREAD_COLUMNS[2:],
+    *SPREAD_COLUMNS[1:],
+    Column("standard deviation due to the seed alone, points", "seed_std", unsigned_points),
 )
 SEARCH_COLUMNS = (
     text_column("experiment"),
@@ -51,9 +50,11 @@ SEARCH_COLUMNS = (
     *SPREAD_COLUMNS,
 )
 REFIT_NOTE = (
-    "The seed decides the initial weights, the order of the images and their augmentation. Part of the standard deviation comes "
-    "from the limited number of test images; the next column is without it. The first seed's network is registered; classes, "
-    "confusions, single images, calibration and learning curves are of this network alone."
+    "The last column is without the part of the standard deviation that comes from the limited number of test images."
+)
+FIRST_SEED = (
+    "The sections about classes, single images, probabilities and training describe the network of each model's first seed, "
+    "which is the registered one."
 )
 SEARCH_NOTE = (
     "The seed decides the split, the trials and the fit. Versions of several commits differ in their code, too."
@@ -92,7 +93,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         Table(context.file_name("seeds"), "Searches with several seeds", searches, SEARCH_COLUMNS, SEARCH_NOTE, True),
     ]
     shown = [table for table in tables if len(table.frame)]
-    return Section("How much the seed matters", [], [], shown) if shown else None
+    return Section("How much the seed matters", [FIRST_SEED] if len(refits) else [], [], shown) if shown else None
 
 
 def _of_refits(model: ReportedModel) -> dict[str, Any]:

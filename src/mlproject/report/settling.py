@@ -9,8 +9,9 @@ from mlproject.report.formats import MISSING, about, brief_points, count, unsign
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
-    "Seeds to settle it: of each model, to find a difference of this size in 80% of cases, or how many test images if no number "
-    "of seeds is enough; by the measured variation between seeds, else upper limits for 0.2 and 0.5 points."
+    "Seeds to settle it: how many of each model find a difference of this size in 80% of studies, or how many test images, where "
+    "no number of seeds is enough. The variation between seeds is the measured one; where it was not measured, the numbers are "
+    "upper limits for variations of 0.2 and 0.5 points."
 )
 
 
@@ -57,12 +58,10 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
     if pair["covers"] == "images and seeds":
         return [] if significant else [f"{_with_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
-    if len(single) == 2:
-        start = "Each network was trained with one seed (its start from random numbers)"
-    else:
-        start = f"{single[0]} was trained with one seed (its start from random numbers)"
+    trained = "Each network" if len(single) == 2 else single[0]
     return [
-        f"{start}, and the interval does not cover that another seed might change the result; {_with_unknown_seeds(pair)}."
+        f"{trained} was trained with one seed, so the interval does not cover what another seed would change. "
+        f"{_with_unknown_seeds(pair)}."
     ]
 
 
@@ -79,15 +78,15 @@ def _with_measured_seeds(pair: pd.Series) -> str:
 def _with_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
-        return _more_images(pair)
+        more = _more_images(pair)
+        return more[0].upper() + more[1:]
     start = (
-        f"settling a difference of {brief_points(pair['difference'])} points takes at most {count(small)} seeds of each"
+        f"At most {count(small)} seeds of each (-P seeds={small:.0f}) find a difference of {brief_points(pair['difference'])} "
+        "points in 80% of studies, if accuracies vary by"
     )
     if small == large:
-        return f"{start} (-P seeds={small:.0f}) if accuracies vary by up to 0.5 points between seeds"
-    return (
-        f"{start} (-P seeds={small:.0f}) if accuracies vary by 0.2 points between seeds, and {count(large)} if by 0.5"
-    )
+        return f"{start} up to 0.5 points between seeds"
+    return f"{start} 0.2 points between seeds, and at most {count(large)}, if they vary by 0.5"
 
 
 def _more_images(pair: pd.Series) -> str:

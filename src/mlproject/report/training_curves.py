@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlproject.report import figures
 from mlproject.report.content import Chart, Section
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import listed, minutes, percent
+from mlproject.report.formats import brief_percent, listed
 from mlproject.report.models import ReportedModel
 
 NOTICEABLE = 0.02  # a smaller difference between training and test accuracy is not mentioned
@@ -26,7 +26,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         return None
     final_accuracies = {title: history["accuracy"].iloc[-1] for title, history in histories.items()}
     summary = "; ".join(
-        f"{title} {percent(final_accuracies[title])} (epochs: {len(history)}, minutes: {minutes(history['seconds'].sum())})"
+        f"{title} {brief_percent(final_accuracies[title])} after {len(history)} epoch{'s' if len(history) > 1 else ''}"
         for title, history in histories.items()
     )
     caption = "Lines: accuracy on the training images, measured with augmentation and dropout on."
@@ -56,10 +56,11 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
     sentences = []
     if above:
         sentences.append(
-            f"That of {listed(above)} is more than 2 points above the test accuracy: part does not carry over to new images."
+            f"It is more than 2 points above the test accuracy for {listed(above)}: a part does not carry over to new images."
         )
     if below:
         sentences.append(
-            f"That of {listed(below)} is more than 2 points below the test accuracy; more epochs might help."
+            f"It is more than 2 points below the test accuracy for {listed(below)}, which augmentation and dropout can cause; "
+            "more epochs might help."
         )
     return sentences

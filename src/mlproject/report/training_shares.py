@@ -10,7 +10,7 @@ from mlproject.report import granularity
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import p_value, percent, points, points_interval
+from mlproject.report.formats import brief_interval, brief_points, p_value, percent, points, points_interval
 from mlproject.report.models import ReportedModel
 from mlproject.style import BLUE, VERMILION, new_figure, styled, with_tip
 from mlproject.topic import Topic
@@ -26,7 +26,7 @@ COLUMNS = (
 )
 NOTE = (
     "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
-    "those of a larger one."
+    "those of a larger one. p is not adjusted for the number of shares."
 )
 
 
@@ -55,8 +55,7 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
     frame = pd.DataFrame([{"share": share, **_row(pair)} for share, pair in couples.items()])
     least, most = frame.iloc[0], frame.iloc[-1]
     answer = (
-        f"Fine labels lead by {_lead(least)} with {least['share']:.0%} of the training images, and by {_lead(most)} with "
-        f"{most['share']:.0%}."
+        f"With {least['share']:.0%} of the training images, {_lead(least)}; with {most['share']:.0%}, {_lead(most)}."
     )
     table = Table(context.file_name("shares"), "The number of training images", frame, COLUMNS, NOTE, main=True)
     others = _published(about if context.data_label == "" else Topic())
@@ -83,7 +82,14 @@ def _row(pair: CoarseFinePair) -> dict[str, float]:
 
 
 def _lead(row: pd.Series) -> str:
-    return f"{points(row['difference'])} points (95% interval {points_interval(row['low'], row['high'])})"
+    """Which labels lead, by how much, and whether that may be chance."""
+    labels, sign = ("fine", 1) if row["difference"] >= 0 else ("coarse", -1)
+    low, high = sorted(sign * row[end] for end in ("low", "high"))
+    by_chance = "which may be chance: " if low <= 0 else ""
+    return (
+        f"{labels} labels lead by {brief_points(abs(row['difference']))} points "
+        f"({by_chance}95% interval {brief_interval(low, high)})"
+    )
 
 
 def _published(about: Topic) -> pd.DataFrame:
