@@ -230,12 +230,11 @@ if __name__ == "__main__":
     run.show(run.layers(EXPERIMENTS[0], data.spec()), "layers")
 
 # %% [markdown]
-# This table shows what the search of the published study tried, best first (`reports/published/`; 2 cores, seed 0).
-# Each row is one trial. A trial is a shortened final fit: it lasts a minute, uses three in ten of the images, and
-# makes fewer passes over them (`bench/README.md` explains why). Its accuracy is therefore below that of the final
-# fit, and only the order of the trials counts. A network of half the width, with four times as many steps, leads by
-# .2 points, but chance alone can make a difference of one point. So the final fit used the best-known values (column
-# `refitted`).
+# This table shows what the search of the published study tried, best first (`reports/published/`). Each row is one
+# trial. A trial is a shortened final fit: it lasts about a minute, uses a part of the images, and makes fewer passes
+# over them (`bench/README.md` explains why). Its accuracy is therefore below that of the final fit, and only the
+# order of the trials counts. The best-known values are replaced only by values whose lead is more than chance can
+# make; the column `refitted` says which values the final fits used.
 
 # %%
 if __name__ == "__main__":
@@ -305,12 +304,11 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What was found
 #
-# The tables show the three networks of the published study, each with 15 minutes on 2 cores for search and final fit,
-# and their differences, compared image by image (`p` is the p-value of the exact McNemar test: how often a difference
-# at least this large would arise by chance if both networks were equally good). The small network is points ahead of
-# the perceptron, and a point ahead of VGG16, which has many times its weights. So what VGG16 learnt from photographs
-# can also be learnt in minutes from sixty thousand images of clothes. All results are from one seed: a difference of
-# half a point between two networks can be due to the random start.
+# The tables show the three networks of the published study (`docs/explanation/results.md` says how it was measured),
+# and their differences, compared image by image. `p` is the probability of a difference at least this large if both
+# networks were equally good. The small network is points ahead of the perceptron, and ahead of VGG16, which has many
+# times its weights. So what VGG16 learnt from photographs can also be learnt in minutes from sixty thousand images of
+# clothes.
 
 # %%
 if __name__ == "__main__":

@@ -181,12 +181,12 @@ if __name__ == "__main__":
     run.show(run.layers(EXPERIMENTS[0], data.spec()), "layers")
 
 # %% [markdown]
-# This table shows what the search of the published study tried, best first (`reports/published/`; 2 cores, seed 0).
-# Each row is one trial. A trial is a shortened final fit: it lasts less than a minute, uses a quarter of the images,
-# and makes fewer passes over them (`bench/README.md` explains why). Its accuracy is therefore below that of the final
-# fit, and only the order of the trials counts. So few trials are weak evidence about any single hyperparameter: look
-# for what the upper rows have in common and the lower rows lack. The best-known values lead, but by less than the 1.1
-# points that chance alone can make.
+# This table shows what the search of the published study tried, best first (`reports/published/`). Each row is one
+# trial. A trial is a shortened final fit: it lasts less than a minute, uses a part of the images, and makes fewer
+# passes over them (`bench/README.md` explains why). Its accuracy is therefore below that of the final fit, and only
+# the order of the trials counts. So few trials are weak evidence about any single hyperparameter. The best-known
+# values are replaced only by values whose lead is more than chance can make; the column `refitted` says which values
+# the final fits used.
 
 # %%
 if __name__ == "__main__":
@@ -255,11 +255,10 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What was found
 #
-# The tables show the three networks of the published study, each with 15 minutes on 2 cores for search and final fit,
-# and their differences, compared image by image (`p` is the p-value of the exact McNemar test: how often a difference
-# at least this large would arise by chance if both networks were equally good). The data set's own table lists a
-# perceptron with layers of 256, 128 and 100 units at .8833, and people at .835
-# (github.com/zalandoresearch/fashion-mnist).
+# The tables show the three networks of the published study (`docs/explanation/results.md` says how it was measured),
+# and their differences, compared image by image. `p` is the probability of a difference at least this large if both
+# networks were equally good. The data set's own table lists a perceptron with layers of 256, 128 and 100 units at
+# .8833, and people at .835 (github.com/zalandoresearch/fashion-mnist).
 #
 # The perceptron trains quickly, but stays behind both networks that know which pixels are neighbours. Which pixels
 # are bright already says most about the kind of a garment. The last points of accuracy come from shapes and textures,

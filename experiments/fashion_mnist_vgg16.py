@@ -285,10 +285,9 @@ if __name__ == "__main__":
     run.show(pd.DataFrame(rows).assign(total=table["parameters"].sum()), "stages")
 
 # %% [markdown]
-# This table shows what the search of the published study tried, best first (`reports/published/`; 2 cores, 15
-# minutes, seed 0). Only the last two blocks were tuned. Each row is one trial. A trial is a shortened final fit on
-# four in ten of the images. After the activations had been computed, the remaining minutes allowed two trials, and
-# the second was cut short. So this is a check of the best-known values rather than a search.
+# This table shows what the search of the published study tried, best first (`reports/published/`). Only the last two
+# blocks were tuned. Each row is one trial, a shortened final fit on a part of the images. Computing the activations
+# leaves few minutes for trials. So this is a check of the best-known values rather than a search.
 
 # %%
 if __name__ == "__main__":
@@ -365,25 +364,25 @@ if __name__ == "__main__":
 # %% [markdown]
 # ## What was found
 #
-# The tables show the three networks of the published study, each with 15 minutes on 2 cores for search and final fit,
-# and their differences, compared image by image (`p` is the p-value of the exact McNemar test: how often a difference
-# at least this large would arise by chance if both networks were equally good).
+# The tables show the three networks of the published study (`docs/explanation/results.md` says how it was measured),
+# and their differences, compared image by image. `p` is the probability of a difference at least this large if both
+# networks were equally good.
 #
 # - Pretrained features are worth a great deal from the beginning: after a minute of training, the head is more
 #   accurate than the perceptron becomes in all its time, and has most of the accuracy that the small convolutional
 #   network reaches from scratch.
 # - They are worth most at the middle depth, where the network represents textures but not yet objects (see the
 #   figures under *Why two depths*).
-# - Fine-tuning in the remaining minutes amounts to two passes in the study and two thirds of a pass in the fit above,
-#   and its effect was no larger than chance. In an hour it pays off, and the more passes fit, the more it brings. Six
-#   passes of all blocks, by Muon on mirrored and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]).
+# - Fine-tuning in the remaining minutes amounts to two thirds of a pass in the fit above, and its effect was no larger
+#   than chance. In an hour it pays off, and the more passes fit, the more it brings. Six passes of all blocks, by Muon
+#   on mirrored and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]).
 #   Without the border, four passes on a CPU of half the speed brought 1.4 points, from .931 to .945 ([1.0, 1.8]), and
 #   twelve passes on a CPU with AVX-512 (fast vector instructions) brought 2.0 points, from .931 to .951 ([1.6, 2.4]).
 #   Twelve epochs of the last two blocks, by AdamW, brought half a point, from .9335 to .938 (.46 points [.22, .71];
 #   one seed each, the commands are in bench/README.md).
-# - In the end, the small network of `fashion_mnist_cnn.py` is a point ahead in a quarter of an hour and equally
-#   accurate in an hour, with a fraction of the weights and of the time for each image. With sixty thousand images and
-#   two cores, pretraining is a shortcut, not an advantage.
+# - In the end, the small network of `fashion_mnist_cnn.py` is ahead in a quarter of an hour and equally accurate in an
+#   hour, with a fraction of the weights and of the time for each image. With sixty thousand images and two cores,
+#   pretraining is a shortcut, not an advantage.
 
 # %%
 if __name__ == "__main__":
