@@ -306,10 +306,11 @@ if __name__ == "__main__":
 # %% [markdown]
 # These tables show what the searches of the published study tried, best first (`reports/published/`): first with the
 # fine labels, then with the coarse ones. Each row is one trial. A trial is a shortened final fit: it lasts about a
-# minute, uses a part of the images, and makes fewer passes over them (`bench/README.md` explains why). Its accuracy is therefore far below that of the final fit, and only the order of the trials counts. No trial
-# beats the best-known values by more than chance, so the final fits used the best-known values (column `refitted`). A
-# network of width 64 in batches of 512 has made only about forty steps when its trial ends. What it reaches in an
-# hour can be found out only by longer fits.
+# minute, uses a part of the images, and makes fewer passes over them (`bench/README.md` explains why). Its accuracy
+# is therefore far below that of the final fit, and only the order of the trials counts. No trial beats the best-known
+# values by more than chance, so the final fits used the best-known values (column `refitted`). A network of width 64
+# in batches of 512 has made only about forty steps when its trial ends. What it reaches in an hour can be found out
+# only by longer fits.
 
 # %%
 if __name__ == "__main__":
