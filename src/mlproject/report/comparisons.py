@@ -55,16 +55,15 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
     about, named = _topic(context, models), context
     context = replace(named, name=about.title)  # in the headings of figures
     measured = accuracy.measure(models)
-    granular = granularity.sections(context, models, about.question, omissions)
+    family = _family(models, others)
+    whole = training_shares.share_of(models[0]) == max(map(training_shares.share_of, family))
+    granular = granularity.sections(context, models, about.question, omissions, by_class=whole)
     sections: list[Section | None] = [*granular[:1]]
     if context.data_label == "":
         sections.append(published.section(context, about, models))
-    family = _family(models, others)
-    whole = training_shares.share_of(models[0]) == max(map(training_shares.share_of, family))
     if whole:
         sections.append(training_shares.section(context, about, family))
     else:
-        granular = granular[: -granularity.BY_CLASS]
         omissions.append(
             "Classes and single images are compared only where the share of the training images is the largest"
         )

@@ -23,7 +23,6 @@ COLUMNS = (
     Column("95% interval", ("low", "high"), interval),
     Column("chance", "chance", percent),
 )
-BY_CLASS = 3  # sections, the last ones, compare class by class
 NOTE = (
     "Summing makes the fewest errors if the probabilities are right. Compare only accuracies on the same labels: on coarse ones, "
     "chance is higher. Top 5: the class is among the five most probable ones. The CSV file also has precision, recall and F1."
@@ -31,9 +30,9 @@ NOTE = (
 
 
 def sections(
-    context: ReportContext, models: Sequence[ReportedModel], question: str, omissions: list[str]
+    context: ReportContext, models: Sequence[ReportedModel], question: str, omissions: list[str], by_class: bool
 ) -> list[Section]:
-    """Compare every coarse model with every fine model, and the first such pair also class by class.
+    """Compare every coarse model with every fine model, and perhaps the first such pair class by class, too.
 
     If there are models with the same seed, only these are compared.
 
@@ -42,6 +41,7 @@ def sections(
         models: its models.
         question: what the comparison asks.
         omissions: gets a sentence for each coarse or fine model that cannot be compared, and why.
+        by_class: whether the first pair is compared class by class.
 
     Returns:
         The sections; none when there are no coarse and fine models.
@@ -51,17 +51,17 @@ def sections(
         _accuracy_section(context.numbered(number, len(couples)), pair, question)
         for number, pair in enumerate(couples, start=1)
     ]
-    if couples:
+    if couples and by_class:
         first, differences = couples[0], fine_classes.class_differences(couples[0])
         made += [
             fine_classes.section(context, differences),
             hypotheses.section(context, first, differences),
             recall.section(context, first),
         ]
-    if len(couples) > 1:
-        omissions.append(
-            f"To keep the page short, only {first.coarse.title} and {first.fine.title} are compared class by class"
-        )
+        if len(couples) > 1:
+            omissions.append(
+                f"To keep the page short, only {first.coarse.title} and {first.fine.title} are compared class by class"
+            )
     return made
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.report import granularity
+from mlproject.report import granularity, pairs
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table
 from mlproject.report.context import ReportContext
@@ -85,7 +85,7 @@ def _lead(row: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
     labels, sign = ("fine", 1) if row["difference"] >= 0 else ("coarse", -1)
     low, high = sorted(sign * row[end] for end in ("low", "high"))
-    by_chance = "which may be chance: " if low <= 0 else ""
+    by_chance = "" if low > 0 and row["p"] < pairs.SIGNIFICANCE else "which may be chance: "
     return (
         f"{labels} labels lead by {brief_points(abs(row['difference']))} points "
         f"({by_chance}95% interval {brief_interval(low, high)})"

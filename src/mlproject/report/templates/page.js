@@ -31,7 +31,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-// All folded tables are opened for printing.
+// All that is folded is opened for printing.
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];
