@@ -194,7 +194,8 @@ def test_with_many_seeds_a_trial_is_no_longer_than_a_final_fit(make_task, store,
     monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = make_task()
     with pytest.warns(UserWarning, match="less than a trial has"):
-        found, runs = run_search(task, max_trials=3, deterministic=True, seeds="20")
+        found, runs = run_search(task, max_trials=3, deterministic=True, seeds="30")
+    assert found.plan.final_fit < budget.TRIAL_TRAINING_SHARE * found.plan.trial_seconds
     assert found.trials["status"].tolist() == ["completed"] * 3
     assert runs["params.training_images"].astype(int).tolist() == [len(task.train)] * 3
 
