@@ -116,7 +116,7 @@ def main() -> None:
         with tracking.run("final", {"role": "final", "experiment": task.experiment.name}):
             tracking.log_metrics({"val_accuracy": 0.0})
             version = tracking.register(
-                model, "served", data.class_names, data.test_images[:1], version_tags(task), data.preparation
+                model, "served", data.class_names, data.test_images[:1], version_tags(task, task.seed), data.preparation
             )
         with served(f"served/{version}", folder) as address:
             for batch in BATCHES:

@@ -194,9 +194,21 @@ def test_with_many_seeds_a_trial_is_no_longer_than_a_final_fit(make_task, store,
     monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = make_task()
     with pytest.warns(UserWarning, match="less than a trial has"):
-        found, runs = run_search(task, max_trials=3, deterministic=True, seeds="20")
+        found, runs = run_search(task, max_trials=3, deterministic=True, seeds="30")
+    assert found.plan.final_fit < budget.TRIAL_TRAINING_SHARE * found.plan.trial_seconds
     assert found.trials["status"].tolist() == ["completed"] * 3
     assert runs["params.training_images"].astype(int).tolist() == [len(task.train)] * 3
+
+
+def test_a_batch_that_would_be_larger_than_all_images_is_halved_like_any_other(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+
+    def recipe(hp):
+        return dataclasses.replace(TINY.recipe(hp), batch_size=10_000)
+
+    task = make_task(dataclasses.replace(TINY, recipe=recipe))
+    _, runs = run_search(task, max_trials=1, deterministic=True)
+    assert runs["params.training_images"].tolist() == [str(len(task.train) // 2)]  # one batch
 
 
 def test_a_trial_whose_run_cannot_be_opened_has_not_started(make_task, store, monkeypatch):

@@ -131,7 +131,8 @@ def _shorten(
     final = plan_stages(recipe, speeds, final_fit, rows)
     trained = budget.TRIAL_TRAINING_SHARE * throughput.worker * planned_seconds / plan.fits
     share = min(trained / final_fit, 1.0)  # many seeds make final fits shorter than trials
-    recipe, schedule = shorten(recipe, final, share, MIN_EPOCHS)
+    used = replace(recipe, batch_size=min(recipe.batch_size, rows))  # few images make smaller batches
+    recipe, schedule = shorten(used, final, share, MIN_EPOCHS)
     return recipe, schedule, min(max(share**0.5, recipe.batch_size / rows), 1.0)  # one batch of images at least
 
 

@@ -12,7 +12,9 @@ SHORT_BATCH = 1 / 2  # a trial's batch size, relative to the recipe's; see `shor
 
 @dataclass(frozen=True)
 class StageSchedule:
-    """How long a stage lasts: `epochs` of `steps` batches. An epoch is about one pass over the images.
+    """How long a stage lasts: `epochs` of `steps` batches.
+
+    An epoch is about one pass over the images, or one execution of the training step if that is more.
 
     `steps` is a multiple of the recipe's `steps_per_execution`. Keras only runs whole executions, so it would otherwise run
     more steps than the learning rate schedule has.
