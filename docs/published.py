@@ -46,7 +46,7 @@ def differences(*comparisons):
     for name, words, one, other in DIFFERENCES:
         if not comparisons or name in comparisons:
             points, low, high, p = _difference(name, one, other)
-            lines.append(f"| {words} | {points:.1f} [{low:.1f}, {high:.1f}] | {_p(p)} |")
+            lines.append(f"| {words} | {_points(points, low, high)} | {_p(p)} |")
     return "\n".join(lines)
 
 
@@ -90,7 +90,7 @@ def shares():
             f"{row['share']:.0%}",
             f"{coarse:.1f}",
             f"{fine:.1f}",
-            f"{points:.1f} [{low:.1f}, {high:.1f}]",
+            _points(points, low, high),
             _p(row["p"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -122,6 +122,10 @@ def measured():
 
 def _with_interval(accuracy, ends):
     return f"{100 * accuracy:.1f} [{100 * ends['low']:.1f}, {100 * ends['high']:.1f}]"
+
+
+def _points(points, low, high):
+    return f"{points:z.1f} [{low:z.1f}, {high:z.1f}]".replace("-", "−")
 
 
 def _p(p):
