@@ -48,7 +48,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame, with None for what is no finite number: JSON has neither NaN nor infinity."""
     finite = frame.replace([np.inf, -np.inf], np.nan)
-    return [dict(row) for row in finite.astype(object).where(finite.notna(), None).to_dict("records")]
+    records = finite.astype(object).where(finite.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in records]
 
 
 def _model(model: ReportedModel) -> dict[str, Any]:
