@@ -150,7 +150,7 @@ def test_folds_share_the_activations_of_frozen_layers(make_task, store):
     assert len(list(staged.features.folder.glob("*.npy"))) == 2  # one file for each frozen layer, whatever the fold
 
 
-@pytest.mark.parametrize("tuner", ["bayesian", "hyperband"])
+@pytest.mark.parametrize("tuner", ["bayesian", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_an_interrupted_trial_goes_on_with_the_fold_that_was_under_way(tuner, task, store, monkeypatch):
     whole_fit, broken_fit = FakeFit(), FakeFit(3, 6)
     options = {"tuner": tuner, "max_trials": 3, "seconds": 60, "folds": FOLDS, "deterministic": True}

@@ -24,7 +24,9 @@ from mlproject.search.space import replace_best_values
 from mlproject.tune import prepare_tasks
 
 
-@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize(
+    "tuner", [pytest.param(one, marks=[] if one == "bayesian" else pytest.mark.slow) for one in TUNERS]
+)
 def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, store):
     task = make_task()
     found, runs = run_search(task, tuner, max_trials=4)
@@ -153,7 +155,12 @@ def test_what_the_trials_took_leaves_the_plan_of_the_final_fit_as_it_was(make_ta
 
 
 @pytest.mark.parametrize(
-    ("tuner", "trials"), [("random", 4), pytest.param("bayesian", 6, marks=pytest.mark.slow), ("hyperband", 11)]
+    ("tuner", "trials"),
+    [
+        ("random", 4),
+        pytest.param("bayesian", 6, marks=pytest.mark.slow),
+        pytest.param("hyperband", 11, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_search_comes_to_the_same_trials(tuner, trials, make_task, store, monkeypatch):
     """Training is left out: the next values depend only on earlier values and their results."""

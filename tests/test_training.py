@@ -186,7 +186,7 @@ def test_a_network_trained_on_growing_images_predicts_full_ones(make_task):
     assert accuracy == pytest.approx(result.history["val_accuracy"].iloc[-1], abs=0.01)
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 2, 3])
+@pytest.mark.parametrize("interrupted_after", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_task, tmp_path, monkeypatch):
     def recipe(hp):
         first, second = tiny_staged_recipe(hp).stages
