@@ -1,7 +1,7 @@
 """Models tested on the same images, compared in pairs: the table of differences, and its findings. Pure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -127,31 +127,33 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
         all pairs), seed_std (NaN where it was not measured), and what `settling.needs` adds.
     """
     rows = []
-    for a, b in combinations(classifiers, 2):
-        found = _difference(a, b)
-        if found["difference"] < 0:  # of a stage and the finished network, that of the seeds that both have
-            a, b, found = b, a, _difference(b, a)
-        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **found})
+    for both in combinations(classifiers, 2):
+        a, b = sorted(_with_seeds_of_both(*both), key=lambda one: float(one.correct.mean()), reverse=True)
+        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **_difference(a, b)})
     frame = pd.DataFrame(rows)
     return frame.assign(p_adjusted=evaluation.holm(frame["p"])) if rows else frame
 
 
+def _with_seeds_of_both(a: Classifier, b: Classifier) -> tuple[Classifier, Classifier]:
+    """Two classifiers as they are compared: of one fit, such as a stage and its finished network, the seeds that both have."""
+    if a.fit != b.fit:
+        return a, b
+    seeds = min(len(a.correct), len(b.correct))
+    return replace(a, correct=a.correct[:seeds]), replace(b, correct=b.correct[:seeds])
+
+
 def _difference(a: Classifier, b: Classifier) -> dict[str, Any]:
-    """The difference of two classifiers; of one fit, only the seeds that both have are compared."""
-    same_fit = a.fit == b.fit
-    seeds = min(len(a.correct), len(b.correct)) if same_fit else None
-    correct_a, correct_b = a.correct[:seeds], b.correct[:seeds]
-    found = evaluation.crossed_difference(correct_a, correct_b, same_networks=same_fit)
+    found = evaluation.crossed_difference(a.correct, b.correct, same_networks=a.fit == b.fit)
     row: dict[str, Any] = {
-        "seeds_a": len(correct_a),
-        "seeds_b": len(correct_b),
+        "seeds_a": len(a.correct),
+        "seeds_b": len(b.correct),
         "covers": "images and seeds" if found.seeds_covered else "images",
         **{name: getattr(found, name) for name in ("difference", "low", "high", "p", "seed_std")},
     }
     row |= {"score_low": np.nan, "score_high": np.nan}
-    if len(correct_a) == len(correct_b) == 1:
-        row |= evaluation.paired_difference(correct_a[0], correct_b[0])
-    return row | settling.needs(found, correct_a.shape[1])
+    if len(a.correct) == len(b.correct) == 1:
+        row |= evaluation.paired_difference(a.correct[0], b.correct[0])
+    return row | settling.needs(found, a.correct.shape[1])
 
 
 def is_significant(pair: pd.Series) -> bool:
