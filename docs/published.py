@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LABELS, NETWORKS, SHARES = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16", "coarse-vs-fine.shares"
+LABELS, NETWORKS = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16"
 SUM = "cifar100-fine-cnn (probabilities summed)"
 MOST_PROBABLE = "cifar100-fine-cnn (most probable class)"
 DIFFERENCES = [
@@ -35,11 +35,6 @@ def rows(name):
     return next(one["tables"][name] for one in results()["comparisons"] if name in one["tables"])
 
 
-def models():
-    """The models that were trained on all images."""
-    return [one for one in results()["models"] if "-share-" not in one["model"]]
-
-
 def differences(*comparisons):
     """A table of the differences in accuracy, of all comparisons or of these."""
     lines = ["| difference in accuracy on the same 10,000 test images | points, 95 % interval | p |", "|---|---|---|"]
@@ -63,7 +58,7 @@ def accuracies():
         "| experiment | test accuracy, %, with 95 % interval | trials | minutes of the search, of each final fit |",
         "|---|---|---|---|",
     ]
-    for model in models():
+    for model in results()["models"]:
         accuracy, minutes = model["metrics"]["test_accuracy"], model["minutes"]
         lines.append(
             f"| `{model['model']}` | {_with_interval(accuracy['mean'], accuracy)} | {model['trials']} | "
@@ -75,25 +70,6 @@ def accuracies():
                 f"| the same on the superclasses, {words} | {_with_interval(ways[way]['accuracy'], ways[way])} | | |"
                 for words, way in (("most probable class", MOST_PROBABLE), ("probabilities summed", SUM))
             ]
-    return "\n".join(lines)
-
-
-def shares():
-    """A table of the accuracies on the superclasses by the share of the training images."""
-    lines = [
-        "| training images | coarse labels, % | fine labels, % | difference, points | p |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows(SHARES):
-        coarse, fine, points, low, high = (100 * row[name] for name in ("coarse", "fine", "difference", "low", "high"))
-        cells = [
-            f"{row['share']:.0%}",
-            f"{coarse:.1f}",
-            f"{fine:.1f}",
-            _points(points, low, high),
-            _p(row["p"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -112,8 +88,8 @@ def figure(name, content, folder):
 
 def measured():
     """How all of it was measured, in a sentence."""
-    budgets = {one["comparison"]: f"{one['minutes']['budget']:.0f} minutes" for one in models()}
-    same = {(one["commit"], one["machine"], len(one["seeds"])) for one in models()}
+    budgets = {one["comparison"]: f"{one['minutes']['budget']:.0f} minutes" for one in results()["models"]}
+    same = {(one["commit"], one["machine"], len(one["seeds"])) for one in results()["models"]}
     assert len(same) == 1, f"the models of the published study differ in commit, machine or seeds: {same}"
     ((commit, machine, seeds),) = same
     minutes = " and ".join(f"{budgets[name]} in `{name}`" for name in (LABELS, NETWORKS))
