@@ -19,12 +19,10 @@ import heapq
 import math
 import os
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -46,7 +44,7 @@ from mlproject.training.throughput import measure_throughput
 import numpy as np
 import pandas as pd
 import psutil
-import requests
+from servers import started
 from traffic import Traffic
 
 IMPORT_SECONDS = 15.0  # until a fresh worker has imported TensorFlow
@@ -151,39 +149,6 @@ def cpu_seconds(main: psutil.Process) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in [main, *main.children(recursive=True)])
 
 
-@contextlib.contextmanager
-def server(folder: Path) -> Iterator[psutil.Process]:
-    """A real MLflow server on an SQLite file in this folder."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = ["-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--port", str(port)]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "2"]
-    with (
-        open(folder / "server.log", "w") as log,
-        subprocess.Popen(
-            [sys.executable, *command], cwd=folder, stdout=log, stderr=log, start_new_session=True
-        ) as started,
-    ):
-        os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
-        main = psutil.Process(started.pid)
-        try:
-            wait_for(port)
-            yield main
-        finally:
-            for one in [*main.children(recursive=True), main]:
-                one.kill()
-
-
-def wait_for(port: int) -> None:
-    """Wait until the server answers."""
-    for _ in range(120):
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok:
-                return
-        time.sleep(0.5)
-    sys.exit("the MLflow server does not answer")
-
-
 def measured(
     task: Task, tuner: str, workers: int, trials: int, seconds: float, main: psutil.Process, traffic: Traffic
 ) -> dict:
@@ -253,9 +218,15 @@ def main() -> None:
     options = parser.parse_args()
     (experiment,) = find(options.experiment)
     numbers = [tuple(map(int, text.split(","))) for text in (options.workers, options.trials)]
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as main_process:
-        (task,) = prepare([experiment], options.data, options.data_dir)
-        os.chdir(folder)
+    (task,) = prepare([experiment], options.data, options.data_dir)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        command = ["mlflow", "server", "--workers", "2", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+        command += ["--artifacts-destination", f"{folder}/artifacts"]
+        address, server = stack.enter_context(started(folder, "/health", *command))
+        stack.enter_context(contextlib.chdir(folder))
+        os.environ["MLFLOW_TRACKING_URI"] = address
+        main_process = psutil.Process(server.pid)
         tracking.use_comparison(tracking.connect(), "scaling")
         traffic = Traffic()
         rows = [

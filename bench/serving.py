@@ -16,13 +16,8 @@ import contextlib
 import io
 import json
 import os
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from mlproject import tracking
@@ -36,6 +31,7 @@ import requests
 from PIL import Image
 
 from peers import PEERS, PROJECT, python_of
+from servers import started
 
 PEERS["locust"] = ["locust==2.47.*"]
 BATCHES, CLIENTS = (1, 64), (1, 4)
@@ -53,27 +49,6 @@ def bodies(images: np.ndarray) -> dict[str, bytes]:
     if images.shape[-1] == 1:
         inputs["numbers without the channel"] = images[..., 0].tolist()
     return {kind: json.dumps({"inputs": one}).encode() for kind, one in inputs.items()}
-
-
-@contextlib.contextmanager
-def served(name: str, folder: Path) -> Iterator[str]:
-    """The address of `mlproject serve`, which answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlproject", "serve", name, "--port", str(port)]
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while server.poll() is None:
-            with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{address}/ping", timeout=10).ok:
-                    break
-            time.sleep(0.2)
-        yield address
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait()
 
 
 def measure(address: str, body: bytes, clients: int, seconds: int, folder: Path) -> dict[str, float]:
@@ -118,7 +93,7 @@ def main() -> None:
             version = tracking.register(
                 model, "served", data.class_names, data.test_images[:1], version_tags(task, task.seed), data.preparation
             )
-        with served(f"served/{version}", folder) as address:
+        with started(folder, "/ping", "mlproject", "serve", f"served/{version}") as (address, _):
             for batch in BATCHES:
                 for kind, body in bodies(data.test_images[:batch]).items():
                     for clients in CLIENTS:
