@@ -112,5 +112,7 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
 
-    refused = run_here("export", "--model", "small/9", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
-    assert refused.returncode == 2 and "model='small/9': no such version; accepted: small" in refused.stderr
+    for reference in ("nobody", "small/9", "small@best"):
+        refused = run_here("export", "--model", reference, cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+        assert refused.returncode == 2 and f"model='{reference}': no " in refused.stderr
+        assert "accepted: small" in refused.stderr

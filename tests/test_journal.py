@@ -38,7 +38,7 @@ with open_journal(Path(sys.argv[1]), "tiny", {}):
 
 def test_a_killed_writer_leaves_a_whole_journal(tmp_path, rng):
     path = tmp_path / "journal.json"
-    for _ in range(2):
+    for _ in range(5):
         writer = subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout.readline() == "writing\n"
         time.sleep(0.05 + 0.2 * rng.random())

@@ -133,6 +133,8 @@ def test_a_rehearsal_is_kept_with_the_search_and_not_repeated(make_task, store, 
     before = len(seen)
     rehearse_one(task, tmp_path)
     assert len(seen) - before <= 2  # only the fingerprint builds it, for the search space
+    rehearse_one(task, tmp_path, seed=1)
+    assert len(seen) - before > 3
 
 
 @pytest.mark.parametrize(

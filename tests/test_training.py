@@ -16,6 +16,7 @@ from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images,
 from mlproject.networks.cost import Throughput, count_multiply_adds, estimate_memory, nominal_speeds
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import checkpoint as checkpoints
+from mlproject.training import fit as fits
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import fit
 from mlproject.training.monitor import DivergedError, FitHooks
@@ -269,6 +270,16 @@ def test_a_speed_counts_only_the_batches_that_were_trained(make_task):
     assert result.truncated and result.images_per_second["training"] == pytest.approx(
         64 / result.history["seconds"].iloc[0]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sleep is woken by a signal of POSIX")
+def test_a_fit_in_which_nothing_moves_is_ended(make_task, monkeypatch):
+    monkeypatch.setattr(fits, "STALL_SECONDS", 10)
+    began = time.monotonic()
+    with pytest.raises(StalledError, match="no batch was finished for 10 seconds"):
+        run_fit(make_task(), {"training": StageSchedule(2, 2)}, on_epoch=lambda epoch, row: time.sleep(300))
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sleep is woken by a signal of POSIX")

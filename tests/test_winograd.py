@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
+from mlproject.experiment import find
+from mlproject.task import prepare
 from mlproject.training import winograd
 from mlproject.training.fit import fit
 from mlproject.training.schedule import StageSchedule
@@ -114,10 +116,20 @@ def small_maps(hp, spec):
     return keras.Model(images, keras.layers.Dense(spec.classes, "softmax")(keras.layers.GlobalMaxPooling2D()(x)))
 
 
+@pytest.mark.slow
+def test_the_shipped_network_is_trained_with_winograd_and_has_plain_convolutions(tmp_path):
+    (task,) = prepare(find("cifar100-fine-cnn"), "synthetic", cache=tmp_path)
+    check_training(task, "pair3_a_conv")
+
+
 def test_a_network_trained_with_winograd_has_plain_convolutions_that_predict_the_same(make_task):
-    task = make_task(dataclasses.replace(TINY, build=small_maps))
+    check_training(make_task(dataclasses.replace(TINY, build=small_maps)), "conv")
+
+
+def check_training(task, name):
+    """Train a network whose convolution `name` Winograd's algorithm computes, and compare what it predicts afterwards."""
     model, recipe = task.network(task.experiment.best)
-    assert isinstance(replace_convolution(model.get_layer("conv")), Winograd)
+    assert isinstance(replace_convolution(model.get_layer(name)), Winograd)
     result = fit(model, recipe, {"training": StageSchedule(1, 4)}, task.fit_data(task.train, task.validation))
     assert {type(layer) for layer in model.layers if "conv" in layer.name} == {keras.layers.Conv2D}
     predictions = model.predict(task.data.train_images[task.validation], verbose=0)
