@@ -249,7 +249,7 @@ def test_the_other_entry_points_hand_on_what_is_given(project, entry, parameters
     [
         ("report", {"comparison": "coarse-vs-fine"}, "reports/index.html", "report: "),
         ("data", {"data": "synthetic"}, None, "cifar100: "),
-        ("explain", {"experiment": "fashion-mnist-mlp"}, None, "probabilities"),
+        ("explain", {"experiment": "fashion-mnist-mlp"}, None, "depends_on"),
         (
             "export",
             {"model": "fashion-mnist-mlp-synthetic"},
