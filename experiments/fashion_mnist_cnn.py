@@ -306,9 +306,9 @@ if __name__ == "__main__":
 #
 # The tables show the three networks of the published study (`docs/explanation/results.md` says how it was measured),
 # and their differences, compared image by image. `p` is the probability of a difference at least this large if both
-# networks were equally good. The small network is ahead of the perceptron, and no less accurate than VGG16, which has
-# many times its weights. So what VGG16 learnt from photographs can also be learnt in minutes from sixty thousand
-# images of clothes.
+# networks were equally good. The small network is ahead of the perceptron. VGG16, which has many times its weights,
+# has no lead over it beyond chance. So what VGG16 learnt from photographs can also be learnt in minutes from sixty
+# thousand images of clothes.
 
 # %%
 if __name__ == "__main__":
