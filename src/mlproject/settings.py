@@ -40,7 +40,7 @@ def _option(
 class Settings:
     """The settings of one `tune`. The fields' metadata hold what the command line needs."""
 
-    experiment: str = _option("*", "name, comma-separated names or glob", decides=False, metavar="NAME,...")
+    experiment: str = _option("*", "a name, names separated by commas, or a glob", decides=False, metavar="NAME,...")
     tuner: str = _option("bayesian", "what proposes hyperparameters", type=click.Choice(TUNERS))
     objective: str = _option(
         DEFAULT,
@@ -79,9 +79,13 @@ class Settings:
     train_share: float = _option(
         1.0, "use this share of the training images, such as 0.2; the seed decides which", type=arguments.SHARE
     )
-    data: str = _option("real", "real or synthetic", type=click.Choice(("real", "synthetic")))
+    data: str = _option(
+        "real",
+        "synthetic: small sets of random patterns, without a download",
+        type=click.Choice(("real", "synthetic")),
+    )
     data_dir: str | None = _option(
-        None, "folder with the archives, as downloaded", decides=False, type=arguments.PATH_OR_NONE
+        None, "folder with the archives of the data sets, as downloaded", decides=False, type=arguments.PATH_OR_NONE
     )
     images: str = _option(
         "",
@@ -90,7 +94,7 @@ class Settings:
         metavar="PATH",
     )
     image_size: int | str = _option("auto", "pixels a side of these images; auto: by their median", type=arguments.SIZE)
-    image_fit: str = _option("crop", "how they become squares: crop or pad", type=click.Choice(("crop", "pad")))
+    image_fit: str = _option("crop", "how these images become squares: crop or pad", type=click.Choice(("crop", "pad")))
     base: str = _option(
         "", "a network of keras.applications on which experiments with these images build", metavar="NETWORK"
     )
@@ -101,14 +105,14 @@ class Settings:
         metavar="imagenet|none|FILE",
     )
     deterministic: bool = _option(
-        False, "true: the same numbers in every run, planned without a clock", type=arguments.FLAG
+        False, "true: the same results in every run; nothing is planned by measured speeds", type=arguments.FLAG
     )
     precision: str = _option(
         "auto",
-        "what training steps compute with; auto: 16 bits on GPUs that are made for it, else float32",
+        "the numbers that training steps compute with; auto: 16 bits on GPUs made for them, else float32",
         type=click.Choice(PRECISIONS),
     )
-    winograd: bool = _option(True, "false: plain convolutions, to debug numerics", type=arguments.FLAG)
+    winograd: bool = _option(True, "false: TensorFlow's own convolutions, to debug numerics", type=arguments.FLAG)
     workers: int | None = _option(
         None,
         "train this many trials and final fits at the same time (0: one here, or one for each GPU or node of a cluster)",
