@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	$(UV) --no-deps -r requirements.lock -e . || $(PIP) --no-deps -r requirements.lock -e .
 	@touch $@
 
-demo: $(READY) ## run the whole pipeline on small synthetic data, without a download (ten minutes with the setup)
+demo: $(READY) ## run the whole pipeline on small synthetic data (ten minutes with the setup)
 	$(RUN) -P data=synthetic -P budget_minutes=1 $(ARGS)
 
 tune: $(READY) ## tune all experiments on the real data (75 minutes); ARGS="-P experiment=fashion-mnist-cnn" for one

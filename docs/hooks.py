@@ -15,8 +15,10 @@ sys.path.insert(0, str(ROOT / "src"))
 from mlproject.settings import Settings  # noqa: E402, it is the checkout's own, installed or not
 
 # What the site shows although it is elsewhere. On the site, it is in the folder `repository`.
-OUTSIDE = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "reports/published/index.html"]
-FIGURES = "reports/published/figures/*"
+OUTSIDE = [
+    "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md",
+    "reports/published/**/index.html", "reports/published/**/figures/*",
+]  # fmt: skip
 REPOSITORY = "repository"
 OPTIONS = "<!-- the table of options -->"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)")
@@ -25,7 +27,7 @@ KINDS = {bool: "`true`, `false`", float: "a number", int: "a whole number", int 
 
 def on_files(files, config):
     """Add the files outside of `docs/`."""
-    for path in [*(ROOT / name for name in OUTSIDE), *ROOT.glob(FIGURES)]:
+    for path in (found for pattern in OUTSIDE for found in ROOT.glob(pattern)):
         name = path.relative_to(ROOT).as_posix()
         files.append(File.generated(config, f"{REPOSITORY}/{name}", abs_src_path=str(path)))
     return files
@@ -53,10 +55,10 @@ def options_table():
     rows = ["| option | what it is for | default | accepted | decides the search |", "|---|---|---|---|---|"]
     for option in fields(Settings):
         argument = option.metadata["argument"]
-        choices = ", ".join(f"`{choice}`" for choice in argument.get("choices", ()))
+        choices = ", ".join(f"`{choice}`" for choice in getattr(argument["type"], "choices", ()))
         default = f"`{defaults[option.name]}`" if defaults[option.name] != "" else ""
         kind = choices or KINDS.get(option.type, "text")
-        help = html.escape(re.sub(r" \(default: [^)]*\)$", "", argument["help"])).replace("|", r"\|")
+        help = html.escape(argument["help"]).replace("|", r"\|")
         decides = "yes" if option.metadata["decides"] else ""
         rows.append(f"| `{option.name}` | {help} | {default} | {kind} | {decides} |")
     return "\n".join(rows)
