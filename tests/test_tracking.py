@@ -234,7 +234,7 @@ def test_versions_are_selected_by_name_alias_number_and_comparison(versions, sel
     models = tracking.final_models(selectors, comparisons)
     assert [(model.name, model.version, model.alias) for model in models] == found
     assert all(model.metrics["test_accuracy"] == model.version / 10 for model in models)
-    assert all(model.url == "" for model in models)
+    assert all(model.url.startswith("http://127.0.0.1:5000/#/experiments/") for model in models)
 
 
 @pytest.mark.parametrize(

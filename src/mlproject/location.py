@@ -15,6 +15,7 @@ from mlproject.errors import UserError
 
 SQLITE = "sqlite:///"
 DEFAULT_STORE = f"{SQLITE}mlflow.db"
+LOCAL_UI = "http://127.0.0.1:5000"  # where `mlproject ui` shows a store in a file
 
 
 def given_uri() -> str:

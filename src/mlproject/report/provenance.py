@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mlproject import settings
+from mlproject.location import LOCAL_UI
 from mlproject.names import without_share
 from mlproject.report.content import Column, Table, text_table
 from mlproject.report.context import with_data_label
@@ -18,6 +19,7 @@ FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_orderin
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
 HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
 HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
+LINKS = " The run ids link to MLflow's UI on this computer; `mlproject ui` starts it."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -30,8 +32,11 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
         The runs; the data sets with the commands that repeat the runs; and, where it was recorded, the machines.
     """
     frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
+    local = any(model.registered.url.startswith(f"{LOCAL_UI}/") for model in models)
     return [
-        Table("provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES, main=True),
+        Table(
+            "provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES + (LINKS if local else ""), main=True
+        ),
         Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
         *_environments(models),
     ]

@@ -7,10 +7,9 @@ from urllib.parse import quote
 import mlflow
 from mlflow.entities import Run
 
+from mlproject.location import LOCAL_UI
 from mlproject.tracking import store
 from mlproject.tracking.experiment_page import FINALS, TRAINING_MODE
-
-LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` serves a store in a file
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
         version: The version's number.
         run_id: The final run that made it.
         ui: The address at which MLflow's UI is served. By default it is the store's own address if that is a server,
-            and else `LOCAL_UI`.
+            and else `location.LOCAL_UI`.
 
     Returns:
         The addresses.
@@ -68,13 +67,17 @@ def run_page(run_id: str) -> str:
         run_id: The run.
 
     Returns:
-        The address, at the server, or at `LOCAL_UI` for a store in a file.
+        The address, at the server, or at `location.LOCAL_UI` for a store in a file.
 
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    run = store.retry(lambda: mlflow.get_run(run_id))
-    return f"{_root()}/experiments/{run.info.experiment_id}/runs/{run_id}"
+    return page_of(store.retry(lambda: mlflow.get_run(run_id)))
+
+
+def page_of(run: Run) -> str:
+    """The address of the page of a run that is read already; see `run_page`."""
+    return f"{_root()}/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def _root(ui: str = "") -> str:

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from mlproject.errors import UserError, truncate
-from mlproject.tracking import store
+from mlproject.tracking import links, store
 from mlproject.tracking.queries import find_existing_run
 from mlproject.tracking.registry import with_trial_scores
 from mlproject.tracking.selection import Selection, Which, select
@@ -36,7 +36,7 @@ class LoggedRun:
         run_id: The run.
         params: The run's parameters.
         metrics: The run's last metrics, as `registry.with_trial_scores` names them.
-        url: The run's page in MLflow's UI; "" when the store is not a server.
+        url: The run's page in MLflow's UI, as `links.run_page` gives it; "" when it is not known.
         artifact_location: Where MLflow keeps the run's artifacts.
     """
 
@@ -271,12 +271,10 @@ def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[R
 
 def _values(run: Run) -> dict[str, Any]:
     """The fields of a LoggedRun."""
-    server = store.address()
-    page = f"{server.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     return {
         "run_id": run.info.run_id,
         "params": dict(run.data.params),
         "metrics": with_trial_scores(run.data.metrics),
-        "url": page if store.is_server(server) else "",
+        "url": links.page_of(run),
         "artifact_location": run.info.artifact_uri,
     }
