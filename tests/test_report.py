@@ -1038,3 +1038,9 @@ def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_i
     assert "<title>small: validation 75.0% after 1.0 minutes</title>" in page
     assert re.search(r"<title>small: [\d.]+%, 95% interval [\d.]+% to [\d.]+%</title>", page)
     assert "curve" not in table(tmp_path / "out", "small.trials")
+
+
+def test_a_figure_has_the_same_texts_on_the_page_as_in_its_file(report):
+    page = (report / "index.html").read_text()
+    texts = re.findall("[^<>]+</text>", (report / "figures/fine.search.svg").read_text())
+    assert "0.412</text>" in texts and all(f">{text}" in page for text in texts)
