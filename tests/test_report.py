@@ -118,7 +118,7 @@ def test_accuracies_and_intervals_are_those_of_the_stored_predictions(models, re
     assert table(report, "coarse-vs-fine.cost")["trials"].tolist() == [3, 3]
 
 
-def test_accuracy_is_weighed_against_cost(tmp_path):
+def test_accuracy_is_weighed_against_cost(report, tmp_path):
     models = three_flat(tmp_path / "runs")
     for model, milliseconds, parameters in zip(models, (1.0, 2.0, 3.0), (10, 30, 20), strict=True):
         trials = pd.read_csv(model.root / "search/trials.csv").assign(parameters=parameters, ms_per_image=milliseconds)
@@ -144,7 +144,9 @@ def test_accuracy_is_weighed_against_cost(tmp_path):
     assert len(re.findall(r"small.* on the Pareto front.*no other model is at least as accurate", text)) == 1
     assert text.count("large is beyond the limit of its search") == 1 and "small is beyond" not in text
     assert "1 was not trained, because the network is beyond the limit" in text
-    assert (tmp_path / "report" / "figures" / "small-vs-large.trade-off.svg").exists()
+    figure = "figures/small-vs-large.trade-off.svg"
+    assert "a trial, on the validation images" in (tmp_path / "report" / figure).read_text()
+    assert "a trial, on the validation images" not in (report / figure).read_text()  # it knows no costs of trials
 
 
 def test_pairs_are_compared_image_by_image(models, report):
