@@ -740,6 +740,19 @@ def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among
     assert rows.loc["width", "correlation"] == pytest.approx(1) and rows.loc["activation", "p"] > 0.05
 
 
+def test_a_hyperparameter_that_some_trials_lack_is_tested_on_the_others(tmp_path):
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
+    model = register(tmp_path, "deep", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 2.0), FLAT)
+    number = np.arange(17)
+    trials = search_table(17).assign(activation="relu", units=[str(one) if one % 2 else "" for one in number])
+    trials.assign(val_accuracy=np.where(number % 2, number / 100, 0.9)).to_csv(
+        model.root / "search/trials.csv", index=False
+    )
+    assert "units (higher is better" in build([model], tmp_path / "out").read_text()
+    row = table(tmp_path / "out", "deep.importance").set_index("hyperparameter").loc["units"]
+    assert (row["values"], row["correlation"]) == (7, pytest.approx(1))  # of the eight with a value, one trial failed
+
+
 def test_models_are_compared_with_those_of_the_same_seed(models, tmp_path):
     again = [replace(model, version=4, tags=model.tags | {"seed": "8"}) for model in models[:2]]
     build([*models[:2], *again], tmp_path)
