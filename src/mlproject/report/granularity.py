@@ -145,7 +145,7 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, questi
         f"{brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} test images correctly; {pair.coarse.title}, trained "
         f"on the {pair.coarse.predictions.classes} coarse labels, of {brief_percent(accuracy[pair.coarse.title])}"
         f"{means}. {'Fine' if better else 'Coarse'} labels lead by {brief_points(summed['difference'])} points"
-        f"{'' if settled else ', which may be chance'} ({pairs.test(summed)})."
+        f"{'' if settled else ', which may be chance'} ({pairs.evidence(summed)})."
     )
 
 

@@ -174,11 +174,11 @@ def finding(pair: pd.Series) -> str:
     by_chance = "" if is_significant(pair) else ", which may be chance"
     return (
         f"{pair['a']} classifies {brief_points(pair['difference'])} points more of the same {pair['images']:,} "
-        f"test images correctly than {pair['b']}{by_chance} ({test(pair)})."
+        f"test images correctly than {pair['b']}{by_chance} ({evidence(pair)})."
     )
 
 
-def test(pair: pd.Series) -> str:
+def evidence(pair: pd.Series) -> str:
     """The interval and the p-value of a pair in words."""
     over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
     return f"95% interval {brief_interval(pair['low'], pair['high'])}{over}, p {p_equals(pair['p_adjusted'])}"
@@ -215,7 +215,7 @@ def _answers(
 
 def _lead(pair: pd.Series) -> str:
     by_chance = "" if is_significant(pair) else "which may be chance: "
-    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{test(pair)})"
+    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{evidence(pair)})"
 
 
 def _same_fit(pair: pd.Series, predictions: TestPredictions) -> bool:
