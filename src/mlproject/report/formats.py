@@ -121,7 +121,7 @@ def listed(words: Sequence[str], limit: int = 6) -> str:
     Returns:
         ["a", "b", "c"] -> "a, b and c"; with a limit of 2 "a and 2 more".
     """
-    words = list(words)
     if len(words) > limit:
         words = [*words[: limit - 1], f"{len(words) - limit + 1} more"]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
