@@ -82,7 +82,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
             size = 5 + 150 * images / curve["images"].max()
             mark = axes.scatter(confidence, accuracy, s=size, color=BLUE, alpha=0.7, lw=0)
             with_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
-        axes.set_title(wrap(name, 30), fontsize=10)
+        axes.set_title(textwrap.fill(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -192,7 +192,7 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
         axes.set_yticks(lines, group["class"], fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(group) - 0.4, -0.6)
-        axes.set_title(wrap(str(superclass), 34), fontsize=9.5)
+        axes.set_title(textwrap.fill(str(superclass), 34), fontsize=9.5)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     for axes in panels[len(groups) :]:
@@ -225,7 +225,8 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
             axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_anchor("N")
             below = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
-            axes.annotate(wrap(text.replace("_", " "), 15), (0.5, 0), va="top", ha="center", fontsize=8, **below)
+            lines = textwrap.fill(text.replace("_", " "), 15)
+            axes.annotate(lines, (0.5, 0), va="top", ha="center", fontsize=8, **below)
         for axes in panels:
             axes.set_axis_off()
     return figure
@@ -241,8 +242,3 @@ def _tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, what: str) -> N
 def look(index: int) -> dict[str, Any]:
     """Colour and marker of a model: both differ for the first seven models, and together for 49."""
     return {"color": COLOURS[index % 7], "marker": MARKERS[(index + index // 7) % 7]}
-
-
-def wrap(text: str, width: int) -> str:
-    """The text in lines of `width` characters at most."""
-    return textwrap.fill(text, width, break_on_hyphens=True)
