@@ -48,7 +48,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     hardest = f"The hardest class on average is {averages.idxmin()} (F1 {two_decimals(averages.min())})."
     extent = f", and only the first {len(shown)} of {len(scores)} are shown" if len(shown) < len(scores) else ""
     caption = f"The classes are sorted by how much the models differ{extent}."
-    figure = figures.scores_by_class(shown, "F1", context.title)
+    figure = figures.f1_by_class(shown, context.title)
     name = context.file_name("class-scores")
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))

@@ -95,19 +95,18 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
 
 @styled
-def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figure:
-    """One score of each class by each model: a line for each class, and on it a marker for each model.
+def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
+    """The F1 of each class by each model: a line for each class, and on it a marker for each model.
 
     Args:
-        table: scores from 0 to 1, with a row (of the index) for each class and a column for each model.
-        measure: the name of the score.
+        table: F1 from 0 to 1, with a row (of the index) for each class and a column for each model.
         title: the subject of the figure, printed above.
 
     Returns:
         The figure.
     """
     legend_rows = -(-len(table.columns) // 3)
-    figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), f"{measure} of each class", title)
+    figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), "F1 of each class", title)
     axes = figure.subplots()
     rows = np.arange(len(table))
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
@@ -119,7 +118,7 @@ def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figur
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_xlabel(measure)
+    axes.set_xlabel("F1")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(True)
     figure.legend(loc="outside lower center", ncols=min(len(table.columns), 3))
