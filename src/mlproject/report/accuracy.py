@@ -79,7 +79,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     if len(measured) and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
-    return Section("How accurate each model is", findings, [], [_accuracy_table(context, accuracies)], [], picture)
+    tables = [_accuracy_table(context, accuracies)]
+    return Section("How accurate each model is", findings, tables=tables, picture=picture)
 
 
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:

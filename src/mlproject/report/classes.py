@@ -101,7 +101,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
         alt = f"Images that only one model classifies correctly: {by_one}"
         caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
-    return Section("Image by image", [], charts, [table])
+    return Section("Image by image", charts=charts, tables=[table])
 
 
 def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:

@@ -128,7 +128,7 @@ def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: st
     ]
     answers = [_answer(pair, frame, summed, question), *settling.sentences(summed, pairs.is_significant(summed))]
     picture = _chart(context, pair, frame[frame["labels"] == "coarse"])
-    return Section("Two ways to the superclass", [], [], tables, answers, picture)
+    return Section("Two ways to the superclass", tables=tables, answers=answers, picture=picture)
 
 
 def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, question: str) -> str:

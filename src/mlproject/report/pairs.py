@@ -91,7 +91,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
     stages = [finding(pair) for _, pair in frame.iterrows() if any(_same_fit(pair, one) for one in predictions)]
     tables = [table(context.file_name("pairs"), frame)]
     answers = [] if finished.empty else _answers(finished, models, predictions)
-    return Section("Every two models compared", stages, [], tables, answers)
+    return Section("Every two models compared", stages, tables=tables, answers=answers)
 
 
 def _classifiers(predictions: TestPredictions) -> list[Classifier]:

@@ -41,7 +41,7 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
         f"{about.source}. {UNLIKE}",
         main=True,
     )
-    return Section("What others found", [], [], [table])
+    return Section("What others found", tables=[table])
 
 
 def _one(figure: object) -> str:

@@ -65,7 +65,7 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
         f"Accuracy on the superclasses against the share of the training images. {answer}",
         f"Bars: 95% intervals.{' Dashed: the figures of others, from their table.' if len(others) else ''}",
     )
-    return Section("With fewer training images", [], [chart], [table], [answer])
+    return Section("With fewer training images", charts=[chart], tables=[table], answers=[answer])
 
 
 def _row(pair: CoarseFinePair) -> dict[str, float]:
