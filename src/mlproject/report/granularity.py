@@ -206,7 +206,7 @@ def _accuracy(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, g
 def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) -> Chart:
     """The accuracies on superclasses, the one task that both kinds of labels share."""
     superclasses = pair.coarse.predictions.classes
-    bars = frame.assign(name=frame["model"].str.replace(" (", "\n(", regex=False), synthetic=pair.synthetic)
+    bars = frame.assign(name=frame["model"], synthetic=pair.synthetic)
     accuracies = "; ".join(f"{row['model']} {percent(row['accuracy'])}" for row in frame.to_dict("records"))
     return Chart(
         context.file_name("generalised"),
