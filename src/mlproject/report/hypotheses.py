@@ -15,7 +15,6 @@ from mlproject.report.models import ClassEvaluation
 FEW_ERRORS = 5  # with fewer errors, the table does not say where they go
 PICTURES = 4  # of a class's misclassified images
 
-
 COLUMNS = (
     text_column("class"),
     text_column("F1 against the superclass's", "seen"),
@@ -45,7 +44,8 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     rows, pictures = [], []
     for _, row in stand_outs(differences).iterrows():
         found = _pictures(pair.fine, row)
-        pictures += [found] if found else []
+        if found:
+            pictures.append(found)
         rows.append(_hypothesis(row, differences) | {"picture": f"row {len(pictures)}" if found else MISSING})
     if not rows:
         return Section("Why some classes may differ most")

@@ -46,11 +46,12 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     Returns:
         Words that follow a date: the machines, the commits, the numbers of seeds, and the minutes.
     """
+    machines = _machine_names(models)
     commits = dict.fromkeys(brief_hash(model.tag("git.commit")) for model in models if model.tag("git.commit"))
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"trained on {listed(machines)}"] if (machines := _machine_names(models)) else []
+    words = [f"trained on {listed(machines)}"] if machines else []
     words += [f"commit {listed(list(commits))}"] if commits else []
     words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
     words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
