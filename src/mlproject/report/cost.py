@@ -47,17 +47,17 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     findings = [text for model in measured for text in _beyond_limits(model)]
     charts = []
     finals["group"] = _headings(finals)
+    frame[[f"front_{cost}" for cost in WORDS]] = MISSING
     if finals["group"].duplicated().any() and finals[list(WORDS)].notna().any(axis=None):
         for cost in WORDS:
             finals[f"front_{cost}"] = False
             for _, group in finals.groupby("group", sort=False):
                 finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
+            known = finals.dropna(subset=[cost])
+            fronts = dict(zip(known["model"], known[f"front_{cost}"].map({True: "yes", False: "no"}), strict=True))
+            frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
         findings = [*_fronts_in_words(finals), *findings]
         charts = [_chart(context, finals, measured)]
-    for cost in WORDS:
-        known = finals.dropna(subset=[cost, f"front_{cost}"]) if f"front_{cost}" in finals else finals.iloc[:0]
-        fronts = {row["model"]: "yes" if row[f"front_{cost}"] else "no" for row in known.to_dict("records")}
-        frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
     note = f"{NOTE} {UNLIKE}" if provenance.differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
