@@ -1,6 +1,7 @@
 """The figure of accuracy against cost, with the Pareto front of the final models. Pure."""
 
 import itertools
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def draw(finals: pd.DataFrame, trials: pd.DataFrame, limits: Sequence[Limit] = (
     groups = list(dict.fromkeys(finals["group"]))
     looks = {name: look(index) for index, name in enumerate(finals["model"])}
     legend = _legend(finals, trials, looks, limits)
-    size = (11, 3.5 * len(groups) + 0.9 + 0.26 * -(-len(legend) // 3))
+    size = (11, 3.5 * len(groups) + 0.9 + 0.26 * math.ceil(len(legend) / 3))
     figure = new_figure(size, "accuracy against cost", title)
     panels = figure.subplots(len(groups), 2, squeeze=False, sharex="col", sharey="row")
     for row, group in zip(panels, groups, strict=True):

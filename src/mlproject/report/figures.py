@@ -1,5 +1,6 @@
 """The report's own figures: from tables to matplotlib figures, in the style of `mlproject.plots`. Pure."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def learning_curves(
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
-        every = -(-len(history) // 20)  # a marker at each of a hundred epochs would hide the other curves
+        every = math.ceil(len(history) / 20)  # a marker at each of a hundred epochs would hide the other curves
         axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **look(index))
         _tips(axes, minutes, history["accuracy"], f"{name}: training")
         if name in validations:
@@ -71,7 +72,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         The figure; the area of a marker grows with the number of images in its bin. Bins of few images are left out.
     """
     columns = min(len(curves), 4)
-    rows = -(-len(curves) // columns)
+    rows = math.ceil(len(curves) / columns)
     figure = new_figure((3.2 * columns + 0.4, 3.1 * rows + 0.6), "reliability", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, (name, whole) in zip(panels, curves.items(), strict=False):
@@ -105,7 +106,7 @@ def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
     Returns:
         The figure.
     """
-    legend_rows = -(-len(table.columns) // 3)
+    legend_rows = math.ceil(len(table.columns) / 3)
     figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), "F1 of each class", title)
     axes = figure.subplots()
     rows = np.arange(len(table))
@@ -178,7 +179,7 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     """
     groups = sorted(table.groupby("superclass"), key=lambda group: group[1]["f1_difference"].min())
     columns = min(len(groups), 4)
-    rows, tallest = -(-len(groups) // columns), max(len(group) for _, group in groups)
+    rows, tallest = math.ceil(len(groups) / columns), max(len(group) for _, group in groups)
     size = (3.6 * columns + 0.3, (0.75 + 0.25 * tallest) * rows + 1.0)
     figure = new_figure(size, "F1 of the classes of each superclass", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()

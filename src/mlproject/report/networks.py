@@ -1,5 +1,6 @@
 """A network described from its table of layers: what each layer does, and a drawing. Pure."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -124,10 +125,10 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
 
 def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
     """The rows at which columns begin: about evenly spaced, but moved to nearby rows that cut the fewest shortcuts."""
-    count = -(-layers // LONGEST)
+    count = math.ceil(layers / LONGEST)
     starts = [0]
     while layers - starts[-1] > LONGEST:
-        even = starts[-1] + -(-(layers - starts[-1]) // max(count - len(starts) + 1, 2))
+        even = starts[-1] + math.ceil((layers - starts[-1]) / max(count - len(starts) + 1, 2))
         longest = starts[-1] + LONGEST
         # Columns that ended early leave more than an equal share to the last ones: `even` can be out of reach.
         rows = range(min(max(even - 6, starts[-1] + 1), longest), longest + 1)
