@@ -27,7 +27,7 @@ from mlproject.report.models import (
 if TYPE_CHECKING:
     from mlproject.tracking import FinalModel, LoggedRun
 
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, UserError)
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, UserError)
 
 Artifact = TypeVar("Artifact")
 
