@@ -791,7 +791,7 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
         ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
         "minutes"
     )
-    assert provenance.differ(read) and not provenance.differ(read[1:])
+    assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()
 
 

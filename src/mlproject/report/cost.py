@@ -59,7 +59,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         findings = [*_fronts_in_words(finals), *findings]
         charts = [_chart(context, finals, measured)]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
-    note = f"{NOTE} {UNLIKE}" if provenance.differ(models) else NOTE
+    note = f"{NOTE} {UNLIKE}" if provenance.machines_differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 

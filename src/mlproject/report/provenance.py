@@ -63,7 +63,7 @@ def brief_hash(text: str) -> str:
     return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1", text)
 
 
-def differ(models: Sequence[ReportedModel]) -> bool:
+def machines_differ(models: Sequence[ReportedModel]) -> bool:
     """Whether the models were trained on different machines or with different precisions, as far as it was recorded."""
     return len(_machine_names(models)) > 1
 
