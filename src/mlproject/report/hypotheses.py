@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
+from mlproject.evaluation.scores import wilson_interval
 from mlproject.report import figures
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Section, Table, text_column
@@ -137,7 +137,7 @@ def _why_below(row: pd.Series) -> str:
         return "Others are mistaken for it: low precision." if row["precision"] < row["recall"] else MISSING
     if row["errors_inside"] >= row["errors"] / 2:
         return "It is hard to tell from its siblings, which lowers the fine score only."
-    low, _ = evaluation.accuracy_interval(np.arange(row["errors"]) < row["errors_inside"])
+    low, _ = wilson_interval(row["errors_inside"], row["errors"])
     if low > row["siblings_share"]:
         return "It resembles its siblings and, more often, classes outside, which lowers both scores."
     return "It resembles other classes as much as its siblings, which lowers both scores."
