@@ -1061,3 +1061,12 @@ def test_a_figure_has_the_same_texts_on_the_page_as_in_its_file(report):
     page = (report / "index.html").read_text()
     texts = re.findall("[^<>]+</text>", (report / "figures/fine.search.svg").read_text())
     assert "0.412</text>" in texts and all(f">{text}" in page for text in texts)
+
+
+def test_the_boxes_of_a_network_are_dark_where_the_page_is(report):
+    page = (report / "index.html").read_text()
+    (drawing,) = re.findall(r'<svg[^>]* aria-label="The network of fine, .*?</svg>', page, flags=re.DOTALL)
+    colours = set(re.findall(r"fill: var\(--(\w+)\)", drawing))
+    assert colours >= {"ink", "box", "sand", "sky", "lilac"} and "fill: #" not in drawing
+    light, dark = page.split("prefers-color-scheme: dark", 1)
+    assert all(light.count(f"--{name}: #") == 1 <= dark.count(f"--{name}: #") for name in colours)

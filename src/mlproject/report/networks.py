@@ -37,7 +37,7 @@ LONGEST = 24  # layers in one column of the drawing
 WIDTH, STEP = 4.7, 0.42  # inches: the width of a box, and from one box down to the next
 TYPE, WEIGHTS = 1.75, 3.75  # inches from the left of a box: where its type begins and its number of weights ends
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
-NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"
+NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"  # `svg.COLOURS` has them, too
 CLASS_PROBABILITIES = "gives a probability to each class"
 
 Spot = tuple[float, float]  # the left end of a box's middle line, in inches

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from mlproject.style import TIP
 
 LARGEST = 1.5  # pixels that a point may have; text has ten points
-# Colours of `mlproject.style` that the page's style sheet replaces in dark mode. Black is matplotlib's for axes.
+# Colours of `mlproject.style`, and of the boxes of `networks`, that the page's style sheet replaces in dark mode. Black is
+# matplotlib's for axes.
 COLOURS = {
     "#222222": "ink",
     "#000000": "ink",
@@ -19,6 +20,10 @@ COLOURS = {
     "#e3e3e3": "line",
     "#ffffff": "paper",
     "#0072b2": "blue",
+    "#eef1f3": "box",
+    "#fbe3b0": "sand",
+    "#bfddf0": "sky",
+    "#d9c7e3": "lilac",
 }
 
 
