@@ -82,7 +82,7 @@ def test_reliability_has_a_panel_for_each_model(rng):
 
 def test_twenty_models_are_told_apart_class_by_class(rng):
     table = pd.DataFrame(rng.random((10, 20)), index=list("abcdefghij"), columns=[f"model-{i}" for i in range(20)])
-    figure = figures.scores_by_class(table, "F1")
+    figure = figures.f1_by_class(table)
     assert_legible(figure)
     looks = {(line.get_marker(), line.get_color()) for line in figure.axes[0].lines}
     assert len(looks) == 20

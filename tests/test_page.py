@@ -89,6 +89,16 @@ def test_everything_is_unfolded_for_printing(browser, page):
     assert browser.value("document.querySelectorAll('details[open]').length") == 0
 
 
+def test_a_click_enlarges_a_drawing_and_a_second_one_makes_it_fit_again(browser, page):
+    browser.open(page)
+    drawing = "document.querySelector('.picture > svg')"
+    widths = []
+    for _ in range(3):
+        widths.append(browser.value(f"{drawing}.getBoundingClientRect().width"))
+        browser.value(f"{drawing}.parentElement.click()")
+    assert widths[1] > 1.2 * widths[0] and widths[2] == widths[0]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_contrasts_with_its_background(browser, page, scheme):
     browser.open(page)

@@ -118,7 +118,7 @@ def test_accuracies_and_intervals_are_those_of_the_stored_predictions(models, re
     assert table(report, "coarse-vs-fine.cost")["trials"].tolist() == [3, 3]
 
 
-def test_accuracy_is_weighed_against_cost(tmp_path):
+def test_accuracy_is_weighed_against_cost(report, tmp_path):
     models = three_flat(tmp_path / "runs")
     for model, milliseconds, parameters in zip(models, (1.0, 2.0, 3.0), (10, 30, 20), strict=True):
         trials = pd.read_csv(model.root / "search/trials.csv").assign(parameters=parameters, ms_per_image=milliseconds)
@@ -144,7 +144,9 @@ def test_accuracy_is_weighed_against_cost(tmp_path):
     assert len(re.findall(r"small.* on the Pareto front.*no other model is at least as accurate", text)) == 1
     assert text.count("large is beyond the limit of its search") == 1 and "small is beyond" not in text
     assert "1 was not trained, because the network is beyond the limit" in text
-    assert (tmp_path / "report" / "figures" / "small-vs-large.trade-off.svg").exists()
+    figure = "figures/small-vs-large.trade-off.svg"
+    assert "a trial, on the validation images" in (tmp_path / "report" / figure).read_text()
+    assert "a trial, on the validation images" not in (report / figure).read_text()  # it knows no costs of trials
 
 
 def test_pairs_are_compared_image_by_image(models, report):
@@ -484,10 +486,12 @@ def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp
     (broken.root / "evaluation/predictions.npz").write_bytes(b"PK\x03\x04 cut short")
     (broken.root / "plots/examples.png").unlink()
     (broken.root / "search/trials.csv").write_text("trial,status\n")
+    (broken.root / "environment.json").write_text("[]")
     page = build([models[0], broken], tmp_path / "out").read_text()
     assert "fine: evaluation/predictions.npz cannot be read" in page
     assert "fine: its run has no plots/examples.png" in page
     assert "fine: search/trials.csv cannot be read: no column val_accuracy, seconds" in page
+    assert "fine: environment.json cannot be read" in page
     assert "coarse and fine cannot be compared: the predictions or the class table of fine are missing" in page
     rows = table(tmp_path / "out", "coarse-vs-fine.accuracy").set_index("model")
     assert rows.loc["fine", "accuracy"] == pytest.approx(broken.metrics["test_accuracy"]) and np.isnan(
@@ -745,6 +749,19 @@ def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among
     assert rows.loc["width", "correlation"] == pytest.approx(1) and rows.loc["activation", "p"] > 0.05
 
 
+def test_a_hyperparameter_that_some_trials_lack_is_tested_on_the_others(tmp_path):
+    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
+    model = register(tmp_path, "deep", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 2.0), FLAT)
+    number = np.arange(17)
+    trials = search_table(17).assign(activation="relu", units=[str(one) if one % 2 else "" for one in number])
+    trials.assign(val_accuracy=np.where(number % 2, number / 100, 0.9)).to_csv(
+        model.root / "search/trials.csv", index=False
+    )
+    assert "units (higher is better" in build([model], tmp_path / "out").read_text()
+    row = table(tmp_path / "out", "deep.importance").set_index("hyperparameter").loc["units"]
+    assert (row["values"], row["correlation"]) == (7, pytest.approx(1))  # of the eight with a value, one trial failed
+
+
 def test_models_are_compared_with_those_of_the_same_seed(models, tmp_path):
     again = [replace(model, version=4, tags=model.tags | {"seed": "8"}) for model in models[:2]]
     build([*models[:2], *again], tmp_path)
@@ -781,7 +798,7 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
         ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
         "minutes"
     )
-    assert provenance.differ(read) and not provenance.differ(read[1:])
+    assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()
 
 
@@ -1045,3 +1062,18 @@ def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_i
     assert "<title>small: validation 75.0% after 1.0 minutes</title>" in page
     assert re.search(r"<title>small: [\d.]+%, 95% interval [\d.]+% to [\d.]+%</title>", page)
     assert "curve" not in table(tmp_path / "out", "small.trials")
+
+
+def test_a_figure_has_the_same_texts_on_the_page_as_in_its_file(report):
+    page = (report / "index.html").read_text()
+    texts = re.findall("[^<>]+</text>", (report / "figures/fine.search.svg").read_text())
+    assert "0.412</text>" in texts and all(f">{text}" in page for text in texts)
+
+
+def test_the_boxes_of_a_network_are_dark_where_the_page_is(report):
+    page = (report / "index.html").read_text()
+    (drawing,) = re.findall(r'<svg[^>]* aria-label="The network of fine, .*?</svg>', page, flags=re.DOTALL)
+    colours = set(re.findall(r"fill: var\(--(\w+)\)", drawing))
+    assert colours >= {"ink", "box", "sand", "sky", "lilac"} and "fill: #" not in drawing
+    light, dark = page.split("prefers-color-scheme: dark", 1)
+    assert all(light.count(f"--{name}: #") == 1 <= dark.count(f"--{name}: #") for name in colours)

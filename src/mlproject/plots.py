@@ -5,6 +5,7 @@ in pyplot's global list; save one with `figure.savefig(path)`. Every function ta
 set, for instance "fashion-mnist-cnn, synthetic data". The heading of the figure consists of it and the kind of the figure.
 """
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -108,7 +109,7 @@ def samples(
     """
     rows = _sample_rows(labels, class_names, superclasses)
     columns = 1 if superclasses is None else 2  # of rows; a hundred classes in one column would be too tall
-    height = -(-len(rows) // columns)
+    height = math.ceil(len(rows) / columns)
     width = max(len(chosen) for _, chosen in rows) + 3  # the row's name takes as much room as three images
     size = (0.72 * width * columns, (1.0 if superclasses else 0.74) * height + 0.8)
     figure = new_figure(size, "samples", title)

@@ -147,7 +147,7 @@ def per_class(
             "recall_high": high,
         }
     )
-    table.loc[support == 0, [*SCORES, "recall_low", "recall_high"]] = np.nan
+    table.loc[support == 0, list(SCORES)] = np.nan
     return table
 
 

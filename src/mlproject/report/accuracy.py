@@ -79,7 +79,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     if len(measured) and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
-    return Section("How accurate each model is", findings, [], [_accuracy_table(context, accuracies)], [], picture)
+    tables = [_accuracy_table(context, accuracies)]
+    return Section("How accurate each model is", findings, tables=tables, picture=picture)
 
 
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
@@ -91,7 +92,7 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     if accuracies["labels"].nunique() == 1:
         columns = tuple(column for column in columns if column.heading != "labels")
     several = accuracies["seeds"].max() > 1
-    covered = IMAGES_AND_SEEDS + _weakness(accuracies["seeds"]) if several else IMAGES_ALONE
+    covered = IMAGES_AND_SEEDS + _about_few_seeds(accuracies["seeds"]) if several else IMAGES_ALONE
     if several:
         columns = (columns[0], SEEDS_COLUMN, *columns[1:])
     if accuracies["cv_accuracy"].notna().any():
@@ -102,7 +103,7 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, note, main=True)
 
 
-def _weakness(seeds: pd.Series) -> str:
+def _about_few_seeds(seeds: pd.Series) -> str:
     """What the intervals of models with one or two seeds do not cover, beside those of models with more."""
     sentences = ""
     if (seeds == 2).any():

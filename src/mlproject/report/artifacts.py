@@ -27,8 +27,7 @@ from mlproject.report.models import (
 if TYPE_CHECKING:
     from mlproject.tracking import FinalModel, LoggedRun
 
-VALUES = ("hyperparameter", "best_known", "winner")
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, UserError)
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, UserError)
 
 Artifact = TypeVar("Artifact")
 
@@ -64,7 +63,8 @@ class _Run:
         """
         file = self.logged.artifact(path)
         if file is None:
-            self.missing += [] if optional else [path]
+            if not optional:
+                self.missing.append(path)
             return None
         try:
             return reader(file)
@@ -228,7 +228,7 @@ def _objective(model: "FinalModel", trials: pd.DataFrame) -> str:
 
 
 def _values(file: Path) -> pd.DataFrame:
-    return _with_columns(_text_table(file), VALUES)
+    return _with_columns(_text_table(file), ("hyperparameter", "best_known", "winner"))
 
 
 def _facts(file: Path) -> pd.DataFrame:

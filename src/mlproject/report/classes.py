@@ -48,7 +48,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     hardest = f"The hardest class on average is {averages.idxmin()} (F1 {two_decimals(averages.min())})."
     extent = f", and only the first {len(shown)} of {len(scores)} are shown" if len(shown) < len(scores) else ""
     caption = f"The classes are sorted by how much the models differ{extent}."
-    figure = figures.scores_by_class(shown, "F1", context.title)
+    figure = figures.f1_by_class(shown, context.title)
     name = context.file_name("class-scores")
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))
@@ -101,7 +101,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
         alt = f"Images that only one model classifies correctly: {by_one}"
         caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
-    return Section("Image by image", [], charts, [table])
+    return Section("Image by image", charts=charts, tables=[table])
 
 
 def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:

@@ -48,13 +48,9 @@ class Column:
         return self.format(*(row[name] for name in fields))
 
     def address(self, row: pd.Series) -> str:
-        """The http(s) address that the cell's text links to; "" for none."""
-        return web_address(row[self.link]) if self.link else ""
-
-
-def web_address(address: str) -> str:
-    """The address if it is of the web; "" for any other, because it could run as a script."""
-    return address if address.startswith(("http://", "https://")) else ""
+        """The http(s) address that the cell's text links to; "" for none, and for another one, which could run as a script."""
+        address: str = row[self.link] if self.link else ""
+        return address if address.startswith(("http://", "https://")) else ""
 
 
 def text_column(heading: str, name: str = "") -> Column:
@@ -215,5 +211,5 @@ def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
         The table; columns in which every text is a number are aligned as numbers.
     """
     numbers = frame.apply(lambda column: pd.to_numeric(column[column != ""], errors="coerce").notna().all())
-    columns = tuple(Column(str(name), name, short_decimal, bool(numbers[name])) for name in frame.columns)
-    return Table(name, title, frame, columns)
+    columns = (Column(heading, heading, short_decimal, bool(numbers[heading])) for heading in frame.columns)
+    return Table(name, title, frame, tuple(columns))

@@ -47,19 +47,19 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     findings = [text for model in measured for text in _beyond_limits(model)]
     charts = []
     finals["group"] = _headings(finals)
+    frame[[f"front_{cost}" for cost in WORDS]] = MISSING
     if finals["group"].duplicated().any() and finals[list(WORDS)].notna().any(axis=None):
         for cost in WORDS:
             finals[f"front_{cost}"] = False
             for _, group in finals.groupby("group", sort=False):
                 finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
+            known = finals.dropna(subset=[cost])
+            fronts = dict(zip(known["model"], known[f"front_{cost}"].map({True: "yes", False: "no"}), strict=True))
+            frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
         findings = [*_fronts_in_words(finals), *findings]
         charts = [_chart(context, finals, measured)]
-    for cost in WORDS:
-        known = finals.dropna(subset=[cost, f"front_{cost}"]) if f"front_{cost}" in finals else finals.iloc[:0]
-        fronts = {row["model"]: "yes" if row[f"front_{cost}"] else "no" for row in known.to_dict("records")}
-        frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
-    note = f"{NOTE} {UNLIKE}" if provenance.differ(models) else NOTE
+    note = f"{NOTE} {UNLIKE}" if provenance.machines_differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 
@@ -109,14 +109,15 @@ def _headings(finals: pd.DataFrame) -> list[str]:
 
 
 def _trials(model: ReportedModel, group: str) -> pd.DataFrame:
-    """The trials of a model's search; older searches did not record what a trial costs."""
+    """The trials of a model's search that can be drawn; older searches did not record what a trial costs."""
     columns = {"accuracy": "val_accuracy", **{cost: cost for cost in WORDS}}
     table = pd.DataFrame() if model.search is None else model.search.ranked_trials
     frame = pd.DataFrame(index=table.index, columns=list(columns), dtype=float)
     for name, recorded in columns.items():
         if recorded in table:
             frame[name] = pd.to_numeric(table[recorded], errors="coerce")
-    return frame.assign(model=model.title, group=group)
+    drawn = frame.dropna(subset=["accuracy"]).dropna(subset=list(WORDS), how="all")
+    return drawn.assign(model=model.title, group=group)
 
 
 def _limits(model: ReportedModel) -> tuple[Limit, ...]:
@@ -160,12 +161,11 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
 
 def _explanation(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
     text = "Large markers: final models with 95% intervals. The cost axes are logarithmic."
-    drawn = trials.dropna(subset=["accuracy"]).dropna(subset=list(WORDS), how="all")
-    if drawn.empty:
+    if trials.empty:
         return text
     text += " Small markers: trials, after less training, with their validation accuracies."
     below = 0
     for heading, ours in finals.groupby("group", sort=False):
-        theirs = drawn[drawn["group"] == heading]
+        theirs = trials[trials["group"] == heading]
         below += int((theirs["accuracy"] < cost_figure.visible_accuracies(ours, theirs)[0]).sum())
     return text + (f" Trials that are less accurate, {below} in all, are below the axis." if below else "")

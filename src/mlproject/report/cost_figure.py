@@ -1,6 +1,8 @@
 """The figure of accuracy against cost, with the Pareto front of the final models. Pure."""
 
 import itertools
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from mlproject.limits import MILLISECONDS, PARAMETERS, Limit
-from mlproject.report.figures import look, wrap
+from mlproject.report.figures import look
 from mlproject.style import GREY, INK, new_figure, styled, with_tip
 
 COSTS = {MILLISECONDS: "Prediction time, ms per image", PARAMETERS: "Parameters"}
@@ -36,7 +38,7 @@ def draw(finals: pd.DataFrame, trials: pd.DataFrame, limits: Sequence[Limit] = (
     groups = list(dict.fromkeys(finals["group"]))
     looks = {name: look(index) for index, name in enumerate(finals["model"])}
     legend = _legend(finals, trials, looks, limits)
-    size = (11, 3.5 * len(groups) + 0.9 + 0.26 * -(-len(legend) // 3))
+    size = (11, 3.5 * len(groups) + 0.9 + 0.26 * math.ceil(len(legend) / 3))
     figure = new_figure(size, "accuracy against cost", title)
     panels = figure.subplots(len(groups), 2, squeeze=False, sharex="col", sharey="row")
     for row, group in zip(panels, groups, strict=True):
@@ -82,8 +84,8 @@ def _panel(
     axes: Axes, cost: str, finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]]
 ) -> None:
     for name, of_model in trials.groupby("model"):
-        look = looks[str(name)]
-        axes.plot(of_model[cost], of_model["accuracy"], ls="", ms=4, alpha=0.55, mew=0, zorder=2, **look)
+        style = looks[str(name)]
+        axes.plot(of_model[cost], of_model["accuracy"], ls="", ms=4, alpha=0.55, mew=0, zorder=2, **style)
     front = finals[finals[f"front_{cost}"]].sort_values(cost)
     if len(finals) > 1:
         axes.step(front[cost], front["accuracy"], where="post", color=GREY, lw=1.5, zorder=1)
@@ -114,7 +116,7 @@ def _legend(
     finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]], limits: Sequence[Limit]
 ) -> list[Line2D]:
     """The models, and what else is drawn."""
-    models = [Line2D([], [], ls="", ms=9, mec=INK, label=wrap(name, 40), **look) for name, look in looks.items()]
+    models = [Line2D([], [], ls="", ms=9, mec=INK, label=textwrap.fill(name, 40), **looks[name]) for name in looks]
     small = Line2D([], [], ls="", marker="o", ms=4, mew=0, color=GREY, label="a trial, on the validation images")
     front = Line2D([], [], color=GREY, lw=1.5, label="Pareto front of the final models")
     lines = [Line2D([], [], color=INK, ls=":", lw=1.8, label=f"limit: {limit.text}") for limit in limits]

@@ -43,10 +43,10 @@ def fields(model: ReportedModel) -> dict[str, Any]:
     if "cv_accuracy" not in model.metrics:
         return dict.fromkeys(FIELDS, np.nan)
     found: dict[str, Any] = {name: model.metrics.get(metric, np.nan) for name, metric in METRICS.items()}
-    trials = None if model.search is None else model.search.trials
-    if model.search is None or trials is None or not len(model.search.ranked_trials):
+    search = model.search
+    if search is None or search.ranked_trials.empty:
         return found | {"cv_chosen": np.nan}
-    return found | {"cv_chosen": bool(model.search.refitted_trial["trial"] != trials["trial"].iloc[0])}
+    return found | {"cv_chosen": bool(search.refitted_trial["trial"] != search.trials["trial"].iloc[0])}
 
 
 def findings(measured: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """The report's own figures: from tables to matplotlib figures, in the style of `mlproject.plots`. Pure."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def learning_curves(
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
-        every = -(-len(history) // 20)  # a marker at each of a hundred epochs would hide the other curves
+        every = math.ceil(len(history) / 20)  # a marker at each of a hundred epochs would hide the other curves
         axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **look(index))
         _tips(axes, minutes, history["accuracy"], f"{name}: training")
         if name in validations:
@@ -71,7 +72,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         The figure; the area of a marker grows with the number of images in its bin. Bins of few images are left out.
     """
     columns = min(len(curves), 4)
-    rows = -(-len(curves) // columns)
+    rows = math.ceil(len(curves) / columns)
     figure = new_figure((3.2 * columns + 0.4, 3.1 * rows + 0.6), "reliability", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, (name, whole) in zip(panels, curves.items(), strict=False):
@@ -82,7 +83,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
             size = 5 + 150 * images / curve["images"].max()
             mark = axes.scatter(confidence, accuracy, s=size, color=BLUE, alpha=0.7, lw=0)
             with_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
-        axes.set_title(wrap(name, 30), fontsize=10)
+        axes.set_title(textwrap.fill(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -95,19 +96,18 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
 
 @styled
-def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figure:
-    """One score of each class by each model: a line for each class, and on it a marker for each model.
+def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
+    """The F1 of each class by each model: a line for each class, and on it a marker for each model.
 
     Args:
-        table: scores from 0 to 1, with a row (of the index) for each class and a column for each model.
-        measure: the name of the score.
+        table: F1 from 0 to 1, with a row (of the index) for each class and a column for each model.
         title: the subject of the figure, printed above.
 
     Returns:
         The figure.
     """
-    legend_rows = -(-len(table.columns) // 3)
-    figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), f"{measure} of each class", title)
+    legend_rows = math.ceil(len(table.columns) / 3)
+    figure = new_figure((9.5, 1.6 + 0.36 * len(table) + 0.24 * legend_rows), "F1 of each class", title)
     axes = figure.subplots()
     rows = np.arange(len(table))
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
@@ -119,7 +119,7 @@ def scores_by_class(table: pd.DataFrame, measure: str, title: str = "") -> Figur
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_xlabel(measure)
+    axes.set_xlabel("F1")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(True)
     figure.legend(loc="outside lower center", ncols=min(len(table.columns), 3))
@@ -179,7 +179,7 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     """
     groups = sorted(table.groupby("superclass"), key=lambda group: group[1]["f1_difference"].min())
     columns = min(len(groups), 4)
-    rows, tallest = -(-len(groups) // columns), max(len(group) for _, group in groups)
+    rows, tallest = math.ceil(len(groups) / columns), max(len(group) for _, group in groups)
     size = (3.6 * columns + 0.3, (0.75 + 0.25 * tallest) * rows + 1.0)
     figure = new_figure(size, "F1 of the classes of each superclass", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
@@ -192,7 +192,7 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
         axes.set_yticks(lines, group["class"], fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(group) - 0.4, -0.6)
-        axes.set_title(wrap(str(superclass), 34), fontsize=9.5)
+        axes.set_title(textwrap.fill(str(superclass), 34), fontsize=9.5)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     for axes in panels[len(groups) :]:
@@ -225,7 +225,8 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
             axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_anchor("N")
             below = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
-            axes.annotate(wrap(text.replace("_", " "), 15), (0.5, 0), va="top", ha="center", fontsize=8, **below)
+            lines = textwrap.fill(text.replace("_", " "), 15)
+            axes.annotate(lines, (0.5, 0), va="top", ha="center", fontsize=8, **below)
         for axes in panels:
             axes.set_axis_off()
     return figure
@@ -241,8 +242,3 @@ def _tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, what: str) -> N
 def look(index: int) -> dict[str, Any]:
     """Colour and marker of a model: both differ for the first seven models, and together for 49."""
     return {"color": COLOURS[index % 7], "marker": MARKERS[(index + index // 7) % 7]}
-
-
-def wrap(text: str, width: int) -> str:
-    """The text in lines of `width` characters at most."""
-    return textwrap.fill(text, width, break_on_hyphens=True)

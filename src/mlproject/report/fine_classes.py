@@ -11,14 +11,14 @@ from mlproject.report import figures
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, or_dash, p_value, signed, signed_interval, two_decimals
+from mlproject.report.formats import MISSING, count, or_dash, p_value, signed, signed_interval, two_decimals
 
 STAND_OUTS = 5  # classes in each direction that are described in sentences
 SIGNIFICANCE = 0.05  # the share of false discoveries
 
 
 def _most_confused(name: str, images: int) -> str:
-    return f"{name} ({images})" if name else or_dash("")
+    return f"{name} ({images})" if name else MISSING
 
 
 COLUMNS = (

@@ -27,9 +27,9 @@ def points(difference: float) -> str:
     return MISSING if pd.isna(difference) else f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def points_interval(low: float, high: float) -> str:
+def points_interval(low: float, high: float, digits: int = 2) -> str:
     """(-0.001, 0.0052) -> "−0.10 to 0.52": an interval of a difference in percentage points."""
-    return MISSING if pd.isna(low) else f"{100 * low:.2f} to {100 * high:.2f}".replace("-", "−")
+    return MISSING if pd.isna(low) else f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "−")
 
 
 def unsigned_points(difference: float) -> str:
@@ -44,8 +44,7 @@ def brief_points(difference: float) -> str:
 
 def brief_interval(low: float, high: float) -> str:
     """(-0.0012, 0.0052) -> "−0.1 to 0.5": as `points_interval`, with one decimal unless that makes an end zero."""
-    digits = 1 if min(abs(low), abs(high)) >= 0.0005 else 2
-    return MISSING if pd.isna(low) else f"{100 * low:.{digits}f} to {100 * high:.{digits}f}".replace("-", "−")
+    return points_interval(low, high, 1 if min(abs(low), abs(high)) >= 0.0005 else 2)
 
 
 def signed(difference: float) -> str:
@@ -121,7 +120,7 @@ def listed(words: Sequence[str], limit: int = 6) -> str:
     Returns:
         ["a", "b", "c"] -> "a, b and c"; with a limit of 2 "a and 2 more".
     """
-    words = list(words)
     if len(words) > limit:
         words = [*words[: limit - 1], f"{len(words) - limit + 1} more"]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

@@ -128,7 +128,7 @@ def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: st
     ]
     answers = [_answer(pair, frame, summed, question), *settling.sentences(summed, pairs.is_significant(summed))]
     picture = _chart(context, pair, frame[frame["labels"] == "coarse"])
-    return Section("Two ways to the superclass", [], [], tables, answers, picture)
+    return Section("Two ways to the superclass", tables=tables, answers=answers, picture=picture)
 
 
 def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, question: str) -> str:
@@ -145,7 +145,7 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, summed: pd.Series, questi
         f"{brief_percent(accuracy[pair.sum_title])} of {summed['images']:,} test images correctly; {pair.coarse.title}, trained "
         f"on the {pair.coarse.predictions.classes} coarse labels, of {brief_percent(accuracy[pair.coarse.title])}"
         f"{means}. {'Fine' if better else 'Coarse'} labels lead by {brief_points(summed['difference'])} points"
-        f"{'' if settled else ', which may be chance'} ({pairs.test(summed)})."
+        f"{'' if settled else ', which may be chance'} ({pairs.evidence(summed)})."
     )
 
 
@@ -206,7 +206,7 @@ def _accuracy(model: str, labels: str, correct: np.ndarray, truth: np.ndarray, g
 def _chart(context: ReportContext, pair: CoarseFinePair, frame: pd.DataFrame) -> Chart:
     """The accuracies on superclasses, the one task that both kinds of labels share."""
     superclasses = pair.coarse.predictions.classes
-    bars = frame.assign(name=frame["model"].str.replace(" (", "\n(", regex=False), synthetic=pair.synthetic)
+    bars = frame.assign(name=frame["model"], synthetic=pair.synthetic)
     accuracies = "; ".join(f"{row['model']} {percent(row['accuracy'])}" for row in frame.to_dict("records"))
     return Chart(
         context.file_name("generalised"),

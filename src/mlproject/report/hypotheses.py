@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation
+from mlproject.evaluation.scores import wilson_interval
 from mlproject.report import figures
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Section, Table, text_column
@@ -14,7 +14,6 @@ from mlproject.report.models import ClassEvaluation
 
 FEW_ERRORS = 5  # with fewer errors, the table does not say where they go
 PICTURES = 4  # of a class's misclassified images
-
 
 COLUMNS = (
     text_column("class"),
@@ -45,7 +44,8 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     rows, pictures = [], []
     for _, row in stand_outs(differences).iterrows():
         found = _pictures(pair.fine, row)
-        pictures += [found] if found else []
+        if found:
+            pictures.append(found)
         rows.append(_hypothesis(row, differences) | {"picture": f"row {len(pictures)}" if found else MISSING})
     if not rows:
         return Section("Why some classes may differ most")
@@ -137,7 +137,7 @@ def _why_below(row: pd.Series) -> str:
         return "Others are mistaken for it: low precision." if row["precision"] < row["recall"] else MISSING
     if row["errors_inside"] >= row["errors"] / 2:
         return "It is hard to tell from its siblings, which lowers the fine score only."
-    low, _ = evaluation.accuracy_interval(np.arange(row["errors"]) < row["errors_inside"])
+    low, _ = wilson_interval(row["errors_inside"], row["errors"])
     if low > row["siblings_share"]:
         return "It resembles its siblings and, more often, classes outside, which lowers both scores."
     return "It resembles other classes as much as its siblings, which lowers both scores."

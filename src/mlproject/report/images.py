@@ -29,4 +29,4 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         caption = f"Training images of {model.tag('dataset')}, as the networks see them."
         charts.append(Chart(context.file_name("images"), model.examples, caption, caption))
     table = Table(context.file_name("facts"), f"What is known of {model.tag('dataset')}", model.facts, COLUMNS)
-    return Section("The images", [], charts, [table])
+    return Section("The images", charts=charts, tables=[table])

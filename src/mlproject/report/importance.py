@@ -36,17 +36,18 @@ def of_hyperparameters(
     Args:
         context: the model whose search it is.
         trials: those that neither failed nor were pruned, with score and a column of text for each hyperparameter.
-        names: the hyperparameters.
+        names: the hyperparameters. One that depends on another has no value ("") in some trials; the others count.
         objective: what the scores are.
 
     Returns:
         A sentence and the table; only the sentence if there are so few trials that no test could be significant.
     """
-    varied = [name for name in names if trials[name].nunique() > 1]
+    values = {name: trials[name][trials[name] != ""] for name in names}
+    varied = [name for name in names if values[name].nunique() > 1]
     if not varied or len(varied) * 2 / factorial(len(trials)) > SIGNIFICANCE:
         return f"Which hyperparameters mattered cannot be said from so few trials ({len(trials)}).", None
-    goodness = (trials["score"] * (1 if objective.higher_is_better else -1)).rank()
-    frame = pd.DataFrame([{"hyperparameter": name, **_tested(trials[name], goodness)} for name in varied])
+    goodness = trials["score"] * (1 if objective.higher_is_better else -1)
+    frame = pd.DataFrame([{"hyperparameter": name, **_tested(values[name], goodness)} for name in varied])
     frame = frame.assign(p_adjusted=evaluation.holm(frame["p"])).sort_values("p", kind="stable", ignore_index=True)
     found = frame[frame["p_adjusted"] < SIGNIFICANCE]
     mattered = [
@@ -59,19 +60,20 @@ def of_hyperparameters(
 
 
 def _tested(column: pd.Series, goodness: pd.Series) -> dict[str, object]:
-    """How a hyperparameter goes with the ranks of the trials (the best has the highest), and how often shuffled ranks do so."""
-    ranks = goodness.to_numpy(dtype=np.float64) - goodness.mean()
+    """How a hyperparameter goes with the ranks of its trials (the best has the highest), and how often shuffled ranks do so."""
+    ranks = goodness.loc[column.index].rank()
+    centred = ranks.to_numpy(dtype=np.float64) - ranks.mean()
     rng = np.random.default_rng(0)
-    shuffled = np.stack([ranks, *(rng.permutation(ranks) for _ in range(SHUFFLES))])
+    shuffled = np.stack([centred, *(rng.permutation(centred) for _ in range(SHUFFLES))])
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().all():
         order = numbers.rank().to_numpy() - numbers.rank().mean()
-        found = shuffled @ order / np.sqrt((order @ order) * max(ranks @ ranks, 1e-12))
+        found = shuffled @ order / np.sqrt((order @ order) * max(centred @ centred, 1e-12))
         better = "higher" if found[0] > 0 else "lower"
     else:
         member = pd.get_dummies(column).to_numpy(dtype=np.float64)
         means = shuffled @ member / member.sum(axis=0)
-        found = np.sqrt((means**2 @ member.sum(axis=0)) / max(ranks @ ranks, 1e-12))
-        better = str(goodness.groupby(column).mean().idxmax())
+        found = np.sqrt((means**2 @ member.sum(axis=0)) / max(centred @ centred, 1e-12))
+        better = str(ranks.groupby(column).mean().idxmax())
     p = float(np.mean(np.abs(found) >= abs(found[0]) - 1e-9))
     return {"values": column.nunique(), "correlation": float(found[0]), "better": better, "p": p}

@@ -150,12 +150,14 @@ class SearchRecord:
     @property
     def winner_curve(self) -> pd.DataFrame:
         """The validation accuracy of the refitted trial: minutes and accuracy after each epoch; no rows if it is not known."""
-        known = len(self.ranked_trials) and "curve" in self.trials and self.objective == DEFAULT
-        points = [point.split(":") for point in self.refitted_trial["curve"].split()] if known else []
+        points: list[list[str]] = []
+        if self.objective == DEFAULT and "curve" in self.trials and len(self.ranked_trials):
+            points = [point.split(":") for point in self.refitted_trial["curve"].split()]
         curve = pd.DataFrame(points, columns=["share", "accuracy"]).astype(float)
-        if not curve["share"].is_monotonic_increasing:  # one after another: the folds of a cross-validation
-            curve = curve.iloc[:0]
-        return curve.assign(minutes=curve["share"] * (float(self.refitted_trial["seconds"]) / 60 if len(curve) else 0))
+        one_after_another = not curve["share"].is_monotonic_increasing  # the folds of a cross-validation
+        if curve.empty or one_after_another:
+            return pd.DataFrame(columns=["minutes", "accuracy"])
+        return curve.assign(minutes=curve["share"] * (float(self.refitted_trial["seconds"]) / 60))
 
     @property
     def refitted_trial(self) -> pd.Series:

@@ -1,5 +1,6 @@
 """A network described from its table of layers: what each layer does, and a drawing. Pure."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ LONGEST = 24  # layers in one column of the drawing
 WIDTH, STEP = 4.7, 0.42  # inches: the width of a box, and from one box down to the next
 TYPE, WEIGHTS = 1.75, 3.75  # inches from the left of a box: where its type begins and its number of weights ends
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
-NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"
+NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"  # `svg.COLOURS` has them, too
 CLASS_PROBABILITIES = "gives a probability to each class"
 
 Spot = tuple[float, float]  # the left end of a box's middle line, in inches
@@ -124,10 +125,10 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
 
 def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
     """The rows at which columns begin: about evenly spaced, but moved to nearby rows that cut the fewest shortcuts."""
-    count = -(-layers // LONGEST)
+    count = math.ceil(layers / LONGEST)
     starts = [0]
     while layers - starts[-1] > LONGEST:
-        even = starts[-1] + -(-(layers - starts[-1]) // max(count - len(starts) + 1, 2))
+        even = starts[-1] + math.ceil((layers - starts[-1]) / max(count - len(starts) + 1, 2))
         longest = starts[-1] + LONGEST
         # Columns that ended early leave more than an equal share to the last ones: `even` can be out of reach.
         rows = range(min(max(even - 6, starts[-1] + 1), longest), longest + 1)

@@ -133,10 +133,9 @@ def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
     def table_uri(name: str) -> str:
         return _data_uri("text/csv", (folder / "tables" / f"{name}.csv").read_bytes())
 
-    environment = _environment(autoescape=True)
-    assert environment.loader is not None
-    script = environment.loader.get_source(environment, "page.js")[0]
+    script = (Path(__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    environment = _environment(autoescape=True)
     environment.globals.update(
         picture=picture,
         table_uri=table_uri,

@@ -1,6 +1,6 @@
 """Models tested on the same images, compared in pairs: the table of differences, and its findings. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -78,7 +78,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
 
     Args:
         context: the comparison, or the numbered part of it that these models form.
-        models: models tested on the same images with the same labels.
+        models: models tested on the same images with the same labels: at least two, or one whose fit had earlier stages.
         predictions: their test predictions, in the same order.
 
     Returns:
@@ -86,11 +86,12 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
         intervals do not cover.
     """
     frame = compare([classifier for one in predictions for classifier in _classifiers(one)])
-    finished = _between(frame, [model.title for model in models])
+    titles = [model.title for model in models]
+    finished = frame[frame["a"].isin(titles) & frame["b"].isin(titles)]
     stages = [finding(pair) for _, pair in frame.iterrows() if any(_same_fit(pair, one) for one in predictions)]
     tables = [table(context.file_name("pairs"), frame)]
     answers = [] if finished.empty else _answers(finished, models, predictions)
-    return Section("Every two models compared", stages, [], tables, answers)
+    return Section("Every two models compared", stages, tables=tables, answers=answers)
 
 
 def _classifiers(predictions: TestPredictions) -> list[Classifier]:
@@ -110,7 +111,7 @@ def table(name: str, frame: pd.DataFrame) -> Table:
     Returns:
         The table, with a column for the seeds if a model has several.
     """
-    several = len(frame) > 0 and bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
+    several = bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
     columns, note = (SEEDS_COLUMNS, SEEDS_NOTE) if several else (COLUMNS, ONE_SEED_NOTE)
     return Table(name, "Paired differences in accuracy", frame, columns, f"{note} {settling.NOTE}", main=len(frame) > 1)
 
@@ -119,7 +120,7 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
     """Compare every two classifiers on the same images.
 
     Args:
-        classifiers: with the images in the same order.
+        classifiers: at least two, with the images in the same order.
 
     Returns:
         A row for each pair, the more accurate one as `a`: a, b, images, seeds_a, seeds_b, covers ("images" or "images and
@@ -131,7 +132,7 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
         a, b = sorted(_with_seeds_of_both(*both), key=lambda one: float(one.correct.mean()), reverse=True)
         rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **_difference(a, b)})
     frame = pd.DataFrame(rows)
-    return frame.assign(p_adjusted=evaluation.holm(frame["p"])) if rows else frame
+    return frame.assign(p_adjusted=evaluation.holm(frame["p"]))
 
 
 def _with_seeds_of_both(a: Classifier, b: Classifier) -> tuple[Classifier, Classifier]:
@@ -173,19 +174,14 @@ def finding(pair: pd.Series) -> str:
     by_chance = "" if is_significant(pair) else ", which may be chance"
     return (
         f"{pair['a']} classifies {brief_points(pair['difference'])} points more of the same {pair['images']:,} "
-        f"test images correctly than {pair['b']}{by_chance} ({test(pair)})."
+        f"test images correctly than {pair['b']}{by_chance} ({evidence(pair)})."
     )
 
 
-def test(pair: pd.Series) -> str:
+def evidence(pair: pd.Series) -> str:
     """The interval and the p-value of a pair in words."""
     over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
     return f"95% interval {brief_interval(pair['low'], pair['high'])}{over}, p {p_equals(pair['p_adjusted'])}"
-
-
-def _between(frame: pd.DataFrame, titles: Collection[str]) -> pd.DataFrame:
-    """The pairs of which both have one of these titles."""
-    return frame[frame["a"].isin(titles) & frame["b"].isin(titles)] if len(frame) else frame
 
 
 def _leader(frame: pd.DataFrame) -> str:
@@ -219,7 +215,7 @@ def _answers(
 
 def _lead(pair: pd.Series) -> str:
     by_chance = "" if is_significant(pair) else "which may be chance: "
-    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{test(pair)})"
+    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{evidence(pair)})"
 
 
 def _same_fit(pair: pd.Series, predictions: TestPredictions) -> bool:

@@ -51,11 +51,12 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     Returns:
         Words that follow a date: the machines, the commits, the numbers of seeds, and the minutes.
     """
+    machines = _machine_names(models)
     commits = dict.fromkeys(brief_hash(model.tag("git.commit")) for model in models if model.tag("git.commit"))
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"trained on {listed(machines)}"] if (machines := _machine_names(models)) else []
+    words = [f"trained on {listed(machines)}"] if machines else []
     words += [f"commit {listed(list(commits))}"] if commits else []
     words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
     words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
@@ -67,7 +68,7 @@ def brief_hash(text: str) -> str:
     return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{24,}", r"\1", text)
 
 
-def differ(models: Sequence[ReportedModel]) -> bool:
+def machines_differ(models: Sequence[ReportedModel]) -> bool:
     """Whether the models were trained on different machines or with different precisions, as far as it was recorded."""
     return len(_machine_names(models)) > 1
 

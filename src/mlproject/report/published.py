@@ -32,7 +32,7 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
     frame = pd.DataFrame({name: list(column) for name, column in about.published.items()})
     ours = pd.DataFrame([{first: name, **row} for name, row in _ours(models).items()])
     frame = pd.concat([frame, ours], ignore_index=True)[list(about.published)]
-    columns = (text_column(first), *(Column(f"{name}, %", name, _one) for name in others))
+    columns = (text_column(first), *(Column(f"{name}, %", name, _accuracy) for name in others))
     table = Table(
         context.file_name("published"),
         "Accuracies of others, and ours below",
@@ -41,10 +41,10 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
         f"{about.source}. {UNLIKE}",
         main=True,
     )
-    return Section("What others found", [], [], [table])
+    return Section("What others found", tables=[table])
 
 
-def _one(figure: object) -> str:
+def _accuracy(figure: object) -> str:
     return f"{figure:.2f}" if isinstance(figure, int | float) and not np.isnan(figure) else MISSING
 
 

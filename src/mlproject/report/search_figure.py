@@ -1,6 +1,7 @@
 """The figure of a search: its objective over time, and the trials across their hyperparameters. Pure."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mlproject.objectives import DEFAULT, OBJECTIVES, Objective
-from mlproject.report.figures import wrap
 from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled
 
 # The searched values of a hyperparameter: words, a range (least, most, "linear" or "log"), or () if they are not known.
@@ -88,7 +88,7 @@ def _parallel(
         axes.plot(line, color=VERMILION if thick else colour, lw=width, ls="--" if pruned else "-", zorder=order)
     for place in range(len(columns)):
         axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
-    names = [wrap(name.replace("_", " "), 11) for name in [*hyperparameters, objective.words]]
+    names = [textwrap.fill(name.replace("_", " "), 11) for name in [*hyperparameters, objective.words]]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks([])
     axes.tick_params(length=0, pad=14)

@@ -137,8 +137,8 @@ def _why_it_won(search: SearchRecord) -> str:
     first = winner["trial"] == search.trials["trial"].iloc[0]
     score = f"{objective.words} {_written(objective, float(winner[search.objective]))}"
     if winner["trial"] == best["trial"]:
-        rival = "; it had the best-known values" if first else ""
-        return f"{winner['trial']} won with the best score ({score}){rival}."
+        origin = "; it had the best-known values" if first else ""
+        return f"{winner['trial']} won with the best score ({score}){origin}."
     lead = f"{best['trial']} ({_written(objective, float(best[search.objective]))}) scored best"
     if first:
         return (

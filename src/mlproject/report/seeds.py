@@ -71,29 +71,20 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     Returns:
         The section; None when there is nothing with two seeds.
     """
-    refits = pd.DataFrame(
-        [_of_refits(model) for model in models if model.predictions and model.predictions.other_seeds]
-    )
-    searches = pd.DataFrame(
-        [
-            _of_searches(experiment, budget, by_seed)
-            for (experiment, _, budget, *_), by_seed in _repetitions(models).items()
-            if len(by_seed) > 1
-        ]
-    )
-    tables = [
-        Table(
-            context.file_name("refits"),
-            "One winner, fitted with several seeds",
-            refits,
-            REFIT_COLUMNS,
-            REFIT_NOTE,
-            True,
-        ),
-        Table(context.file_name("seeds"), "Searches with several seeds", searches, SEARCH_COLUMNS, SEARCH_NOTE, True),
+    refits = [_of_refits(model) for model in models if model.predictions and model.predictions.other_seeds]
+    searches = [
+        _of_searches(experiment, budget, by_seed)
+        for (experiment, _, budget, *_), by_seed in _repetitions(models).items()
+        if len(by_seed) > 1
     ]
-    shown = [table for table in tables if len(table.frame)]
-    return Section("How much the seed matters", [FIRST_SEED] if len(refits) else [], [], shown) if shown else None
+    tables = []
+    if refits:
+        name, title = context.file_name("refits"), "One winner, fitted with several seeds"
+        tables.append(Table(name, title, pd.DataFrame(refits), REFIT_COLUMNS, REFIT_NOTE, main=True))
+    if searches:
+        name, title = context.file_name("seeds"), "Searches with several seeds"
+        tables.append(Table(name, title, pd.DataFrame(searches), SEARCH_COLUMNS, SEARCH_NOTE, main=True))
+    return Section("How much the seed matters", [FIRST_SEED] if refits else [], tables=tables) if tables else None
 
 
 def _of_refits(model: ReportedModel) -> dict[str, Any]:

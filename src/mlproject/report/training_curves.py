@@ -52,7 +52,7 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
         if model.predictions is not None and model.title in final_accuracies
     }
     above = [title for title, gap in gaps.items() if gap > NOTICEABLE]
-    below = [title for title, gap in gaps.items() if -gap > NOTICEABLE]
+    below = [title for title, gap in gaps.items() if gap < -NOTICEABLE]
     sentences = []
     if above:
         sentences.append(

@@ -49,7 +49,8 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
     couples: dict[float, CoarseFinePair] = {}
     for share in sorted({share_of(model) for model in models}):
         found = granularity.comparable([model for model in models if share_of(model) == share], [])
-        couples |= {share: found[0]} if found else {}
+        if found:
+            couples[share] = found[0]
     if len(couples) < 2:
         return None
     frame = pd.DataFrame([{"share": share, **_row(pair)} for share, pair in couples.items()])
@@ -65,7 +66,7 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
         f"Accuracy on the superclasses against the share of the training images. {answer}",
         f"Bars: 95% intervals.{' Dashed: the figures of others, from their table.' if len(others) else ''}",
     )
-    return Section("With fewer training images", [], [chart], [table], [answer])
+    return Section("With fewer training images", charts=[chart], tables=[table], answers=[answer])
 
 
 def _row(pair: CoarseFinePair) -> dict[str, float]:
