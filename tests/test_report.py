@@ -716,6 +716,7 @@ def test_images_are_counted_by_which_models_classify_them_correctly(models, repo
         right[name] = probabilities.argmax(axis=1) == labels
     votes = sum(right.values())
     assert rows["all models"] == (votes == 3).sum() and rows["no model"] == (votes == 0).sum()
+    assert rows["several models, but not all"] == (votes == 2).sum() and rows.sum() == votes.size
     assert rows["small alone"] == (right["small"] & (votes == 1)).sum()
     assert (report / "figures/small-vs-large.alone.png").exists()
 

@@ -89,6 +89,9 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     counts = alone.sum(axis=1).tolist()
     rows = [{"right": "all models", "images": int(correct.all(axis=0).sum())}]
     rows += [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
+    if len(models) > 2:
+        some = int(((correct.sum(axis=0) > 1) & ~correct.all(axis=0)).sum())
+        rows += [{"right": "several models, but not all", "images": some}]
     rows += [{"right": "no model", "images": int((~correct.any(axis=0)).sum())}]
     frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
     title = "Images, by the models that classify them correctly"

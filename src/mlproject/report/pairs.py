@@ -26,6 +26,7 @@ from mlproject.report.formats import (
 from mlproject.report.models import ReportedModel, TestPredictions
 
 SIGNIFICANCE = 0.05  # of the Holm-adjusted p-value
+FIRST_SEED = " Both are of the first seed."  # of a comparison of two stages of one fit
 
 COLUMNS = (
     text_column("model", "a"),
@@ -88,7 +89,12 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
     frame = compare([classifier for one in predictions for classifier in _classifiers(one)])
     titles = [model.title for model in models]
     finished = frame[frame["a"].isin(titles) & frame["b"].isin(titles)]
-    stages = [finding(pair) for _, pair in frame.iterrows() if any(_same_fit(pair, one) for one in predictions)]
+    stages = [
+        finding(pair) + (FIRST_SEED if len(one.correct_by_seed) > 1 else "")
+        for _, pair in frame.iterrows()
+        for one in predictions
+        if _same_fit(pair, one)
+    ]
     tables = [table(context.file_name("pairs"), frame)]
     answers = [] if finished.empty else _answers(finished, models, predictions)
     return Section("Every two models compared", stages, tables=tables, answers=answers)
@@ -207,8 +213,9 @@ def _answers(
     smallest = min(level, key=lambda title: sizes[title], default=leader)
     answers = [sentence]
     if sizes[smallest] < sizes[leader]:
+        alike = listed([leader, *level])
         answers.append(
-            f"Of these, {smallest} is the smallest, with {count(sizes[smallest])} parameters against {count(sizes[leader])}."
+            f"Of {alike}, {smallest} is the smallest, with {count(sizes[smallest])} parameters against {count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))
 

@@ -96,8 +96,10 @@ def _metric(model: ReportedModel, name: str) -> dict[str, float]:
         record["std"] = metrics[f"{name}_std"]
     if name == "test_accuracy" and model.predictions:
         found = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
-        images = model.predictions.correct_by_seed.shape[1]
-        record |= {"mean": found.mean, "low": found.low, "high": found.high, "images": images}
+        seeds, images = model.predictions.correct_by_seed.shape
+        record |= {"mean": found.mean, "n": seeds, "low": found.low, "high": found.high, "images": images}
+        if seeds > 1:
+            record["std"] = float(model.predictions.correct_by_seed.mean(axis=1).std(ddof=1))
     return record
 
 

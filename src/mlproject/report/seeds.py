@@ -50,7 +50,8 @@ SEARCH_COLUMNS = (
     *SPREAD_COLUMNS,
 )
 REFIT_NOTE = (
-    "The last column is without the part of the standard deviation that comes from the limited number of test images."
+    "The last column is without the part of the standard deviation that comes from the limited number of test images. It is "
+    "estimated from few seeds; 0.00 means that the test images alone explain the spread."
 )
 FIRST_SEED = (
     "The sections about classes, single images, probabilities and training describe the network of each model's first seed, "
