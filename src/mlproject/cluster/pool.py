@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mlproject.settings import Settings
     from mlproject.task import Task
 
-INSTALL = 'pip install "mlproject[cluster]"'
 CONNECT_SECONDS = 10
 SIZE_SECONDS = 5  # between two looks at which nodes there are
 PATIENCE = 300  # seconds without any node that has room for a worker
@@ -52,7 +51,8 @@ def require_ray(settings: "Settings") -> None:
     """
     if settings.several_workers and importlib.util.find_spec("ray") is None:
         raise UserError(
-            f"{settings.workers_in_words} needs the package ray; accepted: with it ({INSTALL}), or workers=1 without it"
+            f"{settings.workers_in_words} needs the package ray; accepted: with it (`make cluster`, or "
+            "`pip install -e '.[cluster]'`), or workers=1 without it"
         )
 
 
