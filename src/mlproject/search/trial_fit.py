@@ -174,7 +174,9 @@ def _log_result(task: Task, results: Sequence[FitResult]) -> None:
     }
     for stage, rows in mean.groupby("stage", sort=False):
         metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
-        metrics[f"{stage}_images_per_second"] = np.mean([one.images_per_second[str(stage)] for one in results])
+        # A fit that was pruned or met the deadline has no speed of the stages that it did not reach.
+        speeds = [one.images_per_second[str(stage)] for one in results if stage in one.images_per_second]
+        metrics[f"{stage}_images_per_second"] = np.mean(speeds)
     tracking.log_metrics(metrics)
     if task.folds:
         for row in mean.to_dict("records"):
