@@ -13,6 +13,7 @@ The modules in reading order:
 * `selection` finds registered versions, and `models` reads them, for reports and exports.
 * `housekeeping` finds what may be deleted.
 * `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
+* `interference` refuses or turns off what experiment files do to MLflow by themselves.
 * `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
@@ -25,7 +26,7 @@ from mlproject.tracking.beside import close_run, open_run
 from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
-from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run
+from mlproject.tracking.interference import disable_autologging, require_no_active_run
 from mlproject.tracking.links import links, run_page
 from mlproject.tracking.log import (
     log_arrays,
