@@ -15,7 +15,7 @@ from mlproject.task import Task
 
 LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of a parameter
 # Parameters of runs that are neither settings nor hyperparameters.
-LOGGED_PARAMETERS = {"rung", "training_images", "weights", "weights_digest", "trials_digest"}
+LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "weights", "weights_digest", "trials_digest"}
 
 
 def declared_hyperparameters(task: Task) -> list[Any]:
