@@ -218,13 +218,13 @@ def _name(path: Path, package: Path) -> str:
 
 def _space(task: "Task") -> dict[str, str]:
     """Each hyperparameter with its range; empty when the network cannot be built, which the search will report."""
-    from mlproject.search.space import declared_hyperparameters
+    from mlproject.search.space import declared_with
 
     try:
-        space = declared_hyperparameters(task)
+        space = declared_with(task, task.experiment.best)
     except Exception:  # whatever an experiment's code raises
         return {}
-    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in space}
+    return {name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for name, one in space.items()}
 
 
 def _code_digest(path: Path) -> str:

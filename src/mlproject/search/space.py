@@ -18,14 +18,6 @@ LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of
 LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "weights", "weights_digest", "trials_digest"}
 
 
-def declared_hyperparameters(task: Task) -> list[Any]:
-    """The hyperparameters that a network with the best-known values declares, as Keras Tuner's objects.
-
-    Raises whatever the experiment's `build` or `recipe` raises.
-    """
-    return list(declared_with(task, task.experiment.best).values())
-
-
 def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     """Replace best-known values by values that the user gives.
 
@@ -140,8 +132,8 @@ def describe_space(task: Task) -> dict[str, dict[str, str]]:
         For each hyperparameter's name `searched` ("16..64 by 16", "relu|silu") and `sampling` (linear, log, choice, fixed).
     """
     space = {
-        one.name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
-        for one in declared_hyperparameters(task)
+        name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
+        for name, one in declared_with(task, task.experiment.best).items()
     }
     for name in task.experiment.fixed:
         space[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}
