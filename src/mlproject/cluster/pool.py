@@ -16,9 +16,10 @@ import numpy as np
 
 from mlproject import process
 from mlproject.cluster import parcel, worker
-from mlproject.cluster.board import Board, Curve, Post
+from mlproject.cluster.board import Board, Post
 from mlproject.cluster.share import Share, cores_here, gpus_of_each
 from mlproject.errors import UserError, first_line, truncate
+from mlproject.search.pruning import Curve
 
 if TYPE_CHECKING:
     from mlproject.networks.cost import Throughput
