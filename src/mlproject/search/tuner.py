@@ -84,9 +84,8 @@ class Tuner(keras_tuner.Tuner):
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %s", counted(len(finished), "trial"))
         with contextlib.suppress(SearchEndedError), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "All-NaN axis", RuntimeWarning
-            )  # Keras Tuner looks for the best of no scores
+            # Keras Tuner looks for the best of no scores.
+            warnings.filterwarnings("ignore", "All-NaN axis", RuntimeWarning)
             self._run_trials()
 
     def _run_trials(self) -> None:
@@ -159,10 +158,8 @@ class Tuner(keras_tuner.Tuner):
     def _add_to_space(self, record: Trial) -> None:
         """Add hyperparameters that only these values declare, such as those of a third layer, to the space and the trial."""
         hp = hyperparameters(record.values)
-        with (
-            contextlib.suppress(Exception),
-            keras.StatelessScope(initialize_variables=False),
-        ):  # a failure ends the trial
+        # What fails here fails again when the trial begins, and ends it.
+        with contextlib.suppress(Exception), keras.StatelessScope(initialize_variables=False):
             record.parameters = self._declare(hp).count_params()
         keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
         self.oracle.update_space(hp)

@@ -50,9 +50,8 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     run, finals = store.retry(lambda: _final_runs(run_id))
     page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
     search = run.data.tags.get("search", "")
-    ids, experiments = (
-        quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id])
-    )  # quoted, because terminals end an address at a quotation mark
+    # Quoted, because terminals end an address at a quotation mark.
+    ids, experiments = (quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id]))
     return Links(
         runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
         finals=f"{root}/compare-runs?runs={ids}&experiments={experiments}&{mode}" if len(finals) > 1 else "",
