@@ -112,7 +112,11 @@ def test_help_lists_the_commands_in_the_order_of_use(capsys):
 
 def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run_here):
     (tmp_path / "experiments").symlink_to(folder / "experiments")
-    done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
+    (tmp_path / "reports").touch()
+    words = "data", "show", "fashion-mnist", "--data", "synthetic"
+    assert "error: folder=reports/data cannot be written (Not" in run_here(*words, cwd=tmp_path).stderr
+    (tmp_path / "reports").unlink()
+    done = run_here(*words, cwd=tmp_path)
     assert done.returncode == 0 and "shape of an image" in done.stdout, done.stderr
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
 
