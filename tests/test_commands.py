@@ -7,7 +7,7 @@ import click
 import mlflow
 import pytest
 from conftest import PROJECT
-from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
 
 from mlproject import tracking
 from mlproject.commands import mlproject
@@ -137,8 +137,16 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
         pass
     with tracking.run("final", {"role": "final", "search": "abandoned"}) as final:
         pass
-    failed = client.create_run("0", tags={MLFLOW_PROJECT_ENTRY_POINT: "tune"}).info.run_id
-    client.set_terminated(failed, "FAILED")
+    failed, foreign, foreign_trial = (
+        client.create_run("0", tags=tags).info.run_id
+        for tags in (
+            {MLFLOW_PROJECT_ENTRY_POINT: "tune", MLFLOW_SOURCE_NAME: f"file://{tmp_path}#"},
+            {MLFLOW_PROJECT_ENTRY_POINT: "main", MLFLOW_SOURCE_NAME: "file:///elsewhere#"},
+            {"role": "trial"},
+        )
+    )
+    for run_id in (failed, foreign, foreign_trial):
+        client.set_terminated(run_id, "FAILED")
     orphan = tmp_path / "mlruns" / experiment.experiment_id / "0123456789abcdef"
     orphan.mkdir(parents=True)
     traces = orphan.with_name("traces")  # MLflow's own folder for those of language models
@@ -152,5 +160,6 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     (tmp_path / "another.db").unlink()
     assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
     run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
-    stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, final)]
-    assert stages == ["deleted", "deleted", "active"] and not orphan.exists() and traces.exists()
+    kept = final, foreign, foreign_trial
+    stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, *kept)]
+    assert stages == ["deleted", "deleted", "active", "active", "active"] and not orphan.exists() and traces.exists()
