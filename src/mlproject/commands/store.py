@@ -29,7 +29,7 @@ def ui(host: str, port: int) -> None:
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
     print("or, for each comparison, the final models side by side:")
     for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
-        links = tracking.links(model.name, model.version, model.run_id, address)
+        links = tracking.links_of(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]

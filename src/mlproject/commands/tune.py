@@ -91,7 +91,7 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     """Commands to type as they stand where this one was typed, and addresses of pages in MLflow's UI."""
     from mlproject import tracking
 
-    links = tracking.links(model.name, model.version, model.run_id)
+    links = tracking.links_of(model.name, model.version, model.run_id)
     uri = tracking.address()  # without a password, and for a file relative to this folder
     if uri.startswith("sqlite:"):
         uri = location.existing_uri()

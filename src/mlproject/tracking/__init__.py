@@ -27,7 +27,7 @@ from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.interference import disable_autologging, require_no_active_run
-from mlproject.tracking.links import links, run_page
+from mlproject.tracking.links import links_of, run_page
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -87,7 +87,7 @@ __all__ = [
     "find_run",
     "git_commit",
     "is_server",
-    "links",
+    "links_of",
     "load_model",
     "log_arrays",
     "log_dataset",

@@ -30,7 +30,7 @@ class Links:
     model: str
 
 
-def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
+def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     """Make the addresses of the pages that belong to a registered version.
 
     Args:
