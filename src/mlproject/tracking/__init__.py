@@ -6,8 +6,7 @@ The modules in reading order:
 * `queries` finds runs, and `abandoned` ends those whose process was killed.
 * `beside` begins and ends runs that are under way at the same time.
 * `commit` reads the git commit.
-* `log` logs into the active run.
-* `recording` keeps what a worker logs, for the process that has the store.
+* `log` logs into the active run, and keeps what a worker logs for the process that has the store.
 * `registry` registers models and chooses the champion.
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `selection` finds registered versions, and `models` reads them, for reports and exports.
@@ -38,12 +37,13 @@ from mlproject.tracking.log import (
     log_params,
     log_table,
     log_values,
+    recorded,
+    replay,
     set_description,
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
 from mlproject.tracking.queries import find_run
-from mlproject.tracking.recording import recorded, replay
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
