@@ -242,16 +242,21 @@ class Tuner(keras_tuner.Tuner):
         kept_share = len(kept.results) / self.plan.fits  # what else an earlier process trained begins anew
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         record.reason = ""
-        latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         others = [curve for planned, curve in self._curves() if planned == record.planned_seconds]
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
             title=f"{record.name} of {self._trials}, {self._standing()}: ",
             stop_early=follow(record, self.settings.objective, lambda: others, self._is_prunable(record)),
-            deadline=math.inf if self.throughput.nominal else latest,
+            deadline=self.asked_at + self._seconds_for_a_trial(),
         )
         fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept)
+
+    def _seconds_for_a_trial(self) -> float:
+        """After how many seconds a trial that begins now ends, whether it is done or not."""
+        if self.throughput.nominal:
+            return math.inf
+        return self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
 
     def _kept_fits(self, record: Trial) -> Path | None:
         """The file of the finished fits of a cross-validated trial."""
