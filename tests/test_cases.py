@@ -1,5 +1,6 @@
 """What people met in public reports, tried on this project: tests/cases.md has the links and what else was tried."""
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -262,13 +263,14 @@ def test_hyperparameters_that_only_deeper_networks_declare_are_searched_and_reco
     assert len(set(trials["units_1"].dropna())) > 1
 
 
-def test_mlflow_settings_in_an_experiments_file_do_not_move_the_store(tmp_path, monkeypatch, process_kept):
+@pytest.mark.parametrize("end", ["EXPERIMENTS = [TINY]", "raise OSError"])
+def test_mlflow_settings_in_an_experiments_file_do_not_move_the_store(end, tmp_path, monkeypatch, process_kept):
     (tmp_path / "own.py").write_text(
-        "import mlflow\nmlflow.set_tracking_uri('sqlite:///elsewhere.db')\n"
-        "from conftest import TINY\nEXPERIMENTS = [TINY]\n"
+        f"import mlflow\nmlflow.set_tracking_uri('sqlite:///elsewhere.db')\nfrom conftest import TINY\n{end}\n"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///here.db")
-    with pytest.warns(UserWarning, match="MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store"):
+    said = "MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store"
+    with pytest.warns(UserWarning, match=said), contextlib.suppress(UserError):
         find("*", tmp_path)
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///here.db"
 
