@@ -1,5 +1,6 @@
 """What people met in public reports, tried on this project: tests/cases.md has the links and what else was tried."""
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -141,6 +142,7 @@ REFUSED = {
     "mlflow/mlflow#1164": (one_more(name="units[0]"), r"name 'units\[0\]'; accepted: up to 250 letters"),
     "mlflow/mlflow#7152": (one_more(name="data"), "name 'data' is taken by a parameter of every run"),
     "ours: a stage's steps": (one_more(name="training_steps"), "'training_steps' is taken"),
+    "ours: a fit's seed": (one_more(name="fit_seed"), "'fit_seed' is taken"),
     # a recipe
     "verl-project/verl#119": (
         {"recipe": lambda hp: Recipe((Stage("fine (1)", 1e-3),), 64)},
@@ -261,13 +263,14 @@ def test_hyperparameters_that_only_deeper_networks_declare_are_searched_and_reco
     assert len(set(trials["units_1"].dropna())) > 1
 
 
-def test_mlflow_settings_in_an_experiments_file_do_not_move_the_store(tmp_path, monkeypatch, process_kept):
+@pytest.mark.parametrize("end", ["EXPERIMENTS = [TINY]", "raise OSError"])
+def test_mlflow_settings_in_an_experiments_file_do_not_move_the_store(end, tmp_path, monkeypatch, process_kept):
     (tmp_path / "own.py").write_text(
-        "import mlflow\nmlflow.set_tracking_uri('sqlite:///elsewhere.db')\n"
-        "from conftest import TINY\nEXPERIMENTS = [TINY]\n"
+        f"import mlflow\nmlflow.set_tracking_uri('sqlite:///elsewhere.db')\nfrom conftest import TINY\n{end}\n"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///here.db")
-    with pytest.warns(UserWarning, match="MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store"):
+    said = "MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store"
+    with pytest.warns(UserWarning, match=said), contextlib.suppress(UserError):
         find("*", tmp_path)
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///here.db"
 

@@ -7,7 +7,7 @@ import click
 import mlflow
 import pytest
 from conftest import PROJECT
-from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
 
 from mlproject import tracking
 from mlproject.commands import mlproject
@@ -112,7 +112,11 @@ def test_help_lists_the_commands_in_the_order_of_use(capsys):
 
 def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run_here):
     (tmp_path / "experiments").symlink_to(folder / "experiments")
-    done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
+    (tmp_path / "reports").touch()
+    words = "data", "show", "fashion-mnist", "--data", "synthetic"
+    assert "error: folder=reports/data cannot be written (Not" in run_here(*words, cwd=tmp_path).stderr
+    (tmp_path / "reports").unlink()
+    done = run_here(*words, cwd=tmp_path)
     assert done.returncode == 0 and "shape of an image" in done.stdout, done.stderr
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
 
@@ -133,8 +137,16 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
         pass
     with tracking.run("final", {"role": "final", "search": "abandoned"}) as final:
         pass
-    failed = client.create_run("0", tags={MLFLOW_PROJECT_ENTRY_POINT: "tune"}).info.run_id
-    client.set_terminated(failed, "FAILED")
+    failed, foreign, foreign_trial = (
+        client.create_run("0", tags=tags).info.run_id
+        for tags in (
+            {MLFLOW_PROJECT_ENTRY_POINT: "tune", MLFLOW_SOURCE_NAME: f"file://{tmp_path}#"},
+            {MLFLOW_PROJECT_ENTRY_POINT: "main", MLFLOW_SOURCE_NAME: "file:///elsewhere#"},
+            {"role": "trial"},
+        )
+    )
+    for run_id in (failed, foreign, foreign_trial):
+        client.set_terminated(run_id, "FAILED")
     orphan = tmp_path / "mlruns" / experiment.experiment_id / "0123456789abcdef"
     orphan.mkdir(parents=True)
     traces = orphan.with_name("traces")  # MLflow's own folder for those of language models
@@ -148,5 +160,6 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     (tmp_path / "another.db").unlink()
     assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
     run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
-    stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, final)]
-    assert stages == ["deleted", "deleted", "active"] and not orphan.exists() and traces.exists()
+    kept = final, foreign, foreign_trial
+    stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, *kept)]
+    assert stages == ["deleted", "deleted", "active", "active", "active"] and not orphan.exists() and traces.exists()

@@ -176,6 +176,26 @@ def test_each_fit_of_a_trial_leaves_the_later_ones_their_planned_time(task, stor
     assert (second - first, last - second) == pytest.approx((planned, planned), rel=0.01)
 
 
+def test_a_trial_is_pruned_in_a_stage_that_an_earlier_fold_has_passed(make_task, store, monkeypatch):
+    fake = FakeFit()
+
+    def staged_fit(model, recipe, schedule, fit_data, hooks):
+        result = fake(model, recipe, schedule, fit_data, hooks)
+        stopped = fake.calls == 4  # in the second fold of the second trial
+        stages = ["feature-extraction", "fine-tuning"][: 1 if stopped else 2]
+        rows = [{**result.history.iloc[0], "epoch": number, "stage": stage} for number, stage in enumerate(stages, 1)]
+        hooks.stop_early(0.5 * len(rows), rows[-1])
+        return FitResult(
+            pd.DataFrame(rows), dict.fromkeys(stages, 9.0), False, result.validation_probabilities, stopped
+        )
+
+    monkeypatch.setattr(trial_fit, "fit", staged_fit)
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)).cross_validated(2, 1)
+    found, runs = run_search(task, folds=2, deterministic=True)
+    assert list(found.trials["status"]) == ["completed", "pruned"]
+    assert list(runs["metrics.fine-tuning_images_per_second"]) == [9.0, 9.0]
+
+
 @pytest.mark.parametrize("recipe", [TINY.recipe, tiny_staged_recipe])
 def test_a_network_that_is_trained_again_trains_like_a_new_one(recipe, make_task):
     task = make_task(dataclasses.replace(TINY, recipe=recipe)).cross_validated(2, 1)

@@ -198,7 +198,7 @@ def address(tuned, tmp_path):
 def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     (model,) = [model for model in tracking.final_models() if model.name == "cifar100-fine-cnn-synthetic"]
-    links = tracking.links(model.name, model.version, model.run_id, ui=address)
+    links = tracking.links_of(model.name, model.version, model.run_id, ui=address)
     browser = Browser(tmp_path / "profile")
     browser.ask("Emulation.setDeviceMetricsOverride", width=1800, height=900, deviceScaleFactor=1, mobile=False)
     try:

@@ -352,6 +352,13 @@ def test_a_manifest_finds_files_by_absolute_paths_and_in_another_form_of_unicode
     assert [entries.read(0), entries.read(1)] == [b"b.png", f"{NFC}.png".encode()]
 
 
+def test_a_group_is_the_same_in_another_spelling(tmp_path):
+    plant(tmp_path, AB2)
+    rows = f"a/1.png,x,{NFC}\na/2.png,x, {NFD} \na/1.png,x,{NFC} \nb/1.png,y, \n"
+    entries, _ = find(write(tmp_path / "all.csv", f"path,label,group\n{rows}"))
+    assert list(entries.table["group"]) == [NFC, NFC, ""]
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [

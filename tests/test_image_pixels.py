@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mlproject import mapped
+from mlproject.datasets import mapped
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.decoding import decode
 from mlproject.datasets.images.entries import COLUMNS, Entries
@@ -145,7 +145,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
-from mlproject import mapped
+from mlproject.datasets import mapped
 from mlproject.datasets.images import pixels
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.images.entries import COLUMNS, Entries

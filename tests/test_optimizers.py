@@ -36,6 +36,19 @@ def test_muon_turns_kernels_by_nearly_orthogonal_steps_at_a_constant_norm():
     np.testing.assert_allclose(-bias.numpy(), 0.1 * ADAM_RATIO * np.sign(gradients[1]), rtol=1e-3)
 
 
+def test_muon_trains_a_kernel_of_zeros_once_it_has_a_gradient():
+    kernel = keras.Variable(np.zeros((3, 3, 8, 16), "float32"))
+    optimizer = make_optimizer("muon", 0.1, weight_decay=0.0)
+    optimizer.build([kernel])
+    optimizer.apply([np.zeros(kernel.shape, "float32")], [kernel])
+    assert not kernel.numpy().any()
+    gradient = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
+    for _ in range(2):
+        optimizer.apply([gradient], [kernel])
+        assert np.linalg.norm(kernel.numpy()) == pytest.approx(4, rel=1e-5)  # √16
+        assert (kernel.numpy() * gradient).sum() < 0
+
+
 @pytest.mark.parametrize("shape", [(72, 8), (8, 72), (16, 16)])
 def test_the_cheaper_iteration_gives_the_result_of_keras(shape):
     update = np.random.default_rng(0).normal(size=shape).astype("float32")

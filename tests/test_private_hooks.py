@@ -58,7 +58,7 @@ def test_mlflow_sqlalchemystore_keeps_its_engines():
 
 
 def test_mlflow_reads_a_databases_revision_and_file_addresses():
-    """Used by `tracking.database`; also the autologging table, by `tracking.keras_flavor`."""
+    """Used by `tracking.database`; also the autologging table, by `tracking.interference`."""
     require("MLflow", "mlflow.store.db.utils", "_get_alembic_config", ["db_url", "alembic_dir"])
     require("MLflow", "mlflow.utils.file_utils", "local_file_uri_to_path", ["uri"])
     table = require("MLflow", "mlflow.utils.autologging_utils", "AUTOLOGGING_INTEGRATIONS", None)

@@ -20,6 +20,8 @@ from conftest import PROJECT
 from test_predict import encoded, photograph
 
 from mlproject import tracking
+from mlproject.errors import UserError
+from mlproject.serve import examples, require_free, web_address
 
 PAGE = PROJECT / "docs" / "how-to" / "predict-and-serve.md"
 SERVER_SECONDS = 120  # a machine with other work
@@ -162,3 +164,18 @@ def test_a_port_that_is_taken_or_none_is_refused(uri, run_here, tmp_path):
         for port in (taken.getsockname()[1], 0, 65536):
             done = run_here("serve", NAME, "--port", port, cwd=tmp_path)
             assert done.returncode == 2 and f"port={port}: the server can't listen there" in done.stderr
+
+
+def test_an_ipv6_address_stands_in_brackets_and_is_tested():
+    assert web_address("::1", 5001) == web_address("::", 5001) == "http://[::1]:5001"
+    assert web_address("0.0.0.0", 5000) == web_address("127.0.0.1", 5000) == "http://127.0.0.1:5000"
+    lines = "\n".join(examples("::1", 5001))
+    assert "curl 'http://[::1]:5001/invocations' -H" in lines and "post('http://[::1]:5001/invocations'" in lines
+    try:
+        taken = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(UserError, match=f"host='::1' port={port}: the server can't listen there .*in use"):
+        require_free("::1", port)
+    require_free("::1", port)

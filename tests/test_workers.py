@@ -31,7 +31,7 @@ ASKED = {"tuner": "random", "deterministic": True, "prune": False}
 @pytest.fixture(scope="module")
 def pool():
     """Two workers with a core each."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'mlproject[cluster]'")
+    pytest.importorskip("ray", reason="Ray is not installed: make cluster")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with open_pool(Settings(workers=2, **ASKED)) as workers:
         for number, handler in handlers.items():
@@ -158,7 +158,9 @@ def test_what_cannot_work_is_refused_in_one_line(monkeypatch):
         ):
             pass
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"workers=3 needs the package ray; accepted: .*mlproject\[cluster\]"):
+    with pytest.raises(
+        UserError, match=r"workers=3 needs the package ray; accepted: .*make cluster.*-e '\.\[cluster\]'"
+    ):
         require_ray(Settings(workers=3))
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     with pytest.raises(UserError, match="ray=head:6379 needs the package ray"):

@@ -68,10 +68,7 @@ def run(command: click.Command, given: Sequence[str], name: str) -> Any:
 
 def minutes(text: str) -> float:
     """Parse a number of minutes from MINUTES_FROM to MINUTES_LIMIT, which is a year."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not MINUTES_FROM <= number <= MINUTES_LIMIT:
         raise ValueError(
             f"'{truncate(text)}' is not accepted; accepted: minutes from {MINUTES_FROM} to {MINUTES_LIMIT} (a year)"
@@ -102,10 +99,7 @@ def repeats(text: str) -> int:
 
 def share(text: str) -> float:
     """Parse a share, above 0 and at most 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not 0 < number <= 1:
         raise ValueError(f"'{truncate(text)}' is not accepted; accepted: a number above 0 and at most 1, such as 0.2")
     return number
@@ -154,6 +148,14 @@ def seeds(text: str) -> str:
     raise ValueError(
         f"'{truncate(text)}' is not accepted; accepted: how many seeds, from 1 to {SEEDS_LIMIT}, or different seeds such as 0,1,2"
     )
+
+
+def _number(text: str) -> float:
+    """The number that a text says; NaN, which lies in no range, where it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _whole_number(text: str, allowed: Container[int], accepted: str) -> int:

@@ -89,10 +89,8 @@ class Experiment:
         if self.pretrained != "":
             applications.check_name(self.pretrained)
         for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
-            plain = {
-                name: getattr(value, "item", lambda value=value: value)()
-                for name, value in getattr(self, values).items()
-            }
+            named = getattr(self, values).items()
+            plain = {name: value.item() if hasattr(value, "item") else value for name, value in named}
             object.__setattr__(self, values, plain)
         for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
             if unknown := set(given) - self.best.keys():
@@ -336,12 +334,14 @@ def _import(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look their module up here
     before = _mlflow_variables()
-    spec.loader.exec_module(module)
-    if _mlflow_variables() != before:  # by mlflow.set_tracking_uri or set_experiment, which write them
-        for name in _mlflow_variables():
-            del os.environ[name]
-        os.environ.update(before)
-        warnings.warn(f"{path}: MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store", stacklevel=2)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        if _mlflow_variables() != before:  # by mlflow.set_tracking_uri or set_experiment, which write them
+            for name in _mlflow_variables():
+                del os.environ[name]
+            os.environ.update(before)
+            warnings.warn(f"{path}: MLflow's settings are ignored; MLFLOW_TRACKING_URI names the store", stacklevel=2)
     return module
 
 

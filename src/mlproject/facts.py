@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlproject import mapped
-from mlproject.datasets import Dataset, Spec
+from mlproject.datasets import Dataset, Spec, mapped
 from mlproject.errors import UserError, first_line
 from mlproject.experiment import Experiment, hyperparameters
 from mlproject.networks import explain

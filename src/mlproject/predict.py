@@ -1,7 +1,6 @@
 """Asks a registered model about image files, and writes its answers as a table or as JSON lines."""
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -157,7 +156,7 @@ def _of_line(number: int, line: str) -> Given:
         if isinstance(path, str):
             return _of_file(path, path)
         return Given(name, base64.b64decode(found["image"], validate=True))
-    except (ValueError, LookupError, TypeError, binascii.Error):
+    except (ValueError, LookupError, TypeError):
         return Given(name, None, 'it is neither a path, {"path": PATH} nor {"image": BASE64} in JSON')
 
 

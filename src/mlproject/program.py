@@ -64,15 +64,13 @@ class ExperimentScript:
             sys.excepthook = process.say_in_one_line
             process.stop_on_signals()
         console.show_messages()
-        warnings.filterwarnings(
-            "ignore", "IProgress not found"
-        )  # tqdm asks for a library that draws its bars in notebooks
+        # tqdm asks for a library that draws its bars in notebooks.
+        warnings.filterwarnings("ignore", "IProgress not found")
         self.options = arguments.run(_command(minutes), given, self.name)
         self.images = settings.own_images(**{name: getattr(self.options, name) for name in settings.IMAGE_OPTIONS})
         self.output = self.root / self.options.output
-        self.speeds: dict[
-            tuple[object, ...], dict[str, float]
-        ] = {}  # images per second of each stage, by `Task.network_key`
+        # Images per second of each stage, by `Task.network_key`.
+        self.speeds: dict[tuple[object, ...], dict[str, float]] = {}
         export.check(self.options.format, self.output)
         device.configure(self.options.precision)
 

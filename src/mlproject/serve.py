@@ -1,8 +1,9 @@
-"""Starts MLflow's server for a registered model, and says how to ask it."""
+"""Starts MLflow's server for a registered model, and says where it answers and how to ask it."""
 
 import contextlib
 import errno
 import os
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -12,6 +13,20 @@ import psutil
 from mlproject.errors import UserError, truncate
 
 SECONDS_TO_END = 10  # for requests that are being answered
+
+
+def web_address(host: str, port: int) -> str:
+    """The address of a server for a browser on this machine.
+
+    Args:
+        host: where the server listens. It may be 0.0.0.0 or ::, which stand for all addresses of this machine.
+        port: its port.
+
+    Returns:
+        The address, "http://HOST:PORT", with brackets around an IPv6 address.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def examples(host: str, port: int) -> list[str]:
@@ -24,11 +39,11 @@ def examples(host: str, port: int) -> list[str]:
     Returns:
         Lines for a shell and for Python, that ask about a file photo.jpg.
     """
-    address = f"http://{host}:{port}/invocations"
+    address = f"{web_address(host, port)}/invocations"
     return [
         "curl:",
         """  printf '{"inputs": ["%s"]}' "$(base64 < photo.jpg | tr -d '\\n')" |""",
-        f"""    curl {address} -H 'Content-Type: application/json' --data-binary @-""",
+        f"""    curl {shlex.quote(address)} -H 'Content-Type: application/json' --data-binary @-""",
         "Python:",
         "  import base64, pathlib, requests",
         "  photo = base64.b64encode(pathlib.Path('photo.jpg').read_bytes()).decode()",
@@ -49,7 +64,7 @@ def require_free(host: str, port: int) -> None:
     try:
         if not 1 <= port <= 65535:
             raise OSError(errno.EINVAL, "no such port")
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
         raise UserError(

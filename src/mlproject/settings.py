@@ -130,7 +130,6 @@ class Settings:
                 f"limit={self.limit!r} with deterministic=true: {MILLISECONDS} is measured by a clock, which differs from "
                 f"run to run; accepted: limit={PARAMETERS}<NUMBER, or deterministic=false"
             )
-
         if self.deterministic and self.several_workers and (self.tuner != "random" or self.prune):
             raise UserError(
                 f"deterministic=true with {self.workers_in_words}: which trial ends first differs from run to run, and what "
@@ -185,9 +184,8 @@ class Settings:
         Returns:
             A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
         """
-        values = {option.name: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
-        defaults = {option.name: option.default for option in fields(self)}
-        return command_line({name: value for name, value in values.items() if value != defaults[name]}, start)
+        given = {option: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
+        return command_line({option.name: value for option, value in given.items() if value != option.default}, start)
 
 
 def options_to_repeat(logged: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """What a comparison is about: the head of its report, and the figures of others that stand beside its own."""
 
 import json
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, truncate
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Topic:
         source: who published these figures, and where.
 
     Raises:
-        UserError: for columns of different lengths, and for figures without their source.
+        UserError: for columns of different lengths, for a figure that is neither text nor a number, and for figures without their
+            source.
     """
 
     title: str = ""
@@ -34,11 +37,24 @@ class Topic:
             raise UserError(f"published of the topic has columns of {lengths} rows; accepted: columns of one length")
         if self.published and not self.source:
             raise UserError("source='' of a topic with published figures; accepted: who published them, and where")
+        plain = {name: [_plain(name, figure) for figure in column] for name, column in self.published.items()}
+        object.__setattr__(self, "published", plain)
 
     @property
     def tag(self) -> str:
         """The topic as the text of a tag."""
         return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def _plain(heading: str, figure: Any) -> Any:
+    """The figure in a type that JSON has, which NumPy's numbers are not."""
+    if figure is None or isinstance(figure, str):
+        return figure
+    if not isinstance(figure, numbers.Real):
+        raise UserError(
+            f"published of the topic has {truncate(repr(figure))} below {heading!r}; accepted: texts and numbers"
+        )
+    return int(figure) if isinstance(figure, numbers.Integral) else float(figure)
 
 
 def from_tag(text: str) -> Topic:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from mlproject import arguments, process, tracking
 from mlproject.cluster.pool import Pool, open_pool, require_ray
 from mlproject.errors import StoreGoneError, counted, first_line
@@ -78,7 +80,10 @@ def prepare_tasks(settings: Settings) -> list[Task]:
         UserError: for experiments, data, weights, values or trials that cannot be used.
     """
     require_ray(settings)
-    _configure_tensorflow(settings)
+    device.configure(settings.precision)
+    winograd.set_enabled(settings.winograd)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
     images = own_images(settings.images, settings.image_size, settings.image_fit, settings.base)
     found = find(settings.experiment, images=images, base=settings.base)
     experiments = [one.for_budget(settings.budget_minutes).with_train_share(settings.train_share) for one in found]
@@ -131,15 +136,6 @@ def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Comm
             process.stop_if_told()
             outcome.failed[task.experiment.name] = first_line(error)
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
-
-
-def _configure_tensorflow(settings: Settings) -> None:
-    import tensorflow as tf  # takes seconds
-
-    device.configure(settings.precision)
-    winograd.set_enabled(settings.winograd)
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
 
 
 def _tune_one(task: Task, identity: Fingerprint, command: _Command, following: int) -> RegisteredModel:

@@ -1,10 +1,9 @@
 """Where workers post what they log while they train, and read how other trials fared. It is an actor beside the driver."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Curve = Sequence[Sequence[float]]
+from mlproject.search.pruning import Curve
 
 
 @dataclass

@@ -16,16 +16,16 @@ import numpy as np
 
 from mlproject import process
 from mlproject.cluster import parcel, worker
-from mlproject.cluster.board import Board, Curve, Post
+from mlproject.cluster.board import Board, Post
 from mlproject.cluster.share import Share, cores_here, gpus_of_each
 from mlproject.errors import UserError, first_line, truncate
+from mlproject.search.pruning import Curve
 
 if TYPE_CHECKING:
     from mlproject.networks.cost import Throughput
     from mlproject.settings import Settings
     from mlproject.task import Task
 
-INSTALL = 'pip install "mlproject[cluster]"'
 CONNECT_SECONDS = 10
 SIZE_SECONDS = 5  # between two looks at which nodes there are
 PATIENCE = 300  # seconds without any node that has room for a worker
@@ -52,7 +52,8 @@ def require_ray(settings: "Settings") -> None:
     """
     if settings.several_workers and importlib.util.find_spec("ray") is None:
         raise UserError(
-            f"{settings.workers_in_words} needs the package ray; accepted: with it ({INSTALL}), or workers=1 without it"
+            f"{settings.workers_in_words} needs the package ray; accepted: with it (`make cluster`, or "
+            "`pip install -e '.[cluster]'`), or workers=1 without it"
         )
 
 

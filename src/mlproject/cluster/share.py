@@ -1,5 +1,6 @@
 """What each worker gets of the cores and GPUs that there are."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -39,4 +40,4 @@ def gpus_of_each(gpus: int, workers: int) -> float:
     Returns:
         A GPU for each worker, since a fit uses no more than one, or the fraction of one that lets all workers in.
     """
-    return 1 / -(-workers // gpus) if gpus else 0.0
+    return 1 / math.ceil(workers / gpus) if gpus else 0.0

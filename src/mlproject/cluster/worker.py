@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlproject.cluster.board import Curve, Post
+from mlproject.cluster.board import Post
 from mlproject.cluster.parcel import Parcel, code_digest
 from mlproject.errors import UserError, first_line
+from mlproject.search.pruning import Curve
 
 if TYPE_CHECKING:  # these import TensorFlow, which must learn the number of its threads before
     import numpy as np
@@ -119,6 +120,10 @@ class _Poster:
         except ray.exceptions.RayError:
             return []
 
+    def post_hang(self, reason: str) -> None:
+        """Post why the fit hangs, before its process ends."""
+        self.post(hang=reason)
+
 
 def get_ready(task: "Task", poster: _Poster) -> tuple[str, int]:
     """Nothing but the name of this machine and the id of this process, which now has imported TensorFlow and has the data."""
@@ -147,7 +152,7 @@ def train_trial(task: "Task", poster: _Poster, order: TrialOrder) -> "Trial":
     try:
         hooks = FitHooks(
             on_epoch=log_epoch,
-            on_hang=lambda reason: _post_hang(poster, reason),
+            on_hang=poster.post_hang,
             stop_early=follow(record, order.settings.objective, others, order.prunable),
             deadline=began + order.seconds,
         )
@@ -173,7 +178,7 @@ def train_final(task: "Task", poster: _Poster, order: FinalOrder) -> "tuple[list
             checkpoint.path.write_bytes(order.state)
         newest = _newer_content(checkpoint.path)
         hooks = FitHooks(
-            on_hang=lambda reason: _post_hang(poster, reason),
+            on_hang=poster.post_hang,
             stop_early=lambda share, row: _post_state(poster, newest),
             checkpoint=checkpoint,
         )
@@ -201,10 +206,6 @@ def _newer_content(path: Path) -> Callable[[], bytes | None]:
         return path.read_bytes()
 
     return content
-
-
-def _post_hang(poster: _Poster, reason: str) -> None:
-    poster.post(hang=reason)
 
 
 def unpack(parcel: Parcel) -> "Task":

@@ -110,7 +110,7 @@ def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
 
 def _write(figure: "Figure", name: str) -> Path:
     """Write the figure of a data set; gives its path."""
-    disk.require_writable(str(FOLDER), FOLDER)
+    disk.require_writable("folder", FOLDER)
     path = FOLDER / f"{name}.png"
     with disk.atomic_write(path) as part:
         figure.savefig(part, format="png")

@@ -19,17 +19,17 @@ def ui(host: str, port: int) -> None:
     """Show runs and models in MLflow's UI, until Ctrl-C."""
     open_store()
     from mlproject import tracking
-    from mlproject.serve import require_free
+    from mlproject.serve import require_free, web_address
 
     if tracking.is_server(tracking.address()):
         print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.address()}")
         return
     require_free(host, port)
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    address = web_address(host, port)
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
     print("or, for each comparison, the final models side by side:")
     for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
-        links = tracking.links(model.name, model.version, model.run_id, address)
+        links = tracking.links_of(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]

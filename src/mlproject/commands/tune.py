@@ -91,7 +91,7 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     """Commands to type as they stand where this one was typed, and addresses of pages in MLflow's UI."""
     from mlproject import tracking
 
-    links = tracking.links(model.name, model.version, model.run_id)
+    links = tracking.links_of(model.name, model.version, model.run_id)
     uri = tracking.address()  # without a password, and for a file relative to this folder
     if uri.startswith("sqlite:"):
         uri = location.existing_uri()
@@ -101,8 +101,7 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     chosen = model.name if model.alias == tracking.CHAMPION else model.uri.removeprefix("models:/")
     print(f"  mlproject predict {chosen} photo.jpg")
     print("  mlproject ui     then, after about 20 seconds, open")
-    pages = {"runs": links.runs, "finals": links.finals, "trials": links.trials, "model": links.model}
-    for what, address in pages.items():
+    for what, address in vars(links).items():
         if address:
             print(f"    {what:7} {address}")
     print(f"  {again}     with --fresh true (-P fresh=true) to repeat it")

@@ -81,7 +81,7 @@ def serve(model: str, host: str, port: int) -> int:
     MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. MLflow's server answers JSON with labels and probabilities.
     """
     from mlproject.serve import examples as ways_to_ask
-    from mlproject.serve import require_free
+    from mlproject.serve import require_free, web_address
     from mlproject.serve import serve as serve_model
 
     require_free(host, port)
@@ -91,6 +91,6 @@ def serve(model: str, host: str, port: int) -> int:
     final = tracking.final_model(model)
     uri = f"models:/{final.name}/{final.version}"
     tracking.require_labels(uri, model)
-    print(f"{uri} will answer at http://{host}:{port} in about 20 seconds; Ctrl-C ends it\n")
+    print(f"{uri} will answer at {web_address(host, port)} in about 20 seconds; Ctrl-C ends it\n")
     print("\n".join(ways_to_ask(host, port)) + "\n", flush=True)
     return serve_model(uri, host, port)

@@ -3,7 +3,7 @@
 A `Loader` says what a data set's classes are and reads its images: `CIFAR100`, `FashionMNIST`, or one of a user's own. The
 helpers of `files` find and read files; `synthetic` makes stand-ins of the same shapes. `declaration` and `contract` check what
 a loader declares and delivers, before anything is trained. `dataset` turns the arrays into the `Dataset` that all other
-modules use.
+modules use, and `mapped` reads arrays that are larger than the memory.
 """
 
 from mlproject.datasets.cifar100 import CIFAR100

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mlproject import mapped
+from mlproject.datasets import mapped
 from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError, first_line, truncate

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import resample
 
-from mlproject import mapped
-from mlproject.datasets import splitting
+from mlproject.datasets import mapped, splitting
 from mlproject.datasets.declaration import Declaration
 from mlproject.datasets.files import Arrays, Description
 from mlproject.errors import UserError

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from mlproject import evaluation, tracking
 from mlproject.datasets.folds import fold_numbers, out_of_fold
 from mlproject.experiment import Value
 from mlproject.recipe import Recipe
-from mlproject.search.fold_metrics import fold_logger, log_kept_epochs
+from mlproject.search.fold_metrics import log_fold_epoch, log_kept_epochs
 from mlproject.search.journal import Journal
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
@@ -94,7 +95,7 @@ def train_fold(
         The fit's result, with the predictions for the images in the fold.
     """
     model, recipe = network
-    fold, hooks = task.folds[number - 1], replace(hooks, on_epoch=fold_logger(number))
+    fold, hooks = task.folds[number - 1], replace(hooks, on_epoch=partial(log_fold_epoch, number))
     # Without validation, like the final fit, which would take time after every epoch.
     result = fit(model, recipe, schedule, task.fit_data(fold.train, None), hooks)
     return replace(result, validation_probabilities=predict(model, task.data.train_images[fold.validation]))

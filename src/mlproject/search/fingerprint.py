@@ -61,6 +61,7 @@ EXCUSED = {
     "datasets/images": "reads the data, which counts by its digest, as do a given validation split and the groups",
     "datasets/synthetic.py": "makes the data, which counts by its digest",
     "datasets/files.py": "finds and reads files",
+    "datasets/mapped.py": "reads arrays in parts",
     "search/journal.py": "records what is finished",
     "search/given_trials.py": "reads trials that a user gives, which count by their digest",
     "search/fingerprint.py": "compares searches",
@@ -72,7 +73,6 @@ EXCUSED = {
     "notebooks.py": "runs an experiment's file by itself",
     "export.py": "writes a trained model to a file",
     "disk.py": "writes files",
-    "mapped.py": "reads arrays in parts",
     "errors.py": "names errors",
     "names.py": "says what a name may be",
     "process.py": "handles signals",
@@ -218,13 +218,13 @@ def _name(path: Path, package: Path) -> str:
 
 def _space(task: "Task") -> dict[str, str]:
     """Each hyperparameter with its range; empty when the network cannot be built, which the search will report."""
-    from mlproject.search.space import declared_hyperparameters
+    from mlproject.search.space import declared_with
 
     try:
-        space = declared_hyperparameters(task)
+        space = declared_with(task, task.experiment.best)
     except Exception:  # whatever an experiment's code raises
         return {}
-    return {one.name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for one in space}
+    return {name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for name, one in space.items()}
 
 
 def _code_digest(path: Path) -> str:

@@ -1,6 +1,6 @@
 """The metrics of a cross-validated trial's run: a curve for each fold, and their mean under the names of any other trial."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,32 +12,26 @@ from mlproject.training.fit import FitResult
 CURVES = ("loss", "accuracy", *OBJECTIVES)
 
 
-def fold_logger(number: int) -> Callable[[int, dict[str, Any]], None]:
-    """A function that logs a row of a fit's history into the active run, at the step of its epoch.
+def log_fold_epoch(number: int, epoch: int, row: Mapping[str, Any]) -> None:
+    """Log a row of a fit's history into the active run, at the step of its epoch.
 
     All folds begin with step 1, so that their curves lie above each other, and the last value of `fold_1_val_accuracy` is the
     score of the fold.
 
     Args:
         number: of the fold, from 1 through all repeats.
-
-    Returns:
-        The function, which takes the epoch's number and its row.
+        epoch: of the fit, from 1.
+        row: the values by the names of `FitResult.history`.
     """
-
-    def log(epoch: int, row: dict[str, Any]) -> None:
-        curves = {f"fold_{number}_{name}": row[name] for name in CURVES if name in row}
-        tracking.log_metrics(curves, step=epoch)
-
-    return log
+    curves = {f"fold_{number}_{name}": row[name] for name in CURVES if name in row}
+    tracking.log_metrics(curves, step=epoch)
 
 
 def log_kept_epochs(results: Sequence[FitResult]) -> None:
     """Log the epochs of fits that an earlier process finished, whose run was given up."""
     for number, result in enumerate(results, 1):
-        log = fold_logger(number)
         for row in result.history.to_dict("records"):
-            log(row["epoch"], {str(name): value for name, value in row.items()})
+            log_fold_epoch(number, row["epoch"], {str(name): value for name, value in row.items()})
 
 
 def mean_history(results: Sequence[FitResult]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Trials beyond a limit: how they are marked, and what is said when a search finds no other."""
 
+import math
 from collections.abc import Sequence
 
 from mlproject.errors import UserError
@@ -40,7 +41,7 @@ def nothing_within(experiment: str, trials: Sequence[Trial], limits: Sequence[Li
     smallest = [
         describe_cost(quantity, min(known))
         for quantity, costs in seen.items()
-        if (known := [cost for cost in costs if cost == cost])  # NaN is not known
+        if (known := [cost for cost in costs if not math.isnan(cost)])
     ]
     over = sum(trial.status == OVER_LIMIT for trial in trials)
     return UserError(

@@ -7,7 +7,6 @@ keeps the order, in which the Oracle is asked and told again when the search goe
 
 import contextlib
 import logging
-import math
 import time
 from dataclasses import fields
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from keras_tuner.engine.trial import TrialStatus
 from tqdm import tqdm
 
-from mlproject import budget, tracking
+from mlproject import tracking
 from mlproject.budget import Plan
 from mlproject.cluster.attempts import Attempts, Hung
 from mlproject.cluster.pool import Lost, Pool
@@ -132,12 +131,6 @@ class ParallelTuner(Tuner):
         seconds, prunable = self._seconds_for_a_trial(), self._is_prunable(record)
         order = TrialOrder(record, self.plan, self.throughput, self.settings, seconds, prunable)
         self.attempts.begin(self.journal.trials.index(record), record.run_id, "train_trial", self.task, order)
-
-    def _seconds_for_a_trial(self) -> float:
-        """After how many seconds a trial that begins now ends, whether it is done or not."""
-        if self.throughput.nominal:
-            return math.inf
-        return self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
 
     def _take(self, record: Trial, result: Any) -> None:
         """Take the result of an attempt. A lost one is repeated: what it logged stays in a run of its own."""

@@ -20,7 +20,7 @@ def standard_error(trial: Trial, labels: NDArray[np.int64], objective: str) -> f
     Without folds it comes from the validation images (see `evaluation.score_standard_error`).
     """
     if not trial.predictions:
-        return float("nan")
+        return math.nan
     if not math.isnan(trial.fold_error):
         return trial.fold_error
     losses = unpack(trial.losses, LOSSES) if trial.losses else np.empty(0)

@@ -15,15 +15,7 @@ from mlproject.task import Task
 
 LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of a parameter
 # Parameters of runs that are neither settings nor hyperparameters.
-LOGGED_PARAMETERS = {"rung", "training_images", "weights", "weights_digest", "trials_digest"}
-
-
-def declared_hyperparameters(task: Task) -> list[Any]:
-    """The hyperparameters that a network with the best-known values declares, as Keras Tuner's objects.
-
-    Raises whatever the experiment's `build` or `recipe` raises.
-    """
-    return list(declared_with(task, task.experiment.best).values())
+LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "weights", "weights_digest", "trials_digest"}
 
 
 def replace_best_values(task: Task, given: Sequence[str]) -> Task:
@@ -140,8 +132,8 @@ def describe_space(task: Task) -> dict[str, dict[str, str]]:
         For each hyperparameter's name `searched` ("16..64 by 16", "relu|silu") and `sampling` (linear, log, choice, fixed).
     """
     space = {
-        one.name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
-        for one in declared_hyperparameters(task)
+        name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
+        for name, one in declared_with(task, task.experiment.best).items()
     }
     for name in task.experiment.fixed:
         space[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from mlproject.datasets.folds import out_of_fold
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe
-from mlproject.search.fold_metrics import fold_logger, log_kept_epochs, mean_history
+from mlproject.search.fold_metrics import log_fold_epoch, log_kept_epochs, mean_history
 from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack
 from mlproject.search.over_limit import mark_over_limit
 from mlproject.search.pruning import Curve, why_hopeless
@@ -106,7 +107,7 @@ def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: fl
     def stop_early(share: float, row: dict[str, Any]) -> bool:
         return hooks.stop_early((number - 1 + share) / len(task.folds), row)
 
-    return replace(hooks, on_epoch=fold_logger(number), stop_early=stop_early, deadline=deadline)
+    return replace(hooks, on_epoch=partial(log_fold_epoch, number), stop_early=stop_early, deadline=deadline)
 
 
 def _mark_pruned(record: Trial, epoch: int, schedule: Schedule) -> None:
@@ -174,7 +175,9 @@ def _log_result(task: Task, results: Sequence[FitResult]) -> None:
     }
     for stage, rows in mean.groupby("stage", sort=False):
         metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
-        metrics[f"{stage}_images_per_second"] = np.mean([one.images_per_second[str(stage)] for one in results])
+        # A fit that was pruned or met the deadline has no speed of the stages that it did not reach.
+        speeds = [one.images_per_second[str(stage)] for one in results if stage in one.images_per_second]
+        metrics[f"{stage}_images_per_second"] = np.mean(speeds)
     tracking.log_metrics(metrics)
     if task.folds:
         for row in mean.to_dict("records"):

@@ -84,9 +84,8 @@ class Tuner(keras_tuner.Tuner):
             tracking.reconcile_trials(self.journal.search, ended)
             logger.info("  goes on after %s", counted(len(finished), "trial"))
         with contextlib.suppress(SearchEndedError), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "All-NaN axis", RuntimeWarning
-            )  # Keras Tuner looks for the best of no scores
+            # Keras Tuner looks for the best of no scores.
+            warnings.filterwarnings("ignore", "All-NaN axis", RuntimeWarning)
             self._run_trials()
 
     def _run_trials(self) -> None:
@@ -159,10 +158,8 @@ class Tuner(keras_tuner.Tuner):
     def _add_to_space(self, record: Trial) -> None:
         """Add hyperparameters that only these values declare, such as those of a third layer, to the space and the trial."""
         hp = hyperparameters(record.values)
-        with (
-            contextlib.suppress(Exception),
-            keras.StatelessScope(initialize_variables=False),
-        ):  # a failure ends the trial
+        # What fails here fails again when the trial begins, and ends it.
+        with contextlib.suppress(Exception), keras.StatelessScope(initialize_variables=False):
             record.parameters = self._declare(hp).count_params()
         keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
         self.oracle.update_space(hp)
@@ -245,16 +242,21 @@ class Tuner(keras_tuner.Tuner):
         kept_share = len(kept.results) / self.plan.fits  # what else an earlier process trained begins anew
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         record.reason = ""
-        latest = self.asked_at + self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
         others = [curve for planned, curve in self._curves() if planned == record.planned_seconds]
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
             title=f"{record.name} of {self._trials}, {self._standing()}: ",
             stop_early=follow(record, self.settings.objective, lambda: others, self._is_prunable(record)),
-            deadline=math.inf if self.throughput.nominal else latest,
+            deadline=self.asked_at + self._seconds_for_a_trial(),
         )
         fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept)
+
+    def _seconds_for_a_trial(self) -> float:
+        """After how many seconds a trial that begins now ends, whether it is done or not."""
+        if self.throughput.nominal:
+            return math.inf
+        return self.seconds_left + budget.LAST_TRIAL_OVERRUN * self.plan.trial_seconds
 
     def _kept_fits(self, record: Trial) -> Path | None:
         """The file of the finished fits of a cross-validated trial."""

@@ -6,13 +6,13 @@ The modules in reading order:
 * `queries` finds runs, and `abandoned` ends those whose process was killed.
 * `beside` begins and ends runs that are under way at the same time.
 * `commit` reads the git commit.
-* `log` logs into the active run.
-* `recording` keeps what a worker logs, for the process that has the store.
+* `log` logs into the active run, and keeps what a worker logs for the process that has the store.
 * `registry` registers models and chooses the champion.
 * `classifier_flavor` writes a model that answers with labels, and `pyfunc` is what loads it.
 * `selection` finds registered versions, and `models` reads them, for reports and exports.
 * `housekeeping` finds what may be deleted.
 * `experiment_page` says what MLflow's UI shows of an experiment, and `links` makes addresses of its pages.
+* `interference` refuses or turns off what experiment files do to MLflow by themselves.
 * `refused` deletes the runs of `mlflow run` for commands with bad input.
 * `permissions` tests what this user may log and register.
 * `store` opens the store and writes to it through the outbox.
@@ -25,8 +25,8 @@ from mlproject.tracking.beside import close_run, open_run
 from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
 from mlproject.tracking.experiment_page import describe_search
-from mlproject.tracking.keras_flavor import disable_autologging, require_no_active_run
-from mlproject.tracking.links import links, run_page
+from mlproject.tracking.interference import disable_autologging, require_no_active_run
+from mlproject.tracking.links import links_of, run_page
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -37,12 +37,13 @@ from mlproject.tracking.log import (
     log_params,
     log_table,
     log_values,
+    recorded,
+    replay,
     set_description,
     set_tags,
 )
 from mlproject.tracking.models import FinalModel, LoggedRun, final_model, final_models, load_model, require_artifacts
 from mlproject.tracking.queries import find_run
-from mlproject.tracking.recording import recorded, replay
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
@@ -86,7 +87,7 @@ __all__ = [
     "find_run",
     "git_commit",
     "is_server",
-    "links",
+    "links_of",
     "load_model",
     "log_arrays",
     "log_dataset",

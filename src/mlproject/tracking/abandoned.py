@@ -16,6 +16,7 @@ from mlproject.tracking.queries import find_existing_run, search_runs
 
 # The tag that says why a run ended badly, and its value when the run was stopped from outside.
 FAILURE, INTERRUPTED = "failure", "interrupted"
+OWNER = {"host", "process"}  # the tags that identify the process to which a run belongs
 OF_THIS_HOST = "attributes.status = 'RUNNING' and tags.host = '{}'"
 OF_A_PROJECT = f"attributes.status = 'RUNNING' and tags.`{MLFLOW_SOURCE_TYPE}` = 'PROJECT'"
 PRESUMED_DEAD_AFTER = 86_400  # seconds after which a run of `mlflow run` on an unknown host is presumed dead
@@ -90,17 +91,30 @@ def end_stale_runs(but: str | None) -> None:
 
 def _is_stale(found: Run) -> bool:
     tags = found.data.tags
-    if {"host", "process"} <= tags.keys():
+    if tags.keys() >= OWNER:
         return tags["host"] == process.host() and not process.alive(tags["process"])
     # A run without our tags may belong to an `mlflow run` that was killed or failed before our command started.
-    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_working_folder(tags.get(MLFLOW_SOURCE_NAME, "")):
+    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_of_working_folder(found):
         return False
     began = found.info.start_time / 1000
     local = mlflow.get_tracking_uri().startswith("sqlite")  # then the process of `mlflow run` would be on this host
     return (local and not process.mlflow_run_since(began)) or time.time() - began > PRESUMED_DEAD_AFTER
 
 
-def _is_working_folder(source: str) -> bool:
+def is_of_this_project(found: Run) -> bool:
+    """Whether `mlflow run` made a run for this project.
+
+    Args:
+        found: Any run that `mlflow run` made.
+
+    Returns:
+        True if a command of this project has begun in the run, or if its project is the working folder.
+    """
+    return found.data.tags.keys() >= OWNER or _is_of_working_folder(found)
+
+
+def _is_of_working_folder(found: Run) -> bool:
+    source = found.data.tags.get(MLFLOW_SOURCE_NAME, "")
     return Path(source.removeprefix("file://").partition("#")[0]) == Path.cwd()
 
 

@@ -22,9 +22,7 @@ from mlproject.tracking import store
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 TRAINING_MODE = "workflowType=machine_learning"
 VIEW = "mlflow.sharedViewState."
-FINALS = (
-    "finals"  # the key of the view that shows the final models; a view of trials has the id of their search as its key
-)
+FINALS = "finals"  # the key of the view of the final models; that of a search's trials is the id of the search
 PRIMARY_METRIC = "test_accuracy"
 SCORES = ("test_accuracy", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss", "parameters", "train_seconds")
 TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")

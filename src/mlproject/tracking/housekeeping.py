@@ -12,6 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject.location import database_of
 from mlproject.tracking import store
+from mlproject.tracking.abandoned import is_of_this_project
 from mlproject.tracking.database import local_folder
 from mlproject.tracking.queries import find_existing_run
 
@@ -26,7 +27,7 @@ class Prunable:
 
     Attributes:
         trials: runs of old trials whose search's model has no alias any more.
-        project_runs: runs that `mlflow run` made for commands that failed.
+        project_runs: runs that `mlflow run` made for commands of this project that failed.
         folders: local folders of artifacts whose run or model is not in the store.
     """
 
@@ -48,15 +49,16 @@ def find_prunable(days: int) -> Prunable:
     experiments = list(store.iterate_pages(client.search_experiments, view_type=ViewType.ALL))
     before = int(1000 * time.time()) - days * DAY
     kept = _searches_with_alias(client)
-    trials = _search(client, experiments, f"tags.role = 'trial' and attributes.end_time < {before}")
+    ours = "tags.role = 'trial' and tags.search LIKE '%'"  # another program's runs may have roles, too
+    trials = _search(client, experiments, f"{ours} and attributes.end_time < {before}")
     project_runs = [
         run
         for status in ("FAILED", "KILLED")
         for run in _search(client, experiments, f"attributes.status = '{status}'")
-        if MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and "role" not in run.data.tags
+        if MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and "role" not in run.data.tags and is_of_this_project(run)
     ]
     return Prunable(
-        [run for run in trials if run.data.tags.get("search") not in kept],
+        [run for run in trials if run.data.tags["search"] not in kept],
         project_runs,
         [folder for experiment in experiments for folder in _unknown_folders(client, experiment)],
     )

@@ -29,7 +29,7 @@ class Links:
     model: str
 
 
-def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
+def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     """Make the addresses of the pages that belong to a registered version.
 
     Args:
@@ -49,9 +49,8 @@ def links(name: str, version: int, run_id: str, ui: str = "") -> Links:
     run, finals = store.retry(lambda: _final_runs(run_id))
     page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
     search = run.data.tags.get("search", "")
-    ids, experiments = (
-        quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id])
-    )  # quoted, because terminals end an address at a quotation mark
+    # Quoted, because terminals end an address at a quotation mark.
+    ids, experiments = (quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id]))
     return Links(
         runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
         finals=f"{root}/compare-runs?runs={ids}&experiments={experiments}&{mode}" if len(finals) > 1 else "",

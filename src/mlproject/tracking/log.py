@@ -1,10 +1,14 @@
-"""Log into the active run: parameters, metrics and tags through the outbox, artifacts with retries."""
+"""Log into the active run: parameters, metrics and tags through the outbox, artifacts with retries.
+
+In a worker, which has no store, what is logged is recorded, and sent by the process that has one.
+"""
 
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
 
 from mlproject.tracking import store
+from mlproject.tracking.outbox import Item
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,8 +30,8 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36  # of a data set; MLflow keeps no more
 ADDRESSES = ("http://", "https://", "s3://", "gs://")  # of sources that MLflow knows; it refuses others, such as hf://
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-# What takes all writes in a process without a store; see `recording`. None sends them to the store.
-RECORDER: ContextVar[list[dict[str, Any]] | None] = ContextVar("recorder", default=None)
+# What takes all writes inside of `recorded`. None sends them to the store.
+_recorder: ContextVar[list[Item] | None] = ContextVar("recorder", default=None)
 
 
 def active_run_id() -> str:
@@ -38,7 +43,7 @@ def active_run_id() -> str:
     Raises:
         RuntimeError: No run is active.
     """
-    if RECORDER.get() is not None:
+    if _recorder.get() is not None:
         return ""  # the process that sends what is recorded knows the run
     active = mlflow.active_run()
     if active is None:
@@ -119,7 +124,7 @@ def log_values(
         "params": [(name, str(value)) for name, value in params.items()],
         "tags": [(name, str(value)) for name, value in tags.items()],
     }
-    recorder = RECORDER.get()
+    recorder = _recorder.get()
     if recorder is None:
         store.send(item)
     else:
@@ -163,21 +168,15 @@ def log_arrays(path: str, **arrays: NDArray[Any]) -> None:
         path: The artifact's path, such as "evaluation/predictions.npz".
         **arrays: The arrays by the names that they have in the file.
     """
-    recorder = RECORDER.get()
+    recorder = _recorder.get()
     if recorder is None:
-        log_run_arrays(active_run_id(), path, arrays)
+        _log_run_arrays(active_run_id(), path, arrays)
     else:
         recorder.append({"path": path, "arrays": arrays})
 
 
-def log_run_arrays(run_id: str, path: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Log arrays as one compressed .npz artifact of any run.
-
-    Args:
-        run_id: The run.
-        path: The artifact's path.
-        arrays: The arrays by the names that they have in the file.
-    """
+def _log_run_arrays(run_id: str, path: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Log arrays as one compressed .npz artifact of any run."""
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, name)
@@ -213,3 +212,37 @@ def log_dataset(name: str, digest: str, source: str, images: NDArray[Any], label
     with warnings.catch_warnings(action="ignore"):
         dataset = from_numpy(images, source=location, targets=labels, name=name, digest=digest[:DIGEST_LENGTH])
     store.retry(lambda: mlflow.log_input(dataset, context=context, tags={"source": source[:500]}))
+
+
+@contextmanager
+def recorded() -> Iterator[list[Item]]:
+    """Inside of this, `log_params`, `log_metrics`, `set_tags` and `log_arrays` write into a list and not into a store.
+
+    A worker has no store. The process that has one sends what is recorded.
+
+    Yields:
+        What was logged so far, for `replay`. Metrics carry the time at which they were logged.
+    """
+    items: list[Item] = []
+    token = _recorder.set(items)
+    try:
+        yield items
+    finally:
+        _recorder.reset(token)
+
+
+def replay(run_id: str, items: Iterable[Item]) -> None:
+    """Log into a run what another process recorded.
+
+    Args:
+        run_id: The run, active or not.
+        items: What `recorded` gave, or a part of it. Metrics that are sent twice count once.
+
+    Raises:
+        StoreGoneError: The store has not answered for too long.
+    """
+    for item in items:
+        if "arrays" in item:
+            _log_run_arrays(run_id, item["path"], item["arrays"])
+        else:
+            store.send(item | {"run_id": run_id})

@@ -1,7 +1,8 @@
 """What the user of this process may do: tested before anything is trained, with requests that leave nothing behind."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import mlflow
@@ -78,6 +79,16 @@ def no_registering(model_name: str) -> UserError:
         f"the registered model {model_name!r} at {store.address()} may not get a version from {_user()}; accepted: the "
         "permission EDIT or MANAGE on it, from its owner, or an experiment with another name"
     )
+
+
+@contextmanager
+def where_permitted() -> Iterator[None]:
+    """Inside of this, the store's refusal of a call that this user has no right to is passed over."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != DENIED:
+            raise
 
 
 def _exists(model_name: str) -> bool:

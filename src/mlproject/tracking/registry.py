@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -69,7 +70,10 @@ def register(
         if error.error_code != permissions.DENIED:
             raise
         raise permissions.no_registering(name) from error
-    store.retry_file_transfer(lambda: _describe_version(name, version, tags))
+    set_version_tags(name, version, tags)
+    size = store.retry_file_transfer(lambda: Model.load(f"models:/{name}/{version}")).model_size_bytes
+    if size is not None:
+        log_metrics({"model_bytes": size})
     return version
 
 
@@ -77,7 +81,7 @@ def _log_model_once(
     model: "keras.Model", name: str, run_id: str, example: NDArray[Any], metadata: dict[str, str]
 ) -> int:
     """Log and register the model, unless an earlier attempt did so and its answer was lost."""
-    registered = _find_version(name, run_id)
+    registered = version_of(name, run_id)
     if registered:
         return registered
     for unfinished in mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list"):
@@ -119,20 +123,9 @@ def set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    store.retry(lambda: _set_version_tags(name, version, tags))
-
-
-def _set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
     client = mlflow.MlflowClient()
     for key, value in tags.items():
-        client.set_model_version_tag(name, str(version), key, str(value))
-
-
-def _describe_version(name: str, version: int, tags: Mapping[str, str]) -> None:
-    _set_version_tags(name, version, tags)
-    size = mlflow.models.Model.load(f"models:/{name}/{version}").model_size_bytes
-    if size is not None:
-        log_metrics({"model_bytes": size})
+        store.retry(partial(client.set_model_version_tag, name, str(version), key, str(value)))
 
 
 def describe(name: str, version: int, of_model: str, of_version: str) -> None:
@@ -152,11 +145,8 @@ def describe(name: str, version: int, of_model: str, of_version: str) -> None:
         client = mlflow.MlflowClient()
         client.update_model_version(name, str(version), of_version)
         if not client.get_registered_model(name).description:
-            try:
+            with permissions.where_permitted():  # who may only add versions leaves the model as it is
                 client.update_registered_model(name, of_model)
-            except MlflowException as error:
-                if error.error_code != "PERMISSION_DENIED":  # who may only add versions leaves the model as it is
-                    raise
 
     store.retry(write)
 
@@ -209,11 +199,8 @@ def version_of(name: str, run_id: str) -> int | None:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    return store.retry(lambda: _find_version(name, run_id))
-
-
-def _find_version(name: str, run_id: str) -> int | None:
-    found = mlflow.MlflowClient().search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    query = f"name = '{name}' and run_id = '{run_id}'"
+    found = store.retry(lambda: mlflow.MlflowClient().search_model_versions(query))
     return int(found[0].version) if found else None
 
 
@@ -289,11 +276,8 @@ def _promote(name: str, version: int) -> str:
     if not (wins and champion and int(champion.version) == version):
         client.set_registered_model_alias(name, alias, str(version))
     if alias == CHAMPION and challenger and int(challenger.version) == version:
-        try:
+        with permissions.where_permitted():  # who may only edit a model keeps both aliases
             client.delete_registered_model_alias(name, CHALLENGER)
-        except MlflowException as error:
-            if error.error_code != "PERMISSION_DENIED":  # who may only edit a model keeps both aliases
-                raise
     return alias
 
 

@@ -11,8 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mlproject import mapped
-from mlproject.datasets import Dataset
+from mlproject.datasets import Dataset, mapped
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
 from mlproject.training.fit_data import FitData

@@ -37,7 +37,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
     Keras' own Muon leaves convolution kernels to Adam. This class treats a kernel (h, w, in, out) as a matrix (h·w·in,
     out) and makes its update orthogonal. The kernel keeps its norm, which replaces weight decay: a step turns the
     kernel by about the learning rate in radians, whatever its scale. Pretrained kernels can therefore be trained with
-    the same rates.
+    the same rates. A kernel of zeros has no norm to keep: its first step gives it that of orthonormal filters.
 
     It overrides private methods of Keras' Muon, which tests/test_private_hooks.py checks.
     """
@@ -51,8 +51,9 @@ class ConvolutionMuon(keras.optimizers.Muon):
         nesterov_gradient = ops.reshape(gradient + self.momentum * momentum, (-1, filters))
         update = ops.reshape(self.zeropower_via_newtonschulz5(nesterov_gradient, self.ns_steps), variable.shape)
         norm = _norm(variable)
+        norm = ops.where(norm > 0, norm, filters**0.5)
         moved = variable - lr * (norm / filters**0.5) * update
-        self.assign(variable, moved * (norm / _norm(moved)))
+        self.assign(variable, moved * ops.divide_no_nan(norm, _norm(moved)))  # zeros without a gradient stay
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         """Make a matrix nearly orthogonal, by the same Newton-Schulz iteration as Keras' and with fewer operations.

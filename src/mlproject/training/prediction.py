@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mlproject import mapped
+from mlproject.datasets import mapped
 from mlproject.limits import TIMED_BATCH
 
 # Images in a batch. 10,000 test images are a multiple of it, so there is no smaller last batch, which would be traced,

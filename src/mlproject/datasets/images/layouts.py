@@ -21,6 +21,7 @@
 | a class of one image | a warning |
 | names in any script, with blanks or emoji, up to 255 characters | accepted; equal names in other Unicode forms are one class |
 | names that differ only in letter case or in blanks around them | refused |
+| groups whose names differ only in blanks around them or in their Unicode form | one group |
 | names with line breaks or other control characters, `.` and `..`, folders' names that are not UTF-8 | refused |
 | a class's name in several superclasses | folders: "SUPERCLASS/CLASS" becomes its name; tables: refused |
 | labels like `007` | text; leading zeros stay |

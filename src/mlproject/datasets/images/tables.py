@@ -136,6 +136,8 @@ def _entries(path: Path, table: pd.DataFrame, where: list[str], layout: str) -> 
             raise UserError(f"{path} {where[row]} has no {name}; accepted: a {name} in every row")
     if "split" in table:
         table["split"] = _splits(path, table["split"], where)
+    if "group" in table:  # in one spelling: images of a group in two spellings could fall into two splits
+        table["group"] = [classes.normal(name).strip() for name in table["group"]]
     files = [_locate(path.parent, name) for name in table["path"]]
     passed_over: dict[str, str] = {}
     kept: dict[str, int] = {}  # the first row of each file
