@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from mlproject import arguments, evaluation, process, settings
+from mlproject import arguments, evaluation, process, settings, tracking
 from mlproject.commands.shared import as_written
 from mlproject.datasets import Dataset, ImageFolder
 from mlproject.errors import UserError
@@ -96,7 +96,8 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
         subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
         runs = runs_of(call)
-    final = runs[runs["tags.role"] == "final"].sort_values("metrics.val_accuracy", ascending=False, kind="stable")
+    of_trial = f"metrics.{tracking.OF_TRIAL}val_accuracy"
+    final = runs[runs["tags.role"] == "final"].sort_values(of_trial, ascending=False, kind="stable")
     trials = runs[runs["tags.role"] == "trial"]
     return [
         {
@@ -106,7 +107,7 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
             "trials": int((trials["tags.search"] == run["tags.search"]).sum()),
             "minutes": took,
             "model": run["tags.experiment"],
-            "val_accuracy": run["metrics.val_accuracy"],
+            "val_accuracy": run[of_trial],
         }
         for place, (_, run) in enumerate(final.iterrows())
     ]
