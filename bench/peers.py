@@ -4,9 +4,10 @@
     python bench/peers.py --images PATH --minutes 12          (your own images; takes 3 times the minutes)
 
 All use the same images in the same split, and predict the test images once, after their minutes. They run one after the
-other. Our search starts with the best-known values of earlier searches; the peers start with none. A peer is a program
-in bench/peers/ and runs in its own environment, which is kept under .cache/peers. `low` and `high` are the 95 %
-interval of the accuracy (Wilson). It does not include the variation between seeds, because there is one seed.
+other. Our search starts with the best-known values of earlier searches; the peers start with none. Our final fit also trains
+on the validation images, by which the peers choose an epoch. A peer is a program in bench/peers/ and runs in its own
+environment, which is kept under .cache/peers. `low` and `high` are the 95 % interval of the accuracy (Wilson). It does not
+include the variation between seeds, because there is one seed.
 
 With `--images`, our search is one `tune` that divides the minutes equally between the experiments of OWN_IMAGES. The model
 whose winning trial has the best validation accuracy is the result, and the other models are printed as "ours, not chosen".
