@@ -22,12 +22,13 @@ from mlproject.training.schedule import StageSchedule, shorten
 import mlflow
 import numpy as np
 import pandas as pd
-from searching import searched, store
+from searching import searched, settings_of, store
 
 
 def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, StageSchedule], np.ndarray]:
     """The seconds that one trial takes in a search, its schedule, and the rows of its training images."""
-    found, kept = searched(task, f"round{number}", "random", budget.MOST_TRIALS * seconds, max_trials=1)
+    settings = settings_of(task, "random", budget.MOST_TRIALS * seconds, max_trials=1)
+    found, kept = searched(task, f"round{number}", settings)
     params = mlflow.get_run(kept.trials[0].run_id).data.params
     stages = task.network(task.experiment.best)[1].stages
     schedule = {
