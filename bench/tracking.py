@@ -4,8 +4,9 @@
 
 A trial is planned to take `--seconds`, or up to three times as long. It takes less where `max_epochs` ends the final
 fit early, as with synthetic data. The same schedule is then trained without a tuner, a run, callbacks or a journal.
-Both build a new network. The table has a row for each round: the seconds from the request for hyperparameters to the
-end of the trial, the seconds of the fit alone, and the overhead in percent.
+Both build a new network. The table has a row for each round, in which the tracked trial comes first: the seconds from the
+request for hyperparameters to the end of the trial (in which the time of a prediction is measured, too), the seconds of the
+fit alone, and the overhead in percent.
 """
 
 import argparse
