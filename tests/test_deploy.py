@@ -43,7 +43,8 @@ def test_the_ray_cluster_has_pods_that_kubernetes_accepts_and_the_fields_of_kube
     (cluster,) = [one for _, one in KUBERNETES if one["kind"] == "RayCluster"]
     assert cluster["apiVersion"] == "ray.io/v1" and cluster.keys() == {"apiVersion", "kind", "metadata", "spec"}
     spec = cluster["spec"]
-    assert spec.keys() == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    assert spec.keys() == {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"}
+    assert spec["authOptions"] == {"mode": "token"} and f"ray=={spec['rayVersion']}" in EXTRAS["cluster"]
     group_fields = {"rayStartParams", "template"}
     assert spec["headGroupSpec"].keys() == group_fields
     for group in spec["workerGroupSpecs"]:
