@@ -2,7 +2,7 @@
 
     python bench/memory.py          (10 minutes on 2 cores)
 
-Each command runs in an empty folder, so that VGG16's activations are computed as well. `peak` is the kernel's figure
+Each command runs once in an empty folder, so that VGG16's activations are computed as well. `peak` is the kernel's figure
 for the largest resident set of the finished process. It includes pages of files, which the kernel drops when memory is
 needed: the code of libraries, and memory-mapped activations. `without files` excludes them (sampled four times a
 second, Linux only).

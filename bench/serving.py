@@ -80,7 +80,6 @@ def main() -> None:
         tracking.use_comparison(tracking.connect(), "serving")
         model, data = task.network(task.experiment.best)[0], task.data
         with tracking.run("final", {"role": "final", "experiment": task.experiment.name}):
-            tracking.log_metrics({"val_accuracy": 0.0})
             version = tracking.register(
                 model, "served", data.class_names, data.test_images[:1], version_tags(task, task.seed), data.preparation
             )
