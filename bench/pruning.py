@@ -6,8 +6,9 @@ For each seed, a random search of `--search-minutes` with prune=false trains tri
 `search/pruning.py` and others like it are then replayed on the learning curves of each search, in `--orders` random orders
 of its trials after the first one. A row of the table is a rule (see `search/pruning.py`); the star marks the one in use, and
 the last row lets all trials finish. The columns are means over searches and orders: the share of the trials that are pruned,
-the share of the trials' time that is saved, the share of the later top quarter that is pruned (of fewer than eight trials:
-of the best one), and the trials that fit into a minute.
+the share of the trials' time that is saved (as if it were spent in proportion to the steps, although the start of a pruned trial
+is not saved), the share of the later top quarter that is pruned (of fewer than eight trials: of the best one), and the trials
+that fit into a minute.
 
 Trials and searches are runs in the comparison (MLflow's *experiment*) `pruning-NAME` of the store. An interrupted benchmark
 continues, and finished searches of the same data, minutes and seed are not run again, whatever changed in the code since.
