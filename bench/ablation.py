@@ -4,11 +4,12 @@
     python bench/ablation.py --passes 8 --seeds 3 --changes "relu*" --values weight_decay=1e-2 --values label_smoothing=0.3
 
 Every fit is a run in the comparison (MLflow's *experiment*) `ablation-NAME` of the store. Fits that are finished at
-this commit are not repeated, so an interrupted benchmark continues. The table has a row for each change: the difference
-in validation accuracy to the shipped best-known values with the same seed, in percentage points, as the mean over the
-seeds and for each seed. The seed also decides the split and the initial weights. All fits are planned for the same
-minutes by the speed measured before them, so a change that makes a step cheaper trains on more images. With `--passes`,
-all fits train on equally many images, on any machine. The test images are not used.
+this commit are not repeated, so an interrupted benchmark continues. The table has a row for each change: the images seen,
+the minutes taken, training and validation accuracy (means over the seeds), and the difference in validation accuracy to the
+shipped best-known values with the same seed, in percentage points, as the mean over the seeds and for each seed. The seed
+also decides the split and the initial weights. All fits are planned for the same minutes by the speed measured before them,
+so a change that makes a step cheaper trains on more images. With `--passes`, all fits train on equally many images, on any
+machine. The test images are not used.
 """
 
 import argparse
@@ -147,13 +148,17 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     """The table: a row for each change, the best one first."""
     accuracy = runs.pivot(index="params.change", columns="params.seed", values="metrics.val_accuracy")
     points = 100 * (accuracy - accuracy.loc[BEST_KNOWN])
+    means = runs.groupby("params.change")[["metrics.images", "metrics.seconds", "metrics.accuracy"]].mean()
     columns = {
-        "thousand images": runs.groupby("params.change")["metrics.images"].mean() / 1000,
+        "thousand images": means["metrics.images"] / 1000,
+        "minutes": means["metrics.seconds"] / 60,
+        "accuracy": means["metrics.accuracy"],
         "val_accuracy": accuracy.mean(axis="columns"),
         "points": points.mean(axis="columns"),
     }
     columns |= {f"seed {seed}": points[seed] for seed in points}
-    return pd.DataFrame(columns).sort_values("points", ascending=False).rename_axis(None)
+    decimals = dict.fromkeys(columns, 2) | {"thousand images": 0, "minutes": 1, "accuracy": 3, "val_accuracy": 4}
+    return pd.DataFrame(columns).sort_values("points", ascending=False).rename_axis(None).round(decimals)
 
 
 def main() -> None:
@@ -191,7 +196,7 @@ def main() -> None:
             with tracking.run(f"{name}, seed {seed}", {"role": "ablation"}):
                 tracking.log_params({"change": name, "seed": seed} | made_by)
                 tracking.log_metrics(fitted(task, change, speeds[name], options.minutes))
-    print(table(finished(made_by)).round({"thousand images": 0, "val_accuracy": 4}).round(2).to_string())
+    print(table(finished(made_by)).to_string())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""How often intervals from cross-validation hold the accuracy that they are about, with a few hundred images.
+"""Measure how often intervals from cross-validation hold the accuracy that they are about, with a few hundred images.
+
+    python bench/cross_validation.py --draws 60
 
 Each of many drawn data sets (Gaussian classes, or groups of alike points as of one patient) is cross-validated with a
-classifier of scikit-learn, which is then fitted on all points, and its accuracy on 4,000 others is the truth.
-
-    python bench/cross_validation.py [--draws 60]
+classifier of scikit-learn, which is then fitted on all points, and its accuracy on 4,000 others is the truth. The tables have
+the share of the draws in which each interval holds the truth (coverage) and its mean width, both 0..1: by the kind of data, the
+number of points, the classifier and the folds, and over all cases.
 """
 
 import argparse

@@ -3,9 +3,10 @@
     python bench/images.py --count 100000 --size 128          (half an hour on 2 cores, 10 GB of disk)
 
 The files are made first, and kept in `--folder` for the next call if it is given: photographs' stand-ins (smooth shapes with
-noise) of 160 x 120 to 640 x 480 pixels. Two processes read them one after another. The first one decodes them, the second one
-finds them decoded. For each the table has the seconds for `scan` (headers and digests) and for `load`, images per second, and
-the peak resident memory, of which `own` is what the kernel can't take back (without the pages of files; Linux only).
+noise) of 160 x 120 to 640 x 480 pixels. As many of them are in the kernel's cache as fit into free memory. Two processes read
+them one after another. The first one decodes them, the second one finds them decoded. For each the table has the seconds for
+`scan` (headers and digests) and for `load`, images per second, and the peak resident memory, of which `own` is what the kernel
+can't take back (without the pages of files; Linux only).
 """
 
 import argparse
@@ -42,7 +43,7 @@ def make(folder: Path, number: int) -> None:
     pattern = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     enlarged = np.asarray(pattern.resize((width, width * 3 // 4), Image.Resampling.BICUBIC))
     noise = rng.integers(0, 32, (*enlarged.shape[:2], 1), dtype=np.uint8)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(enlarged // 8 * 7 + noise).save(path, quality=int(rng.integers(70, 96)))
 
 
@@ -85,9 +86,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument(
-        "--measure", action="store_true", help=argparse.SUPPRESS
-    )  # what the two processes are called with
+    # The two processes are called with it.
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         return measure(options.folder, options.count, options.size)
@@ -98,11 +98,9 @@ def main() -> None:
             list(pool.map(make_many, [folder] * len(chunks), chunks))
         for path in folder.glob("cache/*"):
             path.unlink()
-        call = [sys.executable, __file__, "--measure", f"--count={options.count}", f"--size={options.size}"]
-        call.append(f"--folder={folder}")
-        rows = [
-            json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE).stdout) for _ in ("first", "second")
-        ]
+        given = f"--count={options.count}", f"--size={options.size}", f"--folder={folder}"
+        call = [sys.executable, __file__, "--measure", *given]
+        rows = [json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE).stdout) for _ in range(2)]
     print(pd.DataFrame(rows, index=["first start", "second start"]).round(2).to_string())
 
 

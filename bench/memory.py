@@ -2,7 +2,7 @@
 
     python bench/memory.py          (10 minutes on 2 cores)
 
-Each command runs in an empty folder, so that VGG16's activations are computed as well. `peak` is the kernel's figure
+Each command runs once in an empty folder, so that VGG16's activations are computed as well. `peak` is the kernel's figure
 for the largest resident set of the finished process. It includes pages of files, which the kernel drops when memory is
 needed: the code of libraries, and memory-mapped activations. `without files` excludes them (sampled four times a
 second, Linux only).
@@ -31,18 +31,20 @@ INTERVAL = 0.25  # seconds
 def peaks(name: str, arguments: list[str], data_dir: str | None) -> tuple[float, float]:
     """The peak memory of this experiment's `tune` in gigabytes, with and without the pages of files."""
     own = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "stderr.txt").open("w+") as said:
         call = tune(name, Path(folder), "--max-trials", "1", *arguments, data_dir=data_dir)
-        process = subprocess.Popen(**call, stderr=subprocess.DEVNULL)
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        child = subprocess.Popen(**call, stderr=said)
+        while not (ended := os.wait4(child.pid, os.WNOHANG))[0]:
             with contextlib.suppress(psutil.Error):  # the process may end at this moment
-                memory = psutil.Process(process.pid).memory_info()
+                memory = psutil.Process(child.pid).memory_info()
                 own = max(own, memory.rss - getattr(memory, "shared", 0))
             time.sleep(INTERVAL)
-    _, status, usage = ended
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(call['args'])} ended with exit code {process.returncode}")
+        _, status, usage = ended
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            said.seek(0)
+            reason = f"ended with exit code {child.returncode}:\n{said.read()[-2000:]}"
+            raise SystemExit(f"{' '.join(call['args'])} {reason}")
     return usage.ru_maxrss * BYTES / 1e9, own / 1e9
 
 

@@ -4,9 +4,10 @@
     python bench/peers.py --images PATH --minutes 12          (your own images; takes 3 times the minutes)
 
 All use the same images in the same split, and predict the test images once, after their minutes. They run one after the
-other. Our search starts with the best-known values of earlier searches; the peers start with none. A peer is a program
-in bench/peers/ and runs in its own environment, which is kept under .cache/peers. `low` and `high` are the 95 %
-interval of the accuracy (Wilson). It does not include the variation between seeds, because there is one seed.
+other. Our search starts with the best-known values of earlier searches; the peers start with none. Our final fit also trains
+on the validation images, by which the peers choose an epoch. A peer is a program in bench/peers/ and runs in its own
+environment, which is kept under .cache/peers. `low` and `high` are the 95 % interval of the accuracy (Wilson). It does not
+include the variation between seeds, because there is one seed.
 
 With `--images`, our search is one `tune` that divides the minutes equally between the experiments of OWN_IMAGES. The model
 whose winning trial has the best validation accuracy is the result, and the other models are printed as "ours, not chosen".
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from mlproject import arguments, evaluation, process, settings
+from mlproject import arguments, evaluation, process, settings, tracking
 from mlproject.commands.shared import as_written
 from mlproject.datasets import Dataset, ImageFolder
 from mlproject.errors import UserError
@@ -96,7 +97,8 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
         subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
         runs = runs_of(call)
-    final = runs[runs["tags.role"] == "final"].sort_values("metrics.val_accuracy", ascending=False, kind="stable")
+    of_trial = f"metrics.{tracking.OF_TRIAL}val_accuracy"
+    final = runs[runs["tags.role"] == "final"].sort_values(of_trial, ascending=False, kind="stable")
     trials = runs[runs["tags.role"] == "trial"]
     return [
         {
@@ -106,7 +108,7 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
             "trials": int((trials["tags.search"] == run["tags.search"]).sum()),
             "minutes": took,
             "model": run["tags.experiment"],
-            "val_accuracy": run["metrics.val_accuracy"],
+            "val_accuracy": run[of_trial],
         }
         for place, (_, run) in enumerate(final.iterrows())
     ]

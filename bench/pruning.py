@@ -6,11 +6,12 @@ For each seed, a random search of `--search-minutes` with prune=false trains tri
 `search/pruning.py` and others like it are then replayed on the learning curves of each search, in `--orders` random orders
 of its trials after the first one. A row of the table is a rule (see `search/pruning.py`); the star marks the one in use, and
 the last row lets all trials finish. The columns are means over searches and orders: the share of the trials that are pruned,
-the share of the trials' time that is saved, the share of the later top quarter that is pruned (of fewer than eight trials:
-of the best one), and the trials that fit into a minute.
+the share of the trials' time that is saved (as if it were spent in proportion to the steps, although the start of a pruned trial
+is not saved), the share of the later top quarter that is pruned (of fewer than eight trials: of the best one), and the trials
+that fit into a minute.
 
 Trials and searches are runs in the comparison (MLflow's *experiment*) `pruning-NAME` of the store. An interrupted benchmark
-continues, and finished searches are not run again.
+continues, and finished searches of the same data, minutes and seed are not run again, whatever changed in the code since.
 """
 
 import argparse
@@ -28,9 +29,11 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
-from searching import finished, searched
+from searching import finished, searched, settings_of
 
 OBJECTIVE = OBJECTIVES[DEFAULT]
+# The parameters by which a finished search is found. Its trials have no `tuner`.
+ASKED = ("tuner", "prune", "budget_minutes", "data", "seed")
 RULES = [
     Rule(worst, share, trials) for worst in (1 / 4, 1 / 3, 1 / 2) for share in (0.2, 0.3, 0.4, 0.5) for trials in (3, 4)
 ]
@@ -46,9 +49,10 @@ class Finished:
 
 def gather(task: Task, minutes: float, stages: list[str]) -> list[Finished]:
     """The trials of a random search, which is run or continued if it is not finished yet."""
-    asked = {"seed": task.seed, "tuner": "random"}  # trials have no parameter `tuner`
+    settings = settings_of(task, "random", 60 * minutes, prune=False)
+    asked = {name: settings.deciding[name] for name in ASKED}
     if not len(finished(asked)):
-        searched(task, f"complete, seed {task.seed}", "random", 60 * minutes, prune=False)
+        searched(task, f"complete, seed {task.seed}", settings)
     parent = finished(asked)["run_id"].iloc[0]
     trials = f"tags.mlflow.parentRunId = '{parent}' AND tags.status = 'completed'"
     runs = mlflow.search_runs(filter_string=trials, order_by=["attributes.start_time"], output_format="list")

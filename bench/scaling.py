@@ -1,12 +1,13 @@
 """Measure what each trial costs the driver and the server, and simulate a search of 1,000 trials on many machines.
 
-    python bench/scaling.py --workers 1,8,32 --trials 16,64,1000          (10 minutes on 2 cores)
+    python bench/scaling.py --workers 1,8,32 --trials 16,64,1000          (a quarter of an hour on 2 cores)
+    python bench/scaling.py --tuner bayesian --workers 8 --trials 64          (more trials take far longer, see bench/README.md)
 
 Toy workers take the place of Ray's. A trial of theirs takes `--seconds` by the clock; meanwhile it posts what a real trial of
 the experiment has logged, and then it ends with that trial's result. Everything else is what `tune` runs: the Oracle, the
-journal, and a real MLflow server on an SQLite file. The first table has a row for each number of workers: the seconds that each
-trial keeps the driver busy (its work and its waiting for the server), also for the first and for the last tenth of the trials,
-the CPU seconds of the server, the requests, and the kilobytes sent.
+journal, and a real MLflow server on an SQLite file, without its jobs, as in deploy/. The first table has a row for each number
+of workers: the seconds that each trial keeps the driver busy (its work and its waiting for the server), also for the first and
+for the last tenth of the trials, the CPU seconds of the server, the requests, and the kilobytes sent.
 
 The second table simulates `--simulated` trials of `--minutes` on 1, 10 and 100 machines with these costs, which grow with the
 number of finished trials as measured in the last search. Trials differ in length by a tenth (standard deviation), and the driver
@@ -37,7 +38,7 @@ from mlproject.search import fingerprint
 from mlproject.search.journal import Trial, open_journal
 from mlproject.search.parallel import KEPT_HERE
 from mlproject.search.search import search
-from mlproject.settings import Settings
+from mlproject.settings import TUNERS, Settings
 from mlproject.task import Task, prepare
 from mlproject.training.throughput import measure_throughput
 
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--experiment", default="cifar100-fine-cnn")
     parser.add_argument("--data", default="real")
     parser.add_argument("--data-dir", default=None)
-    parser.add_argument("--tuner", default="bayesian")
+    parser.add_argument("--tuner", default="random", choices=TUNERS)
     parser.add_argument("--workers", default="1,8,32")
     parser.add_argument("--trials", default="16,64,1000", help="of each search")
     parser.add_argument("--seconds", type=float, default=4)
@@ -218,9 +219,12 @@ def main() -> None:
     options = parser.parse_args()
     (experiment,) = find(options.experiment)
     numbers = [tuple(map(int, text.split(","))) for text in (options.workers, options.trials)]
+    if len(numbers[0]) != len(numbers[1]) or any(trials <= workers for workers, trials in zip(*numbers, strict=True)):
+        parser.error("arguments --workers, --trials: accepted: as many of both, and more trials than workers each time")
     (task,) = prepare([experiment], options.data, options.data_dir)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # its processes would count as the server's
         command = ["mlflow", "server", "--workers", "2", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
         command += ["--artifacts-destination", f"{folder}/artifacts"]
         address, server = stack.enter_context(started(folder, "/health", *command))

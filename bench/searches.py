@@ -38,12 +38,12 @@ from mlproject.training.throughput import measure_throughput
 import pandas as pd
 import cold
 from scipy import stats
-from searching import finished, searched
+from searching import finished, searched, settings_of
 
 
 def compared(task: Task, tuner: str, minutes: float) -> dict[str, object]:
     """Run one search; returns its row of the first table."""
-    found, _ = searched(task, f"{tuner}, seed {task.seed}", tuner, 60 * minutes)
+    found, _ = searched(task, f"{tuner}, seed {task.seed}", settings_of(task, tuner, 60 * minutes))
     known = (found.trials[list(task.experiment.best)] == list(task.experiment.best.values())).all(axis="columns")
     accuracy = found.trials["val_accuracy"]
     return {
@@ -64,7 +64,8 @@ def ranked(task: Task, trials: int, minutes: float) -> pd.DataFrame:
     share of the training images, as trials do; `miniature` from the same share; `fewer passes` from all. All short fits
     have the batch size and learning rate of a trial, and a schedule by the network's own measured speed.
     """
-    found, kept = searched(task, f"ranked, seed {task.seed}", "random", 60 * minutes, trials, prune=False)
+    settings = settings_of(task, "random", 60 * minutes, max_trials=trials, prune=False)
+    found, kept = searched(task, f"ranked, seed {task.seed}", settings)
     long = 60 * minutes * (1 / budget.SEARCH_SHARE - 1)
     rows = []
     for trial in (one for one in kept.finished if one.status == "completed"):

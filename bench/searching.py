@@ -68,22 +68,14 @@ def runs_of(call: Mapping) -> pd.DataFrame:
         mlflow.set_tracking_uri(before)
 
 
-def searched(
-    task: Task, name: str, tuner: str, search_seconds: float, max_trials: int | None = None, **options: Any
-) -> tuple[SearchResult, Journal]:
-    """Run a whole search with the given seconds for its trials, tracked as usual, or continue an interrupted one.
-
-    `options` are other fields of `Settings`.
-    """
+def settings_of(task: Task, tuner: str, search_seconds: float, **options: Any) -> Settings:
+    """The settings of a search with the given seconds for its trials; `options` are other fields of `Settings`."""
     minutes = search_seconds / budget.SEARCH_SHARE / 60
-    settings = Settings(
-        tuner=tuner,
-        budget_minutes=minutes,
-        max_trials=max_trials,
-        seed=task.seed,
-        data=task.data_kind,
-        **options,
-    )
+    return Settings(tuner=tuner, budget_minutes=minutes, seed=task.seed, data=task.data_kind, **options)
+
+
+def searched(task: Task, name: str, settings: Settings) -> tuple[SearchResult, Journal]:
+    """Run a whole search, tracked as usual, or continue an interrupted one."""
     with open_journal(JOURNALS, name, fingerprint.take(task, settings.deciding, tracking.address())) as kept:
         parent = tracking.find_run(kept.search, "search")
         if kept.trials and parent is None:  # its runs were deleted

@@ -1,7 +1,6 @@
 """Starts a server for a benchmark, on a free port of this machine."""
 
 import contextlib
-import signal
 import socket
 import subprocess
 import sys
@@ -17,19 +16,28 @@ def started(folder: Path, alive: str, *arguments: str) -> Iterator[tuple[str, su
     """The address and the process of `python -m ARGUMENTS --port PORT`, which answers at the path `alive`.
 
     It writes into `folder`/server.log, and ends with the `with` block.
+
+    Raises:
+        SystemExit: the server ended before it answered; the message has the end of its log.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with (folder / "server.log").open("w") as log:
+    written = folder / "server.log"
+    with written.open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", *arguments, "--port", str(port)], stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        while server.poll() is None:
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{address}{alive}", timeout=10).ok:
-                    break
+        while not _answers(f"{address}{alive}"):
+            if server.poll() is not None:
+                raise SystemExit(f"the server ended with exit code {server.returncode}:\n{written.read_text()[-2000:]}")
             time.sleep(0.2)
         yield address, server
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # a process in the background of a script would ignore an interruption
         server.wait()
+
+
+def _answers(address: str) -> bool:
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(address, timeout=10).ok
+    return False

@@ -3,11 +3,11 @@
     python bench/serving.py --experiment fashion-mnist-cnn          (6 minutes on 2 cores, and once the installation of locust)
 
 The network of the experiment's best-known values, with random weights, is registered in a temporary store, served by `mlproject
-serve`, and asked by locust (https://locust.io), which is installed under .cache/peers. A row is a kind of input (numbers in JSON,
-for grey images also without their channel; or PNG files in base64), a number of images in a request, and a number of clients
-that each send one request after the other. Its columns are the milliseconds from a request to its answer that half of the
-requests (p50) and 99 % of them (p99) stay below, requests and images per second, and the number of requests. Locust rounds
-milliseconds: to whole ones below 100, and to two digits above. The clients run on the same cores as the server.
+serve`, and asked about synthetic images by locust (https://locust.io), which is installed under .cache/peers. A row is a kind of
+input (numbers in JSON, for grey images also without their channel; or PNG files in base64), a number of images in a request, and
+a number of clients that each send one request after the other. Its columns are the milliseconds from a request to its answer that
+half of the requests (p50) and 99 % of them (p99) stay below, requests and images per second, and the number of requests. Locust
+rounds milliseconds: to whole ones below 100, and to two digits above. The clients run on the same cores as the server.
 """
 
 import argparse
@@ -17,10 +17,11 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from mlproject import tracking
+from mlproject import process, tracking
 from mlproject.experiment import find
 from mlproject.final.artifacts import version_tags
 from mlproject.task import prepare
@@ -57,18 +58,8 @@ def measure(address: str, body: bytes, clients: int, seconds: int, folder: Path)
         requests.post(f"{address}/invocations", body, headers=JSON, timeout=600).raise_for_status()
     (folder / "body.json").write_bytes(body)
     command = [python_of("locust"), "-m", "locust", "-f", PROJECT / "bench" / "load.py", "--headless", "--only-summary"]
-    command += [
-        "--host",
-        address,
-        "-u",
-        str(clients),
-        "-r",
-        str(clients),
-        "-t",
-        f"{seconds}s",
-        "--csv",
-        folder / "seen",
-    ]
+    command += ["-u", str(clients), "-r", str(clients), "-t", f"{seconds}s"]
+    command += ["--host", address, "--csv", folder / "seen"]
     subprocess.run(command, env=os.environ | {"LOAD_BODY": str(folder / "body.json")}, check=True, capture_output=True)
     total = pd.read_csv(folder / "seen_stats.csv").set_index("Name").loc["Aggregated"]
     found = {"p50, ms": "50%", "p99, ms": "99%", "requests/s": "Requests/s", "requests": "Request Count"}
@@ -89,7 +80,6 @@ def main() -> None:
         tracking.use_comparison(tracking.connect(), "serving")
         model, data = task.network(task.experiment.best)[0], task.data
         with tracking.run("final", {"role": "final", "experiment": task.experiment.name}):
-            tracking.log_metrics({"val_accuracy": 0.0})
             version = tracking.register(
                 model, "served", data.class_names, data.test_images[:1], version_tags(task, task.seed), data.preparation
             )
@@ -105,4 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = process.say_in_one_line
     main()

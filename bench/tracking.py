@@ -4,8 +4,9 @@
 
 A trial is planned to take `--seconds`, or up to three times as long. It takes less where `max_epochs` ends the final
 fit early, as with synthetic data. The same schedule is then trained without a tuner, a run, callbacks or a journal.
-Both build a new network. The table has a row for each round: the seconds from the request for hyperparameters to the
-end of the trial, the seconds of the fit alone, and the overhead in percent.
+Both build a new network. The table has a row for each round, in which the tracked trial comes first: the seconds from the
+request for hyperparameters to the end of the trial (in which the time of a prediction is measured, too), the seconds of the
+fit alone, and the overhead in percent.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from mlproject.training.schedule import StageSchedule, shorten
 import mlflow
 import numpy as np
 import pandas as pd
-from searching import searched, store
+from searching import searched, settings_of, store
 
 
 def tracked(task: Task, seconds: float, number: int) -> tuple[float, dict[str, StageSchedule], np.ndarray]:
     """The seconds that one trial takes in a search, its schedule, and the rows of its training images."""
-    found, kept = searched(task, f"round{number}", "random", budget.MOST_TRIALS * seconds, max_trials=1)
+    settings = settings_of(task, "random", budget.MOST_TRIALS * seconds, max_trials=1)
+    found, kept = searched(task, f"round{number}", settings)
     params = mlflow.get_run(kept.trials[0].run_id).data.params
     stages = task.network(task.experiment.best)[1].stages
     schedule = {

@@ -22,7 +22,13 @@ OUTSIDE = [
 REPOSITORY = "repository"
 OPTIONS = "<!-- the table of options -->"
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s#]+)")
-KINDS = {bool: "`true`, `false`", float: "a number", int: "a whole number", int | None: "a whole number"}
+KINDS = {
+    bool: "`true`, `false`",
+    float: "a number",
+    int: "a whole number",
+    int | None: "a whole number",
+    int | str: "`auto`, or a whole number",
+}
 
 
 def on_files(files, config):

@@ -43,7 +43,8 @@ def test_the_ray_cluster_has_pods_that_kubernetes_accepts_and_the_fields_of_kube
     (cluster,) = [one for _, one in KUBERNETES if one["kind"] == "RayCluster"]
     assert cluster["apiVersion"] == "ray.io/v1" and cluster.keys() == {"apiVersion", "kind", "metadata", "spec"}
     spec = cluster["spec"]
-    assert spec.keys() == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    assert spec.keys() == {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"}
+    assert spec["authOptions"] == {"mode": "token"} and f"ray=={spec['rayVersion']}" in EXTRAS["cluster"]
     group_fields = {"rayStartParams", "template"}
     assert spec["headGroupSpec"].keys() == group_fields
     for group in spec["workerGroupSpecs"]:
@@ -92,7 +93,8 @@ def test_both_servers_have_the_database_of_the_users_and_of_the_runs():
 
 def test_the_image_installs_extras_that_exist():
     dockerfile = (DEPLOY / "Dockerfile").read_text()
-    assert set(re.findall(r"EXTRAS=(\w+)", dockerfile)) - {"ray"} <= EXTRAS.keys()
+    assert set(re.findall(r"EXTRAS=(\w+)", dockerfile)) == {"server", "kubernetes"} <= EXTRAS.keys()
+    assert "ray[default]" in EXTRAS["kubernetes"]  # without its dashboard, KubeRay takes a node for dead
     copied = " ".join(re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", dockerfile, re.MULTILINE)).split()
     assert all((PROJECT / path).exists() for path in copied)
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
