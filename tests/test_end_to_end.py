@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from browser import Browser, needs_chromium
 from conftest import PROJECT, parsed
 from mlflow.projects._project_spec import load_project
+from servers import PATIENCE, free_port
 
 from mlproject import tracking
 from mlproject.datasets import FashionMNIST
@@ -183,14 +183,13 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
 @pytest.fixture
 def address(tuned, tmp_path):
     """The address of `mlflow ui` with the store."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).with_name("mlflow")
     command = [program, "ui", "--port", str(port), "--workers", "1", "--backend-store-uri", mlflow.get_tracking_uri()]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
-    server.wait(timeout=30)
+    server.wait(timeout=PATIENCE)
 
 
 @pytest.mark.slow  # what it tests changes with MLflow, which the weekly workflow takes at its newest

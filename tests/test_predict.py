@@ -3,13 +3,13 @@
 import base64
 import io
 import json
-import socket
 
 import mlflow
 import numpy as np
 import pytest
 from brightness import NAME, network, register
 from PIL import Image, ImageDraw
+from servers import free_port
 
 from mlproject import tracking
 from mlproject.classifier import Classifier
@@ -142,7 +142,5 @@ def test_a_version_of_an_earlier_release_is_predicted_but_not_served(store, phot
     done = run_here("predict", f"{NAME}/1", photos / "a shirt.jpg", "--top", 1, cwd=tmp_path)
     assert done.returncode == 0 and "does not say how its images were prepared" in done.stderr
     assert "(inverted)" not in done.stdout
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    done = run_here("serve", f"{NAME}/1", "--port", port, cwd=tmp_path)
+    done = run_here("serve", f"{NAME}/1", "--port", free_port(), cwd=tmp_path)
     assert done.returncode == 2 and "registered by an earlier release" in done.stderr

@@ -5,13 +5,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import pytest
 from conftest import PROJECT
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from servers import Server
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -37,7 +36,7 @@ from mlproject import tracking
 from mlproject.tracking import store
 
 processes, rounds = map(int, sys.argv[1:])
-together = multiprocessing.Barrier(processes, timeout=60)
+together = multiprocessing.Barrier(processes, timeout=300)
 for number in range(processes):
     if os.fork() == 0:
         project = tracking.connect()
@@ -208,43 +207,6 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
     assert len(list(store_outbox.FOLDER.iterdir())) == 2
     Outbox("store", deliver, is_transient).recover()
     assert len(delivered) == 1
-
-
-class Server:
-    """A real MLflow server with a SQLite store in a folder. It can be killed and started again at the same address."""
-
-    def __init__(self, folder, *options, **environment):
-        self.folder, self.options, self.environment = folder, options, environment
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "mlflow", "server", "-w", "1", "--port", str(self.port), "--host", "127.0.0.1",
-             "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts"), *self.options],
-            cwd=self.folder,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while True:
-            assert self.process.poll() is None and time.monotonic() < deadline, "the server does not start"
-            try:
-                with urllib.request.urlopen(f"{self.address}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-
-    def kill(self):
-        if self.process:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import requests
-from test_store_faults import Server
+from servers import PASSWORD, Server
 from test_tracking import register
 
 from mlproject import tracking
@@ -241,7 +240,10 @@ def other_server(monkeypatch):
         ("file:./mlruns", "filesystem tracking backend"),
         ("localhost:5000", "unsupported URI 'localhost:5000'"),
         ("http://127.0.0.1:9", "Connection refused"),
-        ("http://no-such-host.invalid:5000/", "'http://no-such-host.invalid:5000' cannot be used: .*not known"),
+        (
+            "http://no-such-host.invalid:5000/",
+            "'http://no-such-host.invalid:5000' cannot be used: .*(not known|name resolution)",
+        ),
         ("http://OTHER", "was not in a valid JSON format"),
         ("https://OTHER", "SSL"),
         ("databricks", "Databricks"),
@@ -363,23 +365,16 @@ def server_with_users(tmp_path, empty_database, monkeypatch, process_kept):
     shutil.copy(empty_database, folder / "server.db")
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
-        "admin_password = long enough to do\nauth_cache_ttl_seconds = 600\n"
+        f"admin_password = {PASSWORD}\nauth_cache_ttl_seconds = 600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     variables = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret"}
     server = Server(folder, "--app-name", "basic-auth", **variables)
     server.start()
-    for name in ("alice", "bob"):
-        answer = requests.post(
-            f"{server.address}/api/2.0/mlflow/users/create",
-            json={"username": name, "password": "long enough to do"},
-            auth=("admin", "long enough to do"),
-            timeout=20,
-        )
-        assert answer.ok, answer.text
+    server.create_users("alice", "bob")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server.address}/")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "long enough to do")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
     tracking.check_permissions(tracking.connect(), "hers", "hers")
     mlflow.MlflowClient().create_registered_model("hers")
@@ -406,13 +401,8 @@ def test_a_server_with_users_says_before_training_what_is_not_permitted(server_w
     with tracking.run("search", {}):
         tracking.log_json("one.json", {})
 
-    answer = requests.post(
-        f"{address}/api/3.0/mlflow/users/permissions/grant",
-        json={"resource_type": "registered_model", "resource_id": "hers", "username": "bob", "permission": "EDIT"},
-        auth=("alice", "long enough to do"),
-        timeout=20,
-    )
-    assert answer.ok, answer.text
+    grant = {"resource_type": "registered_model", "resource_id": "hers", "username": "bob", "permission": "EDIT"}
+    server_with_users.post("3.0/mlflow/users/permissions/grant", grant, "alice")
     tracking.check_permissions(project, "his", "hers")
     client = mlflow.MlflowClient()
     assert [model.name for model in client.search_registered_models()] == ["hers"]

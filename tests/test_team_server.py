@@ -13,12 +13,10 @@ import pytest
 import registered
 import requests
 from conftest import PROJECT
-from test_store_faults import Server
+from servers import PASSWORD, Server
 
 from mlproject import tracking
 from mlproject.errors import UserError
-
-PASSWORD = "long enough to do"
 
 # Processes that have imported everything and then do the same thing at the same moment.
 FIRST_WRITERS = """
@@ -29,7 +27,7 @@ from test_team_server import network
 from mlproject import tracking
 
 processes = int(sys.argv[1])
-together = multiprocessing.Barrier(processes, timeout=60)
+together = multiprocessing.Barrier(processes, timeout=300)
 
 
 def work(number):
@@ -95,14 +93,7 @@ def team(tmp_path_factory):
         )  # fmt: skip
         server.start()
         try:
-            for name in ("alice", "bob"):
-                answer = requests.post(
-                    f"{server.address}/api/2.0/mlflow/users/create",
-                    json={"username": name, "password": PASSWORD},
-                    auth=("admin", PASSWORD),
-                    timeout=20,
-                )
-                assert answer.ok, answer.text
+            server.create_users("alice", "bob")
             patch.setenv("MLFLOW_TRACKING_URI", server.address)
             patch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
             yield server
