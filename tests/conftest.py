@@ -108,6 +108,17 @@ def empty_database(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def new_store(empty_database):
+    """Return a function that puts an empty SQLite store into a folder, and returns its URI."""
+
+    def put(folder, name="mlflow.db"):
+        shutil.copy(empty_database, folder / name)
+        return f"sqlite:///{folder}/{name}"
+
+    return put
+
+
 @pytest.fixture(autouse=True)
 def nothing_handed_down():
     """Remove the run and the experiment of other tests or of `mlflow run`, which MLflow keeps in environment variables."""
@@ -116,10 +127,9 @@ def nothing_handed_down():
 
 
 @pytest.fixture
-def store(tmp_path, empty_database, monkeypatch):
+def store(tmp_path, new_store, monkeypatch):
     """Connect to a fresh SQLite store, and yield its URI."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
     tracking.use_comparison(tracking.connect(), "tests")
@@ -190,6 +200,17 @@ def run_here(process_kept, monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
+
+
+def copy_experiments(folder):
+    """Copy the shipped experiments into a folder, without their notebooks."""
+    leave_out = shutil.ignore_patterns("__pycache__", "*.ipynb")
+    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=leave_out)
+
+
+def all_runs(client):
+    """All runs of a store, in whichever of MLflow's experiments they are."""
+    return client.search_runs([one.experiment_id for one in client.search_experiments()])
 
 
 def command(*arguments, cwd, **environment):

@@ -1,19 +1,18 @@
 """Bad input gives exit code 2 and one line that names the value and what is accepted. Nothing is trained or logged."""
 
 import gzip
-import shutil
 import socket
 import subprocess
 
 import pytest
-from conftest import PROJECT, command
+from conftest import PROJECT, command, copy_experiments
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A project folder with the shipped experiments and nothing else."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_experiments(folder)
     return folder
 
 
@@ -121,8 +120,8 @@ def test_an_output_that_is_no_folder_is_refused(refusal, folder):
     ("content", "said"),
     [("import no_such_module\n", "no_such_module"), ("EXPERIMENTS = [3]\n", "TypeError: EXPERIMENTS")],
 )
-def test_a_file_that_is_broken_is_named_and_the_others_still_work(refusal, run_here, folder, tmp_path, content, said):
-    shutil.copytree(folder / "experiments", tmp_path / "experiments")
+def test_a_file_that_is_broken_is_named_and_the_others_still_work(refusal, run_here, tmp_path, content, said):
+    copy_experiments(tmp_path)
     (tmp_path / "experiments" / "broken.py").write_text(content)
     line = refusal(tmp_path, "explain", "--experiment", "*")
     assert "broken.py" in line and said in line
@@ -137,9 +136,8 @@ def test_a_file_that_is_broken_is_named_and_the_others_still_work(refusal, run_h
         (["--comparison", "cats-vs-dogs"], ["comparison=", "cats-vs-dogs", "accepted"]),
     ],
 )
-def test_a_report_of_what_is_not_registered_is_refused(refusal, tmp_path, empty_database, arguments, said):
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    line = refusal(tmp_path, "report", *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+def test_a_report_of_what_is_not_registered_is_refused(refusal, tmp_path, new_store, arguments, said):
+    line = refusal(tmp_path, "report", *arguments, MLFLOW_TRACKING_URI=new_store(tmp_path))
     assert all(words in line for words in said), line
 
 

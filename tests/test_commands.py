@@ -1,12 +1,11 @@
 """The commands that look after models, data sets and the store, and what sixty wrong command lines are answered."""
 
 import shlex
-import shutil
 
 import click
 import mlflow
 import pytest
-from conftest import PROJECT
+from conftest import copy_experiments
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject import tracking
@@ -90,7 +89,7 @@ prune --older-than 7 | mlflow.db does not exist
 def folder(tmp_path_factory):
     """A project folder without a store."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_experiments(folder)
     return folder
 
 

@@ -1,7 +1,6 @@
 """The final model: its training images and the length of its fit; and whole commands with a user's own file."""
 
 import dataclasses
-import shutil
 
 import mlflow
 import numpy as np
@@ -67,13 +66,12 @@ EXPERIMENTS = [
 
 @pytest.mark.slow
 def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(
-    run_here, tmp_path, empty_database, monkeypatch
+    run_here, tmp_path, new_store, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "grey.py").write_text(GREY)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     client = mlflow.MlflowClient(uri)
 
     def tune(*more):

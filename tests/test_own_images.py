@@ -2,7 +2,6 @@
 
 import html
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from dataclasses import replace
 
 import mlflow
 import pytest
-from conftest import PROJECT, TINY, command
+from conftest import PROJECT, TINY, all_runs, command
 from photos import write_tree
 
 from mlproject import tracking
@@ -34,13 +33,13 @@ SMALL = ("--budget-minutes", "0.05", "--max-trials", "1")
 
 
 @pytest.fixture
-def project(tmp_path, empty_database):
+def project(tmp_path, new_store):
     """A project with three experiments, of which two wait for images, and with two folders of images."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "own.py").write_text(EXPERIMENTS)
     write_tree(tmp_path / "photos", images=30)
     write_tree(tmp_path / "plants", ("fruit/apple", "fruit/pear", "root/beet", "root/leek"), images=20)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    new_store(tmp_path)
     return tmp_path
 
 
@@ -59,8 +58,7 @@ def store_of(project):
 
 
 def runs_of(project):
-    client = mlflow.MlflowClient(store_of(project))
-    return client.search_runs([one.experiment_id for one in client.search_experiments()])
+    return all_runs(mlflow.MlflowClient(store_of(project)))
 
 
 def names(found):

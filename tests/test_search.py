@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import TINY, asked, tiny_build, tiny_staged_recipe
-from searches import fit_result, interrupted_like, journal_of, run_search
+from searches import arrays_of, fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
 from mlproject.errors import StoreGoneError, UserError
@@ -44,7 +44,7 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
     for _, run in runs.iterrows():  # the predictions with which trials are compared
-        kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{run['run_id']}/evaluation/validation.npz"))
+        kept = arrays_of(run["run_id"])
         np.testing.assert_array_equal(kept["rows"], task.validation)
         assert np.mean(kept["labels"] == kept["predictions"]) == pytest.approx(run["metrics.val_accuracy"])
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]

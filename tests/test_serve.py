@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,13 +27,12 @@ PHOTO = base64.b64encode(encoded(photograph(size=(90, 90)), "JPEG")).decode()
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory, empty_database):
+def uri(tmp_path_factory, new_store):
     """A store with the model, in a folder with a photograph."""
     folder = tmp_path_factory.mktemp("served")
-    shutil.copy(empty_database, folder / "mlflow.db")
     (folder / "photo.jpg").write_bytes(base64.b64decode(PHOTO))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(folder))
         patch.chdir(folder)
         tracking.use_comparison(tracking.connect(), "tests")
         register()

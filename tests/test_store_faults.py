@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -140,12 +139,9 @@ def fill(folder):
     return folder / "filler"
 
 
-def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
-    small_disk, empty_database, monkeypatch, caplog
-):
-    shutil.copy(empty_database, small_disk / "mlflow.db")
+def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(small_disk, new_store, monkeypatch, caplog):
     monkeypatch.chdir(small_disk)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small_disk}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(small_disk))
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
     tracking.use_comparison(tracking.connect(), "tests")
     with tracking.run("finished", {}) as finished:
@@ -210,10 +206,10 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
 
 
 @pytest.fixture
-def server(tmp_path, empty_database, monkeypatch):
+def server(tmp_path, new_store, monkeypatch):
     folder = tmp_path / "server"
     folder.mkdir()
-    shutil.copy(empty_database, folder / "server.db")
+    new_store(folder, "server.db")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     before = mlflow.get_tracking_uri()
     server = Server(folder)

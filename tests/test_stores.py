@@ -20,13 +20,13 @@ from mlproject.errors import UserError
 
 
 @pytest.fixture
-def checkout(tmp_path, empty_database, monkeypatch, process_kept):
+def checkout(tmp_path, new_store, monkeypatch, process_kept):
     """Return a function that enters a folder with an empty store, where no variable names a store."""
 
     def enter(name="checkout"):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        shutil.copy(empty_database, folder / "mlflow.db")
+        new_store(folder)
         # MLflow recorded the artifacts of the experiment Default in the folder where the database was made.
         with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
             database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/mlruns/0",))
@@ -356,13 +356,13 @@ def test_a_database_without_users_permits_everything_and_keeps_no_trace_of_the_q
 
 
 @pytest.fixture
-def server_with_users(tmp_path, empty_database, monkeypatch, process_kept):
+def server_with_users(tmp_path, new_store, monkeypatch, process_kept):
     """A real server on which alice owns the comparison and the model "hers", and bob owns nothing."""
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("a server with users needs the package Flask-WTF (mlflow[auth])")
     folder = tmp_path / "server"
     folder.mkdir()
-    shutil.copy(empty_database, folder / "server.db")
+    new_store(folder, "server.db")
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
         f"admin_password = {PASSWORD}\nauth_cache_ttl_seconds = 600\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, asked, tiny_build
-from searches import CLOCKS, journal_of, run_search
+from searches import CLOCKS, arrays_of, journal_of, run_search
 
 from mlproject import tracking
 from mlproject.cluster import parcel
@@ -56,12 +56,8 @@ def test_workers_find_and_log_what_one_process_does(pool, make_task, store):
         curves = [client.get_metric_history(one, "val_accuracy") for one in (first, second)]
         values = [[(point.step, round(point.value, 5)) for point in curve] for curve in curves]
         assert values[0] == values[1] and len(values[0]) >= 2
-        kept = [np.load(tracked(one)) for one in (first, second)]
+        kept = [arrays_of(one) for one in (first, second)]
         np.testing.assert_array_equal(kept[0]["predictions"], kept[1]["predictions"])
-
-
-def tracked(run_id):
-    return mlflow.artifacts.download_artifacts(f"runs:/{run_id}/evaluation/validation.npz")
 
 
 def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_task, store, monkeypatch):
