@@ -8,27 +8,14 @@ import mlflow
 import numpy as np
 import pytest
 from brightness import NAME, network, register
-from PIL import Image, ImageDraw
+from photos import encoded, photograph
+from PIL import Image
 from servers import free_port
 
 from mlproject import tracking
 from mlproject.classifier import Classifier
 from mlproject.datasets import CIFAR100, FashionMNIST
 from mlproject.errors import UserError
-
-
-def photograph(ground=240, thing=15, size=(90, 160), mode="RGB"):
-    """A thing in the middle, half as wide and high as the image."""
-    image = Image.new("L", size, ground)
-    width, height = size
-    ImageDraw.Draw(image).rectangle((width // 4, height // 4, width * 3 // 4, height * 3 // 4), thing)
-    return image.convert(mode)
-
-
-def encoded(image, kind="PNG"):
-    file = io.BytesIO()
-    image.save(file, format=kind)
-    return file.getvalue()
 
 
 def classifier(preparation=FashionMNIST.preparation, shape=(28, 28, 1)):

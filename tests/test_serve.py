@@ -16,8 +16,8 @@ import pytest
 import requests
 from brightness import NAME, register
 from conftest import PROJECT
+from photos import encoded, photograph
 from servers import PATIENCE, free_port
-from test_predict import encoded, photograph
 
 from mlproject import tracking
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from servers import PASSWORD, Server
-from test_tracking import register
+from versions import add_version, register
 
 from mlproject import tracking
 from mlproject.errors import UserError
@@ -333,7 +333,7 @@ def test_models_of_other_people_are_neither_reported_nor_lose_their_aliases(stor
     client.create_model_version("m", "s3://bucket/model")
     client.delete_model_version("m", "4")
     assert tracking.final_models() == []
-    assert register("m") == (5, "")
+    assert add_version("m") == (5, "")
     assert tracking.alias_of("m", 5) == "" and tracking.final_models() == []
     (model,) = tracking.final_models(["m/5"])
     assert (model.version, model.alias) == (5, "")
@@ -342,7 +342,8 @@ def test_models_of_other_people_are_neither_reported_nor_lose_their_aliases(stor
     with pytest.raises(UserError, match="models='theirs': no such model; accepted: m"):
         tracking.final_models(["theirs"])
     client.delete_registered_model_alias("m", "champion")
-    assert register("m", val_accuracy=0.1) == (6, "champion")
+    assert add_version("m", val_accuracy=0.1) == (6, "champion")
+    assert [(model.name, model.version) for model in tracking.final_models()] == [("m", 6)]
     aliases = client.get_registered_model("m").aliases
     assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 6, "challenger": 2, "shipped": 3}
 

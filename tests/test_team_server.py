@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 
-import keras
 import mlflow
-import numpy as np
 import postgres
 import pytest
 import registered
 import requests
 from conftest import PROJECT
 from servers import PASSWORD, Server
+from versions import CLASSES, EXAMPLE, network
 
 from mlproject import tracking
 from mlproject.errors import UserError
@@ -23,7 +22,7 @@ FIRST_WRITERS = """
 import multiprocessing, os, sys, traceback
 import numpy as np
 sys.path.insert(0, TESTS)
-from test_team_server import network
+from versions import network
 from mlproject import tracking
 
 processes = int(sys.argv[1])
@@ -62,13 +61,6 @@ for number in range(processes):
 codes = [os.waitpid(-1, 0)[1] for _ in range(processes)]
 sys.exit(any(codes))
 """
-
-
-def network(classes=2):
-    """A network that is as good as chance."""
-    images = keras.Input((4, 4, 1), dtype="uint8")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
-    return keras.Model(images, keras.layers.Dense(classes, activation="softmax")(x))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +143,7 @@ def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, t
         tracking.log_metrics(model.metrics)
         tracking.log_folder(model.root, "")
         classes = list(registered.FLAT)
-        version = tracking.register(network(3), model.name, classes, np.zeros((2, 4, 4, 1), np.uint8), model.tags)
+        version = tracking.register(network(3), model.name, classes, EXAMPLE, model.tags)
     assert tracking.promote(model.name, version) == "champion"
 
     user("bob")
@@ -164,7 +156,7 @@ def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, t
 
 def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
     tracking.use_comparison(user("alice"), "alice's")
-    images, tags = np.zeros((2, 4, 4, 1), np.uint8), {"experiment": "m", "dataset.digest": "d"}
+    tags = {"experiment": "m", "dataset.digest": "d"}
     project = user("bob")
     tracking.check_permissions(project, "bob's", "shared")  # nobody has registered it yet
     user("alice")
@@ -174,7 +166,7 @@ def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
         pytest.raises(UserError, match="'shared' .*may not get a version from the user 'bob'; accepted: .*EDIT"),
         tracking.run("final", {}) as run_id,
     ):
-        tracking.register(network(), "shared", ["left", "right"], images, tags)
+        tracking.register(network(), "shared", CLASSES, EXAMPLE, tags)
     assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
