@@ -1,4 +1,4 @@
-"""The commands that look after models, data sets and the store, and what sixty wrong command lines are answered."""
+"""The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
 import shlex
 
@@ -30,6 +30,7 @@ tune --budget-minutes 0.001 | '0.001' is not accepted; accepted: minutes from 0.
 tune --budget-minutes -5 | '-5' is not accepted
 tune --budget-minutes 15m | '15m' is not accepted
 tune --budget-minutes inf | 'inf' is not accepted
+tune --budget-minutes nan | 'nan' is not accepted
 tune --budget-minutes 1e9 | '1e9' is not accepted; accepted: minutes from 0.02 to 525600
 tune --budget 5 | No such option '--budget'. Did you mean '--budget-minutes'
 tune --budget_minutes 5 | Did you mean '--budget-minutes'
@@ -43,20 +44,31 @@ tune --prune no | 'no' is not accepted; accepted: true, false
 tune --fresh | Option '--fresh' requires an argument
 tune --fresh yes | 'yes' is not accepted; accepted: true, false
 tune --seed -1 | '-1' is not accepted; accepted: a whole number from 0
+tune --seed x | 'x' is not accepted; accepted: a whole number
 tune --seed 4294967296 | accepted: a whole number from 0 to 2147483647
 tune --seeds 0 | accepted: how many seeds, from 1 to 100
 tune --seeds 1,1 | different seeds such as 0,1,2
 tune --seeds 0..3 | accepted: how many seeds
+tune --seeds 1,two | 'two' is not accepted; accepted: a whole number
 tune --folds 1 | '1' is not accepted; accepted: a whole number from 2 to 1000
+tune --folds -3 | '-3' is not accepted
 tune --repeats 2 | repeats=2; accepted: 1, or with folds=2 or more
 tune --folds 3 --repeats 0 | '0' is not accepted; accepted: a whole number from 1
 tune --limit flops<3 | limit='flops<3' is not accepted; accepted: parameters<NUMBER
 tune --limit parameters<1e6,ms<2 | limit='ms<2' is not accepted
 tune --limit ms_per_image<2 --deterministic true | deterministic=true
 tune --data imaginary | 'imaginary' is not one of 'real', 'synthetic'
+tune --data-dir no/such/folder | data_dir=no/such/folder is not a folder
 tune --image-size 4 | '4' is not accepted; accepted: auto, or pixels from 8 to 1024
+tune --image-size big | 'big' is not accepted; accepted: auto, or pixels from 8
 tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
+tune --base VGG16 | base=VGG16; accepted: together with images=PATH
 tune --values width=32 --tempo 1 | No such option '--tempo'
+tune --data synthetic --values height=3 | values='height=3' is not accepted by cifar100-
+tune 'cifar100-*' --data synthetic --values width=40 | width=32..64 by 16
+tune fashion-mnist-cnn --data synthetic --values activation | relu|silu
+tune --data synthetic --trials no-such.csv | trials='no-such.csv' cannot be read
+tune --data synthetic --weights no-such.h5 | weights=no-such.h5 is not a file; accepted: imagenet, none
 report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
 report --model fashion-mnist-cnn | Did you mean one of
 report | mlflow.db does not exist, so there are no runs and models yet

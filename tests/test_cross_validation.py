@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from conftest import TINY, asked, tiny_staged_recipe
+from conftest import TINY, tiny_staged_recipe
 from scipy import stats
 from searches import arrays_of
 
@@ -104,20 +104,6 @@ def test_what_cannot_be_divided_is_refused_in_one_line(fashion, make_task):
     ):
         own.cross_validated(2, 1)
     assert own.cross_validated(0, 1) is own
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--folds", "1"], "'1' is not accepted; accepted: a whole number from 2 to 1000, or 0"),
-        (["--folds", "-3"], "'-3' is not accepted"),
-        (["--folds", "5", "--repeats", "0"], "'0' is not accepted; accepted: a whole number from 1 to 100"),
-        (["--repeats", "2"], "^repeats=2; accepted: 1, or with folds=2 or more"),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(words, said):
-    with pytest.raises(UserError, match=said):
-        asked(*words)
 
 
 def test_a_trial_predicts_each_image_by_the_fit_that_held_it_out(task, store):

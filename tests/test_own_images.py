@@ -119,16 +119,12 @@ def test_a_base_takes_the_place_of_the_pretrained_networks_alone(tmp_path):
     [
         (["--experiment", "small"], ["experiment='small' needs images of your own", "images=PATH"]),
         (["--images", "photos", "--experiment", "small-coarse"], ["small-coarse", "superclasses", "SUPERCLASS/CLASS"]),
-        (["--base", "VGG16"], ["base=VGG16", "images=PATH"]),
         (
             ["--images", "photos", "--base", "mobilenetv3smal"],
             ["base='mobilenetv3smal'", "did you mean MobileNetV3Small?"],
         ),
         (["--images", "no/photos"], ["no/photos does not exist", "accepted: a folder"]),
         (["--images", "~nobody-has-this-name"], ["~nobody-has-this-name does not exist"]),
-        (["--images", "photos", "--image-size", "7"], ["--image-size", "'7'", "auto, or pixels from 8"]),
-        (["--images", "photos", "--image-size", "big"], ["--image-size", "'big'", "auto, or pixels from 8"]),
-        (["--images", "photos", "--image-fit", "stretch"], ["--image-fit", "'stretch'", "crop", "pad"]),
         (["--images", "photos", "--experiment", "large"], ["experiment='large' matches no experiment", "small"]),
     ],
 )
