@@ -17,7 +17,7 @@ from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import trial_fit
-from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack, unpack
+from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
@@ -109,12 +109,10 @@ def test_another_objective_selects_another_winner():
 
 @pytest.mark.parametrize("tuner", TUNERS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_oracle_is_told_the_objective_and_its_direction(tuner, objective, make_task, store):
-    with journal_of(make_task()) as journal:
-        oracle = make_oracle(tuner, objective, TINY, 0, (), journal)
-    assert (oracle.objective.name, oracle.objective.direction) == (
-        objective, "min" if objective == "val_loss" else "max"
-    )  # fmt: skip
+def test_the_oracle_is_told_the_objective_and_its_direction(tuner, objective, tmp_path):
+    oracle = make_oracle(tuner, objective, TINY, 0, (), Journal(tmp_path / "journal.json", {}))
+    direction = "min" if objective == "val_loss" else "max"
+    assert (oracle.objective.name, oracle.objective.direction) == (objective, direction)
 
 
 def test_a_search_by_the_loss_records_all_scores(make_task, store):
@@ -241,7 +239,7 @@ def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
     assert "died in this trial 3 times" in found.trials["reason"].iloc[0]
 
 
-def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
+def test_what_a_kill_left_in_the_store_is_put_right(store):
     with tracking.run("trial-01", {"role": "trial", "search": "one"}) as finished:
         pass
     client = mlflow.MlflowClient()
