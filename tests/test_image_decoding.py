@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from mlproject.datasets.images import decoding
 from mlproject.datasets.images.decoding import UnreadableError, decode, header
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
@@ -359,7 +358,3 @@ def test_a_preparation_describes_itself_and_refuses_nonsense():
         with pytest.raises(UserError, match=f"{name}=.*accepted") as caught:
             Preparation(**accepted | {name: value})
         assert "\n" not in str(caught.value)
-
-
-def test_only_the_formats_named_are_tried():
-    assert decoding.FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

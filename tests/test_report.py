@@ -912,7 +912,7 @@ def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
     for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:3]:
         said = comparison.index("the network of each model's first seed")
         titles = ("### Each fine class", "### Which images", "### Class by class", "### Can the", "### Had training")
-        assert all(said < comparison.index(title) for title in titles if title in comparison)
+        assert said < min(comparison.index(title) for title in titles if title in comparison)
 
 
 def test_no_sentence_about_seeds_is_stated_twice(seeded):

@@ -372,7 +372,7 @@ def test_the_budget_ends_the_search(make_task, store):
     began = time.monotonic()
     found, _ = run_search(make_task(), seconds=8, max_trials=None)
     assert len(found.trials) >= 1
-    assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
+    assert time.monotonic() - began < 300  # without a deadline it would go on for thousands of trials
 
 
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):
