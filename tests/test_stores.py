@@ -197,10 +197,12 @@ def test_a_database_of_another_mlflow_is_refused_with_what_helps(checkout, revis
 
 
 def test_an_empty_file_becomes_a_store(tmp_path, monkeypatch, process_kept):
+    """Also if the address has options of the driver."""
     (tmp_path / "mlflow.db").touch()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
     tracking.connect()
-    assert "experiments" in tables(tmp_path / "mlflow.db")
+    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment("0").tags["mlproject"] == "true"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 class Page(BaseHTTPRequestHandler):

@@ -159,13 +159,6 @@ def test_another_password_is_no_other_store(process_kept):
     assert addresses == {"https://***@example.org"}
 
 
-def test_a_store_may_be_named_with_options_of_its_driver(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
-    tracking.connect()
-    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment("0").tags["mlproject"] == "true"
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".db", ".lock"]
-
-
 def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
     images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.arange(3)
     known = {"one": str(tmp_path), "two": "https://example.org/images.tar.gz"}
