@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -291,3 +292,14 @@ def test_class_names_that_broke_plots_elsewhere_are_drawn(names, rng):
         file = io.BytesIO()
         figure.savefig(file, dpi=20)
         assert file.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_table_of_cases_names_tests_that_exist():
+    tests = Path(__file__).parent
+    named = re.findall(
+        r"`(test_\w+\.py)(?:::(test_\w+))?`|`(test_\w+)`", (tests / "cases.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 100
+    for file, of_file, here in named:
+        code = (tests / (file or "test_cases.py")).read_text(encoding="utf-8")
+        assert not (of_file or here) or f"def {of_file or here}(" in code, file + of_file + here

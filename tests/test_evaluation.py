@@ -30,7 +30,7 @@ def correctness(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.n
     return correct_a, correct_b
 
 
-def test_summary_of_a_table_worked_out_by_hand():
+def test_a_summary_is_what_one_works_out_by_hand():
     metrics = evaluation.summary(np.array([0, 1, 1]), np.array([[0.5, 0.5, 0.0], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]]))
     assert metrics["test_accuracy"] == pytest.approx(2 / 3)
     assert metrics["test_loss"] == pytest.approx((math.log(2) + math.log(2) + math.log(1e7)) / 3)
@@ -65,7 +65,7 @@ def test_accuracy_interval_agrees_with_wilsons_formula(hits, images):
     assert 0 <= low <= share <= high <= 1
 
 
-def test_per_class_of_a_table_worked_out_by_hand():
+def test_scores_of_classes_are_what_one_works_out_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 2])
     predictions = np.array([0, 0, 1, 1, 0, 1])
     table = evaluation.per_class(labels, predictions, ["cup", "bowl", "ray"], ["dishes", "dishes", "fish"])
@@ -91,7 +91,7 @@ def test_by_sum_many_improbable_classes_can_outweigh_the_most_probable_one():
     np.testing.assert_allclose(sums, [[0.4, 0.6], [0.2, 0.8]], atol=1e-3)
 
 
-def test_aggregating_a_hundred_classes_into_twenty_superclasses():
+def test_a_hundred_classes_are_aggregated_into_twenty_superclasses():
     _, probabilities = softmax_of_noise(50, 100)
     superclass_of = np.random.default_rng(1).permutation(np.repeat(np.arange(20), 5))
     sums = evaluation.aggregate_by_sum(probabilities, superclass_of)
@@ -119,7 +119,7 @@ def test_swapping_the_models_flips_the_signs():
     assert (result["low"], result["high"]) == pytest.approx((-swapped["high"], -swapped["low"]), abs=0.011)
 
 
-def test_models_that_never_differ():
+def test_models_that_never_differ_have_a_difference_of_zero_with_an_interval():
     result = evaluation.paired_difference(*correctness(both=80, only_a=0, only_b=0, neither=20))
     assert result["difference"] == 0
     assert result["p"] == 1
@@ -172,7 +172,7 @@ def test_bad_input_is_named_in_one_line(call, named):
     assert "\n" not in str(error.value)
 
 
-def test_centroids_of_points_worked_out_by_hand():
+def test_centroids_are_what_one_works_out_by_hand():
     features = np.array([[[0.0, 0.0]], [[2.0, 0.0]], [[5.0, 5.0]]])
     means = evaluation.centroids(features, np.array([0, 0, 2]), classes=3)
     np.testing.assert_array_equal(means, [[1, 0], [np.nan, np.nan], [5, 5]])
@@ -180,7 +180,7 @@ def test_centroids_of_points_worked_out_by_hand():
         evaluation.centroids(features, np.array([0, 0, 2]), classes=2)
 
 
-def test_averages_over_the_classes_by_hand():
+def test_averages_over_the_classes_are_what_one_works_out_by_hand():
     labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
     averages = evaluation.averages(labels, predictions, 2)
     f1 = 2 * 2 / 5, 2 * 1 / 3
@@ -191,7 +191,7 @@ def test_averages_over_the_classes_by_hand():
     assert averages["weighted_recall"] == pytest.approx(np.mean(labels == predictions))
 
 
-def test_calibration_of_four_images_by_hand():
+def test_calibration_is_what_one_works_out_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.65, 0.35]])
     labels = np.array([0, 1, 1, 1])
     scores, curve = evaluation.calibration(labels, probabilities)
@@ -260,7 +260,7 @@ def test_mcnemars_p_values_are_adjusted_over_all_others():
     assert evaluation.holm_adjusted_mcnemar(reference, others[1:2]).tolist() == [alone]
 
 
-def test_holm_and_benjamini_hochberg_by_hand():
+def test_adjusted_p_values_are_what_one_works_out_by_hand():
     p = [0.04, 0.01, 0.03]
     assert evaluation.holm(p).tolist() == pytest.approx([0.06, 0.03, 0.06])
     assert evaluation.benjamini_hochberg(p).tolist() == pytest.approx([0.04, 0.03, 0.04])

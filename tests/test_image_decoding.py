@@ -93,7 +93,7 @@ def converted(mode):
 @pytest.mark.parametrize(
     "mode, kind", [("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("CMYK", "JPEG"), ("CMYK", "TIFF"), ("YCbCr", "TIFF")]
 )
-def test_kinds_of_pixels(mode, kind):
+def test_every_kind_of_pixels_becomes_colours_or_grey(mode, kind):
     image = converted(mode)
     content = saved(image, kind, **({"quality": 100} if kind == "JPEG" else {}))
     assert header(content).mode == mode

@@ -364,7 +364,7 @@ def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
     assert len(drawn) == 14 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
-def test_no_banner_without_synthetic_models(models, tmp_path):
+def test_a_page_without_synthetic_models_has_no_banner(models, tmp_path):
     assert "ynthetic" not in build(models[:2], tmp_path).read_text()
 
 
