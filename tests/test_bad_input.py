@@ -1,6 +1,7 @@
 """Bad input gives exit code 2 and one line that names the value and what is accepted. Nothing is trained or logged."""
 
 import gzip
+import re
 import socket
 import subprocess
 
@@ -116,6 +117,13 @@ def test_a_report_of_what_is_not_registered_is_refused(refusal, tmp_path, new_st
 def test_make_refuses_what_it_does_not_know(given, said):
     done = subprocess.run(["make", "-n", *given], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+def test_make_alone_lists_all_targets():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    done = subprocess.run(["make", "--no-print-directory"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert sorted(line.split()[0] for line in done.stdout.splitlines()) == sorted(targets)
 
 
 def test_make_hands_args_down():

@@ -1,12 +1,14 @@
 """The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
 import shlex
+import socket
 
 import click
 import mlflow
 import pytest
 from conftest import copy_experiments
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+from versions import add_version
 
 from mlproject import tracking
 from mlproject.commands import mlproject
@@ -128,9 +130,24 @@ def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
 
 
-def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
-    import socket
+def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    scores = {"test_accuracy": 0.75, "test_accuracy_low": 0.7, "test_accuracy_high": 0.8}
+    for val_accuracy in (0.5, 0.4, 0.3):
+        add_version("cnn", val_accuracy=val_accuracy, **scores)
 
+    def listed(*options):
+        done = run_here("list", *options, cwd=tmp_path)
+        assert done.returncode == 0 and "Does the machinery work?" in done.stdout, done.stderr
+        return [line.split()[:4] for line in done.stdout.splitlines() if line.startswith("  cnn/")]
+
+    accuracy = ["0.7500", "[0.7000,"]
+    assert listed() == [["cnn/1", "champion", *accuracy], ["cnn/3", "challenger", *accuracy]]
+    assert [row[0] for row in listed("--all")] == ["cnn/1", "cnn/2", "cnn/3"]
+
+
+def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run_here("ui", "--port", port, cwd=tmp_path)

@@ -78,7 +78,9 @@ def test_the_command_answers_for_a_folder_and_names_what_it_passes_over(store, p
     assert seen["0001-a-shirt.jpg.png"].shape == (28, 28) and seen["0001-a-shirt.jpg.png"][14, 14] > 200
 
 
-def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tmp_path, monkeypatch):
+def test_lines_of_json_and_the_option_json_are_answered_in_lines_of_json(
+    store, photos, run_here, tmp_path, monkeypatch
+):
     register()
     content = base64.b64encode(encoded(photograph(250, 250, size=(90, 90)))).decode()
     lines = [json.dumps(str(photos / "a shirt.jpg")), json.dumps({"image": content}), "", "{}", "nonsense"]
@@ -90,6 +92,12 @@ def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tm
     assert [one["image"] for one in answers[1:]] == ["line 2", "line 4", "line 5"]
     assert sum(guess["probability"] for guess in answers[0]["predictions"]) == pytest.approx(1, abs=1e-5)
     assert len(answers[0]["predictions"]) == 3 and answers[0]["inverted"] is False
+    told = run_here(
+        "predict", f"{NAME}@champion", photos / "a shirt.jpg", photos / "broken.jpg", "--json", cwd=tmp_path
+    )
+    shirt, broken = map(json.loads, told.stdout.splitlines())
+    assert (shirt["image"], shirt["inverted"]) == (str(photos / "a shirt.jpg"), True)
+    assert shirt["predictions"][0]["label"] == "dark" and "no JPEG" in broken["error"]
 
 
 def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path, monkeypatch):
