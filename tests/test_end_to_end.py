@@ -36,6 +36,8 @@ EXPERIMENTS = [COARSE, FINE, replace(TINY, name="fashion-mnist-mlp")]
 MODELS = ["cifar100-coarse-cnn-synthetic", "cifar100-fine-cnn-synthetic", "fashion-mnist-mlp-synthetic"]
 EXPERIMENTS = "cifar100-*,fashion-mnist-mlp"
 ARTIFACTS = [
+    "data/examples.png",
+    "data/facts.csv",
     "environment.json",
     "evaluation/features.npz",
     "evaluation/images.npz",
@@ -115,7 +117,8 @@ def test_all_experiments_are_registered_with_what_the_report_needs(tuned):
         assert all(model.artifact(path) for path in ARTIFACTS)
         assert {"comparison", "dataset.digest", "test.digest", "git.commit", "labels"} <= model.tags.keys()
         assert model.tags["data"] == "synthetic"
-        assert 0 <= model.metrics["test_accuracy"] <= 1 and model.metrics["search_seconds"] > 0
+        low, accuracy, high = (model.metrics[f"test_accuracy{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low <= accuracy <= high <= 1 and model.metrics["search_seconds"] > 0
     fine, coarse = models["cifar100-fine-cnn-synthetic"], models["cifar100-coarse-cnn-synthetic"]
     assert fine.tags["test.digest"] == coarse.tags["test.digest"]
     assert {"test_coarse_accuracy", "test_coarse_accuracy_sum"} <= fine.metrics.keys()
@@ -143,6 +146,8 @@ def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
         assert set(children["experiment_id"]) == {parent["experiment_id"]}
         assert "Question" in parent["tags.mlflow.note.content"] and "Result" in parent["tags.mlflow.note.content"]
         assert len(mlflow.get_run(parent["run_id"]).inputs.dataset_inputs) == 2
+        settings = mlflow.artifacts.load_dict(f"runs:/{parent['run_id']}/settings.json")
+        assert settings["data"] == "synthetic" and settings["max_trials"] == 1
 
 
 def test_a_fresh_process_loads_every_model_by_name(tuned, tmp_path):

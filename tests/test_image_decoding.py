@@ -116,6 +116,10 @@ def test_transparent_pixels_are_laid_over_the_background(mode, kind):
     np.testing.assert_allclose(decode(content, Preparation(8, 3, background=background)), expected, atol=1)
 
 
+def test_transparent_pixels_are_white_unless_a_background_is_given():
+    assert decode(saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0))), Preparation(8, 3)).min() >= 254
+
+
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_a_transparent_colour_shows_the_background(mode):
     image = Image.new(mode, (2, 2), 0 if mode != "RGB" else (0, 0, 0))

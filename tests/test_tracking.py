@@ -143,6 +143,39 @@ def test_the_project_run_is_annotated_and_not_resumed(store, monkeypatch):
     assert mlflow.get_run(outer.info.run_id).data.tags["mlflow.note.content"] == "what came out"
 
 
+def test_the_run_of_a_refused_project_command_says_why_and_the_next_command_deletes_it(store):
+    client = mlflow.MlflowClient()
+    run_id = client.create_run("0", tags={"mlflow.source.type": "PROJECT"}).info.run_id
+    tracking.mark_refused(run_id, "seed=x is not accepted")
+    assert client.get_run(run_id).data.tags["refused"] == "seed=x is not accepted"
+    client.set_terminated(run_id, "FAILED")  # as `mlflow run` does
+    tracking.connect()
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+
+
+def test_what_a_user_writes_into_descriptions_stays(store):
+    client = mlflow.MlflowClient()
+    add_version()
+    tracking.describe("m", 1, "of the model", "of the version")
+    assert client.get_registered_model("m").description == "of the model"
+    client.update_registered_model("m", "of the user")
+    tracking.describe("m", 1, "of the model", "of the version again")
+    assert client.get_registered_model("m").description == "of the user"
+    assert client.get_model_version("m", "1").description == "of the version again"
+
+    def description_after(search):
+        with tracking.run("search", {"role": "search"}):
+            tracking.describe_search("tiny", "Which one?", search, ["width"])
+        return client.get_experiment_by_name("tests").tags["mlflow.note.content"]
+
+    text = description_after("first")
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user.")
+    text = description_after("second")
+    assert "Of the user." in text.splitlines() and "viewStateShareKey=second)" in text
+    assert text.count("**tiny**") == 1 and "viewStateShareKey=first)" not in text
+
+
 def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
     path = tmp_path / "mlflow.db"
     path.write_text("this is no database, but text that is long enough to be taken for one" * 100)

@@ -15,7 +15,7 @@ from conftest import TINY, asked, tiny_build
 from searches import CLOCKS, arrays_of, journal_of, run_search
 
 from mlproject import tracking
-from mlproject.cluster import parcel
+from mlproject.cluster import parcel, worker
 from mlproject.cluster import pool as pools
 from mlproject.cluster.pool import open_pool, require_ray
 from mlproject.cluster.share import Share, gpus_of_each
@@ -91,6 +91,14 @@ def test_a_parcel_leaves_the_users_data_set_behind(make_task):
     data.lock = threading.Lock()
     packed = parcel.pack(make_task(dataclasses.replace(TINY, dataset=data)), Settings(), None, None, "", 1)
     assert len(packed.task) < 100_000 and pickle.loads(packed.task).experiment.name == "tiny"
+
+
+def test_a_node_with_another_version_of_this_package_is_refused():
+    of_another = parcel.Parcel("key", b"", None, None, "", 1, "float32", True, False, code="another")
+    with pytest.raises(
+        UserError, match=r"^the node .* has another version of mlproject \(\w+, the driver another\); acc"
+    ):
+        worker.unpack(of_another)
 
 
 @pytest.mark.slow
