@@ -202,6 +202,13 @@ def run_here(process_kept, monkeypatch, capsys):
     return run
 
 
+class Bomb:
+    """What makes a folder when it is unpickled, so that a test sees that it was."""
+
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
 def copy_experiments(folder):
     """Copy the shipped experiments into a folder, without their notebooks."""
     leave_out = shutil.ignore_patterns("__pycache__", "*.ipynb")

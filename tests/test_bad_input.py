@@ -52,12 +52,13 @@ def test_a_truncated_archive_is_refused_before_training(refusal, folder, tmp_pat
 
 
 def test_a_store_that_cannot_be_written_is_refused(refusal, folder):
-    line = refusal(folder, "tune", "--data", "synthetic", MLFLOW_TRACKING_URI="sqlite:////no/such/folder/mlflow.db")
+    uri = "sqlite:////no/such/folder/mlflow.db"
+    line = refusal(folder, "tune", "fashion-mnist-mlp", "--data", "synthetic", MLFLOW_TRACKING_URI=uri)
     assert "/no/such/folder/mlflow.db" in line and "writable" in line
 
 
 def test_a_patience_that_is_no_number_is_refused(refusal, folder):
-    line = refusal(folder, "tune", "--data", "synthetic", MLPROJECT_PATIENCE="5m")
+    line = refusal(folder, "tune", "fashion-mnist-mlp", "--data", "synthetic", MLPROJECT_PATIENCE="5m")
     assert "MLPROJECT_PATIENCE='5m'" in line and "seconds" in line
 
 

@@ -66,10 +66,10 @@ tune --image-size big | 'big' is not accepted; accepted: auto, or pixels from 8
 tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
 tune --base VGG16 | base=VGG16; accepted: together with images=PATH
 tune --values width=32 --tempo 1 | No such option '--tempo'
-tune --data synthetic --values height=3 | values='height=3' is not accepted by cifar100-
-tune 'cifar100-*' --data synthetic --values width=40 | width=32..64 by 16
+tune fashion-mnist-mlp --data synthetic --values height=3 | values='height=3' is not accepted by fashion-mnist-mlp; accepted
+tune cifar100-coarse-cnn --data synthetic --values width=40 | width=32..64 by 16
 tune fashion-mnist-cnn --data synthetic --values activation | relu|silu
-tune --data synthetic --trials no-such.csv | trials='no-such.csv' cannot be read
+tune fashion-mnist-mlp --data synthetic --trials no-such.csv | trials='no-such.csv' cannot be read
 tune --data synthetic --weights no-such.h5 | weights=no-such.h5 is not a file; accepted: imagenet, none
 report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
 report --model fashion-mnist-cnn | Did you mean one of

@@ -1,7 +1,6 @@
 """The cache of frozen activations: correct, computed once for the same data and weights, and never half written."""
 
 import dataclasses
-import os
 import pickle
 import shutil
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, Bomb
 
 from mlproject.errors import UserError
 from mlproject.training.features import FeatureCache
@@ -69,18 +68,13 @@ def test_a_disk_without_room_is_told_before_anything_is_computed(make_task, monk
         task.features.get(task.network(TINY.best)[0], ["low"])
 
 
-class _Bomb:
-    def __reduce__(self):
-        return os.mkdir, ("exploded",)
-
-
 def _poison(path, how):
     """Spoil a cache file in one of many ways."""
     content = path.read_bytes()
     good = np.load(path)
     with path.open("wb") as file:
         if how == "pickle":
-            np.save(file, np.array([_Bomb()], object), allow_pickle=True)
+            np.save(file, np.array([Bomb()], object), allow_pickle=True)
         elif how == "shape":
             np.save(file, good[:-1])
         elif how == "dtype":
@@ -98,7 +92,7 @@ def _poison(path, how):
                     "a huge header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + content,
                     "empty": b"",
                     "text": b"no array",
-                    "bare pickle": pickle.dumps(_Bomb()),
+                    "bare pickle": pickle.dumps(Bomb()),
                 }[how]
             )
 

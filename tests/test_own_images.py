@@ -2,6 +2,7 @@
 
 import html
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,13 +33,21 @@ EXPERIMENTS = [
 SMALL = ("--budget-minutes", "0.05", "--max-trials", "1")
 
 
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory):
+    """Two folders of images, which take longer to write than to copy."""
+    folder = tmp_path_factory.mktemp("trees")
+    write_tree(folder / "photos", images=30)
+    write_tree(folder / "plants", ("fruit/apple", "fruit/pear", "root/beet", "root/leek"), images=20)
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, new_store):
+def project(tmp_path, trees, new_store):
     """A project with three experiments, of which two wait for images, and with two folders of images."""
+    shutil.copytree(trees, tmp_path, dirs_exist_ok=True)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "own.py").write_text(EXPERIMENTS)
-    write_tree(tmp_path / "photos", images=30)
-    write_tree(tmp_path / "plants", ("fruit/apple", "fruit/pear", "root/beet", "root/leek"), images=20)
     new_store(tmp_path)
     return tmp_path
 
