@@ -58,6 +58,11 @@ def report(models, tmp_path_factory):
     return folder
 
 
+def copied(model, folder):
+    """The model with artifacts of its own in this folder, which a test may change."""
+    return replace(model, root=Path(shutil.copytree(model.root, folder)))
+
+
 def stored(models, name):
     """The labels and probabilities of a model as they are stored in its run."""
     with np.load(next(m for m in models if m.name == name).root / "evaluation/predictions.npz") as arrays:
@@ -400,8 +405,7 @@ def test_hashes_are_cut_on_the_page_and_whole_in_the_file(models, tmp_path):
 
 
 def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
+    one = copied(models[1], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials = trials.assign(refitted=["yes", "", ""]).drop(columns="standard_error")  # older searches did not record it
     trials.to_csv(one.root / "search/trials.csv", index=False)
@@ -416,8 +420,7 @@ def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
 
 
 def test_a_trial_cut_short_is_reported(models, report, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
+    one = copied(models[1], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.loc[trials.index[-1], "status"] = "truncated"
     trials.to_csv(one.root / "search/trials.csv", index=False)
@@ -427,8 +430,7 @@ def test_a_trial_cut_short_is_reported(models, report, tmp_path):
 
 
 def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
+    one = copied(models[1], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.loc[0, ["status", "val_accuracy", "reason"]] = "pruned", 0.9, "after epoch 1 of 2"
     trials.to_csv(one.root / "search/trials.csv", index=False)
@@ -448,8 +450,7 @@ def test_sections_about_single_models_are_folded_where_there_are_several(models,
 
 
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
+    one = copied(models[1], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials[trials["status"] == "completed"].head(1).to_csv(one.root / "search/trials.csv", index=False)
     page = build([one], tmp_path / "out").read_text()
@@ -481,8 +482,7 @@ def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):
 
 
 def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp_path):
-    broken = replace(models[1], root=tmp_path / "broken")
-    shutil.copytree(models[1].root, broken.root)
+    broken = copied(models[1], tmp_path / "broken")
     (broken.root / "evaluation/predictions.npz").write_bytes(b"PK\x03\x04 cut short")
     (broken.root / "plots/examples.png").unlink()
     (broken.root / "search/trials.csv").write_text("trial,status\n")
@@ -774,13 +774,12 @@ def test_models_are_compared_with_those_of_the_same_seed(models, tmp_path):
 def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
     older = []
     for model in models[:2]:
-        root = tmp_path / model.name
-        shutil.copytree(model.root, root)
+        one = replace(copied(model, tmp_path / model.name), params={})
         for path in ("evaluation/features.npz", "evaluation/images.npz", "search/values.csv", "environment.json"):
-            (root / path).unlink()
-        layers = pd.read_csv(root / "explain/layers.csv").drop(columns="inputs")
-        layers.to_csv(root / "explain/layers.csv", index=False)
-        older.append(replace(model, root=root, params={}))
+            (one.root / path).unlink()
+        layers = pd.read_csv(one.root / "explain/layers.csv").drop(columns="inputs")
+        layers.to_csv(one.root / "explain/layers.csv", index=False)
+        older.append(one)
     page = build(older, tmp_path / "out").read_text()
     assert (
         "fine: its run has no evaluation/features.npz, evaluation/images.npz, search/values.csv, environment.json"
@@ -791,7 +790,7 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
 
 
 def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_they_differ(models, report, tmp_path):
-    other = replace(models[0], root=Path(shutil.copytree(models[0].root, tmp_path / "other")))
+    other = copied(models[0], tmp_path / "other")
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
@@ -816,8 +815,7 @@ def test_machines_and_layers_are_reported(report):
 
 def test_a_page_with_many_pictures_stays_small(models, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    heavy = replace(models[4], root=tmp_path / "heavy")
-    shutil.copytree(models[4].root, heavy.root)
+    heavy = copied(models[4], tmp_path / "heavy")
     (heavy.root / "data").mkdir()
     image.imsave(heavy.root / "plots/examples.png", noise)
     shutil.copy(heavy.root / "plots/examples.png", heavy.root / "data/examples.png")
@@ -1055,8 +1053,7 @@ def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none()
 
 
 def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_is_drawn(models, tmp_path):
-    one = replace(models[4], root=tmp_path / "one")
-    shutil.copytree(models[4].root, one.root)
+    one = copied(models[4], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.assign(curve="0.5:0.41 1:0.75").to_csv(one.root / "search/trials.csv", index=False)
     page = build([one], tmp_path / "out").read_text()
