@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, TINY, copy_experiments
 
+from mlproject import export
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.networks import pretrained
@@ -114,10 +115,10 @@ def test_a_whole_model_with_a_lambda_layer_is_no_weights_file(tmp_path, name):
         pretrained.find(str(tmp_path / name), "VGG16")
 
 
-def test_a_saved_model_with_a_lambda_layer_is_loaded_in_safe_mode_only(tmp_path):
+def test_the_printed_line_loads_no_model_with_a_lambda_layer(tmp_path):
     lambda_model().save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="unsafe|safe_mode"):
-        keras.models.load_model(tmp_path / "model.keras")
+        exec(export.loading_code(tmp_path / "model.keras"), {})
 
 
 def test_weights_that_claim_terabytes_are_refused(tmp_path):
