@@ -93,7 +93,7 @@ predict fashion-mnist-cnn | Missing argument 'PATH...'
 predict fashion-mnist-cnn photo.jpg --top 0 | '--top': 0 is not in the range
 predict fashion-mnist-cnn photo.jpg --invert maybe | '--invert': 'maybe' is not one of 'auto', 'yes', 'no'
 serve fashion-mnist-cnn --port 99999 | port=99999
-serve fashion-mnist-cnn | mlflow.db does not exist
+serve fashion-mnist-cnn --port 19387 | mlflow.db does not exist
 prune --older-than month | 'month' is not a valid integer
 prune --older-than 7 | mlflow.db does not exist
 """

@@ -135,7 +135,9 @@ def test_what_is_kept_of_the_test_set_is_what_the_model_got_wrong_and_some_that_
     np.testing.assert_array_equal(kept["images"], images[kept["rows"]])
 
 
-def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
+def test_every_search_prints_its_plan_and_is_a_parent_with_its_trials_and_final_run(tuned):
+    _, done = tuned
+    assert (done.stdout + done.stderr).count("plan: 0.05 min: ") == len(MODELS)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert not (runs["status"] != "FINISHED").any()
     parents = runs[runs["tags.role"] == "search"]
@@ -148,6 +150,7 @@ def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
         assert len(mlflow.get_run(parent["run_id"]).inputs.dataset_inputs) == 2
         settings = mlflow.artifacts.load_dict(f"runs:/{parent['run_id']}/settings.json")
         assert settings["data"] == "synthetic" and settings["max_trials"] == 1
+        assert float(parent["params.plan_budget"]) == pytest.approx(3)  # seconds
 
 
 def test_a_fresh_process_loads_every_model_by_name(tuned, tmp_path):
@@ -164,7 +167,7 @@ def test_a_fresh_process_loads_every_model_by_name(tuned, tmp_path):
         assert answer["sums"] == pytest.approx([1] * 4, abs=1e-4)
 
 
-def test_the_report_is_written_and_kept(tuned):
+def test_the_report_is_written_and_kept_and_the_next_steps_are_printed(tuned):
     project, done = tuned
     page = (project / "reports" / "index.html").read_text()
     assert "synthetic" in page and "coarse-vs-fine" in page and "fashion-mnist-mlp" in page
@@ -172,7 +175,13 @@ def test_the_report_is_written_and_kept(tuned):
     runs = mlflow.search_runs(experiment_names=["reports"])
     artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
     assert "report/index.html" in artifacts
-    assert "mlproject ui" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    for words in (
+        "-synthetic photo.jpg",
+        "mlproject ui ",
+        "viewStateShareKey=finals",
+    ):
+        assert words in said
 
 
 def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
