@@ -208,8 +208,7 @@ def address(tuned, tmp_path):
 
 @pytest.mark.slow  # what it tests changes with MLflow, which the weekly workflow takes at its newest
 @needs_chromium
-def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path):
     (model,) = [model for model in tracking.final_models() if model.name == "cifar100-fine-cnn-synthetic"]
     links = tracking.links(model.name, model.version, model.run_id, ui=address)
     browser = Browser(tmp_path / "profile")

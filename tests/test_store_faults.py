@@ -172,7 +172,6 @@ def test_a_server_that_refuses_a_file_is_not_waited_for(status, waits, tmp_path,
         def log_message(self, *_):
             pass
 
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "file").write_text("content")
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as proxy:
@@ -206,11 +205,10 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
 
 
 @pytest.fixture
-def server(tmp_path, new_store, monkeypatch):
+def server(tmp_path, new_store):
     folder = tmp_path / "server"
     folder.mkdir()
     new_store(folder, "server.db")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     before = mlflow.get_tracking_uri()
     server = Server(folder)
     server.start()

@@ -219,8 +219,7 @@ class Page(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def other_server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def other_server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -371,7 +370,6 @@ def server_with_users(tmp_path, new_store, monkeypatch, process_kept):
         f"admin_password = {PASSWORD}\nauth_cache_ttl_seconds = 600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     variables = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret"}
     server = Server(folder, "--app-name", "basic-auth", **variables)
     server.start()

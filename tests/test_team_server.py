@@ -77,7 +77,6 @@ def team(tmp_path_factory):
         (folder / "auth.ini").write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\nauth_cache_ttl_seconds = 600\n"
         )
-        patch.setenv("NO_PROXY", "127.0.0.1")
         server = Server(
             folder, "--app-name", "basic-auth", "-w", "2", "--backend-store-uri", uri,
             MLFLOW_AUTH_CONFIG_PATH=str(folder / "auth.ini"), MLFLOW_FLASK_SERVER_SECRET_KEY="secret",
