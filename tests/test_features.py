@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -11,6 +12,7 @@ import pytest
 from conftest import TINY, Bomb
 
 from mlproject.errors import UserError
+from mlproject.experiment import hyperparameters
 from mlproject.training.features import FeatureCache
 
 
@@ -88,7 +90,7 @@ def _poison(path, how):
                 {
                     "truncated": content[: len(content) // 2],
                     "header alone": content[:128],
-                    "a header that lies": content.replace(b"(1500,", b"(9000,"),
+                    "a header that lies": content.replace(b"(200,", b"(900,"),
                     "a huge header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + content,
                     "empty": b"",
                     "text": b"no array",
@@ -97,19 +99,27 @@ def _poison(path, how):
             )
 
 
+@pytest.fixture(scope="module")
+def kept(fashion, tmp_path_factory):
+    """A network, some images, and the file with its activations for them."""
+    few = dataclasses.replace(fashion, train_images=fashion.train_images[:200])
+    model, folder = TINY.network(hyperparameters(TINY.best), few.spec()), tmp_path_factory.mktemp("features")
+    FeatureCache(folder, few).get(model, ["low"])
+    (path,) = folder.iterdir()
+    return model, few, path
+
+
 @pytest.mark.parametrize(
     "how",
     ["pickle", "bare pickle", "shape", "dtype", "values", "not finite", "truncated", "header alone",
      "a header that lies", "a huge header", "empty", "text"],
 )  # fmt: skip
-def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, tmp_path, caplog, how):
+def test_a_poisoned_file_is_set_aside_and_computed_anew(kept, monkeypatch, tmp_path, caplog, how):
     monkeypatch.chdir(tmp_path)
-    task = make_task()
-    model, _ = task.network(TINY.best)
-    good = np.array(task.features.get(model, ["low"])["low"])
-    (path,) = task.features.folder.iterdir()
+    model, few, whole = kept
+    path = Path(shutil.copy(whole, tmp_path))
     _poison(path, how)
-    again = FeatureCache(task.features.folder, task.data).get(model, ["low"])["low"]
-    assert np.array_equal(again, good) and not (tmp_path / "exploded").exists()
+    again = FeatureCache(tmp_path, few).get(model, ["low"])["low"]
+    assert np.array_equal(again, np.load(whole)) and not (tmp_path / "exploded").exists()
     assert f"{path.name} is damaged" in caplog.text
-    assert len(list(task.features.folder.glob("*.damaged-*"))) == len(list(task.features.folder.glob("*.npy"))) == 1
+    assert len(list(tmp_path.glob("*.damaged-*"))) == len(list(tmp_path.glob("*.npy"))) == 1
