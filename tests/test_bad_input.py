@@ -127,8 +127,14 @@ def test_make_alone_lists_all_targets():
     assert sorted(line.split()[0] for line in done.stdout.splitlines()) == sorted(targets)
 
 
-def test_make_hands_args_down():
-    done = subprocess.run(
-        ["make", "-n", "report", "ARGS=-P models=a"], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert "-e report -P models=a" in done.stdout
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["report", "ARGS=-P models=a"], "-e report -P models=a"),
+        (["ui", "HOST=0.0.0.0", "PORT=5001"], "mlproject ui --host 0.0.0.0 --port 5001"),
+        (["torture", "KILLS=200", "WORKERS=2"], "python tests/torture.py --kills 200 --workers 2"),
+    ],
+)
+def test_make_hands_down_what_it_is_given(given, said):
+    done = subprocess.run(["make", "-n", *given], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert said in done.stdout
