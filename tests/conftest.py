@@ -5,6 +5,8 @@ import os
 
 # Set before TensorFlow is imported: each core runs a test, and networks this small gain nothing from a second thread.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Servers of tests are on this machine, whatever proxy the user has.
+os.environ |= dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
 
 import logging
 import shutil
@@ -108,6 +110,17 @@ def empty_database(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def new_store(empty_database):
+    """Return a function that puts an empty SQLite store into a folder, and returns its URI."""
+
+    def put(folder, name="mlflow.db"):
+        shutil.copy(empty_database, folder / name)
+        return f"sqlite:///{folder}/{name}"
+
+    return put
+
+
 @pytest.fixture(autouse=True)
 def nothing_handed_down():
     """Remove the run and the experiment of other tests or of `mlflow run`, which MLflow keeps in environment variables."""
@@ -116,10 +129,9 @@ def nothing_handed_down():
 
 
 @pytest.fixture
-def store(tmp_path, empty_database, monkeypatch):
+def store(tmp_path, new_store, monkeypatch):
     """Connect to a fresh SQLite store, and yield its URI."""
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
     tracking.use_comparison(tracking.connect(), "tests")
@@ -190,6 +202,24 @@ def run_here(process_kept, monkeypatch, capsys):
         return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
+
+
+class Bomb:
+    """What makes a folder when it is unpickled, so that a test sees that it was."""
+
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def copy_experiments(folder):
+    """Copy the shipped experiments into a folder, without their notebooks."""
+    leave_out = shutil.ignore_patterns("__pycache__", "*.ipynb")
+    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=leave_out)
+
+
+def all_runs(client):
+    """All runs of a store, in whichever of MLflow's experiments they are."""
+    return client.search_runs([one.experiment_id for one in client.search_experiments()])
 
 
 def command(*arguments, cwd, **environment):

@@ -1,7 +1,9 @@
-"""Folders with small images for tests: noise around a colour of its own for each class, so that a network can learn it."""
+"""Images for tests: folders of noise around a colour of its own for each class, which a network can learn, and a photograph."""
+
+import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 COLOURS = ((210, 60, 60), (60, 200, 70), (60, 70, 220), (200, 190, 50), (190, 60, 200), (60, 190, 200))
 
@@ -25,3 +27,18 @@ def write_tree(folder, classes=("apple", "pear", "plum"), images=20, **options):
     for number, name in enumerate(classes):
         write_class(folder / name, number, images, **options)
     return folder
+
+
+def photograph(ground=240, thing=15, size=(90, 160), mode="RGB"):
+    """A thing in the middle, half as wide and high as the image."""
+    image = Image.new("L", size, ground)
+    width, height = size
+    ImageDraw.Draw(image).rectangle((width // 4, height // 4, width * 3 // 4, height * 3 // 4), thing)
+    return image.convert(mode)
+
+
+def encoded(image, kind="PNG"):
+    """The bytes of an image's file."""
+    file = io.BytesIO()
+    image.save(file, format=kind)
+    return file.getvalue()

@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+from servers import free_port
 
 
 def find_programs():
@@ -22,19 +23,15 @@ def running():
     programs = find_programs()
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     as_user = {"user": "postgres", "group": "postgres", "extra_groups": []} if root else {}  # PostgreSQL refuses root
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         if root:
             shutil.chown(folder, "postgres", "postgres")
 
         def call(program, *words):
-            with open(
-                os.devnull, "w"
-            ) as silence:  # pg_ctl hands a pipe down to the server, and nobody would see its end
-                subprocess.run(
-                    [programs / program, *words], cwd=folder, stdout=silence, stderr=silence, check=True, **as_user
-                )
+            # Not a pipe: pg_ctl would hand it down to the server, and nobody would see its end.
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run([programs / program, *words], cwd=folder, check=True, **silent, **as_user)
 
         data = f"--pgdata={folder}/data"
         call("initdb", data, "--username=mlflow", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")

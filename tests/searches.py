@@ -34,6 +34,11 @@ def run_search(task, tuner="random", seconds=600, max_trials=3, name="tiny", poo
     return found, runs
 
 
+def arrays_of(run_id, path="evaluation/validation.npz"):
+    """The arrays in a file of a run, by default the predictions with which trials are compared."""
+    return np.load(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{path}"))
+
+
 def fit_result(accuracy, images=150, classes=10):
     """A result of a fit, for tests that leave out training. All images are predicted with equal probabilities."""
     scores = dict.fromkeys(OBJECTIVES, accuracy)

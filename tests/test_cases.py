@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -117,7 +118,6 @@ REFUSED = {
     "keras-team/keras-hub#143": ({"build": build_of(lambda x, hp, spec: SHARED(x))}, "build uses shared/kernel again"),
     "keras-team/keras#4471": ({"build": frozen}, "no weights to train"),
     "mlflow/mlflow#7680": ({"build": logs_by_itself}, "starts an MLflow run"),
-    "ours: no recipe": ({"recipe": lambda hp: hp.Float("learning_rate", 1e-4, 1e-2)}, "AttributeError|returns float"),
     "keras-team/keras#3945": ({"build": build_of(three_poolings)}, "output size would be zero or negative"),
     "keras-team/keras#12187": ({"build": build_of(same_name_twice)}, 'The name "same" is used 2 times'),
     "keras-team/keras#6849": ({"build": build_of(vgg16((32, 32, 1), "imagenet"))}, "must have 3 channels"),
@@ -148,23 +148,6 @@ REFUSED = {
         {"recipe": lambda hp: Recipe((Stage("fine (1)", 1e-3),), 64)},
         "name='fine .1.' of a stage",
     ),
-    "ours: smoothing": (
-        {"recipe": recipe_of(label_smoothing=1.5)},
-        "label_smoothing=1.5 of a recipe; accepted: a number from 0",
-    ),
-    "ours: warm-up": ({"recipe": recipe_of(warmup=2)}, "warmup=2 of a recipe; accepted: a number from 0 to below 1"),
-    "ours: share": ({"recipe": recipe_of(stage={"share": 0})}, "share=0 of a stage; accepted: a number above 0"),
-    "ours: epochs": (
-        {"recipe": recipe_of(stage={"max_epochs": 0})},
-        "max_epochs=0 of a stage; accepted: a whole number",
-    ),
-    "ours: rate": (
-        {"recipe": recipe_of(lambda hp: -hp.Float("learning_rate", 1e-4, 1e-2))},
-        "learning_rate=-.* of a stage",
-    ),
-    "ours: shift": ({"recipe": recipe_of(random_translation=-1)}, "random_translation=-1 of a recipe"),
-    "ours: sizes": ({"recipe": recipe_of(progressive_resizing=((0.5, 0),))}, "progressive_resizing=.* of a recipe"),
-    "ours: stages": ({"recipe": lambda hp: Recipe((), 64)}, "stages=.. of a recipe; accepted: at least one Stage"),
     "ours: resizing with Flatten": ({"recipe": recipe_of(progressive_resizing=((0.5, 14),))}, "Matrix size|size|shape"),
     "He-Jian/NTS-Net-keras#1": ({"recipe": recipe_of(stage={"frozen_through": "block5_pool"})}, "block5_pool"),
     "keras-team/keras-tuner#122": ({"recipe": recipe_of(batch_size=-32)}, "batch_size=-32 of a recipe"),
@@ -312,3 +295,14 @@ def test_class_names_that_broke_plots_elsewhere_are_drawn(names, rng):
         file = io.BytesIO()
         figure.savefig(file, dpi=20)
         assert file.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_table_of_cases_names_tests_that_exist():
+    tests = Path(__file__).parent
+    named = re.findall(
+        r"`(test_\w+\.py)(?:::(test_\w+))?`|`(test_\w+)`", (tests / "cases.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 100
+    for file, of_file, here in named:
+        code = (tests / (file or "test_cases.py")).read_text(encoding="utf-8")
+        assert not (of_file or here) or f"def {of_file or here}(" in code, file + of_file + here

@@ -1,13 +1,14 @@
-"""The commands that look after models, data sets and the store, and what sixty wrong command lines are answered."""
+"""The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
 import shlex
-import shutil
+import socket
 
 import click
 import mlflow
 import pytest
-from conftest import PROJECT
+from conftest import copy_experiments
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
+from versions import add_version
 
 from mlproject import tracking
 from mlproject.commands import mlproject
@@ -31,6 +32,7 @@ tune --budget-minutes 0.001 | '0.001' is not accepted; accepted: minutes from 0.
 tune --budget-minutes -5 | '-5' is not accepted
 tune --budget-minutes 15m | '15m' is not accepted
 tune --budget-minutes inf | 'inf' is not accepted
+tune --budget-minutes nan | 'nan' is not accepted
 tune --budget-minutes 1e9 | '1e9' is not accepted; accepted: minutes from 0.02 to 525600
 tune --budget 5 | No such option '--budget'. Did you mean '--budget-minutes'
 tune --budget_minutes 5 | Did you mean '--budget-minutes'
@@ -44,20 +46,31 @@ tune --prune no | 'no' is not accepted; accepted: true, false
 tune --fresh | Option '--fresh' requires an argument
 tune --fresh yes | 'yes' is not accepted; accepted: true, false
 tune --seed -1 | '-1' is not accepted; accepted: a whole number from 0
+tune --seed x | 'x' is not accepted; accepted: a whole number
 tune --seed 4294967296 | accepted: a whole number from 0 to 2147483647
 tune --seeds 0 | accepted: how many seeds, from 1 to 100
 tune --seeds 1,1 | different seeds such as 0,1,2
 tune --seeds 0..3 | accepted: how many seeds
+tune --seeds 1,two | 'two' is not accepted; accepted: a whole number
 tune --folds 1 | '1' is not accepted; accepted: a whole number from 2 to 1000
+tune --folds -3 | '-3' is not accepted
 tune --repeats 2 | repeats=2; accepted: 1, or with folds=2 or more
 tune --folds 3 --repeats 0 | '0' is not accepted; accepted: a whole number from 1
 tune --limit flops<3 | limit='flops<3' is not accepted; accepted: parameters<NUMBER
 tune --limit parameters<1e6,ms<2 | limit='ms<2' is not accepted
 tune --limit ms_per_image<2 --deterministic true | deterministic=true
 tune --data imaginary | 'imaginary' is not one of 'real', 'synthetic'
+tune --data-dir no/such/folder | data_dir=no/such/folder is not a folder
 tune --image-size 4 | '4' is not accepted; accepted: auto, or pixels from 8 to 1024
+tune --image-size big | 'big' is not accepted; accepted: auto, or pixels from 8
 tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
+tune --base VGG16 | base=VGG16; accepted: together with images=PATH
 tune --values width=32 --tempo 1 | No such option '--tempo'
+tune fashion-mnist-mlp --data synthetic --values height=3 | values='height=3' is not accepted by fashion-mnist-mlp; accepted
+tune cifar100-coarse-cnn --data synthetic --values width=40 | width=32..64 by 16
+tune fashion-mnist-cnn --data synthetic --values activation | relu|silu
+tune fashion-mnist-mlp --data synthetic --trials no-such.csv | trials='no-such.csv' cannot be read
+tune --data synthetic --weights no-such.h5 | weights=no-such.h5 is not a file; accepted: imagenet, none
 report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
 report --model fashion-mnist-cnn | Did you mean one of
 report | mlflow.db does not exist, so there are no runs and models yet
@@ -80,7 +93,7 @@ predict fashion-mnist-cnn | Missing argument 'PATH...'
 predict fashion-mnist-cnn photo.jpg --top 0 | '--top': 0 is not in the range
 predict fashion-mnist-cnn photo.jpg --invert maybe | '--invert': 'maybe' is not one of 'auto', 'yes', 'no'
 serve fashion-mnist-cnn --port 99999 | port=99999
-serve fashion-mnist-cnn | mlflow.db does not exist
+serve fashion-mnist-cnn --port 19387 | mlflow.db does not exist
 prune --older-than month | 'month' is not a valid integer
 prune --older-than 7 | mlflow.db does not exist
 """
@@ -90,7 +103,7 @@ prune --older-than 7 | mlflow.db does not exist
 def folder(tmp_path_factory):
     """A project folder without a store."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_experiments(folder)
     return folder
 
 
@@ -121,9 +134,24 @@ def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
 
 
-def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
-    import socket
+def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    scores = {"test_accuracy": 0.75, "test_accuracy_low": 0.7, "test_accuracy_high": 0.8}
+    for val_accuracy in (0.5, 0.4, 0.3):
+        add_version("cnn", val_accuracy=val_accuracy, **scores)
 
+    def listed(*options):
+        done = run_here("list", *options, cwd=tmp_path)
+        assert done.returncode == 0 and "Does the machinery work?" in done.stdout, done.stderr
+        return [line.split()[:4] for line in done.stdout.splitlines() if line.startswith("  cnn/")]
+
+    accuracy = ["0.7500", "[0.7000,"]
+    assert listed() == [["cnn/1", "champion", *accuracy], ["cnn/3", "challenger", *accuracy]]
+    assert [row[0] for row in listed("--all")] == ["cnn/1", "cnn/2", "cnn/3"]
+
+
+def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run_here("ui", "--port", port, cwd=tmp_path)

@@ -45,9 +45,8 @@ def test_messages_are_shown_once_however_often_it_is_called_and_reach_other_hand
 
 def test_python_warnings_take_one_line_on_stderr(capsys):
     console.show_messages()
-    with warnings.catch_warnings():  # pytest records warnings; this shows them again
+    with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = console._show_warning
         warnings.warn("little time", stacklevel=1)
     assert capsys.readouterr().err == "warning: little time\n"
 
@@ -84,7 +83,6 @@ def test_warnings_are_shown_even_if_python_was_told_to_raise_them(capsys, monkey
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         console.show_messages()
-        warnings.showwarning = console._show_warning  # pytest records warnings; this shows them again
         warnings.warn("of a library", FutureWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: of a library\n"
     assert os.environ["PYTHONWARNINGS"] == "default"  # also for processes that this one starts

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from conftest import TINY, asked, tiny_staged_recipe
+from conftest import TINY, tiny_staged_recipe
 from scipy import stats
+from searches import arrays_of
 
 from mlproject import evaluation, tracking
 from mlproject.datasets.folds import draw_folds, fold_numbers
@@ -32,10 +33,6 @@ def task(make_task):
 
 
 run_search = functools.partial(searches.run_search, max_trials=2, seconds=60, folds=FOLDS)
-
-
-def load(run_id, path):
-    return np.load(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{path}"))
 
 
 class FakeFit:
@@ -109,27 +106,13 @@ def test_what_cannot_be_divided_is_refused_in_one_line(fashion, make_task):
     assert own.cross_validated(0, 1) is own
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--folds", "1"], "'1' is not accepted; accepted: a whole number from 2 to 1000, or 0"),
-        (["--folds", "-3"], "'-3' is not accepted"),
-        (["--folds", "5", "--repeats", "0"], "'0' is not accepted; accepted: a whole number from 1 to 100"),
-        (["--repeats", "2"], "^repeats=2; accepted: 1, or with folds=2 or more"),
-    ],
-)
-def test_options_that_mean_nothing_are_refused(words, said):
-    with pytest.raises(UserError, match=said):
-        asked(*words)
-
-
 def test_a_trial_predicts_each_image_by_the_fit_that_held_it_out(task, store):
     found, runs = run_search(task, max_trials=1, deterministic=True)
     assert list(found.trials["status"]) == ["completed"] and set(runs["status"]) == {"FINISHED"}
     assert found.plan.fits == FOLDS and runs["params.rung"].tolist() == ["1.0"]
     client = mlflow.MlflowClient()
     for (_, run), (_, row) in zip(runs.iterrows(), found.trials.iterrows(), strict=True):
-        kept = load(run["run_id"], "evaluation/validation.npz")
+        kept = arrays_of(run["run_id"])
         np.testing.assert_array_equal(kept["rows"], np.arange(1500))
         correct = kept["labels"] == kept["predictions"]
         scores = [correct[fold.validation].mean() for fold in task.folds]
@@ -228,7 +211,7 @@ def test_the_winner_is_cross_validated_once_also_after_an_interruption(task, sto
     for given, fold in zip(fits, [task.folds[number] for number in (0, 1, 1, 2)], strict=True):
         np.testing.assert_array_equal(given.train, fold.train)
         assert given.validation is None
-    kept = load(run_id, "evaluation/out_of_fold.npz")
+    kept = arrays_of(run_id, "evaluation/out_of_fold.npz")
     labels, numbers = task.data.train_labels, fold_numbers(task.folds, 1500)
     np.testing.assert_array_equal(kept["labels"], labels)
     np.testing.assert_array_equal(kept["folds"], numbers)
@@ -261,4 +244,4 @@ def test_with_repeats_a_trials_predictions_are_means_and_its_score_is_no_ensembl
     scores = [runs[f"metrics.fold_{number}_val_accuracy"].iloc[0] for number in range(1, 5)]
     assert found.scores["val_accuracy"] == pytest.approx(np.mean(scores), rel=1e-6)
     assert set(found.scores) == set(OBJECTIVES)
-    assert len(load(runs["run_id"].iloc[0], "evaluation/validation.npz")["predictions"]) == 1500
+    assert len(arrays_of(runs["run_id"].iloc[0])["predictions"]) == 1500

@@ -299,9 +299,8 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server():
     """The address of a server: /whole/ sends BODY, /hang/ half of it and then waits, /cut/ half of it, /none/ a 404."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     done = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -341,7 +340,6 @@ def test_a_failed_download_says_why_and_leaves_nothing(server, tmp_path, what, c
 def test_loading_without_files_and_without_network_is_refused_in_one_line(no_data_anywhere, monkeypatch):
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setattr(fashion_mnist, "URL", f"http://127.0.0.1:{closed.getsockname()[1]}/")
         folder = no_data_anywhere / "datasets" / "fashion-mnist"
         message = rf"cannot download .*/train-images-idx3-ubyte.gz \(.*refused\); accepted: .* by hand into {folder}"

@@ -63,7 +63,8 @@ def test_kustomize_finds_its_files_and_makes_what_the_pods_use():
     (config,), (secret,) = made["configMapGenerator"], made["secretGenerator"]
     assert config["files"] == ["auth.ini"] and secret["envs"] == [".env"]
     text = "\n".join(path.read_text() for path in (DEPLOY / "kubernetes").glob("*.yaml"))
-    assert set(re.findall(r"key: ([A-Z_]+)", text)) <= environment_names()
+    keys = set(re.findall(r"key: ([A-Z_]+)", text))
+    assert keys and keys <= environment_names()
     assert {config["name"], secret["name"]} == {"mlflow-auth", "mlflow"}
     assert re.findall(r"configMap:\n\s+name: (\S+)", text) == [config["name"]]
     assert set(re.findall(r"secret(?:Key)?Ref:\n\s+name: (\S+)", text)) == {secret["name"]}
@@ -96,6 +97,6 @@ def test_the_image_installs_extras_that_exist():
     assert set(re.findall(r"EXTRAS=(\w+)", dockerfile)) == {"server", "kubernetes"} <= EXTRAS.keys()
     assert "ray[default]" in EXTRAS["kubernetes"]  # without its dashboard, KubeRay takes a node for dead
     copied = " ".join(re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", dockerfile, re.MULTILINE)).split()
-    assert all((PROJECT / path).exists() for path in copied)
+    assert copied and all((PROJECT / path).exists() for path in copied)
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert {f"!{path}" for path in copied} <= set(ignored)

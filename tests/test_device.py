@@ -188,6 +188,8 @@ def test_xla_compiles_the_step_of_a_network_that_makes_its_batches(precision, mo
     precision("float16")
     expected = weights_after(task)
     monkeypatch.setattr(device, "keeps", lambda inputs: True)
-    monkeypatch.setattr(TrainedNetwork, "_resolve_auto_jit_compile", lambda network: True)
+    compiled = []
+    monkeypatch.setattr(TrainedNetwork, "_resolve_auto_jit_compile", lambda network: compiled.append(network) or True)
     for mine, theirs in zip(weights_after(task), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=0.02)
+    assert compiled and all(network.xla for network in compiled)

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from browser import Browser, needs_chromium
 from conftest import PROJECT, parsed
 from mlflow.projects._project_spec import load_project
+from servers import PATIENCE, free_port
 
 from mlproject import tracking
 from mlproject.datasets import FashionMNIST
@@ -36,6 +36,8 @@ EXPERIMENTS = [COARSE, FINE, replace(TINY, name="fashion-mnist-mlp")]
 MODELS = ["cifar100-coarse-cnn-synthetic", "cifar100-fine-cnn-synthetic", "fashion-mnist-mlp-synthetic"]
 EXPERIMENTS = "cifar100-*,fashion-mnist-mlp"
 ARTIFACTS = [
+    "data/examples.png",
+    "data/facts.csv",
     "environment.json",
     "evaluation/features.npz",
     "evaluation/images.npz",
@@ -115,7 +117,8 @@ def test_all_experiments_are_registered_with_what_the_report_needs(tuned):
         assert all(model.artifact(path) for path in ARTIFACTS)
         assert {"comparison", "dataset.digest", "test.digest", "git.commit", "labels"} <= model.tags.keys()
         assert model.tags["data"] == "synthetic"
-        assert 0 <= model.metrics["test_accuracy"] <= 1 and model.metrics["search_seconds"] > 0
+        low, accuracy, high = (model.metrics[f"test_accuracy{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low <= accuracy <= high <= 1 and model.metrics["search_seconds"] > 0
     fine, coarse = models["cifar100-fine-cnn-synthetic"], models["cifar100-coarse-cnn-synthetic"]
     assert fine.tags["test.digest"] == coarse.tags["test.digest"]
     assert {"test_coarse_accuracy", "test_coarse_accuracy_sum"} <= fine.metrics.keys()
@@ -132,7 +135,9 @@ def test_what_is_kept_of_the_test_set_is_what_the_model_got_wrong_and_some_that_
     np.testing.assert_array_equal(kept["images"], images[kept["rows"]])
 
 
-def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
+def test_every_search_prints_its_plan_and_is_a_parent_with_its_trials_and_final_run(tuned):
+    _, done = tuned
+    assert (done.stdout + done.stderr).count("plan: 0.05 min: ") == len(MODELS)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert not (runs["status"] != "FINISHED").any()
     parents = runs[runs["tags.role"] == "search"]
@@ -143,6 +148,9 @@ def test_every_search_is_a_parent_with_its_trials_and_final_run(tuned):
         assert set(children["experiment_id"]) == {parent["experiment_id"]}
         assert "Question" in parent["tags.mlflow.note.content"] and "Result" in parent["tags.mlflow.note.content"]
         assert len(mlflow.get_run(parent["run_id"]).inputs.dataset_inputs) == 2
+        settings = mlflow.artifacts.load_dict(f"runs:/{parent['run_id']}/settings.json")
+        assert settings["data"] == "synthetic" and settings["max_trials"] == 1
+        assert float(parent["params.plan_budget"]) == pytest.approx(3)  # seconds
 
 
 def test_a_fresh_process_loads_every_model_by_name(tuned, tmp_path):
@@ -159,7 +167,7 @@ def test_a_fresh_process_loads_every_model_by_name(tuned, tmp_path):
         assert answer["sums"] == pytest.approx([1] * 4, abs=1e-4)
 
 
-def test_the_report_is_written_and_kept(tuned):
+def test_the_report_is_written_and_kept_and_the_next_steps_are_printed(tuned):
     project, done = tuned
     page = (project / "reports" / "index.html").read_text()
     assert "synthetic" in page and "coarse-vs-fine" in page and "fashion-mnist-mlp" in page
@@ -167,7 +175,13 @@ def test_the_report_is_written_and_kept(tuned):
     runs = mlflow.search_runs(experiment_names=["reports"])
     artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
     assert "report/index.html" in artifacts
-    assert "mlproject ui" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    for words in (
+        "-synthetic photo.jpg",
+        "mlproject ui ",
+        "viewStateShareKey=finals",
+    ):
+        assert words in said
 
 
 def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
@@ -183,20 +197,18 @@ def test_the_winners_values_stand_beside_the_best_known_ones(tuned):
 @pytest.fixture
 def address(tuned, tmp_path):
     """The address of `mlflow ui` with the store."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).with_name("mlflow")
     command = [program, "ui", "--port", str(port), "--workers", "1", "--backend-store-uri", mlflow.get_tracking_uri()]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
-    server.wait(timeout=30)
+    server.wait(timeout=PATIENCE)
 
 
 @pytest.mark.slow  # what it tests changes with MLflow, which the weekly workflow takes at its newest
 @needs_chromium
-def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, tmp_path):
     (model,) = [model for model in tracking.final_models() if model.name == "cifar100-fine-cnn-synthetic"]
     links = tracking.links_of(model.name, model.version, model.run_id, ui=address)
     browser = Browser(tmp_path / "profile")

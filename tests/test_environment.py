@@ -50,6 +50,16 @@ def test_a_variable_under_which_no_search_would_do_what_it_says_is_refused(prepa
     assert str(error.value).startswith(said)
 
 
+def test_variables_of_tensorflow_and_cuda_are_set_unless_the_user_has_set_them(prepare, monkeypatch):
+    chosen = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true", "NVIDIA_TF32_OVERRIDE": "0"}
+    for name in chosen:
+        monkeypatch.delenv(name, raising=False)
+    prepare()
+    assert {name: os.environ[name] for name in chosen} == chosen
+    prepare(**dict.fromkeys(chosen, "of the user"))
+    assert {os.environ[name] for name in chosen} == {"of the user"}
+
+
 @pytest.mark.parametrize(
     "content, said",
     [

@@ -30,7 +30,7 @@ def correctness(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.n
     return correct_a, correct_b
 
 
-def test_summary_of_a_table_worked_out_by_hand():
+def test_a_summary_is_what_one_works_out_by_hand():
     metrics = evaluation.summary(np.array([0, 1, 1]), np.array([[0.5, 0.5, 0.0], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]]))
     assert metrics["test_accuracy"] == pytest.approx(2 / 3)
     assert metrics["test_loss"] == pytest.approx((math.log(2) + math.log(2) + math.log(1e7)) / 3)
@@ -65,7 +65,7 @@ def test_accuracy_interval_agrees_with_wilsons_formula(hits, images):
     assert 0 <= low <= share <= high <= 1
 
 
-def test_per_class_of_a_table_worked_out_by_hand():
+def test_scores_of_classes_are_what_one_works_out_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 2])
     predictions = np.array([0, 0, 1, 1, 0, 1])
     table = evaluation.per_class(labels, predictions, ["cup", "bowl", "ray"], ["dishes", "dishes", "fish"])
@@ -82,13 +82,6 @@ def test_per_class_of_a_table_worked_out_by_hand():
     pd.testing.assert_frame_equal(table.drop(columns=["recall_low", "recall_high"]), expected)
 
 
-def test_per_class_lists_classes_that_never_occur():
-    table = evaluation.per_class(np.array([1, 1]), np.array([1, 1]), ["a", "b", "c"])
-    assert table["support"].tolist() == [0, 2, 0]
-    np.testing.assert_array_equal(table["f1"], [np.nan, 1, np.nan])
-    assert table["superclass"].tolist() == ["", "", ""]
-
-
 def test_by_sum_many_improbable_classes_can_outweigh_the_most_probable_one():
     probabilities = np.array([[0.4, 0.3, 0.3], [0.2, 0.7, 0.1]], dtype=np.float16)
     superclass_of = np.array([0, 1, 1])
@@ -98,7 +91,7 @@ def test_by_sum_many_improbable_classes_can_outweigh_the_most_probable_one():
     np.testing.assert_allclose(sums, [[0.4, 0.6], [0.2, 0.8]], atol=1e-3)
 
 
-def test_aggregating_a_hundred_classes_into_twenty_superclasses():
+def test_a_hundred_classes_are_aggregated_into_twenty_superclasses():
     _, probabilities = softmax_of_noise(50, 100)
     superclass_of = np.random.default_rng(1).permutation(np.repeat(np.arange(20), 5))
     sums = evaluation.aggregate_by_sum(probabilities, superclass_of)
@@ -126,21 +119,13 @@ def test_swapping_the_models_flips_the_signs():
     assert (result["low"], result["high"]) == pytest.approx((-swapped["high"], -swapped["low"]), abs=0.011)
 
 
-def test_models_that_never_differ():
+def test_models_that_never_differ_have_a_difference_of_zero_with_an_interval():
     result = evaluation.paired_difference(*correctness(both=80, only_a=0, only_b=0, neither=20))
     assert result["difference"] == 0
     assert result["p"] == 1
     # Half an observation is added to each of the four cells, so the standard error is 1 / 102.
     assert (result["score_low"], result["score_high"]) == pytest.approx((-1.959964 / 102, 1.959964 / 102))
     assert (result["low"], result["high"]) == (0, 0)
-
-
-def test_the_paired_interval_agrees_with_a_bootstrap():
-    correct_a, correct_b = correctness(both=1300, only_a=260, only_b=180, neither=260)
-    result = evaluation.paired_difference(correct_a, correct_b)
-    differences = correct_a.astype(float) - correct_b
-    bootstrap = stats.bootstrap((differences,), np.mean, n_resamples=3000, batch=200, rng=0).confidence_interval
-    assert (result["score_low"], result["score_high"]) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.002)
 
 
 def test_the_paired_interval_covers_the_true_difference_19_times_in_20():
@@ -187,7 +172,7 @@ def test_bad_input_is_named_in_one_line(call, named):
     assert "\n" not in str(error.value)
 
 
-def test_centroids_of_points_worked_out_by_hand():
+def test_centroids_are_what_one_works_out_by_hand():
     features = np.array([[[0.0, 0.0]], [[2.0, 0.0]], [[5.0, 5.0]]])
     means = evaluation.centroids(features, np.array([0, 0, 2]), classes=3)
     np.testing.assert_array_equal(means, [[1, 0], [np.nan, np.nan], [5, 5]])
@@ -195,7 +180,7 @@ def test_centroids_of_points_worked_out_by_hand():
         evaluation.centroids(features, np.array([0, 0, 2]), classes=2)
 
 
-def test_averages_over_the_classes_by_hand():
+def test_averages_over_the_classes_are_what_one_works_out_by_hand():
     labels, predictions = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
     averages = evaluation.averages(labels, predictions, 2)
     f1 = 2 * 2 / 5, 2 * 1 / 3
@@ -206,7 +191,7 @@ def test_averages_over_the_classes_by_hand():
     assert averages["weighted_recall"] == pytest.approx(np.mean(labels == predictions))
 
 
-def test_calibration_of_four_images_by_hand():
+def test_calibration_is_what_one_works_out_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.65, 0.35]])
     labels = np.array([0, 1, 1, 1])
     scores, curve = evaluation.calibration(labels, probabilities)
@@ -237,7 +222,7 @@ def test_confused_pairs_are_counted_by_direction():
     assert evaluation.confused_pairs(labels, labels, ["a", "b", "c"]).empty
 
 
-def test_the_bootstrap_of_a_paired_difference_agrees_with_scipy():
+def test_both_intervals_of_a_paired_difference_agree_with_scipys_bootstrap():
     correct_a, correct_b = correctness(both=1300, only_a=260, only_b=180, neither=260)
     result = evaluation.paired_difference(correct_a, correct_b)
 
@@ -255,24 +240,13 @@ def test_the_bootstrap_of_a_paired_difference_agrees_with_scipy():
         rng=0,
     ).confidence_interval
     assert (result["low"], result["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.002)
+    assert (result["score_low"], result["score_high"]) == pytest.approx((theirs.low, theirs.high), abs=0.002)
     assert evaluation.paired_difference(correct_a, correct_b) == result
 
 
 def test_mcnemar_against_no_other_models_gives_no_p_values():
     p = evaluation.holm_adjusted_mcnemar(np.array([True, False]), [])
     assert p.shape == (0,) and p.dtype == np.float64
-
-
-def test_mcnemar_of_a_model_against_itself_is_one():
-    correct = np.array([True, False, True])
-    assert evaluation.holm_adjusted_mcnemar(correct, [correct, correct]).tolist() == [1, 1]
-
-
-def test_a_clear_lead_stays_significant_beside_others():
-    reference, ahead = correctness(both=300, only_a=10, only_b=40, neither=50)
-    behind = reference & (np.arange(len(reference)) >= 2)
-    p = evaluation.holm_adjusted_mcnemar(reference, [reference, ahead, behind])
-    assert p[1] < 0.05 < min(p[0], p[2])
 
 
 def test_mcnemars_p_values_are_adjusted_over_all_others():
@@ -286,7 +260,7 @@ def test_mcnemars_p_values_are_adjusted_over_all_others():
     assert evaluation.holm_adjusted_mcnemar(reference, others[1:2]).tolist() == [alone]
 
 
-def test_holm_and_benjamini_hochberg_by_hand():
+def test_adjusted_p_values_are_what_one_works_out_by_hand():
     p = [0.04, 0.01, 0.03]
     assert evaluation.holm(p).tolist() == pytest.approx([0.06, 0.03, 0.06])
     assert evaluation.benjamini_hochberg(p).tolist() == pytest.approx([0.04, 0.03, 0.04])
@@ -419,6 +393,7 @@ def test_a_class_without_images_has_no_scores_and_few_images_give_a_wide_interva
     table = evaluation.per_class(labels, predictions, ["a", "b", "c"]).set_index("class")
     assert table.loc["c", ["precision", "recall", "f1", "recall_low", "recall_high"]].isna().all()
     assert table.loc["c", "support"] == 0 and table.loc["b", "recall"] == 1
+    assert table["superclass"].tolist() == [""] * 3
     expected = stats.binomtest(3, 4).proportion_ci(method="wilson")
     assert table.loc["a", ["recall_low", "recall_high"]].tolist() == pytest.approx(list(expected))
     assert table.loc["b", "recall_low"] < 0.25

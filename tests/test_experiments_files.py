@@ -1,5 +1,6 @@
 """The experiment files: their declarations are consistent, and their networks can be built, trained and loaded."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -63,10 +64,12 @@ def spec_for(experiment):
     return replace(SPECS[experiment.labels], pretrained=experiment.pretrained)
 
 
-def declared(experiment):
-    """The hyperparameters that an experiment declares, at their default values."""
-    hp = keras_tuner.HyperParameters()
-    return hp, experiment.build(hp, spec_for(experiment)), experiment.recipe(hp)
+@functools.cache
+def declared(name):
+    """The hyperparameters that an experiment declares, and its network, at their default values."""
+    experiment, hp = EXPERIMENTS[name], keras_tuner.HyperParameters()
+    experiment.recipe(hp)
+    return hp, experiment.build(hp, spec_for(experiment))
 
 
 def best(experiment):
@@ -111,32 +114,36 @@ runpy.run_path({str(file)!r})
 @pytest.mark.parametrize("name", DISTINCT)
 def test_best_values_are_points_of_the_declared_space(name):
     experiment = EXPERIMENTS[name]
-    hp, _, _ = declared(experiment)
+    hp, _ = declared(name)
     space = {parameter.name: parameter for parameter in hp.space}
     assert sorted(space) == sorted(experiment.best)
     known = [*experiment.best.items(), *experiment.best_in_an_hour.items()]
     assert [(key, value) for key, value in known if not accepts(space[key], value)] == []
 
 
-@pytest.mark.parametrize("name", DISTINCT)
-@pytest.mark.parametrize("values", ["default", "best"])
-def test_network_gives_probabilities_for_raw_images(name, values):
-    experiment = EXPERIMENTS[name]
-    spec = SPECS[experiment.labels]
-    model = declared(experiment)[1] if values == "default" else best(experiment)[0]
+def check_probabilities(model, spec):
+    """Check that a network gives probabilities for raw images; returns both."""
     assert (model.input.dtype, model.output.dtype) == ("uint8", "float32")
-    probabilities = model.predict_on_batch(some_images(spec))
+    images = some_images(spec)
+    probabilities = model.predict_on_batch(images)
     assert probabilities.shape == (3, spec.classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    return images, probabilities
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-def test_saved_network_needs_nothing_of_ours(name, tmp_path):
+def test_a_network_of_default_values_gives_probabilities_for_raw_images(name):
+    _, model = declared(name)
+    check_probabilities(model, SPECS[EXPERIMENTS[name].labels])
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_a_network_of_best_values_gives_probabilities_and_needs_nothing_of_ours_when_it_is_saved(name, tmp_path):
     model, _ = best(EXPERIMENTS[name])
+    images, probabilities = check_probabilities(model, SPECS[EXPERIMENTS[name].labels])
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
-    images = some_images(SPECS[EXPERIMENTS[name].labels])
-    np.testing.assert_allclose(loaded.predict_on_batch(images), model.predict_on_batch(images), atol=1e-5)
+    np.testing.assert_allclose(loaded.predict_on_batch(images), probabilities, atol=1e-5)
     assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
 
 

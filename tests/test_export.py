@@ -10,9 +10,11 @@ from conftest import TINY
 from keras import layers
 
 from mlproject import export, tracking
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 
 NAMES = [f"class {number}" for number in range(5)]
+PREPARATION = json.loads(json.dumps(Preparation(8, 3).describe()))
 
 
 def small_model(seed=0):
@@ -88,10 +90,8 @@ def registered(store, images):
     for model in models:
         with tracking.run("final", {"role": "final", "experiment": TINY.name}):
             tracking.log_metrics({"val_accuracy": 0.5})
-            tracking.promote(
-                "small",
-                tracking.register(model, "small", NAMES, images[:2], {"dataset.digest": "d", "experiment": TINY.name}),
-            )
+            tags = {"dataset.digest": "d", "experiment": TINY.name}
+            tracking.promote("small", tracking.register(model, "small", NAMES, images[:2], tags, PREPARATION))
     return models
 
 
@@ -104,6 +104,8 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     done = run_here("export", "--model", "small", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0, done.stderr
     assert "keras.models.load_model('exports/small.keras')" in done.stdout
+    for kind, content in (("classes", NAMES), ("images", PREPARATION)):
+        assert json.loads((tmp_path / "exports" / f"small.{kind}.json").read_text()) == content
     loaded = keras.models.load_model(tmp_path / "exports" / "small.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), registered[0].predict(images, verbose=0), atol=1e-6)
     monkeypatch.setattr(

@@ -1,17 +1,18 @@
 """The cache of frozen activations: correct, computed once for the same data and weights, and never half written."""
 
 import dataclasses
-import os
 import pickle
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, Bomb
 
 from mlproject.errors import UserError
+from mlproject.experiment import hyperparameters
 from mlproject.training.features import FeatureCache
 
 
@@ -69,18 +70,13 @@ def test_a_disk_without_room_is_told_before_anything_is_computed(make_task, monk
         task.features.get(task.network(TINY.best)[0], ["low"])
 
 
-class _Bomb:
-    def __reduce__(self):
-        return os.mkdir, ("exploded",)
-
-
 def _poison(path, how):
     """Spoil a cache file in one of many ways."""
     content = path.read_bytes()
     good = np.load(path)
     with path.open("wb") as file:
         if how == "pickle":
-            np.save(file, np.array([_Bomb()], object), allow_pickle=True)
+            np.save(file, np.array([Bomb()], object), allow_pickle=True)
         elif how == "shape":
             np.save(file, good[:-1])
         elif how == "dtype":
@@ -94,13 +90,23 @@ def _poison(path, how):
                 {
                     "truncated": content[: len(content) // 2],
                     "header alone": content[:128],
-                    "a header that lies": content.replace(b"(1500,", b"(9000,"),
+                    "a header that lies": content.replace(b"(200,", b"(900,"),
                     "a huge header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + content,
                     "empty": b"",
                     "text": b"no array",
-                    "bare pickle": pickle.dumps(_Bomb()),
+                    "bare pickle": pickle.dumps(Bomb()),
                 }[how]
             )
+
+
+@pytest.fixture(scope="module")
+def kept(fashion, tmp_path_factory):
+    """A network, some images, and the file with its activations for them."""
+    few = dataclasses.replace(fashion, train_images=fashion.train_images[:200])
+    model, folder = TINY.network(hyperparameters(TINY.best), few.spec()), tmp_path_factory.mktemp("features")
+    FeatureCache(folder, few).get(model, ["low"])
+    (path,) = folder.iterdir()
+    return model, few, path
 
 
 @pytest.mark.parametrize(
@@ -108,14 +114,12 @@ def _poison(path, how):
     ["pickle", "bare pickle", "shape", "dtype", "values", "not finite", "truncated", "header alone",
      "a header that lies", "a huge header", "empty", "text"],
 )  # fmt: skip
-def test_a_poisoned_file_is_set_aside_and_computed_anew(make_task, monkeypatch, tmp_path, caplog, how):
+def test_a_poisoned_file_is_set_aside_and_computed_anew(kept, monkeypatch, tmp_path, caplog, how):
     monkeypatch.chdir(tmp_path)
-    task = make_task()
-    model, _ = task.network(TINY.best)
-    good = np.array(task.features.get(model, ["low"])["low"])
-    (path,) = task.features.folder.iterdir()
+    model, few, whole = kept
+    path = Path(shutil.copy(whole, tmp_path))
     _poison(path, how)
-    again = FeatureCache(task.features.folder, task.data).get(model, ["low"])["low"]
-    assert np.array_equal(again, good) and not (tmp_path / "exploded").exists()
+    again = FeatureCache(tmp_path, few).get(model, ["low"])["low"]
+    assert np.array_equal(again, np.load(whole)) and not (tmp_path / "exploded").exists()
     assert f"{path.name} is damaged" in caplog.text
-    assert len(list(task.features.folder.glob("*.damaged-*"))) == len(list(task.features.folder.glob("*.npy"))) == 1
+    assert len(list(tmp_path.glob("*.damaged-*"))) == len(list(tmp_path.glob("*.npy"))) == 1

@@ -1,7 +1,7 @@
 """The final model: its training images and the length of its fit; and whole commands with a user's own file."""
 
 import dataclasses
-import shutil
+import math
 
 import mlflow
 import numpy as np
@@ -10,7 +10,9 @@ import pytest
 from conftest import TINY
 
 from mlproject.budget import Demand, make_plan
-from mlproject.final import refit
+from mlproject.datasets import FashionMNIST
+from mlproject.final import card, refit
+from mlproject.final.registered import RegisteredModel
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
 from mlproject.search.journal import Journal
@@ -36,6 +38,25 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.
     assert 85 < seen["schedule"]["training"].total_steps * 64 / 100 <= 95
+
+
+class Undeclared(FashionMNIST):
+    """The same images, of which nobody knows the licence."""
+
+    licence = ""
+
+
+def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_what_licence(make_task):
+    made = RegisteredModel("tiny-synthetic", 1, "run", "champion", 0.8, 0.75, 0.7, 0.8, 1, 0.75, math.nan)
+    text = card.of_version(make_task(), made, "Bag (50 %)", 15.0)
+    assert (
+        "75.00 % of the test images (95 % interval 70.00 to 80.00 %), seed 0. It was fitted with this seed alone"
+        in text
+    )
+    assert "recalled least often on the test images: Bag (50 %)." in text and "had a budget of 15 min." in text
+    assert "Images: MIT (Zalando Research" in text and "These are generated images" in text
+    undeclared = make_task(dataclasses.replace(TINY, dataset=Undeclared()))
+    assert "Images: not declared; whoever owns the images decides." in card.of_version(undeclared, made, "", None)
 
 
 GREY = """
@@ -67,13 +88,12 @@ EXPERIMENTS = [
 
 @pytest.mark.slow
 def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(
-    run_here, tmp_path, empty_database, monkeypatch
+    run_here, tmp_path, new_store, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "grey.py").write_text(GREY)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     client = mlflow.MlflowClient(uri)
 
     def tune(*more):

@@ -11,8 +11,9 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import PROJECT, TINY
+from conftest import PROJECT, TINY, copy_experiments
 
+from mlproject import export
 from mlproject.errors import UserError
 from mlproject.experiment import find
 from mlproject.networks import pretrained
@@ -61,12 +62,12 @@ def test_the_file_with_a_bad_name_is_named(tmp_path):
         find("*", tmp_path)
 
 
-def test_parameters_of_mlflow_run_are_never_executed(tmp_path, empty_database):
+def test_parameters_of_mlflow_run_are_never_executed(tmp_path, new_store):
     """Every value below would create a file in the project's folder if a shell interpreted it."""
     for name in ("MLproject", "conda.yaml"):
         shutil.copy(PROJECT / name, tmp_path)
-    shutil.copytree(PROJECT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    copy_experiments(tmp_path)
+    uri = new_store(tmp_path)
     before = {path.name for path in tmp_path.iterdir()}
     programs = Path(sys.executable).parent
     values = [
@@ -91,7 +92,7 @@ def test_parameters_of_mlflow_run_are_never_executed(tmp_path, empty_database):
         ],
         cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        | {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
+        | {"PATH": f"{programs}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": uri},
         capture_output=True,
         text=True,
         timeout=300,
@@ -114,10 +115,10 @@ def test_a_whole_model_with_a_lambda_layer_is_no_weights_file(tmp_path, name):
         pretrained.find(str(tmp_path / name), "VGG16")
 
 
-def test_a_saved_model_with_a_lambda_layer_is_loaded_in_safe_mode_only(tmp_path):
+def test_the_printed_line_loads_no_model_with_a_lambda_layer(tmp_path):
     lambda_model().save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="unsafe|safe_mode"):
-        keras.models.load_model(tmp_path / "model.keras")
+        exec(export.loading_code(tmp_path / "model.keras"), {})
 
 
 def test_weights_that_claim_terabytes_are_refused(tmp_path):

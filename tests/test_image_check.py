@@ -53,7 +53,7 @@ def look(path):
     return entries, scan, check.readable(entries, scan)
 
 
-def test_the_facts_of_an_odd_set(odd_set):
+def test_the_facts_of_an_odd_set_name_what_is_odd(odd_set):
     described = check.describe(*look(odd_set))
     assert dict(described.table.itertuples(index=False)) == {
         "layout": "SPLIT/CLASS/image",

@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from mlproject.datasets.images import decoding
 from mlproject.datasets.images.decoding import UnreadableError, decode, header
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
@@ -94,7 +93,7 @@ def converted(mode):
 @pytest.mark.parametrize(
     "mode, kind", [("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("CMYK", "JPEG"), ("CMYK", "TIFF"), ("YCbCr", "TIFF")]
 )
-def test_kinds_of_pixels(mode, kind):
+def test_every_kind_of_pixels_becomes_colours_or_grey(mode, kind):
     image = converted(mode)
     content = saved(image, kind, **({"quality": 100} if kind == "JPEG" else {}))
     assert header(content).mode == mode
@@ -115,6 +114,10 @@ def test_transparent_pixels_are_laid_over_the_background(mode, kind):
     alpha = whole[..., 3:] / 255
     expected = whole[..., :3] * alpha + np.array(background) * (1 - alpha)
     np.testing.assert_allclose(decode(content, Preparation(8, 3, background=background)), expected, atol=1)
+
+
+def test_transparent_pixels_are_white_unless_a_background_is_given():
+    assert decode(saved(Image.new("RGBA", (8, 8), (9, 9, 9, 0))), Preparation(8, 3)).min() >= 254
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
@@ -359,7 +362,3 @@ def test_a_preparation_describes_itself_and_refuses_nonsense():
         with pytest.raises(UserError, match=f"{name}=.*accepted") as caught:
             Preparation(**accepted | {name: value})
         assert "\n" not in str(caught.value)
-
-
-def test_only_the_formats_named_are_tried():
-    assert decoding.FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -160,7 +160,7 @@ TREES = {
 
 @pytest.mark.skipif(not SAME_NAMES_EQUAL, reason="file systems of other systems refuse some of the names")
 @pytest.mark.parametrize("case", TREES, ids=str)
-def test_folders(tmp_path, case):
+def test_folders_become_entries_or_are_refused_in_one_line(tmp_path, case):
     files, expected, passed_over, warning = complete(TREES[case])
     (tmp_path / "other").mkdir()
     (tmp_path / "outside.png").write_bytes(b"outside")
@@ -226,7 +226,7 @@ def test_a_closed_folder_is_passed_over_with_a_warning():
     )
 
 
-def test_thousands_of_classes(tmp_path):
+def test_thousands_of_classes_are_found_and_a_warning_about_them_is_short(tmp_path):
     plant(tmp_path, [f"class {number:04}/1.png" for number in range(3000)])
     entries, warned = find(tmp_path)
     assert entries.table["label"].nunique() == 3000 and "and 2995 more" in warned and len(warned) < 500
@@ -251,7 +251,7 @@ def test_thousands_of_classes(tmp_path):
         (lambda folder: write(folder / "a.csv", b"\0\1\2"), "a.csv is no text"),
     ],
 )
-def test_other_paths(tmp_path, make, message):
+def test_a_path_without_images_is_refused_in_one_line(tmp_path, make, message):
     refused(make(tmp_path), message)
 
 
@@ -319,7 +319,7 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("case", MANIFESTS, ids=str)
-def test_manifests(tmp_path, case):
+def test_manifests_become_entries_or_are_refused_in_one_line(tmp_path, case):
     content, expected, passed_over, warning = complete(MANIFESTS[case])
     plant(tmp_path / "set", [*AB2])
     (tmp_path / "outside.png").write_bytes(b"outside")
@@ -372,7 +372,7 @@ def test_a_group_is_the_same_in_another_spelling(tmp_path):
         ({"path": ["a/1.png", "b/1.png"], "name": ["x", "y"]}, "has the columns 'path', 'name'"),
     ],
 )
-def test_manifests_in_parquet(tmp_path, columns, expected):
+def test_manifests_in_parquet_become_entries_or_are_refused_in_one_line(tmp_path, columns, expected):
     plant(tmp_path, AB)
     path = tmp_path / "set.parquet"
     pd.DataFrame(columns).to_parquet(path)
@@ -474,7 +474,7 @@ def test_parquet_parts_give_splits_names_and_every_image(tmp_path):
         (lambda f: [image_set(f / f"{name}.parquet", [0, 1]) for name in ("train", "more")][0].parent, "name of more"),
     ],
 )  # fmt: skip
-def test_parquet_with_images(tmp_path, make, expected):
+def test_parquet_files_with_images_become_entries_or_are_refused_in_one_line(tmp_path, make, expected):
     path = make(tmp_path)
     if isinstance(expected, str):
         refused(path, expected)
@@ -519,7 +519,7 @@ FITTING = {"x_train": GREY, "y_train": [0, 1], "x_test": GREY, "y_test": [1, 0]}
         (FITTING | {"y_train": [0, 0]}, "'train' lacks the classes '1'"),
     ],
 )
-def test_arrays(tmp_path, arrays, expected):
+def test_arrays_become_entries_or_are_refused_in_one_line(tmp_path, arrays, expected):
     np.savez(tmp_path / "a.npz", **arrays)
     if isinstance(expected, str):
         refused(tmp_path / "a.npz", expected)

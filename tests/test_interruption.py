@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,18 +9,17 @@ import time
 
 import mlflow
 import pytest
-from conftest import command
+from conftest import all_runs, command
 from torture import EXPERIMENT, NAME, torture
 
 # A deterministic search is planned without a clock, so it has three trials on any machine.
 SMALL = ["--data", "synthetic", "--deterministic", "true", "--budget-minutes", "0.3", "--max-trials", "3"]
 
 
-def test_a_search_that_is_stopped_and_then_killed_goes_on_to_its_end(tmp_path, empty_database):
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
+def test_a_search_that_is_stopped_and_then_killed_goes_on_to_its_end(tmp_path, new_store):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
 
     stopped = _start(SMALL, tmp_path, uri)
     lines = []
@@ -72,8 +70,8 @@ def _start(words, folder, uri):
 
 def _runs(uri):
     """The statuses of all runs, by their trial or role."""
-    client, states = mlflow.MlflowClient(uri), {}
-    for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
+    states = {}
+    for run in all_runs(mlflow.MlflowClient(uri)):
         states.setdefault(run.data.tags.get("trial", run.data.tags["role"]), []).append(run.info.status)
     return states
 

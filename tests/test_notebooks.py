@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import nbformat
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, copy_experiments
 
 from mlproject import notebooks
 from mlproject.errors import UserError
@@ -39,19 +39,12 @@ def test_the_committed_notebook_is_its_script_executed_without_errors(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_text_and_code_alternate_from_question_to_findings(script):
+def test_a_notebook_leads_from_a_question_over_data_network_and_training_to_what_was_found(script):
     cells = notebooks.convert(script).cells
     assert re.match(r"# .*\?", cells[0].source)
-    headings = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
-    for heading in (
-        "## The data",
-        "## The network",
-        "## How it learns",
-        "## Training",
-        "## How it went",
-        "## What was found",
-    ):
-        assert any(line.startswith(heading) for line in headings), heading
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    parts = ["The data", "The network", "How it learns", "Training", "How it went", "What was found"]
+    assert re.findall(rf"^## ({'|'.join(parts)})\b", text, re.MULTILINE) == parts
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +52,15 @@ def folder(tmp_path_factory):
     """A copy of the project's experiments."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(PROJECT / "MLproject", folder)
-    shutil.copytree(
-        PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("*pycache*", "*.ipynb")
-    )
+    copy_experiments(folder)
     return folder
 
 
 # All are executed when they are published; `test_the_committed_notebook_is_its_script_executed_without_errors` checks that.
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, empty_database, run_here):
-    database = folder / f"{script.stem}.db"
-    shutil.copy(empty_database, database)
-    uri = f"sqlite:///{database}"
+def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, new_store, run_here):
+    uri = new_store(folder, f"{script.stem}.db")
     options = ("--data", "synthetic", "--minutes", "0.02", "--output", "copies")
     done = run_here("notebook", "--experiment", script.stem, *options, cwd=folder, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
@@ -90,14 +79,13 @@ def test_a_notebook_runs_under_mlflow_and_is_kept(script, folder, empty_database
     assert experiments and all((folder / "exports" / f"{name}-synthetic.keras").exists() for name in experiments)
 
 
-def test_notebooks_are_run_and_kept_one_that_raises_up_to_the_failing_cell(run_here, tmp_path, empty_database):
+def test_notebooks_are_run_and_kept_one_that_raises_up_to_the_failing_cell(run_here, tmp_path, new_store):
     (tmp_path / "experiments").mkdir()
     for name, last in (("broken", "raise ValueError('no further')"), ("whole", "print('done')")):
         (tmp_path / "experiments" / f"{name}.py").write_text(
             f"# %%\nEXPERIMENTS = []\nprint('so far')\n\n# %%\nif __name__ == '__main__':\n    {last}\n"
         )
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = new_store(tmp_path)
     options = ("--experiment", "broken,whole", "--output", "copies")
     done = run_here("notebook", *options, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 1 and "broken: failed: ValueError: no further" in done.stderr

@@ -234,7 +234,7 @@ def test_examples_are_the_correct_predictions_and_mistakes_of_the_highest_confid
     assert most_confident_mistake == "large man-made outdoor things → household electrical devices 95.0%"
 
 
-def test_examples_of_a_model_without_mistakes():
+def test_examples_say_that_a_model_made_no_mistakes():
     labels = np.array([0, 1])
     figure = plots.examples(np.zeros((2, 28, 28, 1), np.uint8), labels, np.eye(2), ["a", "b"], count=3)
     assert_legible(figure)

@@ -65,14 +65,13 @@ EXPERIMENTS = [Experiment("tiny", question, "tests", FashionMNIST(), "flat", bui
 
 
 @pytest.mark.slow
-def test_the_core_runs_without_what_windows_lacks(tmp_path, empty_database):
+def test_the_core_runs_without_what_windows_lacks(tmp_path, new_store):
     (tmp_path / "experiments").mkdir()
     # As an editor on Windows writes it: a byte-order mark, and two characters at the end of a line.
     content = "\ufeff" + EXPERIMENT.replace("\n", "\r\n")
     (tmp_path / "experiments" / "tiny.py").write_bytes(content.encode())
-    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    environment = os.environ | ascii_only | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    environment = os.environ | ascii_only | {"MLFLOW_TRACKING_URI": new_store(tmp_path)}
     environment.pop("PYTHONIOENCODING", None)
     done = subprocess.run(
         [sys.executable, __file__], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300

@@ -3,32 +3,19 @@
 import base64
 import io
 import json
-import socket
 
 import mlflow
 import numpy as np
 import pytest
 from brightness import NAME, network, register
-from PIL import Image, ImageDraw
+from photos import encoded, photograph
+from PIL import Image
+from servers import free_port
 
 from mlproject import tracking
 from mlproject.classifier import Classifier
 from mlproject.datasets import CIFAR100, FashionMNIST
 from mlproject.errors import UserError
-
-
-def photograph(ground=240, thing=15, size=(90, 160), mode="RGB"):
-    """A thing in the middle, half as wide and high as the image."""
-    image = Image.new("L", size, ground)
-    width, height = size
-    ImageDraw.Draw(image).rectangle((width // 4, height // 4, width * 3 // 4, height * 3 // 4), thing)
-    return image.convert(mode)
-
-
-def encoded(image, kind="PNG"):
-    file = io.BytesIO()
-    image.save(file, format=kind)
-    return file.getvalue()
 
 
 def classifier(preparation=FashionMNIST.preparation, shape=(28, 28, 1)):
@@ -91,7 +78,9 @@ def test_the_command_answers_for_a_folder_and_names_what_it_passes_over(store, p
     assert seen["0001-a-shirt.jpg.png"].shape == (28, 28) and seen["0001-a-shirt.jpg.png"][14, 14] > 200
 
 
-def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tmp_path, monkeypatch):
+def test_lines_of_json_and_the_option_json_are_answered_in_lines_of_json(
+    store, photos, run_here, tmp_path, monkeypatch
+):
     register()
     content = base64.b64encode(encoded(photograph(250, 250, size=(90, 90)))).decode()
     lines = [json.dumps(str(photos / "a shirt.jpg")), json.dumps({"image": content}), "", "{}", "nonsense"]
@@ -103,6 +92,12 @@ def test_lines_of_json_are_answered_in_lines_of_json(store, photos, run_here, tm
     assert [one["image"] for one in answers[1:]] == ["line 2", "line 4", "line 5"]
     assert sum(guess["probability"] for guess in answers[0]["predictions"]) == pytest.approx(1, abs=1e-5)
     assert len(answers[0]["predictions"]) == 3 and answers[0]["inverted"] is False
+    told = run_here(
+        "predict", f"{NAME}@champion", photos / "a shirt.jpg", photos / "broken.jpg", "--json", cwd=tmp_path
+    )
+    shirt, broken = map(json.loads, told.stdout.splitlines())
+    assert (shirt["image"], shirt["inverted"]) == (str(photos / "a shirt.jpg"), True)
+    assert shirt["predictions"][0]["label"] == "dark" and "no JPEG" in broken["error"]
 
 
 def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path, monkeypatch):
@@ -129,7 +124,7 @@ def test_bad_input_is_refused_in_one_line(store, run_here, tmp_path, arguments, 
 
 
 def test_a_version_of_an_earlier_release_is_predicted_but_not_served(store, photos, run_here, tmp_path):
-    with tracking.run("final", {"role": "final", "experiment": NAME}) as run_id:
+    with tracking.run("final", {"role": "final", "experiment": NAME}):
         info = mlflow.keras.log_model(
             network(),
             name="model",
@@ -138,11 +133,9 @@ def test_a_version_of_an_earlier_release_is_predicted_but_not_served(store, phot
             metadata={"class_names": '["dark", "grey", "light"]'},
         )
     tracking.set_version_tags(NAME, 1, {"dataset.digest": "d", "experiment": NAME})
-    assert info.registered_model_version == 1 and run_id
+    assert info.registered_model_version == 1
     done = run_here("predict", f"{NAME}/1", photos / "a shirt.jpg", "--top", 1, cwd=tmp_path)
     assert done.returncode == 0 and "does not say how its images were prepared" in done.stderr
     assert "(inverted)" not in done.stdout
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    done = run_here("serve", f"{NAME}/1", "--port", port, cwd=tmp_path)
+    done = run_here("serve", f"{NAME}/1", "--port", free_port(), cwd=tmp_path)
     assert done.returncode == 2 and "registered by an earlier release" in done.stderr

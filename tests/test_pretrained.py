@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import Bomb
 
 from mlproject.errors import UserError
 from mlproject.networks import pretrained
@@ -92,15 +93,10 @@ def test_a_missing_data_folder_is_refused(tmp_path):
         pretrained.find("imagenet", "VGG16", tmp_path / "none")
 
 
-class _Bomb:
-    def __reduce__(self):
-        return os.mkdir, ("exploded",)
-
-
 @pytest.mark.parametrize("name", ["vgg.h5", "vgg.weights.h5", "vgg.pkl"])
 def test_a_pickle_is_refused_without_being_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / name).write_bytes(pickle.dumps(_Bomb()))
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(UserError, match=f"{name} is not HDF5"):
         pretrained.find(name, "VGG16")
     assert not (tmp_path / "exploded").exists()

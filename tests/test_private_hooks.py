@@ -66,8 +66,10 @@ def test_mlflow_reads_a_databases_revision_and_file_addresses():
 
 
 def test_mlflow_names_the_tags_of_projects():
-    """Used by `tracking.runs` to recognise and describe the run that `mlflow run` opened."""
+    """Used by `tracking.runs` to recognise and describe the run that `mlflow run` opened; also of experiments and parents."""
     expected = {
+        "MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME": "mlflow.experiment.primaryMetric.name",
+        "MLFLOW_PARENT_RUN_ID": "mlflow.parentRunId",
         "MLFLOW_PROJECT_ENTRY_POINT": "mlflow.project.entryPoint",
         "MLFLOW_PROJECT_ENV": "mlflow.project.env",
         "MLFLOW_RUN_NOTE": "mlflow.note.content",
@@ -76,6 +78,26 @@ def test_mlflow_names_the_tags_of_projects():
     }
     found = {name: require("MLflow", "mlflow.utils.mlflow_tags", name, None) for name in expected}
     assert found == expected, f"MLflow changed the values of mlflow.utils.mlflow_tags: {found}"
+
+
+def test_mlflow_adds_its_own_tags_to_those_of_a_run():
+    """Used by `tracking.beside`, which opens runs without making them active."""
+    hook = require("MLflow", "mlflow.tracking.context.registry", "resolve_tags", ["tags"])
+    found = hook({"mine": "1"})
+    assert found["mine"] == "1" and "mlflow.source.name" in found, f"MLflow's resolve_tags gives {found}"
+
+
+def test_mlflow_says_nothing_while_its_logging_is_disabled(capsys):
+    """Used by `tracking.registry`, which says itself what it registers."""
+    module = "mlflow.utils.logging_utils"
+    disable, enable, say = (
+        require("MLflow", module, name, None) for name in ("disable_logging", "enable_logging", "eprint")
+    )
+    disable()
+    say("hidden")
+    enable()
+    say("shown")
+    assert capsys.readouterr().err == "shown\n", f"{module}.disable_logging does not silence MLflow any more"
 
 
 # Keras' Muon, which `training.optimizers.ConvolutionMuon` overrides

@@ -13,7 +13,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import PROJECT, TINY
+from conftest import PROJECT, TINY, copy_experiments
 
 from mlproject.datasets import CIFAR100
 from mlproject.errors import UserError
@@ -29,9 +29,7 @@ def folder(tmp_path_factory):
     """A copy of the project's experiments, with the documentation's example added as a file."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(PROJECT / "MLproject", folder)
-    shutil.copytree(
-        PROJECT / "experiments", folder / "experiments", ignore=shutil.ignore_patterns("*pycache*", "*.ipynb")
-    )
+    copy_experiments(folder)
     (example,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "EXPERIMENTS = " in block]
     assert len(example.splitlines()) < 60
     (folder / "experiments" / "fashion_mnist_resnet.py").write_text(example, encoding="utf-8")
@@ -61,11 +59,10 @@ def program(folder, *arguments):
 
 
 @pytest.mark.slow
-def test_the_documented_example_is_tuned_registered_and_reported(folder, run_here, empty_database):
-    shutil.copy(empty_database, folder / "mlflow.db")
+def test_the_documented_example_is_tuned_registered_and_reported(folder, run_here, new_store):
     done = run_here(
         "tune", "--experiment", NAME, "--data", "synthetic", "--budget-minutes", "0.05", "--max-trials", "2",
-        cwd=folder, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db",
+        cwd=folder, MLFLOW_TRACKING_URI=new_store(folder),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert f"models:/{NAME}-synthetic@champion" in done.stdout

@@ -32,7 +32,7 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build, pairs, provenance
+from mlproject.report import build, pairs, provenance, searches
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.cost import UNLIKE
@@ -56,6 +56,29 @@ def report(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     assert build(models, folder) == folder / "index.html"
     return folder
+
+
+def copied(model, folder):
+    """The model with artifacts of its own in this folder, which a test may change."""
+    return replace(model, root=Path(shutil.copytree(model.root, folder)))
+
+
+def with_trials(model, folder, trials):
+    """The model with this table of its search's trials, and artifacts of its own in this folder."""
+    one = copied(model, folder)
+    trials.to_csv(one.root / "search/trials.csv", index=False)
+    return one
+
+
+def search_of(model):
+    """The section about a model's search, without the rest of the page."""
+    return searches.section(*read_models([model]))
+
+
+def importance_in(section):
+    """The table that says which hyperparameters mattered, by their names; None if there is none."""
+    found = [table.frame for table in section.tables if table.title == "Which hyperparameters mattered"]
+    return found[0].set_index("hyperparameter") if found else None
 
 
 def stored(models, name):
@@ -218,15 +241,12 @@ def test_equal_classes_are_reported_without_scores_that_add_nothing(report):
     assert "balanced accuracy" not in (report / "report.md").read_text()
 
 
-def test_a_search_by_another_objective_is_reported_by_it(tmp_path):
-    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
-    model = register(tmp_path, "lossy", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 1.0), FLAT)
-    trials = search_table(3).assign(val_loss=[0.5, np.nan, 0.9])
-    trials.assign(refitted=["", "", "yes"]).to_csv(tmp_path / "lossy" / "search/trials.csv", index=False)
-    model.params["objective"] = "val_loss"
-    page = " ".join(build([model], tmp_path / "out").read_text().split())
-    assert "trial-03 won (validation loss 0.900), although trial-01 (0.500) scored best" in page
-    assert "the better by the validation loss" in page
+def test_a_search_by_another_objective_is_reported_by_it(models, tmp_path):
+    trials = search_table(3).assign(val_loss=[0.5, np.nan, 0.9], refitted=["", "", "yes"])
+    one = with_trials(models[4], tmp_path / "one", trials)
+    section = search_of(replace(one, params=one.params | {"objective": "val_loss"}))
+    assert "trial-03 won (validation loss 0.900), although trial-01 (0.500) scored best." in section.findings
+    assert "the better by the validation loss" in section.charts[0].caption
 
 
 def test_fine_predictions_are_aggregated_both_ways(models, report):
@@ -364,7 +384,7 @@ def test_figures_of_synthetic_data_have_the_label_drawn_in_them(models):
     assert len(drawn) == 14 and all("(synthetic data)" in " ".join(f.get_suptitle().split()) for f in drawn)
 
 
-def test_no_banner_without_synthetic_models(models, tmp_path):
+def test_a_page_without_synthetic_models_has_no_banner(models, tmp_path):
     assert "ynthetic" not in build(models[:2], tmp_path).read_text()
 
 
@@ -400,43 +420,32 @@ def test_hashes_are_cut_on_the_page_and_whole_in_the_file(models, tmp_path):
 
 
 def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
-    trials = pd.read_csv(one.root / "search/trials.csv")
-    trials = trials.assign(refitted=["yes", "", ""]).drop(columns="standard_error")  # older searches did not record it
-    trials.to_csv(one.root / "search/trials.csv", index=False)
+    trials = search_table(3).assign(refitted=["yes", "", ""]).drop(columns="standard_error")  # as in older searches
+    one = with_trials(models[1], tmp_path / "one", trials)
     (one.root / "search/values.csv").unlink()
-    page = build([one], tmp_path / "out").read_text()
-    assert (
-        "trial-01, with the best-known values, won (validation accuracy 43.20%). trial-03 (75.00%) scored best, but"
-        in page
-    )
-    assert "Error bars: one standard error" not in page
-    assert table(tmp_path / "out", "fine.winner")["value"].tolist() == ["32", "silu"]
+    section = search_of(one)
+    said = "trial-01, with the best-known values, won (validation accuracy 43.20%). trial-03 (75.00%) scored best, but"
+    assert said in " ".join(section.findings)
+    assert "Error bars: one standard error" not in section.charts[0].caption
+    assert section.tables[0].frame["value"].tolist() == ["32", "silu"]
 
 
 def test_a_trial_cut_short_is_reported(models, report, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
-    trials = pd.read_csv(one.root / "search/trials.csv")
-    trials.loc[trials.index[-1], "status"] = "truncated"
-    trials.to_csv(one.root / "search/trials.csv", index=False)
+    trials = search_table(3).assign(status=["completed", "failed", "truncated"])
     sentence = "The time ran out before 1 of them was finished."
-    assert sentence in build([one], tmp_path / "out").read_text()
+    assert sentence in search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
     assert sentence not in (report / "index.html").read_text()
 
 
 def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
-    trials = pd.read_csv(one.root / "search/trials.csv")
+    trials = search_table(3)
     trials.loc[0, ["status", "val_accuracy", "reason"]] = "pruned", 0.9, "after epoch 1 of 2"
-    trials.to_csv(one.root / "search/trials.csv", index=False)
-    page = build([one], tmp_path / "out").read_text()
-    assert "The search completed 1 of 3 trials; 1 failed. 1 was pruned: ended early, because most others" in page
-    assert "trial-03 won with the best score" in page and "after epoch 1 of 2" in page
+    section = search_of(with_trials(models[1], tmp_path / "one", trials))
+    said = "The search completed 1 of 3 trials; 1 failed. 1 was pruned: ended early, because most others"
+    assert section.findings[0].startswith(said) and section.findings[1].startswith("trial-03 won with the best score")
+    assert section.tables[-1].frame["reason"].iloc[0] == "after epoch 1 of 2"
     caption = "Hollow circles and dashed lines: pruned trials"
-    assert caption in page and caption not in (report / "index.html").read_text()
+    assert caption in section.charts[0].caption and caption not in (report / "index.html").read_text()
 
 
 def test_sections_about_single_models_are_folded_where_there_are_several(models, report, tmp_path):
@@ -448,30 +457,24 @@ def test_sections_about_single_models_are_folded_where_there_are_several(models,
 
 
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
-    one = replace(models[1], root=tmp_path / "one")
-    shutil.copytree(models[1].root, one.root)
-    trials = pd.read_csv(one.root / "search/trials.csv")
-    trials[trials["status"] == "completed"].head(1).to_csv(one.root / "search/trials.csv", index=False)
-    page = build([one], tmp_path / "out").read_text()
-    assert "The search completed 1 of 1 trials" in page
-    assert not (tmp_path / "out/figures/fine.search.svg").exists()
+    section = search_of(with_trials(models[1], tmp_path / "one", search_table(3).head(1)))
+    assert section.findings[0] == "The search completed 1 of 1 trials." and section.charts == []
 
 
-def test_minutes_of_a_search_outside_its_trials_are_reported(models, report, tmp_path):
+def test_minutes_of_a_search_outside_its_trials_are_reported(models, report):
     slow = replace(models[1], metrics=models[1].metrics | {"search_seconds": 300.0})  # three trials of a minute each
-    assert "2.0 minutes went into measuring speeds" in build([slow], tmp_path).read_text()
+    assert "2.0 minutes went into measuring speeds" in search_of(slow).findings[-1]
     assert "minutes went into measuring" not in (report / "index.html").read_text()
 
 
-def test_the_command_that_repeats_a_run_has_all_its_settings(models, tmp_path):
-    exact = replace(
-        models[1], params=models[1].params | {"deterministic": "True", "weights": "none", "max_trials": "1"}
-    )
-    build([exact], tmp_path)
-    (repeat,) = pd.read_csv(tmp_path / "tables/provenance.csv", dtype=str)["repeat it"]
-    assert {"-P max_trials=1", "-P deterministic=true", "-P weights=none"} <= set(re.findall("-P [^ ]+", repeat))
-    build([replace(models[1], params=models[1].params | {"weights": "own.h5"})], tmp_path / "own")
-    assert "-P weights=FOLDER/own.h5" in table(tmp_path / "own", "provenance")["repeat it"].iloc[0]
+def test_the_command_that_repeats_a_run_has_all_its_settings(models):
+    def repeated(**params):
+        (read,) = read_models([replace(models[1], params=models[1].params | params)])
+        return set(re.findall("-P [^ ]+", provenance.repeat_command(read)))
+
+    wanted = {"-P max_trials=1", "-P deterministic=true", "-P weights=none"}
+    assert wanted <= repeated(deterministic="True", weights="none", max_trials="1")
+    assert "-P weights=FOLDER/own.h5" in repeated(weights="own.h5")
 
 
 def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):
@@ -481,8 +484,7 @@ def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):
 
 
 def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp_path):
-    broken = replace(models[1], root=tmp_path / "broken")
-    shutil.copytree(models[1].root, broken.root)
+    broken = copied(models[1], tmp_path / "broken")
     (broken.root / "evaluation/predictions.npz").write_bytes(b"PK\x03\x04 cut short")
     (broken.root / "plots/examples.png").unlink()
     (broken.root / "search/trials.csv").write_text("trial,status\n")
@@ -731,35 +733,26 @@ def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(model
     assert ("middle is the smallest, with 10 parameters against 1,234" in short) == (leader == "large")
 
 
-def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(tmp_path):
-    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
-    probabilities = guesses(FLAT_LABELS, 3, 2.0)
-    few, many, noise = (
-        register(tmp_path, name, tags, FLAT_LABELS, probabilities, FLAT, trials=trials)
-        for name, trials in (("few", 5), ("many", 9), ("noise", 13))
-    )
+def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(models, tmp_path):
+    few, many = (search_of(with_trials(models[4], tmp_path / f"{trials}", search_table(trials))) for trials in (5, 9))
     trials = search_table(13).assign(activation="relu", width=np.r_[0:4, 9, 4:9, 9:12])
     trials["val_accuracy"] = np.tile([0.4, 0.6], 7)[:13]
-    trials.to_csv(noise.root / "search/trials.csv", index=False)
-    page = build([few, many, noise], tmp_path / "out").read_text()
-    assert "Which hyperparameters mattered cannot be said from so few trials (4)." in page
-    assert re.search(r"width \(higher is better, p (=|&lt;) [\d.]+\) mattered in these 8 trials", page)
-    assert "No hyperparameter mattered beyond chance in these 12 trials." in page
-    assert not (tmp_path / "out/tables/few.importance.csv").exists()
-    rows = table(tmp_path / "out", "many.importance").set_index("hyperparameter")
+    noise = search_of(with_trials(models[4], tmp_path / "noise", trials))
+    assert "Which hyperparameters mattered cannot be said from so few trials (4)." in few.findings
+    assert importance_in(few) is None
+    assert re.search(r"width \(higher is better, p [=<] [\d.]+\) mattered in these 8 trials", " ".join(many.findings))
+    assert "No hyperparameter mattered beyond chance in these 12 trials." in noise.findings
+    rows = importance_in(many)
     assert rows.loc["width", "correlation"] == pytest.approx(1) and rows.loc["activation", "p"] > 0.05
 
 
-def test_a_hyperparameter_that_some_trials_lack_is_tested_on_the_others(tmp_path):
-    tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
-    model = register(tmp_path, "deep", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 2.0), FLAT)
+def test_a_hyperparameter_that_some_trials_lack_is_tested_on_the_others(models, tmp_path):
     number = np.arange(17)
     trials = search_table(17).assign(activation="relu", units=[str(one) if one % 2 else "" for one in number])
-    trials.assign(val_accuracy=np.where(number % 2, number / 100, 0.9)).to_csv(
-        model.root / "search/trials.csv", index=False
-    )
-    assert "units (higher is better" in build([model], tmp_path / "out").read_text()
-    row = table(tmp_path / "out", "deep.importance").set_index("hyperparameter").loc["units"]
+    trials["val_accuracy"] = np.where(number % 2, number / 100, 0.9)
+    section = search_of(with_trials(models[4], tmp_path / "deep", trials))
+    assert "units (higher is better" in " ".join(section.findings)
+    row = importance_in(section).loc["units"]
     assert (row["values"], row["correlation"]) == (7, pytest.approx(1))  # of the eight with a value, one trial failed
 
 
@@ -774,13 +767,12 @@ def test_models_are_compared_with_those_of_the_same_seed(models, tmp_path):
 def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
     older = []
     for model in models[:2]:
-        root = tmp_path / model.name
-        shutil.copytree(model.root, root)
+        one = replace(copied(model, tmp_path / model.name), params={})
         for path in ("evaluation/features.npz", "evaluation/images.npz", "search/values.csv", "environment.json"):
-            (root / path).unlink()
-        layers = pd.read_csv(root / "explain/layers.csv").drop(columns="inputs")
-        layers.to_csv(root / "explain/layers.csv", index=False)
-        older.append(replace(model, root=root, params={}))
+            (one.root / path).unlink()
+        layers = pd.read_csv(one.root / "explain/layers.csv").drop(columns="inputs")
+        layers.to_csv(one.root / "explain/layers.csv", index=False)
+        older.append(one)
     page = build(older, tmp_path / "out").read_text()
     assert (
         "fine: its run has no evaluation/features.npz, evaluation/images.npz, search/values.csv, environment.json"
@@ -791,7 +783,7 @@ def test_runs_without_the_newer_artifacts_are_still_reported(models, tmp_path):
 
 
 def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_they_differ(models, report, tmp_path):
-    other = replace(models[0], root=Path(shutil.copytree(models[0].root, tmp_path / "other")))
+    other = copied(models[0], tmp_path / "other")
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
@@ -816,8 +808,7 @@ def test_machines_and_layers_are_reported(report):
 
 def test_a_page_with_many_pictures_stays_small(models, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    heavy = replace(models[4], root=tmp_path / "heavy")
-    shutil.copytree(models[4].root, heavy.root)
+    heavy = copied(models[4], tmp_path / "heavy")
     (heavy.root / "data").mkdir()
     image.imsave(heavy.root / "plots/examples.png", noise)
     shutil.copy(heavy.root / "plots/examples.png", heavy.root / "data/examples.png")
@@ -912,7 +903,7 @@ def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
     for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:3]:
         said = comparison.index("the network of each model's first seed")
         titles = ("### Each fine class", "### Which images", "### Class by class", "### Can the", "### Had training")
-        assert all(said < comparison.index(title) for title in titles if title in comparison)
+        assert said < min(comparison.index(title) for title in titles if title in comparison)
 
 
 def test_no_sentence_about_seeds_is_stated_twice(seeded):
@@ -1063,8 +1054,7 @@ def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none()
 
 
 def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_is_drawn(models, tmp_path):
-    one = replace(models[4], root=tmp_path / "one")
-    shutil.copytree(models[4].root, one.root)
+    one = copied(models[4], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.assign(curve="0.5:0.41 1:0.75").to_csv(one.root / "search/trials.csv", index=False)
     page = build([one], tmp_path / "out").read_text()

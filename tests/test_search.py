@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import TINY, asked, tiny_build, tiny_staged_recipe
-from searches import fit_result, interrupted_like, journal_of, run_search
+from searches import arrays_of, fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
 from mlproject.errors import StoreGoneError, UserError
@@ -17,7 +17,7 @@ from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import trial_fit
-from mlproject.search.journal import LOSSES, PREDICTIONS, Trial, pack, unpack
+from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, pack, unpack
 from mlproject.search.oracles import TUNERS, make_oracle
 from mlproject.search.selection import select_winner
 from mlproject.search.space import replace_best_values
@@ -44,7 +44,7 @@ def test_every_trial_is_a_nested_run_with_params_and_metrics(tuner, make_task, s
     error = (best * (1 - best) / len(task.validation)) ** 0.5
     assert found.trials.loc[found.trials["val_accuracy"].idxmax(), "standard_error"] == pytest.approx(error)
     for _, run in runs.iterrows():  # the predictions with which trials are compared
-        kept = np.load(mlflow.artifacts.download_artifacts(f"runs:/{run['run_id']}/evaluation/validation.npz"))
+        kept = arrays_of(run["run_id"])
         np.testing.assert_array_equal(kept["rows"], task.validation)
         assert np.mean(kept["labels"] == kept["predictions"]) == pytest.approx(run["metrics.val_accuracy"])
     steps = [m.step for m in mlflow.MlflowClient().get_metric_history(runs["run_id"].iloc[0], "val_accuracy")]
@@ -109,12 +109,10 @@ def test_another_objective_selects_another_winner():
 
 @pytest.mark.parametrize("tuner", TUNERS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_the_oracle_is_told_the_objective_and_its_direction(tuner, objective, make_task, store):
-    with journal_of(make_task()) as journal:
-        oracle = make_oracle(tuner, objective, TINY, 0, (), journal)
-    assert (oracle.objective.name, oracle.objective.direction) == (
-        objective, "min" if objective == "val_loss" else "max"
-    )  # fmt: skip
+def test_the_oracle_is_told_the_objective_and_its_direction(tuner, objective, tmp_path):
+    oracle = make_oracle(tuner, objective, TINY, 0, (), Journal(tmp_path / "journal.json", {}))
+    direction = "min" if objective == "val_loss" else "max"
+    assert (oracle.objective.name, oracle.objective.direction) == (objective, direction)
 
 
 def test_a_search_by_the_loss_records_all_scores(make_task, store):
@@ -241,7 +239,7 @@ def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
     assert "died in this trial 3 times" in found.trials["reason"].iloc[0]
 
 
-def test_what_a_kill_left_in_the_store_is_put_right(make_task, store):
+def test_what_a_kill_left_in_the_store_is_put_right(store):
     with tracking.run("trial-01", {"role": "trial", "search": "one"}) as finished:
         pass
     client = mlflow.MlflowClient()
@@ -374,7 +372,7 @@ def test_the_budget_ends_the_search(make_task, store):
     began = time.monotonic()
     found, _ = run_search(make_task(), seconds=8, max_trials=None)
     assert len(found.trials) >= 1
-    assert time.monotonic() - began < 60  # without a deadline it would go on for thousands of trials
+    assert time.monotonic() - began < 300  # without a deadline it would go on for thousands of trials
 
 
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,26 +16,25 @@ import pytest
 import requests
 from brightness import NAME, register
 from conftest import PROJECT
-from test_predict import encoded, photograph
+from photos import encoded, photograph
+from servers import PATIENCE, free_port
 
 from mlproject import tracking
 from mlproject.errors import UserError
 from mlproject.serve import examples, require_free, web_address
 
 PAGE = PROJECT / "docs" / "how-to" / "predict-and-serve.md"
-SERVER_SECONDS = 120  # a machine with other work
 PIXELS = np.full((2, 28, 28, 1), 200)
 PHOTO = base64.b64encode(encoded(photograph(size=(90, 90)), "JPEG")).decode()
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory, empty_database):
+def uri(tmp_path_factory, new_store):
     """A store with the model, in a folder with a photograph."""
     folder = tmp_path_factory.mktemp("served")
-    shutil.copy(empty_database, folder / "mlflow.db")
     (folder / "photo.jpg").write_bytes(base64.b64decode(PHOTO))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(folder))
         patch.chdir(folder)
         tracking.use_comparison(tracking.connect(), "tests")
         register()
@@ -47,31 +45,30 @@ def uri(tmp_path_factory, empty_database):
 def server(uri):
     """The port of `mlproject serve`, and what it printed."""
     folder = uri.removeprefix("sqlite:///").removesuffix("/mlflow.db")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlproject", "serve", NAME, "--port", str(port)]
     with open(f"{folder}/said.txt", "w") as said:
         process = subprocess.Popen(command, cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": uri}, stdout=said)
-    until = time.monotonic() + SERVER_SECONDS
+    until = time.monotonic() + PATIENCE
     while not answers(port):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.2)
     yield port, folder
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0 and not answers(port)
+    assert process.wait(timeout=PATIENCE) == 0 and not answers(port)
 
 
 def answers(port):
     try:
         return requests.get(f"http://127.0.0.1:{port}/ping", timeout=10).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
 def ask(server, payload):
     # JSON itself has no NaN, but Python writes and MLflow reads it.
     body, kind = json.dumps(payload), {"Content-Type": "application/json"}
-    return requests.post(f"http://127.0.0.1:{server[0]}/invocations", body, headers=kind, timeout=60)
+    return requests.post(f"http://127.0.0.1:{server[0]}/invocations", body, headers=kind, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

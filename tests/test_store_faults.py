@@ -3,15 +3,12 @@
 import logging
 import os
 import re
-import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import pytest
 from conftest import PROJECT
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from servers import Server
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -37,7 +35,7 @@ from mlproject import tracking
 from mlproject.tracking import store
 
 processes, rounds = map(int, sys.argv[1:])
-together = multiprocessing.Barrier(processes, timeout=60)
+together = multiprocessing.Barrier(processes, timeout=300)
 for number in range(processes):
     if os.fork() == 0:
         project = tracking.connect()
@@ -141,12 +139,9 @@ def fill(folder):
     return folder / "filler"
 
 
-def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(
-    small_disk, empty_database, monkeypatch, caplog
-):
-    shutil.copy(empty_database, small_disk / "mlflow.db")
+def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(small_disk, new_store, monkeypatch, caplog):
     monkeypatch.chdir(small_disk)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small_disk}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(small_disk))
     monkeypatch.setenv("MLPROJECT_PATIENCE", "2")
     tracking.use_comparison(tracking.connect(), "tests")
     with tracking.run("finished", {}) as finished:
@@ -177,7 +172,6 @@ def test_a_server_that_refuses_a_file_is_not_waited_for(status, waits, tmp_path,
         def log_message(self, *_):
             pass
 
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "file").write_text("content")
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as proxy:
@@ -210,49 +204,11 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
     assert len(delivered) == 1
 
 
-class Server:
-    """A real MLflow server with a SQLite store in a folder. It can be killed and started again at the same address."""
-
-    def __init__(self, folder, *options, **environment):
-        self.folder, self.options, self.environment = folder, options, environment
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "mlflow", "server", "-w", "1", "--port", str(self.port), "--host", "127.0.0.1",
-             "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-             "--artifacts-destination", str(self.folder / "artifacts"), *self.options],
-            cwd=self.folder,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while True:
-            assert self.process.poll() is None and time.monotonic() < deadline, "the server does not start"
-            try:
-                with urllib.request.urlopen(f"{self.address}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-
-    def kill(self):
-        if self.process:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
-def server(tmp_path, empty_database, monkeypatch):
+def server(tmp_path, new_store):
     folder = tmp_path / "server"
     folder.mkdir()
-    shutil.copy(empty_database, folder / "server.db")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    new_store(folder, "server.db")
     before = mlflow.get_tracking_uri()
     server = Server(folder)
     server.start()

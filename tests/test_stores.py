@@ -12,22 +12,21 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import requests
-from test_store_faults import Server
-from test_tracking import register
+from servers import PASSWORD, Server
+from versions import add_version, register
 
 from mlproject import tracking
 from mlproject.errors import UserError
 
 
 @pytest.fixture
-def checkout(tmp_path, empty_database, monkeypatch, process_kept):
+def checkout(tmp_path, new_store, monkeypatch, process_kept):
     """Return a function that enters a folder with an empty store, where no variable names a store."""
 
     def enter(name="checkout"):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        shutil.copy(empty_database, folder / "mlflow.db")
+        new_store(folder)
         # MLflow recorded the artifacts of the experiment Default in the folder where the database was made.
         with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
             database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder}/mlruns/0",))
@@ -198,10 +197,12 @@ def test_a_database_of_another_mlflow_is_refused_with_what_helps(checkout, revis
 
 
 def test_an_empty_file_becomes_a_store(tmp_path, monkeypatch, process_kept):
+    """Also if the address has options of the driver."""
     (tmp_path / "mlflow.db").touch()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
     tracking.connect()
-    assert "experiments" in tables(tmp_path / "mlflow.db")
+    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment("0").tags["mlproject"] == "true"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 class Page(BaseHTTPRequestHandler):
@@ -218,8 +219,7 @@ class Page(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def other_server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def other_server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -241,7 +241,10 @@ def other_server(monkeypatch):
         ("file:./mlruns", "filesystem tracking backend"),
         ("localhost:5000", "unsupported URI 'localhost:5000'"),
         ("http://127.0.0.1:9", "Connection refused"),
-        ("http://no-such-host.invalid:5000/", "'http://no-such-host.invalid:5000' cannot be used: .*not known"),
+        (
+            "http://no-such-host.invalid:5000/",
+            "'http://no-such-host.invalid:5000' cannot be used: .*(not known|name resolution)",
+        ),
         ("http://OTHER", "was not in a valid JSON format"),
         ("https://OTHER", "SSL"),
         ("databricks", "Databricks"),
@@ -331,7 +334,7 @@ def test_models_of_other_people_are_neither_reported_nor_lose_their_aliases(stor
     client.create_model_version("m", "s3://bucket/model")
     client.delete_model_version("m", "4")
     assert tracking.final_models() == []
-    assert register("m") == (5, "")
+    assert add_version("m") == (5, "")
     assert tracking.alias_of("m", 5) == "" and tracking.final_models() == []
     (model,) = tracking.final_models(["m/5"])
     assert (model.version, model.alias) == (5, "")
@@ -340,7 +343,8 @@ def test_models_of_other_people_are_neither_reported_nor_lose_their_aliases(stor
     with pytest.raises(UserError, match="models='theirs': no such model; accepted: m"):
         tracking.final_models(["theirs"])
     client.delete_registered_model_alias("m", "champion")
-    assert register("m", val_accuracy=0.1) == (6, "champion")
+    assert add_version("m", val_accuracy=0.1) == (6, "champion")
+    assert [(model.name, model.version) for model in tracking.final_models()] == [("m", 6)]
     aliases = client.get_registered_model("m").aliases
     assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 6, "challenger": 2, "shipped": 3}
 
@@ -354,32 +358,24 @@ def test_a_database_without_users_permits_everything_and_keeps_no_trace_of_the_q
 
 
 @pytest.fixture
-def server_with_users(tmp_path, empty_database, monkeypatch, process_kept):
+def server_with_users(tmp_path, new_store, monkeypatch, process_kept):
     """A real server on which alice owns the comparison and the model "hers", and bob owns nothing."""
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("a server with users needs the package Flask-WTF (mlflow[auth])")
     folder = tmp_path / "server"
     folder.mkdir()
-    shutil.copy(empty_database, folder / "server.db")
+    new_store(folder, "server.db")
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\nadmin_username = admin\n"
-        "admin_password = long enough to do\nauth_cache_ttl_seconds = 600\n"
+        f"admin_password = {PASSWORD}\nauth_cache_ttl_seconds = 600\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     variables = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret"}
     server = Server(folder, "--app-name", "basic-auth", **variables)
     server.start()
-    for name in ("alice", "bob"):
-        answer = requests.post(
-            f"{server.address}/api/2.0/mlflow/users/create",
-            json={"username": name, "password": "long enough to do"},
-            auth=("admin", "long enough to do"),
-            timeout=20,
-        )
-        assert answer.ok, answer.text
+    server.create_users("alice", "bob")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server.address}/")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "long enough to do")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
     tracking.check_permissions(tracking.connect(), "hers", "hers")
     mlflow.MlflowClient().create_registered_model("hers")
@@ -406,13 +402,8 @@ def test_a_server_with_users_says_before_training_what_is_not_permitted(server_w
     with tracking.run("search", {}):
         tracking.log_json("one.json", {})
 
-    answer = requests.post(
-        f"{address}/api/3.0/mlflow/users/permissions/grant",
-        json={"resource_type": "registered_model", "resource_id": "hers", "username": "bob", "permission": "EDIT"},
-        auth=("alice", "long enough to do"),
-        timeout=20,
-    )
-    assert answer.ok, answer.text
+    grant = {"resource_type": "registered_model", "resource_id": "hers", "username": "bob", "permission": "EDIT"}
+    server_with_users.post("3.0/mlflow/users/permissions/grant", grant, "alice")
     tracking.check_permissions(project, "his", "hers")
     client = mlflow.MlflowClient()
     assert [model.name for model in client.search_registered_models()] == ["hers"]

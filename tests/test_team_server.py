@@ -5,31 +5,28 @@ import os
 import subprocess
 import sys
 
-import keras
 import mlflow
-import numpy as np
 import postgres
 import pytest
 import registered
 import requests
 from conftest import PROJECT
-from test_store_faults import Server
+from servers import PASSWORD, Server
+from versions import CLASSES, EXAMPLE, network
 
 from mlproject import tracking
 from mlproject.errors import UserError
-
-PASSWORD = "long enough to do"
 
 # Processes that have imported everything and then do the same thing at the same moment.
 FIRST_WRITERS = """
 import multiprocessing, os, sys, traceback
 import numpy as np
 sys.path.insert(0, TESTS)
-from test_team_server import network
+from versions import network
 from mlproject import tracking
 
 processes = int(sys.argv[1])
-together = multiprocessing.Barrier(processes, timeout=60)
+together = multiprocessing.Barrier(processes, timeout=300)
 
 
 def work(number):
@@ -66,13 +63,6 @@ sys.exit(any(codes))
 """
 
 
-def network(classes=2):
-    """A network that is as good as chance."""
-    images = keras.Input((4, 4, 1), dtype="uint8")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
-    return keras.Model(images, keras.layers.Dense(classes, activation="softmax")(x))
-
-
 @pytest.fixture(scope="module")
 def team(tmp_path_factory):
     """The server of a team with the users alice and bob, who may see, but not change what is the other's."""
@@ -87,7 +77,6 @@ def team(tmp_path_factory):
         (folder / "auth.ini").write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {uri}\nauth_cache_ttl_seconds = 600\n"
         )
-        patch.setenv("NO_PROXY", "127.0.0.1")
         server = Server(
             folder, "--app-name", "basic-auth", "-w", "2", "--backend-store-uri", uri,
             MLFLOW_AUTH_CONFIG_PATH=str(folder / "auth.ini"), MLFLOW_FLASK_SERVER_SECRET_KEY="secret",
@@ -95,14 +84,7 @@ def team(tmp_path_factory):
         )  # fmt: skip
         server.start()
         try:
-            for name in ("alice", "bob"):
-                answer = requests.post(
-                    f"{server.address}/api/2.0/mlflow/users/create",
-                    json={"username": name, "password": PASSWORD},
-                    auth=("admin", PASSWORD),
-                    timeout=20,
-                )
-                assert answer.ok, answer.text
+            server.create_users("alice", "bob")
             patch.setenv("MLFLOW_TRACKING_URI", server.address)
             patch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
             yield server
@@ -160,7 +142,7 @@ def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, t
         tracking.log_metrics(model.metrics)
         tracking.log_folder(model.root, "")
         classes = list(registered.FLAT)
-        version = tracking.register(network(3), model.name, classes, np.zeros((2, 4, 4, 1), np.uint8), model.tags)
+        version = tracking.register(network(3), model.name, classes, EXAMPLE, model.tags)
     assert tracking.promote(model.name, version) == "champion"
 
     user("bob")
@@ -173,7 +155,7 @@ def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, t
 
 def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
     tracking.use_comparison(user("alice"), "alice's")
-    images, tags = np.zeros((2, 4, 4, 1), np.uint8), {"experiment": "m", "dataset.digest": "d"}
+    tags = {"experiment": "m", "dataset.digest": "d"}
     project = user("bob")
     tracking.check_permissions(project, "bob's", "shared")  # nobody has registered it yet
     user("alice")
@@ -183,7 +165,7 @@ def test_a_version_of_somebody_elses_new_model_is_refused_with_what_helps(user):
         pytest.raises(UserError, match="'shared' .*may not get a version from the user 'bob'; accepted: .*EDIT"),
         tracking.run("final", {}) as run_id,
     ):
-        tracking.register(network(), "shared", ["left", "right"], images, tags)
+        tracking.register(network(), "shared", CLASSES, EXAMPLE, tags)
     assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
@@ -205,5 +187,5 @@ def test_a_start_does_not_list_what_others_have_on_the_server(user, monkeypatch)
     monkeypatch.setattr(requests.Session, "send", record)
     user("bob")
     assert tracking.find_run("one", "search") == run_id
-    assert len(answers) <= 6, [path for path, _ in answers]
+    assert 0 < len(answers) <= 6, [path for path, _ in answers]
     assert not [path for path, answer in answers if "of another project 3" in answer.text]

@@ -5,54 +5,39 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import mlflow
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from mlflow.cli import gc
+from versions import CLASSES, EXAMPLE, add_version, network, register
 
 from mlproject import tracking
 from mlproject.errors import UserError
 
 
-def register(name="m", val_accuracy=0.5, digest="d", budget_minutes=15.0, max_trials=None, train_seconds=60.0, **more):
-    """A version of a two-class model with this validation accuracy."""
-    images = keras.Input((4, 4, 1), dtype="uint8")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
-    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
-    with tracking.run("final", {"role": "final"}):
-        objective = {"objective": more.pop("objective")} if "objective" in more else {}
-        tracking.log_params({"budget_minutes": budget_minutes, "max_trials": max_trials} | objective)
-        tracking.log_metrics({"val_accuracy": val_accuracy, "train_seconds": train_seconds} | more)
-        example = np.zeros((2, 4, 4, 1), np.uint8)
-        tags = {"experiment": name, "dataset.digest": digest}
-        version = tracking.register(model, name, ["<b>left</b>", "right"], example, tags)
-    return version, tracking.promote(name, version)
-
-
 def test_only_a_higher_validation_accuracy_takes_the_champion_alias(store):
-    assert register(val_accuracy=0.5) == (1, "champion")
-    assert register(val_accuracy=0.5) == (2, "challenger")
-    assert register(val_accuracy=0.4) == (3, "challenger")
-    assert register(val_accuracy=0.6) == (4, "champion")
+    assert add_version(val_accuracy=0.5) == (1, "champion")
+    assert add_version(val_accuracy=0.5) == (2, "challenger")
+    assert add_version(val_accuracy=0.4) == (3, "challenger")
+    assert add_version(val_accuracy=0.6) == (4, "champion")
     (model,) = tracking.final_models()
     assert (model.name, model.version, model.metrics["val_accuracy"]) == ("m", 4, 0.6)
 
 
 def test_the_objective_of_the_new_version_moves_the_champion_alias(store):
-    register(val_accuracy=0.6)  # of an older search, without other scores
-    assert register(objective="val_loss", val_accuracy=0.5, val_loss=0.1) == (2, "challenger")
-    assert register(objective="val_loss", val_accuracy=0.7, val_loss=0.4, val_macro_f1=0.5) == (3, "champion")
-    assert register(objective="val_loss", val_accuracy=0.9, val_loss=0.5) == (4, "challenger")
-    assert register(objective="val_loss", val_accuracy=0.5, val_loss=0.3, val_macro_f1=0.6) == (5, "champion")
-    assert register(objective="val_macro_f1", val_accuracy=0.9, val_loss=0.1, val_macro_f1=0.5) == (6, "challenger")
-    assert register(objective="val_macro_f1", val_accuracy=0.1, val_loss=0.9, val_macro_f1=0.7) == (7, "champion")
-    assert register(objective="val_accuracy", val_accuracy=0.2) == (8, "champion")
+    add_version(val_accuracy=0.6)  # of an older search, without other scores
+    assert add_version(objective="val_loss", val_accuracy=0.5, val_loss=0.1) == (2, "challenger")
+    assert add_version(objective="val_loss", val_accuracy=0.7, val_loss=0.4, val_macro_f1=0.5) == (3, "champion")
+    assert add_version(objective="val_loss", val_accuracy=0.9, val_loss=0.5) == (4, "challenger")
+    assert add_version(objective="val_loss", val_accuracy=0.5, val_loss=0.3, val_macro_f1=0.6) == (5, "champion")
+    assert add_version(objective="val_macro_f1", val_accuracy=0.9, val_loss=0.1, val_macro_f1=0.5) == (6, "challenger")
+    assert add_version(objective="val_macro_f1", val_accuracy=0.1, val_loss=0.9, val_macro_f1=0.7) == (7, "champion")
+    assert add_version(objective="val_accuracy", val_accuracy=0.2) == (8, "champion")
 
 
 def test_a_version_has_the_runs_of_its_other_seeds(store):
-    register()
+    add_version()
     (alone,) = tracking.final_models()
     client = mlflow.MlflowClient()
     with tracking.run("seed 1", {"role": "final"}) as other:
@@ -78,22 +63,23 @@ def test_a_name_with_a_full_stop_is_registered_as_it_is(store):
 
 
 def test_accuracies_on_other_data_do_not_count(store):
-    register(val_accuracy=0.5, digest="one")
-    assert register(val_accuracy=0.9, digest="two") == (2, "challenger")
+    add_version(val_accuracy=0.5, digest="one")
+    assert add_version(val_accuracy=0.9, digest="two") == (2, "challenger")
 
 
 def test_a_larger_budget_takes_the_champion_alias_and_a_smaller_one_does_not(store):
-    register(val_accuracy=0.5, budget_minutes=15)
-    assert register(val_accuracy=0.4, budget_minutes=60) == (2, "champion")
-    assert register(val_accuracy=0.9, budget_minutes=15) == (3, "challenger")
-    assert register(val_accuracy=0.5, budget_minutes=60) == (4, "champion")
+    add_version(val_accuracy=0.5, budget_minutes=15)
+    assert add_version(val_accuracy=0.4, budget_minutes=60) == (2, "champion")
+    assert add_version(val_accuracy=0.9, budget_minutes=15) == (3, "challenger")
+    assert add_version(val_accuracy=0.5, budget_minutes=60) == (4, "champion")
 
 
-def test_with_other_max_trials_the_longer_fit_takes_the_champion_alias(store):
-    register(val_accuracy=0.5, train_seconds=500)
-    assert register(val_accuracy=0.4, max_trials=1, train_seconds=800) == (2, "champion")
-    assert register(val_accuracy=0.6, train_seconds=500) == (3, "challenger")
-    assert register(val_accuracy=0.5, max_trials=1, train_seconds=790) == (4, "champion")
+@pytest.mark.parametrize("other", [{"max_trials": 1}, {"folds": 5}, {"folds": 5, "repeats": 2}])
+def test_where_trials_are_not_comparable_the_longer_fit_takes_the_champion_alias(other, store):
+    add_version(val_accuracy=0.5, train_seconds=500)
+    assert add_version(val_accuracy=0.4, **other, train_seconds=800) == (2, "champion")
+    assert add_version(val_accuracy=0.6, train_seconds=500) == (3, "challenger")
+    assert add_version(val_accuracy=0.5, **other, train_seconds=790) == (4, "champion")
 
 
 def test_a_champion_whose_run_is_deleted_for_good_gives_way(store):
@@ -104,13 +90,7 @@ def test_a_champion_whose_run_is_deleted_for_good_gives_way(store):
     assert done.exit_code == 0, done.output
     with pytest.warns(UserWarning, match="m/1 is left out: its run is deleted"):
         assert tracking.final_models() == []
-    assert register(val_accuracy=0.1) == (2, "champion")
-
-
-def test_final_models_are_ours_and_only_ours(store):
-    register("ours")
-    mlflow.MlflowClient().create_registered_model("somebody else's")
-    assert [model.name for model in tracking.final_models()] == ["ours"]
+    assert add_version(val_accuracy=0.1) == (2, "champion")
 
 
 def test_an_exception_fails_the_run_and_an_interruption_kills_it(store):
@@ -145,7 +125,7 @@ def test_the_commit_is_that_of_the_start_whatever_is_changed_later(tmp_path, mon
 
 
 def test_artifacts_come_back_or_are_none(store):
-    version, _ = register()
+    add_version()
     (model,) = tracking.final_models()
     assert model.artifact("plots/none.png") is None and model.artifact("none.csv") is None
     client = mlflow.MlflowClient()
@@ -163,6 +143,39 @@ def test_the_project_run_is_annotated_and_not_resumed(store, monkeypatch):
     assert mlflow.get_run(outer.info.run_id).data.tags["mlflow.note.content"] == "what came out"
 
 
+def test_the_run_of_a_refused_project_command_says_why_and_the_next_command_deletes_it(store):
+    client = mlflow.MlflowClient()
+    run_id = client.create_run("0", tags={"mlflow.source.type": "PROJECT"}).info.run_id
+    tracking.mark_refused(run_id, "seed=x is not accepted")
+    assert client.get_run(run_id).data.tags["refused"] == "seed=x is not accepted"
+    client.set_terminated(run_id, "FAILED")  # as `mlflow run` does
+    tracking.connect()
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+
+
+def test_what_a_user_writes_into_descriptions_stays(store):
+    client = mlflow.MlflowClient()
+    add_version()
+    tracking.describe("m", 1, "of the model", "of the version")
+    assert client.get_registered_model("m").description == "of the model"
+    client.update_registered_model("m", "of the user")
+    tracking.describe("m", 1, "of the model", "of the version again")
+    assert client.get_registered_model("m").description == "of the user"
+    assert client.get_model_version("m", "1").description == "of the version again"
+
+    def description_after(search):
+        with tracking.run("search", {"role": "search"}):
+            tracking.describe_search("tiny", "Which one?", search, ["width"])
+        return client.get_experiment_by_name("tests").tags["mlflow.note.content"]
+
+    text = description_after("first")
+    experiment = client.get_experiment_by_name("tests").experiment_id
+    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user.")
+    text = description_after("second")
+    assert "Of the user." in text.splitlines() and "viewStateShareKey=second)" in text
+    assert text.count("**tiny**") == 1 and "viewStateShareKey=first)" not in text
+
+
 def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):
     path = tmp_path / "mlflow.db"
     path.write_text("this is no database, but text that is long enough to be taken for one" * 100)
@@ -177,13 +190,6 @@ def test_another_password_is_no_other_store(process_kept):
         mlflow.set_tracking_uri(f"https://me:{password}@example.org")
         addresses.add(tracking.address())
     assert addresses == {"https://***@example.org"}
-
-
-def test_a_store_may_be_named_with_options_of_its_driver(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db?timeout=60")
-    tracking.connect()
-    assert mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment("0").tags["mlproject"] == "true"
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".db", ".lock"]
 
 
 def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
@@ -253,13 +259,11 @@ def test_a_selection_that_matches_nothing_is_refused(versions, selectors, compar
 
 
 def test_a_final_run_registers_one_version_however_often_it_is_done(store):
-    images = keras.Input((4, 4, 1), dtype="uint8")
-    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(images)))
     found = None
     for _ in range(2):
         with tracking.run("final", {"role": "final", "search": "one"}, resume=found) as run_id:
             tracking.log_metrics({"val_accuracy": 0.5})
-            version = tracking.register(model, "m", ["left", "right"], np.zeros((2, 4, 4, 1), np.uint8), {})
+            version = tracking.register(network(), "m", CLASSES, EXAMPLE, {})
         assert (version, tracking.promote("m", version)) == (1, "champion")
         found = tracking.find_run("one", "final")
         assert found == run_id
@@ -270,11 +274,9 @@ def test_a_final_run_registers_one_version_however_often_it_is_done(store):
 
 
 def test_a_model_that_an_interrupted_attempt_left_unfinished_is_replaced(store):
-    images = keras.Input((4, 4, 1), dtype="uint8")
-    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(images)))
     with tracking.run("final", {"role": "final"}) as run_id:
         unfinished = mlflow.initialize_logged_model(name="model", source_run_id=run_id)
-        assert tracking.register(model, "m", ["left", "right"], np.zeros((2, 4, 4, 1), np.uint8), {}) == 1
+        assert tracking.register(network(), "m", CLASSES, EXAMPLE, {}) == 1
     (logged,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list")
     assert logged.model_id != unfinished.model_id
 

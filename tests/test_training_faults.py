@@ -1,12 +1,11 @@
 """Faults of training that end the process, or that make all trials fail, tested with real commands."""
 
-import shutil
 import subprocess
 import sys
 
 import mlflow
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, all_runs
 
 HANG = """
 import sys, time
@@ -40,14 +39,9 @@ with tracking.run("trial-01", {}):
 """
 
 
-def store_of(folder, empty_database):
-    shutil.copy(empty_database, folder / "mlflow.db")
-    return f"sqlite:///{folder}/mlflow.db"
-
-
 @pytest.mark.slow
-def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_database, monkeypatch):
-    uri = store_of(tmp_path, empty_database)
+def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, new_store, monkeypatch):
+    uri = new_store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     arguments = [sys.executable, "-c", HANG, str(PROJECT / "tests")]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=900)
@@ -59,9 +53,9 @@ def test_an_operation_that_hangs_ends_the_process_and_its_run(tmp_path, empty_da
 
 
 def test_an_experiment_whose_trials_all_fail_is_told_with_the_reason_and_the_next_one_is_registered(
-    run_here, tmp_path, empty_database
+    run_here, tmp_path, new_store
 ):
-    uri = store_of(tmp_path, empty_database)
+    uri = new_store(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(
         f"""
@@ -86,7 +80,7 @@ EXPERIMENTS = [dataclasses.replace(TINY, build=build), dataclasses.replace(TINY,
     assert "ValueError: no such network" in done.stderr and "tiny FAILED" in done.stdout
     client = mlflow.MlflowClient(uri)
     assert [model.name for model in client.search_registered_models()] == ["well-synthetic"]
-    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    runs = all_runs(client)
     failed = [run for run in runs if run.data.tags.get("experiment") == "tiny"]
     assert sorted(run.data.tags["role"] for run in failed) == ["search", "trial", "trial"]
     assert {run.info.status for run in failed} == {"FAILED"}

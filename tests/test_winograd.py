@@ -88,8 +88,7 @@ def test_one_network_takes_maps_of_any_size_up_to_the_full_one():
         np.testing.assert_allclose(model.predict(maps, verbose=0), convolution(maps), rtol=0, atol=1e-4)
 
 
-def test_turned_off_a_model_has_plain_convolutions_only(monkeypatch):
-    monkeypatch.setattr(winograd, "_enabled", True)  # restores it after the test
+def test_turned_off_a_model_has_plain_convolutions_only(process_kept):
     images = keras.Input((7, 7, CHANNELS))
     model = keras.Model(images, keras.layers.Conv2D(CHANNELS, 3, padding="same")(images))
     assert [type(layer) for layer in with_winograd(model).layers[1:]] == [Winograd]

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, asked, tiny_build
-from searches import CLOCKS, journal_of, run_search
+from searches import CLOCKS, arrays_of, journal_of, run_search
 
 from mlproject import tracking
-from mlproject.cluster import parcel
+from mlproject.cluster import parcel, worker
 from mlproject.cluster import pool as pools
 from mlproject.cluster.pool import open_pool, require_ray
 from mlproject.cluster.share import Share, gpus_of_each
@@ -56,12 +56,8 @@ def test_workers_find_and_log_what_one_process_does(pool, make_task, store):
         curves = [client.get_metric_history(one, "val_accuracy") for one in (first, second)]
         values = [[(point.step, round(point.value, 5)) for point in curve] for curve in curves]
         assert values[0] == values[1] and len(values[0]) >= 2
-        kept = [np.load(tracked(one)) for one in (first, second)]
+        kept = [arrays_of(one) for one in (first, second)]
         np.testing.assert_array_equal(kept[0]["predictions"], kept[1]["predictions"])
-
-
-def tracked(run_id):
-    return mlflow.artifacts.download_artifacts(f"runs:/{run_id}/evaluation/validation.npz")
 
 
 def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_task, store, monkeypatch):
@@ -95,6 +91,14 @@ def test_a_parcel_leaves_the_users_data_set_behind(make_task):
     data.lock = threading.Lock()
     packed = parcel.pack(make_task(dataclasses.replace(TINY, dataset=data)), Settings(), None, None, "", 1)
     assert len(packed.task) < 100_000 and pickle.loads(packed.task).experiment.name == "tiny"
+
+
+def test_a_node_with_another_version_of_this_package_is_refused():
+    of_another = parcel.Parcel("key", b"", None, None, "", 1, "float32", True, False, code="another")
+    with pytest.raises(
+        UserError, match=r"^the node .* has another version of mlproject \(\w+, the driver another\); acc"
+    ):
+        worker.unpack(of_another)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import re
 import shlex
 import sqlite3
 from contextlib import closing
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -124,10 +125,11 @@ def _require_this_mlflow(database: Path) -> None:
         )
 
 
-def _revisions() -> tuple[set[str], str]:
-    """The revisions of its tables that the installed MLflow knows, and the newest of them."""
+@cache
+def _revisions() -> tuple[frozenset[str], str]:
+    """The revisions of its tables that the installed MLflow knows, and the newest of them: dozens of files, read once."""
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))  # type: ignore[no-untyped-call]
-    return {script.revision for script in scripts.walk_revisions()}, str(scripts.get_current_head())
+    return frozenset(script.revision for script in scripts.walk_revisions()), str(scripts.get_current_head())
 
 
 def _follow_move(database: Path) -> None:
