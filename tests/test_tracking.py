@@ -74,7 +74,7 @@ def test_a_larger_budget_takes_the_champion_alias_and_a_smaller_one_does_not(sto
     assert add_version(val_accuracy=0.5, budget_minutes=60) == (4, "champion")
 
 
-@pytest.mark.parametrize("other", [{"max_trials": 1}, {"folds": 5}, {"folds": 5, "repeats": 2}])
+@pytest.mark.parametrize("other", [{"max_trials": 1}, {"folds": 5}, {"folds": 5, "repeats": 2}, {"seeds": 3}])
 def test_where_trials_are_not_comparable_the_longer_fit_takes_the_champion_alias(other, store):
     add_version(val_accuracy=0.5, train_seconds=500)
     assert add_version(val_accuracy=0.4, **other, train_seconds=800) == (2, "champion")

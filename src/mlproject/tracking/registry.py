@@ -226,7 +226,8 @@ def promote(name: str, version: int) -> str:
 
     It beats the champion if there is none, or if it was trained on the same data set and
     (1) its budget in minutes was larger, or
-    (2) the budgets were equal, `max_trials`, `folds` or `repeats` differed, and its final fit took longer, or
+    (2) the budgets were equal, `max_trials`, `folds`, `repeats` or the number of seeds differed, and its final fit took
+    longer, or
     (3) both were equal, and it is better by the objective of its own search, if the champion's run has that metric, or
     else by val_accuracy.
     Versions of other people and programs keep their aliases.
@@ -305,7 +306,8 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     same_trials = all(
         new.params.get(name, unset) == old.params.get(name, unset) for name, unset in TRIALS_PARAMS.items()
     )
-    if not same_trials:
+    same_seeds = new.metrics.get("seeds", 1) == old.metrics.get("seeds", 1)  # which share the minutes of the final fits
+    if not (same_trials and same_seeds):
         return bool(new.metrics["train_seconds"] > old.metrics.get("train_seconds", -math.inf))
     asked = new.params.get("objective", DEFAULT)
     new_scores, old_scores = with_trial_scores(new.metrics), with_trial_scores(old.metrics)
