@@ -258,11 +258,12 @@ def _configure_process(parcel: Parcel) -> None:
 
 
 def _write_weights(folder: Path, digest: str, name: str, content: bytes) -> Path:
-    """The file with pretrained weights on this node."""
+    """The file with pretrained weights on this node, written again if a file there has another content."""
     from mlproject import disk
+    from mlproject.networks import pretrained
 
     path = folder / "weights" / digest / name
-    if not path.exists():
+    if not path.exists() or pretrained.digest(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
         with disk.atomic_write(path) as part:
             part.write_bytes(content)
