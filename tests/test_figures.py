@@ -236,6 +236,7 @@ def cost_tables(costs, accuracies, group="flat labels"):
     finals = pd.DataFrame({"model": [f"{LONG_NAMES[i % 4]} {i}" for i in range(len(costs))], "group": group})
     finals = finals.assign(accuracy=accuracies, ms_per_image=costs, parameters=1e6 * np.array(costs))
     finals = finals.assign(low=finals["accuracy"] - 0.01, high=finals["accuracy"] + 0.01)
+    finals["by_seed"] = [[one - 0.005, one + 0.005] for one in finals["accuracy"]]
     for cost in ("ms_per_image", "parameters"):
         finals[f"front_{cost}"] = pareto_front(finals[cost], finals["accuracy"])
     good = finals.assign(accuracy=finals["accuracy"] - 0.02)
@@ -253,6 +254,8 @@ def test_accuracy_against_cost_is_legible_at_any_range(costs):
         assert axes.get_xscale() == "log" and [bound, bound] in [list(line.get_xdata()) for line in axes.lines]
         assert len([tick for tick in axes.get_xticks() if axes.get_xlim()[0] < tick < axes.get_xlim()[1]]) >= 2
     assert left.get_ylim()[0] > 0.5  # the diverged trial would squeeze the others
+    seeds = [list(line.get_ydata()) for line in right.lines if line.get_marker() == "_"]
+    assert all(pair in seeds for pair in finals.loc[finals["parameters"].notna(), "by_seed"])
 
 
 def test_models_of_different_labels_have_panels_of_their_own():

@@ -149,6 +149,8 @@ def test_accuracy_is_weighed_against_cost(report, tmp_path):
         trials.to_csv(model.root / "search/trials.csv", index=False)
         model.metrics.update(ms_per_image=milliseconds, parameters=parameters)
         model.params["limit"] = "ms_per_image<3"  # the last model was faster in its trial
+    build(models[:1], tmp_path / "alone")
+    assert (tmp_path / "alone/figures/small-vs-large.trade-off.svg").exists()  # its trials are compared with it
     build(models, tmp_path / "report")
     rows = (
         table(tmp_path / "report", "small-vs-large.cost")

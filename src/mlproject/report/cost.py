@@ -39,7 +39,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         frame: as `accuracy.measure` gives it.
 
     Returns:
-        The section. Its figure is left out when there are no two models with the same labels and test images.
+        The section. Its figure is left out when there are neither two models with the same labels and test images nor trials
+        whose costs are known.
     """
     frame = frame.assign(ms_per_image=frame["milliseconds"])
     measured = [model for model in models if model.predictions is not None]
@@ -48,7 +49,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     charts = []
     finals["group"] = _headings(finals)
     frame[[f"front_{cost}" for cost in WORDS]] = MISSING
-    if finals["group"].duplicated().any() and finals[list(WORDS)].notna().any(axis=None):
+    trials = [_trials(*each) for each in zip(measured, finals["group"], strict=True)]
+    compared = finals["group"].duplicated().any() or any(map(len, trials))
+    if compared and finals[list(WORDS)].notna().any(axis=None):
         for cost in WORDS:
             finals[f"front_{cost}"] = False
             for _, group in finals.groupby("group", sort=False):
@@ -57,15 +60,16 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
             fronts = dict(zip(known["model"], known[f"front_{cost}"].map({True: "yes", False: "no"}), strict=True))
             frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
         findings = [*_fronts_in_words(finals), *findings]
-        charts = [_chart(context, finals, measured)]
+        charts = [_chart(context, finals, pd.concat(trials, ignore_index=True), measured)]
     shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
     note = f"{NOTE} {UNLIKE}" if provenance.machines_differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 
 
-def _chart(context: ReportContext, finals: pd.DataFrame, measured: Sequence[ReportedModel]) -> Chart:
-    trials = pd.concat([_trials(*each) for each in zip(measured, finals["group"], strict=True)], ignore_index=True)
+def _chart(
+    context: ReportContext, finals: pd.DataFrame, trials: pd.DataFrame, measured: Sequence[ReportedModel]
+) -> Chart:
     limits = {limit.text: limit for model in measured for limit in _limits(model)}
     figure = cost_figure.draw(finals, trials, list(limits.values()), context.title)
     alt = "Accuracy against prediction time and against the number of parameters: " + "; ".join(
@@ -161,6 +165,8 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
 
 def _explanation(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
     text = "Large markers: final models with 95% intervals. The cost axes are logarithmic."
+    if finals["by_seed"].map(len).max() > 1:
+        text += " Short lines: single seeds."
     if trials.empty:
         return text
     text += " Small markers: trials, after less training, with their validation accuracies."

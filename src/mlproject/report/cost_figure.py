@@ -27,13 +27,15 @@ def draw(finals: pd.DataFrame, trials: pd.DataFrame, limits: Sequence[Limit] = (
 
     Args:
         finals: a row for each final model: model, group (the heading of its panels), accuracy, low and high (its interval),
-            the costs ms_per_image and parameters (NaN for unknown), and for each cost `front_<cost>` (bool).
+            by_seed (the accuracies of its seeds), the costs ms_per_image and parameters (NaN for unknown), and for each cost
+            `front_<cost>` (bool).
         trials: a row for each trial: model, group, accuracy (on the validation images) and the costs.
         limits: limits that a search had.
         title: the subject of the figure, printed above.
 
     Returns:
-        The figure. Final models are large, with their intervals; trials are small, in the colour of their model.
+        The figure. Final models are large, with their intervals and a short line for each of several seeds; trials are small,
+        in the colour of their model.
     """
     groups = list(dict.fromkeys(finals["group"]))
     looks = {name: look(index) for index, name in enumerate(finals["model"])}
@@ -95,6 +97,8 @@ def _panel(
             row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]]
         )
         with_tip(drawn[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
+        if len(row["by_seed"]) > 1:  # wider than the marker of the mean, which would hide them
+            axes.plot([row[cost]] * len(row["by_seed"]), row["by_seed"], "_", color=INK, ms=16, mew=1, zorder=4)
     axes.grid(True)
 
 

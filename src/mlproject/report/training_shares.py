@@ -1,6 +1,8 @@
 """Fine and coarse labels on growing shares of the training images. Pure."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,14 +12,23 @@ from mlproject.report import granularity, pairs
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_interval, brief_points, p_value, percent, points, points_interval
+from mlproject.report.formats import brief_interval, brief_points, count, p_value, percent, points, points_interval
 from mlproject.report.models import ReportedModel
 from mlproject.style import BLUE, VERMILION, new_figure, styled, with_tip
 from mlproject.topic import Topic
 
 COLOURS = {"coarse": VERMILION, "fine": BLUE}
+BESIDE = 0.012  # of the axis of shares, by which the points of single seeds stand beside their mean
+
+
+def _steps_in_words(coarse: float, fine: float) -> str:
+    """The steps of both fits, once where they are equal."""
+    return count(coarse) if coarse == fine else f"{count(coarse)} and {count(fine)}"
+
+
 COLUMNS = (
     Column("training images", "share", "{:.0%}".format),
+    Column("steps of a final fit", ("coarse_steps", "fine_steps"), _steps_in_words),
     Column("coarse labels", "coarse", percent),
     Column("fine labels", "fine", percent),
     Column("difference, points", "difference", points),
@@ -53,29 +64,40 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
             couples[share] = found[0]
     if len(couples) < 2:
         return None
-    frame = pd.DataFrame([{"share": share, **_row(pair)} for share, pair in couples.items()])
+    steps = {model.title: _steps(model) for model in models}
+    frame = pd.DataFrame([{"share": share, **_row(pair, steps)} for share, pair in couples.items()])
     least, most = frame.iloc[0], frame.iloc[-1]
     answer = (
         f"With {least['share']:.0%} of the training images, {_lead(least)}; with {most['share']:.0%}, {_lead(most)}."
     )
-    table = Table(context.file_name("shares"), "The number of training images", frame, COLUMNS, NOTE, main=True)
+    several_seeds = max(map(len, [*frame["coarse_by_seed"], *frame["fine_by_seed"]])) > 1
+    shown = frame.drop(columns=["coarse_by_seed", "fine_by_seed"])
+    table = Table(context.file_name("shares"), "The number of training images", shown, COLUMNS, NOTE, main=True)
     others = _published(about if context.data_label == "" else Topic())
     chart = Chart(
         context.file_name("shares"),
         draw(frame, others, context.title),
         f"Accuracy on the superclasses against the share of the training images. {answer}",
-        f"Bars: 95% intervals.{' Dashed: the figures of others, from their table.' if len(others) else ''}",
+        f"Bars: 95% intervals.{' Small points: single seeds.' if several_seeds else ''}"
+        f"{' Dashed: the figures of others, from their table.' if len(others) else ''}",
     )
     return Section("With fewer training images", charts=[chart], tables=[table], answers=[answer])
 
 
-def _row(pair: CoarseFinePair) -> dict[str, float]:
+def _steps(model: ReportedModel) -> float:
+    """The steps of a final fit, all stages together; NaN where they were not recorded."""
+    stages = [name.removesuffix("_epochs") for name in model.params if name.endswith("_epochs")]
+    planned = [int(model.params[f"{one}_epochs"]) * int(model.params.get(f"{one}_steps", 0)) for one in stages]
+    return sum(planned) or math.nan
+
+
+def _row(pair: CoarseFinePair, steps: Mapping[str, float]) -> dict[str, Any]:
     """Both accuracies with their intervals, and the difference, positive where fine labels lead."""
     scores = {one["model"]: one for one in granularity.accuracies(pair).to_dict("records")}
-    row: dict[str, float] = {}
+    row: dict[str, Any] = {"coarse_steps": steps[pair.coarse.title], "fine_steps": steps[pair.fine.title]}
     for labels, title in (("coarse", pair.coarse.title), ("fine", pair.sum_title)):
         row |= {labels: scores[title]["accuracy"]}
-        row |= {f"{labels}_{end}": scores[title][end] for end in ("low", "high")}
+        row |= {f"{labels}_{what}": scores[title][what] for what in ("low", "high", "by_seed")}
     found = granularity.summed_difference(pair, granularity.compare_ways(pair))
     sign = 1 if found["a"] == pair.sum_title else -1
     ends = sorted(sign * found[end] for end in ("low", "high"))
@@ -108,7 +130,8 @@ def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure
     """Accuracy on the superclasses against the share of the training images, a line for each kind of labels.
 
     Args:
-        ours: a row for each share: share, and for "coarse" and "fine" the accuracy with its interval (`coarse_low`, ...).
+        ours: a row for each share: share, and for "coarse" and "fine" the accuracy with its interval (`coarse_low`, ...) and
+            the accuracies of the seeds (`coarse_by_seed`, ...).
         published: the same of others: share, coarse and fine; may be empty.
         title: the subject of the figure, printed above.
 
@@ -123,6 +146,9 @@ def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure
         drawn = axes.errorbar(
             ours["share"], accuracy, bars, color=colour, marker="o", capsize=3, label=f"{labels} labels"
         )
+        for share, seeds in zip(ours["share"], ours[f"{labels}_by_seed"], strict=True):
+            if len(seeds) > 1:
+                axes.plot([share + BESIDE] * len(seeds), seeds, "o", color=colour, ms=4, mew=0, alpha=0.6)
         tips = ", ".join(f"{share:.0%}: {one:.2%}" for share, one in zip(ours["share"], accuracy, strict=True))
         with_tip(drawn[0], f"{labels} labels, {tips}")
         if len(published):
