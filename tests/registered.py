@@ -97,8 +97,11 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
     return Model(name, 3, "champion", f"run-of-{name}", {"experiment": name, **tags}, params, metrics, root)
 
 
-def with_seeds(model, *probabilities):
-    """The model after its winner was also fitted with the seeds 8, 9, ..., which predicted these probabilities."""
+def with_seeds(model, *probabilities, stage=None):
+    """The model after its winner was also fitted with the seeds 8, 9, ..., which predicted these probabilities.
+
+    If `stage` names an earlier stage of the fit, their networks predicted what the first seed's did after it.
+    """
     with np.load(model.root / "evaluation/predictions.npz") as stored:
         labels, accuracies = stored["labels"], [model.metrics["test_accuracy"]]
     others = []
@@ -107,6 +110,9 @@ def with_seeds(model, *probabilities):
         (root / "evaluation").mkdir(parents=True)
         np.savez_compressed(root / "evaluation/predictions.npz", labels=labels[: len(one)], probabilities=one)
         shutil.copy(model.root / "evaluation/history.csv", root / "evaluation")
+        if stage:
+            (root / "evaluation/stages").mkdir()
+            shutil.copy(model.root / f"evaluation/stages/{stage}.npz", root / "evaluation/stages")
         metrics, params = evaluation.summary(labels[: len(one)], one), model.params | {"fit_seed": str(seed)}
         others.append(replace(model, run_id=f"{model.run_id}-{seed}", params=params, metrics=metrics, root=root))
         accuracies.append(metrics["test_accuracy"])

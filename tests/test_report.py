@@ -869,6 +869,17 @@ def test_pairs_of_models_with_several_seeds_have_the_test_over_images_and_seeds(
     assert row["covers"] == "images and seeds" and pairs.loc[("large", "small"), "covers"] == "images"
     own = pairs.loc["large", "large after feature-extraction"]  # of the stage, only the first seed is known
     assert own[["seeds_a", "seeds_b"]].tolist() == [1, 1]
+    assert (folder / "report.md").read_text().count("Both are of the first seed.") == 1
+
+
+def test_a_stage_of_several_seeds_is_compared_seed_by_seed(tmp_path):
+    *_, large = three_flat(tmp_path)
+    large = with_seeds(large, guesses(FLAT_LABELS, 3, 3.2), guesses(FLAT_LABELS, 3, 3.3), stage="feature-extraction")
+    build([large], tmp_path / "report")
+    (pair,) = table(tmp_path / "report", "small-vs-large.pairs").to_dict("records")
+    assert (pair["seeds_a"], pair["seeds_b"], pair["covers"]) == (3, 3, "images and seeds")
+    assert table(tmp_path / "report", "small-vs-large.accuracy")["seeds"].tolist() == [3, 3]
+    assert "Both are of the first seed" not in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_a_stage_is_compared_with_the_seed_that_it_belongs_to():

@@ -134,7 +134,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     # These were measured at the end of the fit only.
     unmeasured = dict.fromkeys(("val_accuracy", "images_per_second", *cross_validated.FIELDS), np.nan)
     rows = [
-        row | _measured(labels, stage.title, [stage.probabilities]) | unmeasured | {"train_seconds": stage.seconds}
+        row | _measured(labels, stage.title, stage.of_all_seeds) | unmeasured | {"train_seconds": stage.seconds}
         for stage in earlier
     ]
     return [*rows, row | _measured(labels, finished.title, model.predictions.of_all_seeds)]

@@ -3,7 +3,7 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -125,13 +125,15 @@ def _test_predictions(
     run: _Run, model: "FinalModel", finished: _Stored, history: pd.DataFrame | None
 ) -> TestPredictions:
     """The predictions of the finished network, with those of the earlier stages of its fit and of its other seeds."""
-    stages = [] if history is None else _earlier_stages(run, finished, history)
-    last = StagePredictions(run.title, finished.probabilities)
-    return TestPredictions(finished.labels, (*stages, last), _other_seeds(run, model, finished))
+    others = _other_seeds(run, model, finished)
+    stages = [] if history is None else _earlier_stages(run, others, finished, history)
+    by_seed = {seed: stored.probabilities for seed, (_, stored) in others.items()}
+    last = StagePredictions(run.title, finished.probabilities, other_seeds=by_seed)
+    return TestPredictions(finished.labels, (*stages, last))
 
 
-def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str, np.ndarray]:
-    """The probabilities of the other seeds' networks, left out where they are missing or of other images."""
+def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str, tuple[_Run, _Stored]]:
+    """The other seeds' runs and what their networks predicted, left out where that is missing or of other images."""
     found = {}
     for logged in model.other_seeds:
         seed = logged.params.get("fit_seed", logged.run_id)
@@ -139,10 +141,8 @@ def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str,
         stored = of_seed.read("evaluation/predictions.npz", _predictions)
         if stored is None:
             run.unreadable += of_seed.omissions
-        elif stored.probabilities.shape == finished.probabilities.shape and np.array_equal(
-            stored.labels, finished.labels
-        ):
-            found[seed] = stored.probabilities
+        elif _are_of_same_images(stored, finished):
+            found[seed] = (of_seed, stored)
         else:
             run.unreadable.append(f"{of_seed.title} was not tested on the same images")
     recorded = model.tags.get("seeds", "")
@@ -152,17 +152,33 @@ def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str,
     return found
 
 
-def _earlier_stages(run: _Run, finished: _Stored, history: pd.DataFrame) -> list[StagePredictions]:
-    """The predictions after each stage but the last, left out where they are missing or of other images."""
+def _earlier_stages(
+    run: _Run, others: Mapping[str, tuple[_Run, _Stored]], finished: _Stored, history: pd.DataFrame
+) -> list[StagePredictions]:
+    """The predictions after each stage but the last, left out where they are missing or of other images.
+
+    Those of the other seeds count only if all have them, so that a stage and the finished network have the same seeds.
+    """
     stages = []
     for name in history["stage"].unique()[:-1]:
-        earlier = run.read(f"evaluation/stages/{name}.npz", _predictions)
-        if earlier is None or earlier.probabilities.shape != finished.probabilities.shape:
+        path, title = f"evaluation/stages/{name}.npz", f"{run.title} after {name}"
+        earlier = run.read(path, _predictions)
+        if earlier is None or not _are_of_same_images(earlier, finished):
             continue
-        if np.array_equal(earlier.labels, finished.labels):
-            title = f"{run.title} after {name}"
-            stages.append(StagePredictions(title, earlier.probabilities, _seconds_until(history, name)))
+        stored = {seed: other.read(path, _predictions) for seed, (other, _) in others.items()}
+        known = {
+            seed: one.probabilities
+            for seed, one in stored.items()
+            if one is not None and _are_of_same_images(one, finished)
+        }
+        by_seed = known if len(known) == len(others) else {}
+        stages.append(StagePredictions(title, earlier.probabilities, _seconds_until(history, name), by_seed))
     return stages
+
+
+def _are_of_same_images(one: _Stored, other: _Stored) -> bool:
+    alike = one.probabilities.shape == other.probabilities.shape
+    return alike and np.array_equal(one.labels, other.labels)
 
 
 def _seconds_until(history: pd.DataFrame, stage: str) -> float:

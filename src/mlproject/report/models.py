@@ -30,11 +30,19 @@ class StagePredictions:
         title: the model's title; for an earlier stage "<title> after <stage>".
         probabilities: float32 (n, classes), in the stored order of the test images.
         seconds: of training up to the end of this stage; NaN when it was not recorded.
+        other_seeds: where the fit was repeated with other seeds, by their names the probabilities of their networks after the
+            same stage, float32 (n, classes). All other attributes describe the registered model.
     """
 
     title: str
     probabilities: np.ndarray
     seconds: float = np.nan
+    other_seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def of_all_seeds(self) -> tuple[np.ndarray, ...]:
+        """The probabilities of the networks of all seeds, the registered model's first."""
+        return (self.probabilities, *self.other_seeds.values())
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -49,13 +57,10 @@ class TestPredictions:
     Attributes:
         labels: int64 (n,), in the stored order of the test images.
         stages: the predictions after each stage of the fit; the last entry is the finished network.
-        other_seeds: where the fit was repeated with other seeds, by their names the probabilities of the finished networks,
-            float32 (n, classes). All other attributes describe the registered model.
     """
 
     labels: np.ndarray
     stages: tuple[StagePredictions, ...]
-    other_seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -83,14 +88,23 @@ class TestPredictions:
         return np.asarray(self.predicted == self.labels)
 
     @property
+    def other_seeds(self) -> Mapping[str, np.ndarray]:
+        """The probabilities of the finished networks of the other seeds, by their names."""
+        return self.stages[-1].other_seeds
+
+    @property
     def of_all_seeds(self) -> tuple[np.ndarray, ...]:
         """The probabilities of the finished networks of all seeds, the registered model's first."""
-        return (self.probabilities, *self.other_seeds.values())
+        return self.stages[-1].of_all_seeds
 
     @cached_property
     def correct_by_seed(self) -> np.ndarray:
         """Whether the finished network of each seed classifies each image correctly, bool (seeds, n)."""
-        return np.stack([one.argmax(axis=1) == self.labels for one in self.of_all_seeds])
+        return self.correct_after(self.stages[-1])
+
+    def correct_after(self, stage: StagePredictions) -> np.ndarray:
+        """Whether the network of each seed, as it was after the stage, classifies each image correctly, bool (seeds, n)."""
+        return np.stack([one.argmax(axis=1) == self.labels for one in stage.of_all_seeds])
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
     titles = [model.title for model in models]
     finished = frame[frame["a"].isin(titles) & frame["b"].isin(titles)]
     stages = [
-        finding(pair) + (FIRST_SEED if len(one.correct_by_seed) > 1 else "")
+        finding(pair) + (FIRST_SEED if pair["seeds_a"] < len(one.correct_by_seed) else "")
         for _, pair in frame.iterrows()
         for one in predictions
         if _same_fit(pair, one)
@@ -102,9 +102,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
 
 def _classifiers(predictions: TestPredictions) -> list[Classifier]:
     """The earlier stages of a fit, and its finished networks."""
-    *earlier, _ = predictions.stages
-    stages = [Classifier(one.title, (one.predicted == predictions.labels)[None], predictions.title) for one in earlier]
-    return [*stages, Classifier(predictions.title, predictions.correct_by_seed, predictions.title)]
+    return [Classifier(one.title, predictions.correct_after(one), predictions.title) for one in predictions.stages]
 
 
 def table(name: str, frame: pd.DataFrame) -> Table:
