@@ -2,7 +2,9 @@
 
 import dataclasses
 import shutil
+import time
 
+import keras
 import mlflow
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult
+from mlproject.training.prediction import PREDICTION_BATCH
 
 
 def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(make_task, store, monkeypatch, tmp_path):
@@ -36,6 +39,24 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.
     assert 85 < seen["schedule"]["training"].total_steps * 64 / 100 <= 95
+
+
+class SlowToTrace(keras.layers.Layer):
+    """Takes half a second whenever TensorFlow traces it."""
+
+    def call(self, x):
+        time.sleep(0.5)
+        return x
+
+
+@pytest.mark.parametrize("count", [PREDICTION_BATCH + 3, 7])
+def test_the_speed_of_prediction_does_not_count_the_tracing_whatever_the_number_of_images(count):
+    images = keras.Input((4, 4, 1), dtype="uint8")
+    x = keras.layers.Flatten()(SlowToTrace()(keras.layers.Rescaling(1 / 255)(images)))
+    model = keras.Model(images, keras.layers.Dense(2, activation="softmax")(x))
+    probabilities, features, speed = refit.predict_with_features(model, np.zeros((count, 4, 4, 1), np.uint8))
+    assert probabilities.shape == (count, 2) and features.shape == (count, 16)
+    assert count / speed < 0.5  # seconds
 
 
 GREY = """

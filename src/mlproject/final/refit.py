@@ -284,7 +284,8 @@ def predict_with_features(model: keras.Model, images: np.ndarray) -> tuple[np.nd
     last = [layer for layer in model.layers if layer.weights][-1]
     # A model within the model has an `input` of its own; what is wanted here is the tensor it is called with.
     with_features = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
-    predict(with_features, images[:PREDICTION_BATCH])  # so that tracing the graph is not timed
+    # A full batch and a last one of the same size as below, so that tracing the graph for both is not timed.
+    predict(with_features, images[: PREDICTION_BATCH + len(images) % PREDICTION_BATCH])
     began = time.monotonic()
     probabilities, features = predict(with_features, images)
     speed = len(images) / (time.monotonic() - began)
