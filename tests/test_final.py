@@ -13,6 +13,7 @@ from conftest import TINY
 
 from mlproject.budget import Demand, make_plan
 from mlproject.final import refit
+from mlproject.final.artifacts import weakest_classes
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
 from mlproject.search.journal import Journal
@@ -57,6 +58,12 @@ def test_the_speed_of_prediction_does_not_count_the_tracing_whatever_the_number_
     probabilities, features, speed = refit.predict_with_features(model, np.zeros((count, 4, 4, 1), np.uint8))
     assert probabilities.shape == (count, 2) and features.shape == (count, 16)
     assert count / speed < 0.5  # seconds
+
+
+def test_a_class_without_test_images_is_not_named_as_a_weak_one(fashion):
+    labels = fashion.test_labels[fashion.test_labels < 2]
+    data = dataclasses.replace(fashion, test_labels=labels)
+    assert weakest_classes(data, np.eye(10)[labels]) == "T-shirt/top 100 %, Trouser 100 %"
 
 
 GREY = """
