@@ -205,7 +205,7 @@ class Dataset:
         free = np.flatnonzero(~held_out)
         groups = None if self.groups is None else self.groups[free]
         drawn = free[splitting.share(self.train_strata[free], groups, share, seed)]
-        if missing := set(self.train_labels) - set(self.train_labels[drawn]):
+        if missing := set(self.train_labels[free]) - set(self.train_labels[drawn]):
             name = self.class_names[min(missing)]
             raise UserError(f"train_share={share:g} leaves {self.name} no image of {name}; accepted: a larger share")
         rows = np.sort(np.concatenate([drawn, np.flatnonzero(held_out)]))
