@@ -425,6 +425,18 @@ def test_the_line_of_a_readers_file_that_fails_is_named(tmp_path, monkeypatch):
         Leaves().load("flat")
 
 
+def test_a_reader_of_a_notebook_that_fails_is_refused_alike():
+    cell = {"__name__": "a module without a file"}
+    exec(
+        "from mlproject.datasets import Loader\n\nclass Leaves(Loader):\n"
+        "    name, classes, shape = 'leaves', ('ash', 'oak'), (8, 6, 3)\n\n"
+        "    def read(self, data_dir):\n        return open('none.npz')\n",
+        cell,
+    )
+    with pytest.raises(UserError, match=r"Leaves.read failed \(FileNotFoundError: .*'none.npz'\); accepted"):
+        cell["Leaves"]().load("flat")
+
+
 def test_a_readers_own_message_is_kept():
     with pytest.raises(UserError, match=re.escape("leaves.npz is not found")):
         load(_raises(UserError("leaves.npz is not found")))
