@@ -134,9 +134,9 @@ class Recipe:
         return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
 
     def heights(self, pixels: int) -> list[tuple[float, int]]:
-        """`progressive_resizing` in whole pixels, for images `pixels` high."""
+        """`progressive_resizing` in whole pixels, for images `pixels` high, which are never enlarged."""
         return [
-            (share, int(size) if size >= 1 else max(round(size * pixels), 1))
+            (share, min(int(size), pixels) if size >= 1 else max(round(size * pixels), 1))
             for share, size in self.progressive_resizing
         ]
 
