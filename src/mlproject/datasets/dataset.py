@@ -131,8 +131,7 @@ class Dataset:
 
         A validation split of the user's own is returned as it is. Otherwise the split is stratified by the finest labels. It
         therefore depends on the seed but not on the label granularity: the coarse and the fine view of a data set are split
-        alike. Every class keeps a training image, and with as many validation images as classes each class with two or more
-        images has a validation image; groups stay whole (see `splitting`).
+        alike. Every class keeps a training image, and groups stay whole (see `splitting`).
 
         Args:
             seed: the seed of the random split.
