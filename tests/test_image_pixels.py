@@ -188,7 +188,7 @@ def test_two_at_once_both_succeed(files, tmp_path):
 def test_too_little_space_is_refused_before_anything_is_read(files, tmp_path):
     digests = pixels.scan(files.entries)["digest"]
     files.read.clear()
-    with pytest.raises(UserError, match=f"can't be written into {tmp_path}/cache .*10066329600000 bytes") as caught:
+    with pytest.raises(UserError, match=f"cannot be written into {tmp_path}/cache .*10066329600000 bytes") as caught:
         pixels.load(files.entries, np.zeros(200_000, int), digests, Preparation(4096, 3), tmp_path / "cache")
     assert "\n" not in str(caught.value) and not files.read
 
@@ -201,7 +201,7 @@ def test_a_disk_that_gets_full_is_one_line(files, tmp_path):
     digests = pixels.scan(files.entries)["digest"]
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        with pytest.raises(UserError, match="can't be written into") as caught:
+        with pytest.raises(UserError, match="cannot be written into") as caught:
             pixels.load(files.entries, np.arange(40), digests, Preparation(64, 3), tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

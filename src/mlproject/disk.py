@@ -1,6 +1,7 @@
 """Atomic writes: a file is complete or absent. However the process ends, a reader finds the old or the new content."""
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -77,6 +78,31 @@ def require_writable(setting: str, folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"{setting}={folder} cannot be written ({error.strerror}); accepted: a writable folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def room(folder: Path, needed: int, what: str) -> Iterator[None]:
+    """Let a `with` block write large files, if the disk has room for them.
+
+    Args:
+        folder: the folder of the files; it is created if it is missing.
+        needed: the size of all files in bytes.
+        what: names their contents, in the plural, for the message.
+
+    Raises:
+        UserError: the folder cannot be written, or is on a disk without the space, before or within the block.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{what} cannot be written into {folder} ({error.strerror}); accepted: a writable folder on a disk with "
+            f"{needed / 1e9:.1f} GB ({needed} bytes)"
         ) from error
 
 
