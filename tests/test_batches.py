@@ -236,8 +236,6 @@ def test_cutout_paints_one_square_in_each_image(fashion):
 
 def test_an_evaluation_has_every_row_once_and_in_order(fashion):
     rows = np.arange(1200)[::-2]
-    dataset = list(batches.eval_dataset(fashion.train_images, fashion, rows))
-    assert [len(images) for images, _ in dataset] == [500, 100]
-    np.testing.assert_array_equal(np.concatenate([images for images, _ in dataset]), fashion.train_images[rows])
-    labels = np.concatenate([labels for _, labels in dataset])
-    assert labels.dtype == np.float32 and (labels.argmax(axis=1) == fashion.train_labels[rows]).all()
+    dataset = list(batches.eval_dataset(fashion.train_images, rows))
+    assert [len(images) for images in dataset] == [500, 100]
+    np.testing.assert_array_equal(np.concatenate(dataset), fashion.train_images[rows])

@@ -144,10 +144,9 @@ def _class_weights(fit_data: FitData) -> dict[int, float]:
 
 
 def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
-    if fit_data.validation is None:
+    if (rows := fit_data.validation) is None:
         return None
-    data, rows = fit_data.data, fit_data.validation
-    return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows])
+    return Validation(batches.eval_dataset(inputs, rows), fit_data.data.train_labels[rows])
 
 
 def _compiled_network(
