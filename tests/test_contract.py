@@ -452,6 +452,8 @@ def test_an_own_validation_split_and_groups_are_brought_into_their_form():
     data = load(arrays(validation=[5, 1], groups=NAMES[LABELS]))
     assert data.split(7)[1].tolist() == data.validation.tolist() == [1, 5] and data.validation.dtype == np.int64
     assert data.groups.dtype == np.int64 and data.groups.tolist() == LABELS.tolist()
+    of_variable_width = NAMES[LABELS].astype(np.dtypes.StringDType())
+    assert load(arrays(groups=of_variable_width)).groups.tolist() == LABELS.tolist()
     assert load(arrays(groups=np.arange(24, dtype=np.int32) // 6)).groups.tolist() == (np.arange(24) // 6).tolist()
     with pytest.raises(
         UserWarning, match="data set leaves: validation holds all training images of beech; trials never"

@@ -138,12 +138,12 @@ def _groups(declared: Declaration, value: object, images: int) -> NDArray[np.int
     """Check the groups of the training images; names of groups become numbers."""
     where = f"data set {declared.name}: groups"
     array = _array(where, value)
-    if array.shape != (images,) or array.dtype.kind not in "iuSU":
+    if array.shape != (images,) or array.dtype.kind not in "iuSUT":
         raise UserError(
             f"{where} is {array.dtype} of shape {array.shape};"
             f" accepted: a whole number or a name for each of {images} training images"
         )
-    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SU" else array
+    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SUT" else array
     if found.min() == found.max():
         raise UserError(f"{where} holds one group only; accepted: at least two groups, one of them for validation")
     return np.asarray(found, np.int64)
