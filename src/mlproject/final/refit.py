@@ -51,7 +51,7 @@ class FinalFit:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedByWorker:
     """A final network that a worker trained.
 
     Attributes:
@@ -70,7 +70,7 @@ def refit(
     seconds: float,
     params: Mapping[str, Any],
     registers: bool,
-    trained: Trained | None = None,
+    trained: TrainedByWorker | None = None,
 ) -> FinalFit:
     """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
@@ -137,7 +137,7 @@ def _trained(
     schedule: Mapping[str, StageSchedule],
     journal: Journal,
     registers: bool,
-    trained: Trained | None,
+    trained: TrainedByWorker | None,
 ) -> FitResult:
     """Train the network, or give it the weights that a worker trained."""
     log_datasets(task.data)
