@@ -47,9 +47,9 @@ def refit_beside(
     logger.info("  %d final fits on training and validation images: %s", len(tasks), describe_schedule(schedule))
     first, by_seed = tasks[0], {task.seed: task for task in tasks}
     waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
-    if first.folds and first.seed in waiting:
-        _cross_validate(first, FinalOrder(first.seed, None, found.values, schedule, None), journal, pool)
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
+    if first.folds and first.seed in waiting:
+        _cross_validate(first, orders[first.seed], journal, pool)
 
     def open_run(seed: int) -> str:
         return tracking.open_run(**run_of(by_seed[seed], journal, seed == first.seed))
