@@ -33,12 +33,14 @@ def run_fit(task, schedule, **hooks):
     return model, before, result
 
 
-def test_a_recipe_with_an_unknown_optimizer_or_two_stages_of_one_name_is_refused():
+def test_a_recipe_with_an_unknown_optimizer_or_a_name_of_a_stage_that_is_taken_is_refused():
     stage = Stage("training", 1e-3)
     with pytest.raises(UserError, match="optimizer='adam'.*sgd, adamw, muon"):
         Recipe((stage,), 64, "adam")
     with pytest.raises(UserError, match="training, training"):
         Recipe((stage, stage), 64, "adamw")
+    with pytest.raises(UserError, match="name='prediction' of a stage"):
+        Stage("prediction", 1e-3)
 
 
 def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():

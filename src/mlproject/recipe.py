@@ -61,6 +61,10 @@ class Stage:
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             raise UserError(f"name={self.name!r} of a stage; accepted: {NAME_RULE}")
+        if self.name == "prediction":
+            raise UserError(
+                "name='prediction' of a stage; accepted: another name, as the speed of prediction has this one"
+            )
         _check_numbers("stage", vars(self))
 
 
