@@ -173,6 +173,15 @@ def test_a_killed_process_leaves_nothing_that_looks_complete(files, tmp_path):
     check(files, load(files, cache), range(40))
 
 
+def test_what_a_killed_process_left_of_other_images_is_removed_later(files, tmp_path):
+    old, new = (tmp_path / f"images-{name}.npy.1-0123abcd.part" for name in ("old", "new"))
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))  # as if it had been killed long ago
+    load(files, tmp_path)
+    assert not old.exists() and new.exists()
+
+
 def test_two_at_once_both_succeed(files, tmp_path):
     found = []
     threads = [threading.Thread(target=lambda: found.append(load(files, tmp_path))) for _ in range(2)]
