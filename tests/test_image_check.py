@@ -154,6 +154,13 @@ def test_a_sheet_of_large_images_takes_little_memory(fashion):
     assert canvas.shape == (10 * 236, 8 * 236, 3)  # images of 210 pixels, with gaps of 26
 
 
+def test_a_sheet_shows_images_with_opacity_in_colour(fashion):
+    red = np.broadcast_to(np.array([255, 0, 0, 9], np.uint8), (10, 8, 8, 4))
+    few = dataclasses.replace(fashion, train_images=red, train_labels=np.arange(10))
+    canvas = np.asarray(data_sheet(few, "red").axes[0].images[0].get_array())
+    assert canvas[4, 4].tolist() == [255, 0, 0]
+
+
 def test_the_command_prints_the_facts_and_writes_the_sheet(odd_set, tmp_path, run_here):
     done = run_here("data", "check", odd_set, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -75,8 +75,8 @@ def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _in_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Red, green and blue of an image; other than three channels are shown as grey by the first."""
-    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+    """Red, green and blue of an image without its opacity; of any other number of channels the first one is shown in grey."""
+    return image[..., :3] if image.shape[-1] in (3, 4) else np.repeat(image[..., :1], 3, axis=-1)
 
 
 def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
