@@ -1,5 +1,6 @@
 """The contract of a data set: what a user's own reader may return and declare, and how everything else is refused."""
 
+import dataclasses
 import re
 import warnings
 
@@ -7,12 +8,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
 from mlproject.datasets.declaration import declaration
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
+from mlproject.task import prepare
 
 CLASSES = ("ash", "beech", "oak")
 SHAPE = (8, 6, 3)
@@ -435,6 +438,19 @@ def test_a_reader_of_a_notebook_that_fails_is_refused_alike():
     )
     with pytest.raises(UserError, match=r"Leaves.read failed \(FileNotFoundError: .*'none.npz'\); accepted"):
         cell["Leaves"]().load("flat")
+
+
+def test_a_reader_that_is_a_dataclass_may_not_lose_its_hash():
+    class Leaves(Loader):
+        name, classes, shape = "leaves", CLASSES, SHAPE
+
+        def read(self, data_dir):
+            return arrays()
+
+    kept, lost = dataclasses.dataclass(eq=False)(Leaves), dataclasses.dataclass(type("Lost", (Leaves,), {}))
+    assert prepare([dataclasses.replace(TINY, dataset=kept())])[0].data.name == "leaves"
+    with pytest.raises(UserError, match="dataset=.*Lost.* of tiny has no hash; accepted: .* dataclass with eq=False"):
+        prepare([dataclasses.replace(TINY, dataset=lost())])
 
 
 def test_a_readers_own_message_is_kept():
