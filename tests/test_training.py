@@ -313,6 +313,14 @@ def test_multiply_adds_count_models_within_the_model_and_all_kernels_of_a_layer(
     assert work == {"training": 64 * (9 * 3 + 3 * 5) + 64 * 5 * 2}
 
 
+def test_multiply_adds_count_a_layer_that_also_puts_out_its_states():
+    rows = keras.Input((8, 3))
+    last, *_ = keras.layers.LSTM(5, return_state=True)(rows)
+    model, recipe = keras.Model(rows, keras.layers.Dense(2)(last)), Recipe((Stage("training", 0.1),), 8)
+    assert count_multiply_adds(model, recipe) == {"training": 3 * 20 + 5 * 20 + 5 * 2}
+    assert estimate_memory(model, recipe) > 0
+
+
 def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     work = count_multiply_adds(*task.network(TINY.best))

@@ -1,6 +1,7 @@
-"""Lists the layers of a network, including those of nested models."""
+"""Lists the layers of a network, including those of nested models, and says what they put out."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -20,3 +21,8 @@ def iterate_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, 
             yield from iterate_layers(layer, f"{prefix}{layer.name}/")
         else:
             yield prefix + layer.name, layer
+
+
+def output_shape(layer: keras.Layer) -> tuple[Any, ...]:
+    """The shape of what a layer puts out, without the batch axis; of several outputs, such as those with states, the first."""
+    return tuple(keras.tree.flatten(layer.output)[0].shape[1:])
