@@ -141,6 +141,20 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert set(result.images_per_second) == {"feature-extraction", "fine-tuning"}
 
 
+def test_a_model_within_the_model_can_be_frozen(make_task):
+    def build(hp, spec):
+        images, inner = keras.Input(spec.shape, dtype="uint8"), keras.Input(spec.shape)
+        base = keras.Model(inner, keras.layers.Conv2D(4, 3, strides=4)(inner), name="base")
+        x = keras.layers.Flatten()(base(keras.layers.Rescaling(1 / 255)(images)))
+        return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
+
+    recipe = Recipe((Stage("head", 1e-2, frozen_through="base"),), 64, "adamw")
+    task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
+    model, before, _ = run_fit(task, {"head": StageSchedule(1, 10)})
+    changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, False, True, True]
+
+
 def test_balanced_class_weights_change_the_gradient_as_their_formula_says(make_task, fashion):
     """All weights begin at 0, so all classes are equally probable, and a bias moves by the weight of its class's images."""
 

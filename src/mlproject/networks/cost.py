@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from mlproject.errors import UserError
-from mlproject.networks.walk import iterate_layers, output_shape
+from mlproject.networks.walk import iterate_layers, output_of, output_shape
 from mlproject.recipe import Recipe, Stage
 
 # The nominal machine has 2 CPU cores. With these two constants the final fits of the five shipped experiments took within 15 %
@@ -80,7 +80,7 @@ def stage_network(model: keras.Model, stage: Stage) -> keras.Model:
     Raises:
         UserError: when a shortcut leads around the last frozen layer, so that its activations do not determine the output.
     """
-    start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
+    start = output_of(model, stage.frozen_through) if stage.frozen_through else model.input
     try:
         return keras.Model(start, model.output)
     except ValueError as error:

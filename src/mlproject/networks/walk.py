@@ -26,3 +26,8 @@ def iterate_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, 
 def output_shape(layer: keras.Layer) -> tuple[Any, ...]:
     """The shape of what a layer puts out, without the batch axis; of several outputs, such as those with states, the first."""
     return tuple(keras.tree.flatten(layer.output)[0].shape[1:])
+
+
+def output_of(model: keras.Model, name: str) -> Any:
+    """What a layer of a model puts out there: a Keras tensor. A model within the model has an `output` of its own besides."""
+    return keras.Operation.output.fget(model.get_layer(name))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mlproject import disk
 from mlproject.datasets import Dataset
 from mlproject.errors import truncate
+from mlproject.networks.walk import output_of
 from mlproject.training.prediction import PREDICTION_BATCH
 from mlproject.training.winograd import with_winograd
 
@@ -75,7 +76,7 @@ class FeatureCache:
     def _check(self, model: keras.Model, name: str, path: Path) -> None:
         """Raise an exception when the file does not contain the activations."""
         found = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
-        output = model.get_layer(name).output
+        output = output_of(model, name)
         expected = (len(self.data.train_images), *output.shape[1:])
         if (found.shape, found.dtype) != (expected, np.float16):
             raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
@@ -90,7 +91,7 @@ class FeatureCache:
     def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
         """Write the activations of the layers that `paths` names."""
         images = self.data.train_images
-        outputs = {name: model.get_layer(name).output for name in paths}
+        outputs = {name: output_of(model, name) for name in paths}
         shapes = {name: (len(images), *output.shape[1:]) for name, output in outputs.items()}
         needed = sum(2 * math.prod(shape) for shape in shapes.values())
         frozen = with_winograd(keras.Model(model.input, outputs))
@@ -112,7 +113,7 @@ class FeatureCache:
 
 def _digest(model: keras.Model, name: str, data: Dataset) -> str:
     """The first 16 hex digits of a SHA-256 of the data set and of all layers up to `name` with their weights."""
-    frozen = keras.Model(model.input, model.get_layer(name).output)
+    frozen = keras.Model(model.input, output_of(model, name))
     digest = hashlib.sha256(data.digest.encode())
     for layer in frozen.layers:
         # Keras numbers the names of layers anew in each build, and `trainable` does not change the activations.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlproject.errors import UserError
 from mlproject.networks.cost import stage_network
+from mlproject.networks.walk import output_of
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import batches, device, optimizers, winograd
 from mlproject.training.checkpoint import Progress, restore_variables
@@ -99,7 +100,7 @@ def _activations(model: keras.Model, recipe: Recipe, fit_data: FitData) -> dict[
     trained: set[int] = set()
     for stage in recipe.stages if len(recipe.stages) > 1 else ():
         if stage.frozen_through:
-            frozen = keras.Model(model.input, model.get_layer(stage.frozen_through).output)
+            frozen = keras.Model(model.input, output_of(model, stage.frozen_through))
             if trained.intersection(map(id, frozen.trainable_variables)):
                 raise UserError(
                     f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}': an earlier stage trains layers up to "
