@@ -141,13 +141,26 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert set(result.images_per_second) == {"feature-extraction", "fine-tuning"}
 
 
-def test_a_model_within_the_model_can_be_frozen(make_task):
-    def build(hp, spec):
-        images, inner = keras.Input(spec.shape, dtype="uint8"), keras.Input(spec.shape)
-        base = keras.Model(inner, keras.layers.Conv2D(4, 3, strides=4)(inner), name="base")
-        x = keras.layers.Flatten()(base(keras.layers.Rescaling(1 / 255)(images)))
-        return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
+def with_a_model_within(hp, spec):
+    images, inner = keras.Input(spec.shape, dtype="uint8"), keras.Input(spec.shape)
+    base = keras.Model(inner, keras.layers.Conv2D(4, 3, strides=4)(inner), name="base")
+    x = keras.layers.Flatten()(base(keras.layers.Rescaling(1 / 255)(images)))
+    return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
 
+
+def layer_by_layer(hp, spec):
+    """A Sequential calls all of its layers again when one is added."""
+    model = keras.Sequential()
+    model.add(keras.Input(spec.shape, dtype="uint8"))
+    model.add(keras.layers.Rescaling(1 / 255))
+    model.add(keras.layers.Conv2D(4, 3, strides=4, name="base"))
+    model.add(keras.layers.Flatten())
+    model.add(keras.layers.Dense(spec.classes, activation="softmax"))
+    return model
+
+
+@pytest.mark.parametrize("build", [with_a_model_within, layer_by_layer])
+def test_a_layer_can_be_frozen_however_the_network_is_made(make_task, build):
     recipe = Recipe((Stage("head", 1e-2, frozen_through="base"),), 64, "adamw")
     task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
     model, before, _ = run_fit(task, {"head": StageSchedule(1, 10)})

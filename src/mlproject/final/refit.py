@@ -15,6 +15,7 @@ from mlproject.final.artifacts import log_artifacts, log_predictions, superclass
 from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
+from mlproject.networks.walk import node_of
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult, reserve
@@ -282,8 +283,7 @@ def predict_with_features(model: keras.Model, images: np.ndarray) -> tuple[np.nd
         speed in images per second.
     """
     last = [layer for layer in model.layers if layer.weights][-1]
-    # A model within the model has an `input` of its own; what is wanted here is the tensor it is called with.
-    with_features = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
+    with_features = keras.Model(model.input, [model.output, node_of(model, last).input_tensors[0]])
     # A full batch and a last one of the same size as below, so that tracing the graph for both is not timed.
     predict(with_features, images[: PREDICTION_BATCH + len(images) % PREDICTION_BATCH])
     began = time.monotonic()
