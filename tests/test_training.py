@@ -75,6 +75,19 @@ def test_a_stage_that_freezes_what_an_earlier_one_trains_is_refused(make_task):
         fit(*task.network(TINY.best), schedule, task.fit_data(task.train, None))
 
 
+def test_a_stage_that_freezes_all_weights_is_refused(make_task):
+    def build(hp, spec):
+        images = keras.Input(spec.shape, dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+        scores = keras.layers.Dense(spec.classes, name="scores")(x)
+        return keras.Model(images, keras.layers.Softmax()(scores))
+
+    recipe = Recipe((Stage("head", 1e-3, frozen_through="scores"),), 64)
+    task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
+    with pytest.raises(UserError, match="frozen_through='scores' of the stage 'head' leaves no weights to train"):
+        run_fit(task, {"head": StageSchedule(1, 1)})
+
+
 def test_a_stage_that_only_some_values_declare_has_the_speed_of_the_most_similar_one(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     model, recipe = task.network(TINY.best)

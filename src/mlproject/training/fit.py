@@ -61,7 +61,7 @@ def fit(
     Raises:
         DivergedError: when the loss stops being finite.
         StalledError: when no batch is finished for STALL_SECONDS.
-        UserError: when a stage freezes layers that an earlier one trains.
+        UserError: when a stage freezes layers that an earlier one trains, or all that have weights.
     """
     hooks = hooks or FitHooks()
     if hooks.retraining:
@@ -171,6 +171,11 @@ def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> Traine
     if recipe.progressive_resizing and not stage.frozen_through:
         images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
     part = winograd.with_winograd(stage_network(model, stage), images)
+    if not part.trainable_variables:
+        raise UserError(
+            f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}' leaves no weights to train; accepted: a layer "
+            "with trainable ones behind it"
+        )
     return TrainedNetwork(part.input, part.output, device.precision())
 
 
