@@ -33,14 +33,12 @@ def run_fit(task, schedule, **hooks):
     return model, before, result
 
 
-def test_a_recipe_with_an_unknown_optimizer_or_a_name_of_a_stage_that_is_taken_is_refused():
+def test_a_recipe_with_an_unknown_optimizer_or_two_stages_of_one_name_is_refused():
     stage = Stage("training", 1e-3)
     with pytest.raises(UserError, match="optimizer='adam'.*sgd, adamw, muon"):
         Recipe((stage,), 64, "adam")
     with pytest.raises(UserError, match="training, training"):
         Recipe((stage, stage), 64, "adamw")
-    with pytest.raises(UserError, match="name='prediction' of a stage"):
-        Stage("prediction", 1e-3)
 
 
 def test_lengths_fill_the_seconds_and_hand_on_what_a_stage_leaves_over():
@@ -73,6 +71,11 @@ def test_a_stage_that_freezes_what_an_earlier_one_trains_is_refused(make_task):
         UserError, match="frozen_through='high' of the stage 'head': an earlier stage trains layers up to"
     ):
         fit(*task.network(TINY.best), schedule, task.fit_data(task.train, None))
+
+
+def test_a_stage_may_not_have_the_name_of_the_speed_of_prediction():
+    with pytest.raises(UserError, match="name='prediction' of a stage; accepted: another name"):
+        Stage("prediction", 1e-3)
 
 
 def test_a_stage_that_freezes_all_weights_is_refused(make_task):
