@@ -1,5 +1,6 @@
 """The contract of a data set: what a user's own reader may return and declare, and how everything else is refused."""
 
+import dataclasses
 import re
 import warnings
 
@@ -7,12 +8,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
 from mlproject.datasets.declaration import declaration
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
+from mlproject.task import prepare
 
 CLASSES = ("ash", "beech", "oak")
 SHAPE = (8, 6, 3)
@@ -425,6 +428,31 @@ def test_the_line_of_a_readers_file_that_fails_is_named(tmp_path, monkeypatch):
         Leaves().load("flat")
 
 
+def test_a_reader_of_a_notebook_that_fails_is_refused_alike():
+    cell = {"__name__": "a module without a file"}
+    exec(
+        "from mlproject.datasets import Loader\n\nclass Leaves(Loader):\n"
+        "    name, classes, shape = 'leaves', ('ash', 'oak'), (8, 6, 3)\n\n"
+        "    def read(self, data_dir):\n        return open('none.npz')\n",
+        cell,
+    )
+    with pytest.raises(UserError, match=r"Leaves.read failed \(FileNotFoundError: .*'none.npz'\); accepted"):
+        cell["Leaves"]().load("flat")
+
+
+def test_a_reader_that_is_a_dataclass_may_not_lose_its_hash():
+    class Leaves(Loader):
+        name, classes, shape = "leaves", CLASSES, SHAPE
+
+        def read(self, data_dir):
+            return arrays()
+
+    kept, lost = dataclasses.dataclass(eq=False)(Leaves), dataclasses.dataclass(type("Lost", (Leaves,), {}))
+    assert prepare([dataclasses.replace(TINY, dataset=kept())])[0].data.name == "leaves"
+    with pytest.raises(UserError, match="dataset=.*Lost.* of tiny has no hash; accepted: .* dataclass with eq=False"):
+        prepare([dataclasses.replace(TINY, dataset=lost())])
+
+
 def test_a_readers_own_message_is_kept():
     with pytest.raises(UserError, match=re.escape("leaves.npz is not found")):
         load(_raises(UserError("leaves.npz is not found")))
@@ -440,6 +468,8 @@ def test_an_own_validation_split_and_groups_are_brought_into_their_form():
     data = load(arrays(validation=[5, 1], groups=NAMES[LABELS]))
     assert data.split(7)[1].tolist() == data.validation.tolist() == [1, 5] and data.validation.dtype == np.int64
     assert data.groups.dtype == np.int64 and data.groups.tolist() == LABELS.tolist()
+    of_variable_width = NAMES[LABELS].astype(np.dtypes.StringDType())
+    assert load(arrays(groups=of_variable_width)).groups.tolist() == LABELS.tolist()
     assert load(arrays(groups=np.arange(24, dtype=np.int32) // 6)).groups.tolist() == (np.arange(24) // 6).tolist()
     with pytest.raises(
         UserWarning, match="data set leaves: validation holds all training images of beech; trials never"

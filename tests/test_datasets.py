@@ -569,6 +569,12 @@ def test_a_share_keeps_groups_whole_and_an_own_validation_split_complete():
         of_strata([0, 0, 0, 1], groups=np.array([0, 1, 2, 3])).with_train_share(0.1, 0)
 
 
+def test_a_share_leaves_a_class_in_an_own_validation_split_alone_where_it_is():
+    part = of_strata([0, 0, 1, 1, 2], validation=np.array([4])).with_train_share(0.5, 0)
+    train, validation = part.split(0)
+    assert (part.train_labels[train].tolist(), part.train_labels[validation].tolist()) == ([0, 1], [2])
+
+
 def test_without_a_class_of_two_images_nothing_can_be_validated():
     with pytest.raises(UserError, match="cannot split unequal with seed 0 .*: no class has two images; accepted"):
         of_strata(range(5)).split(0)

@@ -59,6 +59,12 @@ def test_the_device_is_described_and_recorded(precision):
     assert describe_environment()["precision"] == "bfloat16"
 
 
+def test_a_cpu_without_newer_vector_instructions_is_described(monkeypatch):
+    """NumPy then leaves them out of its description."""
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"baseline": ["X86_V2"]}})
+    assert describe_environment()["vector instructions"] == ""
+
+
 def test_one_line_names_the_extra_where_a_gpu_cannot_be_used(precision, monkeypatch, tmp_path, caplog):
     (tmp_path / "nvidia0").touch()
     monkeypatch.setattr(device, "NVIDIA_DEVICES", f"{tmp_path}/nvidia[0-9]*")

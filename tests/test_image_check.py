@@ -1,5 +1,6 @@
 """`data check` says what a user's images are, what is odd about them, and whether anything can be trained with them."""
 
+import dataclasses
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 
 from mlproject.commands import data
 from mlproject.datasets.images import check, layouts, pixels
-from mlproject.datasets.images.sheet import contact_sheet
+from mlproject.datasets.images.sheet import contact_sheet, data_sheet
 from mlproject.errors import UserError
 
 
@@ -144,6 +145,20 @@ def test_the_sheet_shows_images_of_all_over_a_class(tmp_path, classes, columns, 
     reds = [255 - 20 * number for number in (0, 1, 2, 3, 4, 5, 6, 8)]
     assert middles[0, :, 0].tolist() == reds  # the first and the last image, and six between them
     assert middles[2].tolist() == [[255, 2, 0], *[[255, 255, 255]] * 7]
+
+
+def test_a_sheet_of_large_images_takes_little_memory(fashion):
+    large = fashion.train_images[:30].repeat(30, axis=1).repeat(30, axis=2)
+    few = dataclasses.replace(fashion, train_images=large, train_labels=fashion.train_labels[:30])
+    canvas = data_sheet(few, "large").axes[0].images[0].get_array()
+    assert canvas.shape == (10 * 236, 8 * 236, 3)  # images of 210 pixels, with gaps of 26
+
+
+def test_a_sheet_shows_images_with_opacity_in_colour(fashion):
+    red = np.broadcast_to(np.array([255, 0, 0, 9], np.uint8), (10, 8, 8, 4))
+    few = dataclasses.replace(fashion, train_images=red, train_labels=np.arange(10))
+    canvas = np.asarray(data_sheet(few, "red").axes[0].images[0].get_array())
+    assert canvas[4, 4].tolist() == [255, 0, 0]
 
 
 def test_the_command_prints_the_facts_and_writes_the_sheet(odd_set, tmp_path, run_here):

@@ -173,6 +173,15 @@ def test_a_killed_process_leaves_nothing_that_looks_complete(files, tmp_path):
     check(files, load(files, cache), range(40))
 
 
+def test_what_a_killed_process_left_of_other_images_is_removed_later(files, tmp_path):
+    old, new = (tmp_path / f"images-{name}.npy.1-0123abcd.part" for name in ("old", "new"))
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))  # as if it had been killed long ago
+    load(files, tmp_path)
+    assert not old.exists() and new.exists()
+
+
 def test_two_at_once_both_succeed(files, tmp_path):
     found = []
     threads = [threading.Thread(target=lambda: found.append(load(files, tmp_path))) for _ in range(2)]
@@ -188,7 +197,7 @@ def test_two_at_once_both_succeed(files, tmp_path):
 def test_too_little_space_is_refused_before_anything_is_read(files, tmp_path):
     digests = pixels.scan(files.entries)["digest"]
     files.read.clear()
-    with pytest.raises(UserError, match=f"can't be written into {tmp_path}/cache .*10066329600000 bytes") as caught:
+    with pytest.raises(UserError, match=f"cannot be written into {tmp_path}/cache .*10066329600000 bytes") as caught:
         pixels.load(files.entries, np.zeros(200_000, int), digests, Preparation(4096, 3), tmp_path / "cache")
     assert "\n" not in str(caught.value) and not files.read
 
@@ -201,7 +210,7 @@ def test_a_disk_that_gets_full_is_one_line(files, tmp_path):
     digests = pixels.scan(files.entries)["digest"]
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        with pytest.raises(UserError, match="can't be written into") as caught:
+        with pytest.raises(UserError, match="cannot be written into") as caught:
             pixels.load(files.entries, np.arange(40), digests, Preparation(64, 3), tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -216,7 +216,7 @@ def test_long_names_are_shortened_in_the_middle():
         assert shown == [f"{name[:25]}…{name[-10:]}" for name in names]
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (16, 16, 2), (16, 16, 13)])
 def test_examples_are_the_correct_predictions_and_mistakes_of_the_highest_confidence(shape):
     names = LONG_NAMES[:3]
     labels = np.array([0, 1, 2, 0, 1, 2])

@@ -11,6 +11,7 @@ import pytest
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
 from mlproject.networks.applications import make_base
+from mlproject.networks.walk import node_of
 from mlproject.training.optimizers import ConvolutionMuon, make_optimizer
 
 
@@ -237,7 +238,7 @@ def test_a_search_calls_pre_create_trial_then_run_trial_and_remembers_the_values
     assert not tuner.oracle._duplicate({"x": 10})
 
 
-# Keras' tensors, by which `networks.explain` finds the layers before a layer
+# The graph that Keras keeps of a model, in which `networks.explain` finds the layers before a layer
 
 
 def test_keras_tensors_know_the_layer_that_made_them():
@@ -249,3 +250,13 @@ def test_keras_tensors_know_the_layer_that_made_them():
     except AttributeError as error:
         raise AssertionError(f"Keras no longer has the private hook {hook} ({error})") from error
     assert names == ["images", "dense"], f"Keras' private hook {hook} gives {names}, not the layers' names"
+
+
+def test_keras_keeps_the_calls_of_layers():
+    """Used by `networks.walk.node_of`."""
+    numbers, layer = keras.Input((4,)), keras.layers.Dense(2)
+    model = keras.Model(numbers, layer(numbers))
+    assert hasattr(model, "_nodes_by_depth"), "Keras' Functional no longer has the private attribute _nodes_by_depth"
+    assert hasattr(layer, "_inbound_nodes"), "Keras' Layer no longer has the private attribute _inbound_nodes"
+    node = node_of(model, layer)
+    assert node.input_tensors[0] is numbers and node.output_tensors[0] is model.output

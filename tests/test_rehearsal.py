@@ -11,6 +11,7 @@ from keras import layers
 
 from mlproject.errors import UserError
 from mlproject.experiment import find
+from mlproject.final.refit import predict_with_features
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe, Stage
 
@@ -148,6 +149,16 @@ def test_a_sequential_works(given, fashion):
     assert model.input.dtype == "uint8" and model.layers[-1].output.shape == (None, 10)
     predicted = model.predict(fashion.test_images[:4], verbose=0)
     assert predicted.sum(axis=1) == pytest.approx([1] * 4, abs=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {x.name: x}], ids=["tensor", "list", "dict"])
+def test_a_list_or_a_dict_of_one_tensor_is_this_tensor(wrap, fashion):
+    images = keras.Input((28, 28, 1), dtype="uint8", name="images")
+    x = layers.Dense(10, activation="softmax")(layers.Flatten()(layers.Rescaling(1 / 255)(images)))
+    model = as_functional(keras.Model(wrap(images), wrap(x)), fashion.spec())
+    assert model.input is images and model.output is x
+    probabilities, features, _ = predict_with_features(model, fashion.test_images[:4])
+    assert probabilities.shape == (4, 10) and features.shape == (4, 784)
 
 
 SEQUENTIAL = """

@@ -89,6 +89,24 @@ def test_a_stage_that_freezes_what_an_earlier_one_trains_is_refused(make_task):
         fit(*task.network(TINY.best), schedule, task.fit_data(task.train, None))
 
 
+def test_a_stage_may_not_have_the_name_of_the_speed_of_prediction():
+    with pytest.raises(UserError, match="name='prediction' of a stage; accepted: another name"):
+        Stage("prediction", 1e-3)
+
+
+def test_a_stage_that_freezes_all_weights_is_refused(make_task):
+    def build(hp, spec):
+        images = keras.Input(spec.shape, dtype="uint8")
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+        scores = keras.layers.Dense(spec.classes, name="scores")(x)
+        return keras.Model(images, keras.layers.Softmax()(scores))
+
+    recipe = Recipe((Stage("head", 1e-3, frozen_through="scores"),), 64)
+    task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
+    with pytest.raises(UserError, match="frozen_through='scores' of the stage 'head' leaves no weights to train"):
+        run_fit(task, {"head": StageSchedule(1, 1)})
+
+
 def test_a_stage_that_only_some_values_declare_has_the_speed_of_the_most_similar_one(make_task):
     task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
     model, recipe = task.network(TINY.best)
@@ -153,6 +171,33 @@ def test_stages_train_only_what_lies_behind_their_cut(make_task):
     assert list(result.history["stage"]) == ["feature-extraction"] * 2 + ["fine-tuning"] * 2
     assert list(result.history["epoch"]) == [1, 2, 3, 4]
     assert set(result.images_per_second) == {"feature-extraction", "fine-tuning"}
+
+
+def with_a_model_within(hp, spec):
+    images, inner = keras.Input(spec.shape, dtype="uint8"), keras.Input(spec.shape)
+    base = keras.Model(inner, keras.layers.Conv2D(4, 3, strides=4)(inner), name="base")
+    x = keras.layers.Flatten()(base(keras.layers.Rescaling(1 / 255)(images)))
+    return keras.Model(images, keras.layers.Dense(spec.classes, activation="softmax")(x))
+
+
+def layer_by_layer(hp, spec):
+    """A Sequential calls all of its layers again when one is added."""
+    model = keras.Sequential()
+    model.add(keras.Input(spec.shape, dtype="uint8"))
+    model.add(keras.layers.Rescaling(1 / 255))
+    model.add(keras.layers.Conv2D(4, 3, strides=4, name="base"))
+    model.add(keras.layers.Flatten())
+    model.add(keras.layers.Dense(spec.classes, activation="softmax"))
+    return model
+
+
+@pytest.mark.parametrize("build", [with_a_model_within, layer_by_layer])
+def test_a_layer_can_be_frozen_however_the_network_is_made(make_task, build):
+    recipe = Recipe((Stage("head", 1e-2, frozen_through="base"),), 64, "adamw")
+    task = make_task(dataclasses.replace(TINY, build=build, recipe=lambda hp: recipe))
+    model, before, _ = run_fit(task, {"head": StageSchedule(1, 10)})
+    changed = [not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, False, True, True]
 
 
 def test_balanced_class_weights_change_the_gradient_as_their_formula_says(make_task, fashion):
@@ -323,6 +368,14 @@ def test_multiply_adds_count_models_within_the_model_and_all_kernels_of_a_layer(
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(inner(images))))
     work = count_multiply_adds(model, Recipe((Stage("training", 0.1),), 8))
     assert work == {"training": 64 * (9 * 3 + 3 * 5) + 64 * 5 * 2}
+
+
+def test_multiply_adds_count_a_layer_that_also_puts_out_its_states():
+    rows = keras.Input((8, 3))
+    last, *_ = keras.layers.LSTM(5, return_state=True)(rows)
+    model, recipe = keras.Model(rows, keras.layers.Dense(2)(last)), Recipe((Stage("training", 0.1),), 8)
+    assert count_multiply_adds(model, recipe) == {"training": 3 * 20 + 5 * 20 + 5 * 2}
+    assert estimate_memory(model, recipe) > 0
 
 
 def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):

@@ -1,6 +1,7 @@
 """Atomic writes: a file is complete or absent. However the process ends, a reader finds the old or the new content."""
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -31,10 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Yields:
         The temporary path, which the block must write to.
     """
-    for part in path.parent.glob(f"{path.name}.*.part"):
-        with contextlib.suppress(FileNotFoundError):  # a running process may rename its file at this moment
-            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                part.unlink()
+    _remove_abandoned(path.parent, f"{path.name}.*.part")
     # The process id alone is not unique: two containers that share a folder can have the same.
     part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
@@ -44,6 +42,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove temporary files of processes that were killed."""
+    for part in folder.glob(pattern):
+        # A running process may rename its file at this moment, and a file may belong to another user.
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
 
 
 def _replace(part: Path, path: Path) -> None:
@@ -77,6 +84,34 @@ def require_writable(setting: str, folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"{setting}={folder} cannot be written ({error.strerror}); accepted: a writable folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def room(folder: Path, needed: int, what: str) -> Iterator[None]:
+    """Let a `with` block write large files by `atomic_write`, if the disk has room for them.
+
+    What killed processes left in the folder is removed first, whichever files it was to become.
+
+    Args:
+        folder: the folder of the files; it is created if it is missing.
+        needed: the size of all files in bytes.
+        what: names their contents, in the plural, for the message.
+
+    Raises:
+        UserError: the folder cannot be written, or is on a disk without the space, before or within the block.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder, "*.part")
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{what} cannot be written into {folder} ({error.strerror}); accepted: a writable folder on a disk with "
+            f"{needed / 1e9:.1f} GB ({needed} bytes)"
         ) from error
 
 

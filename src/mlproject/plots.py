@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, sibling_confusions
-from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, styled, with_tip
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, show_image, styled, with_tip
 
 __all__ = [
     "MANY_CLASSES",
@@ -68,7 +68,7 @@ def examples(
     """Show the correct predictions of the highest confidence and, below, the mistakes of the highest confidence.
 
     Args:
-        images: uint8, (images, height, width, 1 or 3).
+        images: uint8, (images, height, width, channels).
         labels: int, (images,), the true classes.
         probabilities: float, (images, classes); the confidence is the highest of an image's probabilities.
         class_names: one name for each class.
@@ -82,7 +82,7 @@ def examples(
     for part, chosen, heading in rows:
         part.suptitle(heading if len(chosen) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
         for axes, index in zip(part.subplots(1, count), chosen[:count], strict=False):
-            axes.imshow(images[index].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            show_image(axes, images[index])
             names = dict.fromkeys((class_names[labels[index]], class_names[predictions[index]]))
             axes.set_anchor("N")
             axes.set_title(_prediction_text(list(names), confidence[index]), fontsize=8.5)
@@ -102,7 +102,7 @@ def samples(
     """Show what the classes look like: the first image of each class, or the first ten if there are no superclasses.
 
     Args:
-        images: uint8, (images, height, width, 1 or 3).
+        images: uint8, (images, height, width, channels).
         labels: int, (images,), the true classes.
         class_names: one name for each class.
         superclasses: for each class the name of its superclass, which gets a row of its own, or None.
@@ -121,7 +121,7 @@ def samples(
         axes.set_axis_off()
         for place, (index, below) in enumerate(chosen):
             axes = figure.add_subplot(grid[row, start + 3 + place])
-            axes.imshow(images[index].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            show_image(axes, images[index])
             axes.set_title(below, fontsize=7, pad=2)
             axes.set_axis_off()
     return figure

@@ -61,6 +61,10 @@ class Stage:
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             raise UserError(f"name={self.name!r} of a stage; accepted: {NAME_RULE}")
+        if self.name == "prediction":
+            raise UserError(
+                "name='prediction' of a stage; accepted: another name, as the speed of prediction has this one"
+            )
         _check_numbers("stage", vars(self))
 
 
@@ -134,9 +138,9 @@ class Recipe:
         return list(dict.fromkeys(stage.frozen_through for stage in self.stages if stage.frozen_through))
 
     def heights(self, pixels: int) -> list[tuple[float, int]]:
-        """`progressive_resizing` in whole pixels, for images `pixels` high."""
+        """`progressive_resizing` in whole pixels, for images `pixels` high, which are never enlarged."""
         return [
-            (share, int(size) if size >= 1 else max(round(size * pixels), 1))
+            (share, min(int(size), pixels) if size >= 1 else max(round(size * pixels), 1))
             for share, size in self.progressive_resizing
         ]
 

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
 INK, GREY = "#222222", "#8C8C8C"
 # Colours that colour-blind readers can tell apart: Okabe and Ito, "Color Universal Design" (2008).
@@ -95,6 +98,18 @@ def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
     heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
     figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
     return figure
+
+
+def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:
+    """Draw an image with sharp pixels.
+
+    Args:
+        axes: where.
+        image: uint8 (height, width, channels); 3 channels are colours, and a fourth one the opacity. Of any other number the
+            first one is shown in grey.
+    """
+    visible = image if image.shape[-1] in (3, 4) else image[..., 0]
+    axes.imshow(visible, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
 def with_tip(mark: Artist, text: str) -> None:

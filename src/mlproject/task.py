@@ -1,7 +1,7 @@
 """A task: an experiment with its data, split, weights and seed, ready to be built and trained."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import psutil
 
 from mlproject.datasets import Dataset, Loader, Spec
 from mlproject.datasets.folds import Fold, draw_folds
+from mlproject.errors import UserError, truncate
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters, needs_images
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
@@ -190,6 +191,11 @@ def prepare(
     for experiment in experiments:
         if experiment.dataset is None:
             raise needs_images(experiment.name)
+        if not isinstance(experiment.dataset, Hashable):
+            raise UserError(
+                f"dataset={truncate(repr(experiment.dataset))} of {experiment.name} has no hash; accepted: a Loader with a hash, "
+                "such as a dataclass with eq=False"
+            )
         dataset = load(experiment.dataset, experiment.labels, data, data_dir).with_train_share(train_share, seed)
         train, validation = dataset.split(seed)
         weights_file = None

@@ -46,7 +46,7 @@ def read(declared: Declaration, loader: "Loader", data_dir: Path | str | None) -
     except Exception as error:  # a loader of a user's own can raise anything
         frames = traceback.extract_tb(error.__traceback__)
         # The last frame in the loader's own file, rather than in a library that it calls.
-        lines = [frame.lineno for frame in frames if frame.filename == inspect.getsourcefile(type(loader))]
+        lines = [frame.lineno for frame in frames if frame.filename == _file_of(loader)]
         where = f" in line {lines[-1]}" if lines else ""
         raise UserError(
             f"data set {declared.name}: {type(loader).__name__}.read failed{where} ({truncate(first_line(error))});"
@@ -57,6 +57,14 @@ def read(declared: Declaration, loader: "Loader", data_dir: Path | str | None) -
         found = f"a {type(arrays).__name__}" if arrays is not None else "nothing"
         raise UserError(f"data set {declared.name}: {type(loader).__name__}.read returned {found}; accepted: {_FORM}")
     return arrays
+
+
+def _file_of(loader: "Loader") -> str | None:
+    """The file that defines a loader; None for one of a notebook."""
+    try:
+        return inspect.getsourcefile(type(loader))
+    except (OSError, TypeError):  # Python takes a class without a file for a built-in one
+        return None
 
 
 def check(declared: Declaration, arrays: Arrays) -> Arrays:
@@ -130,12 +138,12 @@ def _groups(declared: Declaration, value: object, images: int) -> NDArray[np.int
     """Check the groups of the training images; names of groups become numbers."""
     where = f"data set {declared.name}: groups"
     array = _array(where, value)
-    if array.shape != (images,) or array.dtype.kind not in "iuSU":
+    if array.shape != (images,) or array.dtype.kind not in "iuSUT":
         raise UserError(
             f"{where} is {array.dtype} of shape {array.shape};"
             f" accepted: a whole number or a name for each of {images} training images"
         )
-    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SU" else array
+    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SUT" else array
     if found.min() == found.max():
         raise UserError(f"{where} holds one group only; accepted: at least two groups, one of them for validation")
     return np.asarray(found, np.int64)

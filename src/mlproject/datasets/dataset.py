@@ -130,8 +130,7 @@ class Dataset:
 
         A validation split of the user's own is returned as it is. Otherwise the split is stratified by the finest labels. It
         therefore depends on the seed but not on the label granularity: the coarse and the fine view of a data set are split
-        alike. Every class keeps a training image, and with as many validation images as classes each class with two or more
-        images has a validation image; groups stay whole (see `splitting`).
+        alike. Every class keeps a training image, and groups stay whole (see `splitting`).
 
         Args:
             seed: the seed of the random split.
@@ -204,7 +203,7 @@ class Dataset:
         free = np.flatnonzero(~held_out)
         groups = None if self.groups is None else self.groups[free]
         drawn = free[splitting.share(self.train_strata[free], groups, share, seed)]
-        if missing := set(self.train_labels) - set(self.train_labels[drawn]):
+        if missing := set(self.train_labels[free]) - set(self.train_labels[drawn]):
             name = self.class_names[min(missing)]
             raise UserError(f"train_share={share:g} leaves {self.name} no image of {name}; accepted: a larger share")
         rows = np.sort(np.concatenate([drawn, np.flatnonzero(held_out)]))

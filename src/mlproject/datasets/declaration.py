@@ -63,7 +63,7 @@ def declaration(loader: "Loader") -> Declaration:
         raise UserError(f"data set {name}: read is {truncate(loader.read)}; accepted: a method read(self, data_dir)")
     classes, shape = _names(f"data set {name}: classes", loader.classes), _shape(name, loader.shape)
     made = loader.preparation
-    if made is not None and not (isinstance(made, Preparation) and (made.size, made.size, made.channels) == shape):
+    if made is not None and not (isinstance(made, Preparation) and made.shape == shape):
         raise UserError(
             f"data set {name}: preparation is {truncate(made)}; accepted: None, or a Preparation for images of shape {shape}"
         )

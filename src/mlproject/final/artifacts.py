@@ -81,7 +81,7 @@ def superclass_accuracy(data: Dataset, probabilities: np.ndarray) -> dict[str, f
 
 
 def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
-    """The classes of the lowest recall on the test images, in words.
+    """The classes of the lowest recall on the test images, in words; those without test images have none.
 
     Args:
         data: the data set.
@@ -90,7 +90,7 @@ def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
     Returns:
         Such as "Shirt 42 %, Coat 61 %".
     """
-    lowest = _per_class(data, probabilities).nsmallest(WEAKEST, "recall")
+    lowest = _per_class(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
     return ", ".join(
         f"{name} {recall:.0%}".replace("%", " %")
         for name, recall in zip(lowest["class"], lowest["recall"], strict=True)

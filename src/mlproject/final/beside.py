@@ -14,7 +14,7 @@ from mlproject.cluster.attempts import Attempts, Hung
 from mlproject.cluster.pool import Lost, Pool
 from mlproject.cluster.worker import FinalOrder
 from mlproject.final.cross_validation import fold_checkpoint, kept_folds
-from mlproject.final.refit import FinalFit, Trained, plan_schedule, refit, run_of
+from mlproject.final.refit import FinalFit, TrainedByWorker, plan_schedule, refit, run_of
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult
 from mlproject.search.tuner import MOST_STARTS
@@ -47,15 +47,15 @@ def refit_beside(
     logger.info("  %d final fits on training and validation images: %s", len(tasks), describe_schedule(schedule))
     first, by_seed = tasks[0], {task.seed: task for task in tasks}
     waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
-    if first.folds and first.seed in waiting:
-        _cross_validate(first, FinalOrder(first.seed, None, found.values, schedule, None), journal, pool)
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
+    if first.folds and first.seed in waiting:
+        _cross_validate(first, orders[first.seed], journal, pool)
 
     def open_run(seed: int) -> str:
         return tracking.open_run(**run_of(by_seed[seed], journal, seed == first.seed))
 
     def finish(seed: int, trained: Any) -> None:
-        refit(by_seed[seed], found, journal, seconds, params, seed == first.seed, Trained(*trained))
+        refit(by_seed[seed], found, journal, seconds, params, seed == first.seed, TrainedByWorker(*trained))
 
     _train(first, orders, pool, journal.checkpoint, open_run, finish)
     return [refit(task, found, journal, seconds, params, task is first) for task in tasks]  # all are in the journal
@@ -68,7 +68,7 @@ def _cross_validate(task: Task, order: FinalOrder, journal: Journal, pool: Pool)
     checkpoint = partial(fold_checkpoint, journal)
 
     def keep(fold: int, trained: Any) -> None:
-        done[fold] = Trained(*trained).result
+        done[fold] = TrainedByWorker(*trained).result
         while (following := len(kept.results) + 1) in done:
             kept.add(done.pop(following))
             checkpoint(following).unlink(missing_ok=True)

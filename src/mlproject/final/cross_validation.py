@@ -63,7 +63,7 @@ def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, 
         )
         kept.add(train_fold(task, number, (model, recipe), schedule, hooks))
         checkpoint.path.unlink(missing_ok=True)
-    metrics = _evaluate(task, kept.results)
+    metrics = _evaluate(task, kept)
     logger.info("  %s", in_words(metrics))
     return metrics
 
@@ -109,10 +109,10 @@ def in_words(metrics: Mapping[str, float]) -> str:
     return f"cross-validated accuracy {metrics['cv_accuracy']:.4f} [{low:.4f}, {high:.4f}] on {metrics['cv_images']:.0f} images"
 
 
-def _evaluate(task: Task, results: list[FitResult]) -> dict[str, float]:
+def _evaluate(task: Task, kept: KeptFits) -> dict[str, float]:
     """Log the predictions for the images held out, and give the metrics."""
     labels, images = task.data.train_labels, len(task.data.train_labels)
-    probabilities = [one.validation_probabilities for one in results if one.validation_probabilities is not None]
+    probabilities = [one.validation_probabilities for one in kept.results if one.validation_probabilities is not None]
     folds = fold_numbers(task.folds, images)
     predictions = np.zeros_like(folds)
     for index, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True)):
@@ -133,7 +133,7 @@ def _evaluate(task: Task, results: list[FitResult]) -> dict[str, float]:
         "cv_accuracy_high": high,
         "cv_balanced_accuracy": float(np.mean([evaluation.balanced_accuracy(labels, one) for one in predictions])),
         "cv_images": images,
-        "cv_seconds": float(sum(one.history["seconds"].sum() for one in results)),
+        "cv_seconds": kept.seconds,
     } | {
         f"fold_{number}_cv_accuracy": float(np.mean(predicted.argmax(axis=1) == labels[fold.validation]))
         for number, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True), 1)

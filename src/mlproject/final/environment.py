@@ -28,8 +28,8 @@ def describe_environment() -> dict[str, object]:
         **({"precision": precision} if precision != "float32" else {}),
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
-        # Two CPUs of the same name can differ in these, and so in speed.
-        "vector instructions": ", ".join(np.show_config("dicts")["SIMD Extensions"]["found"]),
+        # Two CPUs of the same name can differ in these, and so in speed. NumPy leaves the entry out where it has found none.
+        "vector instructions": ", ".join(np.show_config("dicts")["SIMD Extensions"].get("found", [])),
         "packages": {package: version(package) for package in PACKAGES},
     }
 

@@ -15,6 +15,7 @@ from mlproject.final.artifacts import log_artifacts, log_predictions, superclass
 from mlproject.final.cross_validation import cross_validate, in_words
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
+from mlproject.networks.walk import node_of
 from mlproject.recipe import Recipe
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult, reserve
@@ -51,7 +52,7 @@ class FinalFit:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedByWorker:
     """A final network that a worker trained.
 
     Attributes:
@@ -70,7 +71,7 @@ def refit(
     seconds: float,
     params: Mapping[str, Any],
     registers: bool,
-    trained: Trained | None = None,
+    trained: TrainedByWorker | None = None,
 ) -> FinalFit:
     """Train the winner on all training images, predict the test images, and log it all; register the model if asked to.
 
@@ -137,7 +138,7 @@ def _trained(
     schedule: Mapping[str, StageSchedule],
     journal: Journal,
     registers: bool,
-    trained: Trained | None,
+    trained: TrainedByWorker | None,
 ) -> FitResult:
     """Train the network, or give it the weights that a worker trained."""
     log_datasets(task.data)
@@ -282,9 +283,9 @@ def predict_with_features(model: keras.Model, images: np.ndarray) -> tuple[np.nd
         speed in images per second.
     """
     last = [layer for layer in model.layers if layer.weights][-1]
-    # A model within the model has an `input` of its own; what is wanted here is the tensor it is called with.
-    with_features = keras.Model(model.input, [model.output, keras.Operation.input.fget(last)])
-    predict(with_features, images[:PREDICTION_BATCH])  # so that tracing the graph is not timed
+    with_features = keras.Model(model.input, [model.output, node_of(model, last).input_tensors[0]])
+    # A full batch and a last one of the same size as below, so that tracing the graph for both is not timed.
+    predict(with_features, images[: PREDICTION_BATCH + len(images) % PREDICTION_BATCH])
     began = time.monotonic()
     probabilities, features = predict(with_features, images)
     speed = len(images) / (time.monotonic() - began)

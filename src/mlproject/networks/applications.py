@@ -9,7 +9,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import keras
@@ -102,7 +101,8 @@ def preprocessing(name: str) -> Preprocessing:
         The scales, offsets and order of the colours. For networks that preprocess by themselves these change nothing.
     """
     pixels = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)])
-    black, *colours = _module(name).preprocess_input(pixels.reshape(4, 1, 1, 3)).reshape(4, 3)
+    module = importlib.import_module(getattr(keras.applications, name).__module__)
+    black, *colours = module.preprocess_input(pixels.reshape(4, 1, 1, 3)).reshape(4, 3)
     effects = (np.array(colours) - black) / 255  # of each given colour on each channel
     is_reversed = not effects[0, 0]
     offset = black[::-1] if is_reversed else black
@@ -222,8 +222,3 @@ def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:
         waiting = +waiting
         if list(waiting) == [output]:
             yield layer
-
-
-def _module(name: str) -> ModuleType:
-    """The module of Keras that defines a network."""
-    return importlib.import_module(getattr(keras.applications, name).__module__)

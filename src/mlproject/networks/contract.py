@@ -10,14 +10,15 @@ SUM_TOLERANCE = 1e-2  # of a row of probabilities, which may be computed with 16
 
 
 def as_functional(model: object, spec: Spec) -> keras.Model:
-    """Turn what `build` returns into a functional model, if it is a `keras.Sequential`.
+    """Turn what `build` returns into a functional model from one tensor to one tensor, if it can be.
 
     Args:
         model: what `build` returned.
         spec: the shape of the images.
 
     Returns:
-        A functional model. A Sequential gets uint8 images as its input, whatever input it declares.
+        A functional model. A Sequential gets uint8 images as its input, whatever input it declares. A list or dict of one tensor,
+        as in `keras.Model([images], [x])`, becomes this tensor.
 
     Raises:
         UserError: when `build` returned no Keras model, or one that was never given an input.
@@ -31,7 +32,12 @@ def as_functional(model: object, spec: Spec) -> keras.Model:
             f"build returns a {type(model).__name__} without a symbolic input; accepted: a functional model, "
             "keras.Model(inputs, outputs), or a keras.Sequential"
         )
-    return model
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return model  # which `check_network` refuses
+    images, probabilities = model.inputs[0], model.outputs[0]
+    if model.input is images and model.output is probabilities:
+        return model
+    return keras.Model(images, probabilities, name=model.name)
 
 
 def _with_image_input(model: keras.Sequential, spec: Spec) -> keras.Model:

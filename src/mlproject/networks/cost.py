@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import keras
 
 from mlproject.errors import UserError
-from mlproject.networks.walk import iterate_layers
+from mlproject.networks.walk import iterate_layers, output_of, output_shape
 from mlproject.recipe import Recipe, Stage
 
 # The nominal machine has 2 CPU cores. With these two constants the final fits of the five shipped experiments took within 15 %
@@ -80,7 +80,7 @@ def stage_network(model: keras.Model, stage: Stage) -> keras.Model:
     Raises:
         UserError: when a shortcut leads around the last frozen layer, so that its activations do not determine the output.
     """
-    start = model.get_layer(stage.frozen_through).output if stage.frozen_through else model.input
+    start = output_of(model, stage.frozen_through) if stage.frozen_through else model.input
     try:
         return keras.Model(start, model.output)
     except ValueError as error:
@@ -141,14 +141,14 @@ def estimate_memory(model: keras.Model, recipe: Recipe) -> int:
     for stage in recipe.stages:
         part = stage_network(model, stage)
         trained = _total_size(part.trainable_variables)
-        outputs = sum(math.prod(layer.output.shape[1:]) for layer, _ in _layers_with_kernels(part))
+        outputs = sum(math.prod(output_shape(layer)) for layer, _ in _layers_with_kernels(part))
         most = max(most, trained * (1 + slots) + outputs * recipe.batch_size)
     return 4 * (_total_size(model.variables) + most)
 
 
 def _multiply_adds(model: keras.Model) -> int:
     return sum(
-        math.prod(kernel.shape) * math.prod(layer.output.shape[1:-1])
+        math.prod(kernel.shape) * math.prod(output_shape(layer)[:-1])
         for layer, kernels in _layers_with_kernels(model)
         for kernel in kernels
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlproject.datasets import Spec
-from mlproject.networks.walk import iterate_layers
+from mlproject.networks.walk import iterate_layers, output_shape
 
 
 def layer_table(build: Callable[[Spec], keras.Model], spec: Spec) -> pd.DataFrame:
@@ -114,4 +114,4 @@ def _input_names(name: str, layer: keras.Layer) -> str:
 
 def _shape_text(layer: keras.Layer) -> str:
     """The output's shape without the batch axis, as "28 × 28 × 1"."""
-    return " × ".join("any" if size is None else str(size) for size in layer.output.shape[1:])
+    return " × ".join("any" if size is None else str(size) for size in output_shape(layer))

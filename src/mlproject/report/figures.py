@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, styled, with_tip
+from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, show_image, styled, with_tip
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
@@ -208,7 +208,7 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
     """Rows of images with a heading for each row and a short text below each image.
 
     Args:
-        rows: for each row its heading and its images, uint8 (h, w, 1 or 3), each with its text.
+        rows: for each row its heading and its images, uint8 (h, w, c), each with its text.
         what: what is shown, for the heading of the figure.
         title: the subject of the figure, printed before `what`.
 
@@ -222,7 +222,7 @@ def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
         part.suptitle(heading, fontsize=10, x=0.01, ha="left")
         panels = part.subplots(1, across, squeeze=False).ravel()
         for axes, (image, text) in zip(panels, images, strict=False):
-            axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            show_image(axes, image)
             axes.set_anchor("N")
             below = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
             lines = textwrap.fill(text.replace("_", " "), 15)

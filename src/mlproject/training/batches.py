@@ -11,12 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mlproject.datasets import Dataset, mapped
+from mlproject.datasets import mapped
 from mlproject.errors import UserError
 from mlproject.recipe import Recipe
 from mlproject.training.fit_data import FitData
 
 HOST = "/CPU:0"  # where tf.data works: what it captures must not lie in a GPU's memory
+EVAL_BATCH = 500  # inputs
 
 
 def train_dataset(
@@ -105,21 +106,19 @@ def input_maker(
     return make_inputs
 
 
-def eval_dataset(inputs: np.ndarray, data: Dataset, rows: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
+def eval_dataset(inputs: np.ndarray, rows: np.ndarray) -> tf.data.Dataset:
     """Make batches of the given rows, once and in their order.
 
     Args:
         inputs: (n, ...), one input for each training image of the data set.
-        data: the data set that the labels come from.
         rows: int64 (m,), rows of the training images.
-        batch_size: inputs in a batch; the last batch may be smaller.
 
     Returns:
-        Pairs of inputs (b, ...) and one-hot labels (b, classes), float32.
+        Inputs (EVAL_BATCH, ...), without labels; the last batch may be smaller.
     """
     with tf.device(HOST):
-        source, targets = tf.constant(inputs[rows]), tf.one_hot(data.train_labels[rows], len(data.class_names))
-        return _without_autotuning(tf.data.Dataset.from_tensor_slices((source, targets)).batch(batch_size).prefetch(2))
+        source = tf.constant(inputs[rows])
+        return _without_autotuning(tf.data.Dataset.from_tensor_slices(source).batch(EVAL_BATCH).prefetch(2))
 
 
 def _drawn(fit_data: FitData, recipe: Recipe, augment: bool, skip: int, make: Callable[..., Any]) -> tf.data.Dataset:

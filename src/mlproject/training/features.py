@@ -1,11 +1,9 @@
 """Activations of the frozen part of a network, computed once for all training images and kept on disk."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from tqdm import tqdm
 
 from mlproject import disk
 from mlproject.datasets import Dataset
-from mlproject.errors import UserError, truncate
+from mlproject.errors import truncate
+from mlproject.networks.walk import output_of
 from mlproject.training.prediction import PREDICTION_BATCH
 from mlproject.training.winograd import with_winograd
 
@@ -77,7 +76,7 @@ class FeatureCache:
     def _check(self, model: keras.Model, name: str, path: Path) -> None:
         """Raise an exception when the file does not contain the activations."""
         found = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
-        output = model.get_layer(name).output
+        output = output_of(model, name)
         expected = (len(self.data.train_images), *output.shape[1:])
         if (found.shape, found.dtype) != (expected, np.float16):
             raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
@@ -92,38 +91,29 @@ class FeatureCache:
     def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
         """Write the activations of the layers that `paths` names."""
         images = self.data.train_images
-        outputs = {name: model.get_layer(name).output for name in paths}
+        outputs = {name: output_of(model, name) for name in paths}
         shapes = {name: (len(images), *output.shape[1:]) for name, output in outputs.items()}
         needed = sum(2 * math.prod(shape) for shape in shapes.values())
         frozen = with_winograd(keras.Model(model.input, outputs))
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (free := shutil.disk_usage(self.folder).free) < needed:
-                raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
-            with contextlib.ExitStack() as stack:
-                parts = {name: stack.enter_context(disk.atomic_write(path)) for name, path in paths.items()}
-                # Written, not mapped: a full disk would end a process that writes into a mapped file by a signal.
-                files = {name: stack.enter_context(part.open("wb")) for name, part in parts.items()}
-                for name, file in files.items():
-                    described = {"descr": "<f2", "fortran_order": False, "shape": shapes[name]}
-                    np.lib.format.write_array_header_1_0(file, described)
-                # disable=None shows a progress bar on a terminal and nothing in a log file.
-                for start in tqdm(
-                    range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
-                ):
-                    part_of_all = images[start : start + CHUNK]
-                    for name, values in frozen.predict(part_of_all, batch_size=PREDICTION_BATCH, verbose=0).items():
-                        files[name].write(np.ascontiguousarray(values, "<f2").data)
-        except OSError as error:
-            raise UserError(
-                f"the activations of frozen layers cannot be written into {self.folder} ({error.strerror}); accepted: a writable "
-                f"folder on a disk with {needed / 1e9:.1f} GB ({needed} bytes)"
-            ) from error
+        with disk.room(self.folder, needed, "the activations of frozen layers"), contextlib.ExitStack() as stack:
+            parts = {name: stack.enter_context(disk.atomic_write(path)) for name, path in paths.items()}
+            # Written, not mapped: a full disk would end a process that writes into a mapped file by a signal.
+            files = {name: stack.enter_context(part.open("wb")) for name, part in parts.items()}
+            for name, file in files.items():
+                described = {"descr": "<f2", "fortran_order": False, "shape": shapes[name]}
+                np.lib.format.write_array_header_1_0(file, described)
+            # disable=None shows a progress bar on a terminal and nothing in a log file.
+            for start in tqdm(
+                range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
+            ):
+                part_of_all = images[start : start + CHUNK]
+                for name, values in frozen.predict(part_of_all, batch_size=PREDICTION_BATCH, verbose=0).items():
+                    files[name].write(np.ascontiguousarray(values, "<f2").data)
 
 
 def _digest(model: keras.Model, name: str, data: Dataset) -> str:
     """The first 16 hex digits of a SHA-256 of the data set and of all layers up to `name` with their weights."""
-    frozen = keras.Model(model.input, model.get_layer(name).output)
+    frozen = keras.Model(model.input, output_of(model, name))
     digest = hashlib.sha256(data.digest.encode())
     for layer in frozen.layers:
         # Keras numbers the names of layers anew in each build, and `trainable` does not change the activations.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlproject.errors import UserError
 from mlproject.networks.cost import stage_network
+from mlproject.networks.walk import output_of
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import batches, device, optimizers, winograd
 from mlproject.training.checkpoint import Progress, restore_variables
@@ -60,7 +61,7 @@ def fit(
     Raises:
         DivergedError: when the loss stops being finite.
         StalledError: when no batch is finished for STALL_SECONDS.
-        UserError: when a stage freezes layers that an earlier one trains.
+        UserError: when a stage freezes layers that an earlier one trains, or all that have weights.
     """
     hooks = hooks or FitHooks()
     if hooks.retraining:
@@ -99,7 +100,7 @@ def _activations(model: keras.Model, recipe: Recipe, fit_data: FitData) -> dict[
     trained: set[int] = set()
     for stage in recipe.stages if len(recipe.stages) > 1 else ():
         if stage.frozen_through:
-            frozen = keras.Model(model.input, model.get_layer(stage.frozen_through).output)
+            frozen = keras.Model(model.input, output_of(model, stage.frozen_through))
             if trained.intersection(map(id, frozen.trainable_variables)):
                 raise UserError(
                     f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}': an earlier stage trains layers up to "
@@ -144,10 +145,9 @@ def _class_weights(fit_data: FitData) -> dict[int, float]:
 
 
 def _validation(inputs: np.ndarray, fit_data: FitData) -> Validation | None:
-    if fit_data.validation is None:
+    if (rows := fit_data.validation) is None:
         return None
-    data, rows = fit_data.data, fit_data.validation
-    return Validation(batches.eval_dataset(inputs, data, rows), data.train_labels[rows])
+    return Validation(batches.eval_dataset(inputs, rows), fit_data.data.train_labels[rows])
 
 
 def _compiled_network(
@@ -171,6 +171,11 @@ def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> Traine
     if recipe.progressive_resizing and not stage.frozen_through:
         images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
     part = winograd.with_winograd(stage_network(model, stage), images)
+    if not part.trainable_variables:
+        raise UserError(
+            f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}' leaves no weights to train; accepted: a layer "
+            "with trainable ones behind it"
+        )
     return TrainedNetwork(part.input, part.output, device.precision())
 
 

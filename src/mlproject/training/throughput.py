@@ -41,7 +41,8 @@ def measure_throughput(model: keras.Model, recipe: Recipe, fit_data: FitData, se
 
 def _measure_prediction(model: keras.Model, fit_data: FitData, batches: int) -> float:
     images = fit_data.data.train_images[: PREDICTED_BATCH * batches]
-    model.predict(images[:PREDICTED_BATCH], batch_size=PREDICTED_BATCH, verbose=0)  # traces the graph
+    last = len(images) % PREDICTED_BATCH  # the size of a smaller last batch, for which the graph is traced, too
+    model.predict(images[: PREDICTED_BATCH + last], batch_size=PREDICTED_BATCH, verbose=0)
     began = time.monotonic()
     model.predict(images, batch_size=PREDICTED_BATCH, verbose=0)
     return len(images) / (time.monotonic() - began)

@@ -21,7 +21,7 @@ _SPLITS = {
     "test": "test",
     "testing": "test",
 }
-ACCEPTED_SPLITS = "train, val, valid, validation, test"
+ACCEPTED_SPLITS = ", ".join(_SPLITS)
 
 
 def split_of(name: str) -> str:

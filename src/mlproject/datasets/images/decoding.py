@@ -278,4 +278,4 @@ def _pad(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
     size = preparation.size
     whole = Image.new("RGB", (size, size), preparation.background).convert(image.mode)
     whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return np.asarray(whole).reshape(size, size, preparation.channels)
+    return np.asarray(whole).reshape(preparation.shape)

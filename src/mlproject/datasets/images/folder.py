@@ -111,7 +111,7 @@ class ImageFolder(Loader):
     @property
     def shape(self) -> Sequence[int]:  # type: ignore[override]
         """Height, width and channels; grey only if all images are grey."""
-        return self.preparation.size, self.preparation.size, self.preparation.channels
+        return self.preparation.shape
 
     def read(self, data_dir: Path | str | None) -> Arrays:
         """Decode the images, or find them decoded by an earlier command.

@@ -3,13 +3,11 @@
 Neither the files nor their pixels are ever in memory all at once.
 """
 
-import errno
 import hashlib
 import itertools
 import json
 import logging
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -118,14 +116,9 @@ class _Wanted:
     preparation: Preparation
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        return self.preparation.size, self.preparation.size, self.preparation.channels
-
-    @property
     def bytes_needed(self) -> int:
         """The size of the file if every image can be decoded."""
-        return len(self.positions) * int(np.prod(self.shape))
+        return len(self.positions) * int(np.prod(self.preparation.shape))
 
     def key(self) -> str:
         """Hexadecimal digits that differ when the pixels could."""
@@ -217,7 +210,7 @@ def _open(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]]:
     stored = json.loads(_list_of_errors(path).read_text(encoding="utf-8"))
     errors = {int(place): str(reason) for place, reason in stored.items()}
     images = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
-    expected = (len(wanted.positions) - len(errors), *wanted.shape)
+    expected = (len(wanted.positions) - len(errors), *wanted.preparation.shape)
     if not isinstance(images, np.memmap) or (images.shape, images.dtype) != (expected, np.uint8):
         raise ValueError(f"it holds {images.dtype} {images.shape} in place of uint8 {expected}")
     return images, errors
@@ -231,34 +224,24 @@ def _list_of_errors(path: Path) -> Path:
 def _write(wanted: _Wanted, path: Path) -> None:
     """Decode all images and write them in their order. Written, not mapped, pages don't count as memory of the process."""
     errors = {}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if free < wanted.bytes_needed:
-            raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
-        with disk.atomic_write(path) as part:
-            with part.open("wb") as stream:
-                _write_header(stream, len(wanted.positions), wanted.shape)
-                results = _each(len(wanted.positions), wanted.decode, "decoding images")
-                for place, result in enumerate(results):
-                    if isinstance(result, str):
-                        errors[place] = result
-                    else:
-                        stream.write(result.data)
-                count = len(wanted.positions) - len(errors)
-                if not count:
-                    reason = f"; the first: {errors[0]}" if errors else ""
-                    raise UserError(f"none of {len(errors)} images could be decoded{reason}")
-                stream.seek(0)
-                _write_header(stream, count, wanted.shape)
-            # The list is complete before the images are.
-            with disk.atomic_write(_list_of_errors(path)) as list_part:
-                list_part.write_text(json.dumps(errors), encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"the decoded images can't be written into {path.parent} ({error.strerror}); "
-            f"accepted: a writable folder on a disk with {wanted.bytes_needed / 1e9:.1f} GB ({wanted.bytes_needed} bytes)"
-        ) from error
+    with disk.room(path.parent, wanted.bytes_needed, "the decoded images"), disk.atomic_write(path) as part:
+        with part.open("wb") as stream:
+            _write_header(stream, len(wanted.positions), wanted.preparation.shape)
+            results = _each(len(wanted.positions), wanted.decode, "decoding images")
+            for place, result in enumerate(results):
+                if isinstance(result, str):
+                    errors[place] = result
+                else:
+                    stream.write(result.data)
+            count = len(wanted.positions) - len(errors)
+            if not count:
+                reason = f"; the first: {errors[0]}" if errors else ""
+                raise UserError(f"none of {len(errors)} images could be decoded{reason}")
+            stream.seek(0)
+            _write_header(stream, count, wanted.preparation.shape)
+        # The list is complete before the images are.
+        with disk.atomic_write(_list_of_errors(path)) as list_part:
+            list_part.write_text(json.dumps(errors), encoding="utf-8")
 
 
 def _write_header(stream: BinaryIO, count: int, shape: tuple[int, ...]) -> None:

@@ -48,6 +48,11 @@ class Preparation:
                 f"background={truncate(self.background)}; accepted: three whole numbers from 0 to 255, red, green and blue"
             )
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that come of it."""
+        return self.size, self.size, self.channels
+
     def describe(self) -> dict[str, object]:
         """Everything that others need to prepare images in the same way, in types that JSON has."""
         # Images that were decoded earlier are found by what is said here, so nothing is said of what holds for few sets.

@@ -1,5 +1,6 @@
 """A sheet of examples of each class, to see whether images show what their labels say."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from mlproject.errors import UserError
 from mlproject.style import new_figure, styled
 
 CLASSES, IMAGES, PIXELS = 40, 8, 64
+LARGEST = 256  # pixels a side of an image of a data set; more would not be seen, and take gigabytes on the whole sheet
 ROWS = 20  # with more classes there are two columns
 INCHES = 0.6  # for an image with its gap, so that a figure of 120 dots an inch shows the pixels as they are
 
@@ -57,12 +59,13 @@ def data_sheet(data: Dataset, title: str) -> Figure:
         title: its name.
 
     Returns:
-        Up to `IMAGES` images of each class, as `contact_sheet` shows them.
+        Up to `IMAGES` images of each class, as `contact_sheet` shows them. Of images above `LARGEST` pixels, every second pixel
+        or fewer are shown.
     """
-    examples = {}
+    examples, step = {}, math.ceil(max(data.train_images.shape[1:3]) / LARGEST)
     for label, name in list(enumerate(data.class_names))[:CLASSES]:
         rows = _spread(np.flatnonzero(data.train_labels == label))
-        examples[name] = [_in_colour(data.train_images[row]) for row in rows]
+        examples[name] = [_in_colour(data.train_images[row, ::step, ::step]) for row in rows]
     return _draw(examples, len(data.class_names), title)
 
 
@@ -72,8 +75,8 @@ def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _in_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Red, green and blue of an image; other than three channels are shown as grey by the first."""
-    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+    """Red, green and blue of an image without its opacity; of any other number of channels the first one is shown in grey."""
+    return image[..., :3] if image.shape[-1] in (3, 4) else np.repeat(image[..., :1], 3, axis=-1)
 
 
 def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[np.uint8]]:

@@ -88,10 +88,12 @@ def _rows(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[str]]]
     try:
         for separator in (",", ";", "\t"):
             # The separator of a file is certain once the header has both columns that are needed.
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+            # It is sought without `strict`, to which quoted names are an error at any other separator.
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
             header = next((row for row in reader if row), [])
             if {name.strip().lower() for name in header}.issuperset(NEEDED):
-                rows = [(reader.line_num, row) for row in reader if row]
+                reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+                rows = [(reader.line_num, row) for row in reader if row][1:]
                 break
             best = max(best, header, key=len)
         else:
