@@ -1,4 +1,4 @@
-"""The parts of README and of docs/ that come from reports/published/results.json.
+"""The parts of README and of docs/ that come from the `results.json` of the studies in reports/published/.
 
 `make tables` writes them between the comments that call these functions, with cog, and tests/test_docs.py compares them.
 """
@@ -7,7 +7,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = Path(__file__).resolve().parent.parent / "reports" / "published"
+SHARES = "shares"  # the study with fewer training images, a folder in PUBLISHED
 LABELS, NETWORKS = "coarse-vs-fine", "mlp-vs-cnn-vs-vgg16"
 SUM = "cifar100-fine-cnn (probabilities summed)"
 MOST_PROBABLE = "cifar100-fine-cnn (most probable class)"
@@ -22,17 +23,17 @@ DIFFERENCES = [
 
 
 @cache
-def results():
-    return json.loads((ROOT / "reports/published/results.json").read_text(encoding="utf-8"))
+def results(study=""):
+    return json.loads((PUBLISHED / study / "results.json").read_text(encoding="utf-8"))
 
 
 def comparison(name):
     return next(one for one in results()["comparisons"] if one["comparison"] == name)
 
 
-def rows(name):
+def rows(name, study=""):
     """The rows of a table of a comparison: "coarse-vs-fine.accuracy"."""
-    return next(one["tables"][name] for one in results()["comparisons"] if name in one["tables"])
+    return next(one["tables"][name] for one in results(study)["comparisons"] if name in one["tables"])
 
 
 def differences(*comparisons):
@@ -55,14 +56,14 @@ def _difference(name, one, other):
 def accuracies():
     """A table of the accuracies of all experiments, with their intervals."""
     lines = [
-        "| experiment | test accuracy, %, with 95 % interval | trials | minutes of the search, of each final fit |",
+        "| experiment | test accuracy, %, with 95 % interval | trials | minutes of the search, of the first final fit |",
         "|---|---|---|---|",
     ]
     for model in results()["models"]:
         accuracy, minutes = model["metrics"]["test_accuracy"], model["minutes"]
         lines.append(
             f"| `{model['model']}` | {_with_interval(accuracy['mean'], accuracy)} | {model['trials']} | "
-            f"{minutes['search']:.1f}, {minutes['training']:.1f} |"
+            f"{minutes['search']:.2f}, {minutes['training']:.2f} |"
         )
         if model["model"] == "cifar100-fine-cnn":
             ways = {row["model"]: row for row in rows(f"{LABELS}.generalised")}
@@ -89,11 +90,44 @@ def figure(name, content, folder):
 def measured():
     """How all of it was measured, in a sentence."""
     budgets = {one["comparison"]: f"{one['minutes']['budget']:.0f} minutes" for one in results()["models"]}
-    same = {(one["commit"], one["machine"], len(one["seeds"])) for one in results()["models"]}
-    assert len(same) == 1, f"the models of the published study differ in commit, machine or seeds: {same}"
-    ((commit, machine, seeds),) = same
     minutes = " and ".join(f"{budgets[name]} in `{name}`" for name in (LABELS, NETWORKS))
-    return f"{seeds} seeds on {machine}, commit {commit[:7]}. Each network had {minutes}."
+    return f"{_conditions()}. The budget of each network was {minutes}, for its search and all final fits."
+
+
+def _conditions(study=""):
+    """What all models of a study share: the number of seeds, the machine and the commit."""
+    same = {(one["commit"], one["machine"], len(one["seeds"])) for one in results(study)["models"]}
+    assert len(same) == 1, f"the models of a published study differ in commit, machine or seeds: {same}"
+    ((commit, machine, seeds),) = same
+    return f"{seeds} seeds on {machine}, commit {commit[:7]}"
+
+
+def shares():
+    """A table of the accuracies on the superclasses with growing shares of the training images."""
+    lines = [
+        "| training images | steps of a final fit | coarse labels, % | fine labels, % | fine − coarse, points | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows(f"{LABELS}.shares", SHARES):
+        coarse, fine = (_with_interval(row[one], _ends(row, one)) for one in ("coarse", "fine"))
+        difference = _points(*(100 * row[one] for one in ("difference", "low", "high")))
+        assert row["coarse_steps"] == row["fine_steps"], f"not a fair pair: {row}"
+        lines.append(
+            f"| {row['share']:.0%} | {row['coarse_steps']:.0f} | {coarse} | {fine} | {difference} | {_p(row['p'])} |"
+        )
+    return "\n".join(lines)
+
+
+def measured_shares():
+    """How the study with fewer training images was measured, in a sentence."""
+    (budget,) = {one["minutes"]["budget"] for one in results(SHARES)["models"]}
+    fits = sorted(one["minutes"]["training"] for one in results(SHARES)["models"])
+    trained = f"a final fit trained for {fits[0]:.2f} to {fits[-1]:.2f} minutes"
+    return f"{_conditions(SHARES)}. The budget of each network was {budget:.0f} minutes; {trained}."
+
+
+def _ends(row, name):
+    return {end: row[f"{name}_{end}"] for end in ("low", "high")}
 
 
 def _with_interval(accuracy, ends):

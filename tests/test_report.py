@@ -606,13 +606,13 @@ def test_runs_link_to_the_server_and_never_to_a_script(versions):
     assert not [link for link in page.links if link.startswith("javascript")]
     text = (versions / "report.md").read_text()
     assert "(http://server:5000/#/experiments/1/runs/r)" in text and "](javascript" not in text
-    assert "`mlproject ui` starts it" not in text
+    assert "the command mlproject ui starts" not in text
 
 
 def test_a_page_with_links_to_this_computer_says_how_to_start_the_ui(models, tmp_path):
     build([replace(models[4], url="http://127.0.0.1:5000/#/experiments/1/runs/r")], tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "(http://127.0.0.1:5000/#/experiments/1/runs/r)" in text and "`mlproject ui` starts it" in text
+    assert "(http://127.0.0.1:5000/#/experiments/1/runs/r)" in text and "the command mlproject ui starts" in text
 
 
 def test_without_models_the_error_says_what_to_run(tmp_path):

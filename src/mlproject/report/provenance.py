@@ -19,7 +19,7 @@ FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_orderin
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
 HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
 HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
-LINKS = " The run ids link to MLflow's UI on this computer; `mlproject ui` starts it."
+LINKS = " The run ids link to MLflow's UI on this computer, which the command mlproject ui starts."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
