@@ -27,8 +27,8 @@ def results(study=""):
     return json.loads((PUBLISHED / study / "results.json").read_text(encoding="utf-8"))
 
 
-def comparison(name):
-    return next(one for one in results()["comparisons"] if one["comparison"] == name)
+def comparison(name, study=""):
+    return next(one for one in results(study)["comparisons"] if one["comparison"] == name)
 
 
 def rows(name, study=""):
@@ -74,9 +74,9 @@ def accuracies():
     return "\n".join(lines)
 
 
-def answers(name):
+def answers(name, study=""):
     """What the report answers to the question of a comparison, as a list."""
-    return "\n".join(f"- {answer}" for answer in comparison(name)["answers"])
+    return "\n".join(f"- {answer}" for answer in comparison(name, study)["answers"])
 
 
 def figure(name, content, folder):
@@ -116,6 +116,16 @@ def shares():
             f"| {row['share']:.0%} | {row['coarse_steps']:.0f} | {coarse} | {fine} | {difference} | {_p(row['p'])} |"
         )
     return "\n".join(lines)
+
+
+def figure_of_shares(folder):
+    """The figure of the accuracies on the superclasses against the share of the training images."""
+    text = "; ".join(
+        f"{row['share']:.0%}: coarse labels {100 * row['coarse']:.1f} %, fine labels {100 * row['fine']:.1f} %"
+        for row in rows(f"{LABELS}.shares", SHARES)
+    )
+    file = f"{folder}/published/{SHARES}/figures/{LABELS}.shares.svg"
+    return f"![Accuracy on the superclasses by share of the training images, {text}]({file})"
 
 
 def measured_shares():

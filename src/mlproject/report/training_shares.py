@@ -154,7 +154,7 @@ def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure
         if len(published):
             axes.plot(published["share"], published[labels], color=colour, ls="--", label=f"{labels} labels, others")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("Share of the training images")
     axes.set_ylabel("Accuracy")
     axes.grid(True)
