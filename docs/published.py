@@ -113,7 +113,7 @@ def shares():
         difference = _points(*(100 * row[one] for one in ("difference", "low", "high")))
         assert row["coarse_steps"] == row["fine_steps"], f"not a fair pair: {row}"
         lines.append(
-            f"| {row['share']:.0%} | {row['coarse_steps']:.0f} | {coarse} | {fine} | {difference} | {_p(row['p'])} |"
+            f"| {row['share']:.0%} | {row['coarse_steps']:.0f} | {coarse} | {fine} | {difference} | {_p(row['p_adjusted'])} |"
         )
     return "\n".join(lines)
 

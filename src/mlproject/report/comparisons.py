@@ -63,10 +63,6 @@ def _comparison(context: ReportContext, models: list[ReportedModel], others: Seq
         sections.append(published.section(context, about, models))
     if whole:
         sections.append(training_shares.section(context, about, family))
-    else:
-        omissions.append(
-            "Classes and single images are compared only where the share of the training images is the largest"
-        )
     sections += [accuracy.section(context, models, measured), seeds.section(context, models), *granular[1:]]
     groups = _comparable(models, omissions)
     for number, group in enumerate(groups, start=1):

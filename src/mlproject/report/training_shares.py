@@ -33,11 +33,12 @@ COLUMNS = (
     Column("fine labels", "fine", percent),
     Column("difference, points", "difference", points),
     Column("95% interval", ("low", "high"), points_interval),
-    Column("p", "p", p_value),
+    Column("p, Holm-adjusted", "p_adjusted", p_value),
 )
 NOTE = (
     "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
-    "those of a larger one. p is not adjusted for the number of shares."
+    "those of a larger one. Compare one share with another only if their steps are about equal. p is Holm-adjusted over the "
+    "three comparisons of a share, not over the shares. Classes and single images are compared at the largest share alone."
 )
 
 
@@ -101,14 +102,19 @@ def _row(pair: CoarseFinePair, steps: Mapping[str, float]) -> dict[str, Any]:
     found = granularity.summed_difference(pair, granularity.compare_ways(pair))
     sign = 1 if found["a"] == pair.sum_title else -1
     ends = sorted(sign * found[end] for end in ("low", "high"))
-    return row | {"difference": sign * found["difference"], "low": ends[0], "high": ends[1], "p": found["p"]}
+    return row | {
+        "difference": sign * found["difference"],
+        "low": ends[0],
+        "high": ends[1],
+        "p_adjusted": found["p_adjusted"],
+    }
 
 
 def _lead(row: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
     labels, sign = ("fine", 1) if row["difference"] >= 0 else ("coarse", -1)
     low, high = sorted(sign * row[end] for end in ("low", "high"))
-    by_chance = "" if low > 0 and row["p"] < pairs.SIGNIFICANCE else "which may be chance: "
+    by_chance = "" if low > 0 and row["p_adjusted"] < pairs.SIGNIFICANCE else "which may be chance: "
     return (
         f"{labels} labels lead by {brief_points(abs(row['difference']))} points "
         f"({by_chance}95% interval {brief_interval(low, high)})"
