@@ -58,6 +58,9 @@ class Silent:
     def post(self, *given: object, **more: object) -> list:
         return []
 
+    def post_hang(self, reason: str) -> None:
+        raise RuntimeError(reason)
+
 
 @dataclass(eq=False)
 class Fit:
