@@ -66,10 +66,14 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
     if len(couples) < 2:
         return None
     steps = {model.title: _steps(model) for model in models}
-    frame = pd.DataFrame([{"share": share, **_row(pair, steps)} for share, pair in couples.items()])
-    least, most = frame.iloc[0], frame.iloc[-1]
+    differences = {
+        share: granularity.summed_difference(pair, granularity.compare_ways(pair)) for share, pair in couples.items()
+    }
+    frame = pd.DataFrame([{"share": share, **_row(pair, differences[share], steps)} for share, pair in couples.items()])
+    least, most = min(couples), max(couples)
     answer = (
-        f"With {least['share']:.0%} of the training images, {_lead(least)}; with {most['share']:.0%}, {_lead(most)}."
+        f"With {least:.0%} of the training images, {_lead(couples[least], differences[least])}; "
+        f"with {most:.0%}, {_lead(couples[most], differences[most])}."
     )
     several_seeds = max(map(len, [*frame["coarse_by_seed"], *frame["fine_by_seed"]])) > 1
     shown = frame.drop(columns=["coarse_by_seed", "fine_by_seed"])
@@ -92,32 +96,26 @@ def _steps(model: ReportedModel) -> float:
     return sum(planned) or math.nan
 
 
-def _row(pair: CoarseFinePair, steps: Mapping[str, float]) -> dict[str, Any]:
+def _row(pair: CoarseFinePair, difference: pd.Series, steps: Mapping[str, float]) -> dict[str, Any]:
     """Both accuracies with their intervals, and the difference, positive where fine labels lead."""
     scores = {one["model"]: one for one in granularity.accuracies(pair).to_dict("records")}
     row: dict[str, Any] = {"coarse_steps": steps[pair.coarse.title], "fine_steps": steps[pair.fine.title]}
     for labels, title in (("coarse", pair.coarse.title), ("fine", pair.sum_title)):
         row |= {labels: scores[title]["accuracy"]}
         row |= {f"{labels}_{what}": scores[title][what] for what in ("low", "high", "by_seed")}
-    found = granularity.summed_difference(pair, granularity.compare_ways(pair))
-    sign = 1 if found["a"] == pair.sum_title else -1
-    ends = sorted(sign * found[end] for end in ("low", "high"))
-    return row | {
-        "difference": sign * found["difference"],
-        "low": ends[0],
-        "high": ends[1],
-        "p_adjusted": found["p_adjusted"],
-    }
+    sign = 1 if difference["a"] == pair.sum_title else -1
+    low, high = sorted(sign * difference[end] for end in ("low", "high"))
+    signed = {"difference": sign * difference["difference"], "low": low, "high": high}
+    return row | signed | {"p_adjusted": difference["p_adjusted"]}
 
 
-def _lead(row: pd.Series) -> str:
+def _lead(pair: CoarseFinePair, difference: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
-    labels, sign = ("fine", 1) if row["difference"] >= 0 else ("coarse", -1)
-    low, high = sorted(sign * row[end] for end in ("low", "high"))
-    by_chance = "" if low > 0 and row["p_adjusted"] < pairs.SIGNIFICANCE else "which may be chance: "
+    labels = "fine" if difference["a"] == pair.sum_title else "coarse"
+    by_chance = "" if pairs.is_significant(difference) else "which may be chance: "
     return (
-        f"{labels} labels lead by {brief_points(abs(row['difference']))} points "
-        f"({by_chance}95% interval {brief_interval(low, high)})"
+        f"{labels} labels lead by {brief_points(difference['difference'])} points "
+        f"({by_chance}95% interval {brief_interval(difference['low'], difference['high'])})"
     )
 
 
