@@ -27,8 +27,8 @@ def results(study=""):
     return json.loads((PUBLISHED / study / "results.json").read_text(encoding="utf-8"))
 
 
-def comparison(name, study=""):
-    return next(one for one in results(study)["comparisons"] if one["comparison"] == name)
+def comparison(name):
+    return next(one for one in results()["comparisons"] if one["comparison"] == name)
 
 
 def rows(name, study=""):
@@ -74,9 +74,9 @@ def accuracies():
     return "\n".join(lines)
 
 
-def answers(name, study=""):
+def answers(name):
     """What the report answers to the question of a comparison, as a list."""
-    return "\n".join(f"- {answer}" for answer in comparison(name, study)["answers"])
+    return "\n".join(f"- {answer}" for answer in comparison(name)["answers"])
 
 
 def figure(name, content, folder):
