@@ -22,7 +22,8 @@ from mlproject.tracking import store
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 TRAINING_MODE = "workflowType=machine_learning"
 VIEW = "mlflow.sharedViewState."
-FINALS = "finals"  # the key of the view of the final models; that of a search's trials is the id of the search
+# The name of the view of the final models. The view of a search's trials has the id of the search as its name.
+FINALS = "finals"
 PRIMARY_METRIC = "test_accuracy"
 SCORES = ("test_accuracy", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss", "parameters", "train_seconds")
 TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
