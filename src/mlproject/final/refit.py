@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mlproject import budget, evaluation, tracking
+from mlproject.budget import Plan
 from mlproject.datasets import Dataset
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags, weakest_classes
 from mlproject.final.cross_validation import cross_validate, in_words
@@ -97,12 +98,12 @@ def refit(
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
         schedule = plan_schedule(task, found, journal, seconds)
-        cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
+        cross_validated = cross_validate(task, found, schedule, journal, seconds) if registers else {}
         model, recipe = task.network(found.values)
         tracking.log_params(
             {"fit_seed": task.seed, **found.values, **schedule_params(schedule), **weights_params(task)}
         )
-        result = _trained(task, (model, recipe), schedule, journal, registers, trained)
+        result = _trained(task, (model, recipe), schedule, journal, found.plan, seconds, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model, params.get("seed", task.seed)) if registers else None
         interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
@@ -137,7 +138,8 @@ def _trained(
     network: tuple[keras.Model, Recipe],
     schedule: Mapping[str, StageSchedule],
     journal: Journal,
-    registers: bool,
+    plan: Plan,
+    seconds: float,
     trained: TrainedByWorker | None,
 ) -> FitResult:
     """Train the network, or give it the weights that a worker trained."""
@@ -145,11 +147,14 @@ def _trained(
     if trained:
         network[0].set_weights(trained.weights)
         return trained.result
-    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    number, place = len(journal.fits) + 1, task.place
+    left, which = (plan.seeds - len(journal.fits)) * seconds, f"final fit {number} of {plan.seeds}, seed {task.seed}"
+    logger.info("  %s%s; %s", place.prefix, which, place.left(left, plan.budget))
+    logger.info("  on training and validation images: %s", describe_schedule(schedule))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
+        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(left)}",
     )
     return train(task, network, schedule, hooks)
 

@@ -1,6 +1,5 @@
 """The final model: the winner is refitted once for each seed, and the first seed's model is registered."""
 
-import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,6 @@ from mlproject.final.registered import RegisteredModel
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult
 from mlproject.task import Task
-
-logger = logging.getLogger(__name__)
 
 
 def make_final_model(
@@ -51,7 +48,7 @@ def make_final_model(
     if pool and pool.trains_final_fits(found.plan.final_fits):
         fits = refit_beside(tasks, found, journal, seconds, params, pool)
     else:
-        fits = _refit_one_by_one(tasks, found, journal, seconds, params)
+        fits = [refit(task, found, journal, seconds, params, registers=task is tasks[0]) for task in tasks]
     first, name = fits[0], task.model_name
     assert first.version is not None
     if len(fits) > 1:
@@ -60,17 +57,6 @@ def make_final_model(
     of_version = card.of_version(replace(task, seed=seeds[0]), registered, first.weakest, params.get("budget_minutes"))
     tracking.describe(name, first.version, card.of_model(task), of_version)
     return registered
-
-
-def _refit_one_by_one(
-    tasks: Sequence[Task], found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any]
-) -> list[FinalFit]:
-    fits = []
-    for number, task in enumerate(tasks, 1):
-        if len(tasks) > 1:
-            logger.info("  final fit %d of %d, seed %d", number, len(tasks), task.seed)
-        fits.append(refit(task, found, journal, seconds, params, registers=number == 1))
-    return fits
 
 
 def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> RegisteredModel:

@@ -231,7 +231,7 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
     Raises:
         UserError: when another process is at the same search.
     """
-    path = folder / name / fingerprint.digest(identity) / JOURNAL_FILE
+    path = _path(folder, name, identity)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=WAIT_SECONDS):
@@ -249,6 +249,25 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
                     journal.save()  # an interruption may have come in the middle of the last save
     except filelock.Timeout as error:
         raise UserError(f"another process is at this search of {name}; wait for its end, then try again") from error
+
+
+def read_journal(folder: Path, name: str, identity: Fingerprint) -> Journal | None:
+    """The journal of a search as it is now, also while a process is at the search.
+
+    Args:
+        folder, name, identity: as for `open_journal`.
+
+    Returns:
+        The journal; None where there is none, or none that can be read.
+    """
+    try:
+        return Journal.read(_path(folder, name, identity))
+    except (OSError, *UNREADABLE):
+        return None
+
+
+def _path(folder: Path, name: str, identity: Fingerprint) -> Path:
+    return folder / name / fingerprint.digest(identity) / JOURNAL_FILE
 
 
 def _read_or_set_aside(path: Path) -> Journal | None:
