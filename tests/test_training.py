@@ -1,6 +1,7 @@
 """The fit: plans, stages, schedule, augmentation, divergence, deadline."""
 
 import dataclasses
+import io
 import math
 import re
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, tiny_staged_recipe
+from tqdm import tqdm
 
 from mlproject.errors import UserError
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
@@ -18,6 +20,7 @@ from mlproject.networks.cost import Throughput, count_multiply_adds, estimate_me
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import checkpoint as checkpoints
 from mlproject.training import fit as fits
+from mlproject.training import monitor
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import fit
 from mlproject.training.monitor import DivergedError, FitHooks
@@ -383,3 +386,17 @@ def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):
     work = count_multiply_adds(*task.network(TINY.best))
     high, dense = 9 * 8 * 16 * 6 * 6, 16 * 6 * 6 * 10  # 28 -> 13 -> 6 pixels
     assert work == {"feature-extraction": dense, "fine-tuning": high + dense}
+
+
+def test_a_bar_has_room_behind_a_long_title_on_a_terminal_of_100_columns(make_task, monkeypatch):
+    screen = io.StringIO()
+    terminal = {"file": screen, "ncols": 100, "disable": False}
+    monkeypatch.setattr(monitor, "tqdm", lambda **given: tqdm(**given | terminal))
+    title = "[2/5] trial-03/~6, best 0.612, 9.1 min left, 81 in all"
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    run_fit(task, {name: StageSchedule(1, 2) for name in ("feature-extraction", "fine-tuning")}, title=title)
+    shown = [line.rstrip() for line in screen.getvalue().split("\r")]
+    assert max(map(len, shown)) <= 100
+    for number in (1, 2):
+        whole = rf"{re.escape(title)}, stage {number}/2 \|.{{5}}\| \d\d:\d\d<\d\d:\d\d, val acc 0\.\d{{3}}"
+        assert any(re.fullmatch(whole, line) for line in shown), shown

@@ -22,7 +22,7 @@ from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
 from mlproject.search.given_trials import add_given_trials
-from mlproject.search.journal import Journal, open_journal, read_journal
+from mlproject.search.journal import Journal, open_journal, seconds_left
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
 from mlproject.settings import Settings, own_images
@@ -127,8 +127,11 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
 
 def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Command, outcome: Outcome) -> None:
     """Tune one experiment after another, and add what comes of them to the outcome."""
-    pairs, settings = list(zip(tasks, fingerprints, strict=True)), command.settings
-    left = [_seconds_left(task, identity, settings) for task, identity in pairs]
+    pairs, budget = list(zip(tasks, fingerprints, strict=True)), command.settings.budget_seconds
+    left = [
+        budget if command.settings.fresh else seconds_left(JOURNALS, task.model_name, identity, budget)
+        for task, identity in pairs
+    ]
     for number, (task, identity) in enumerate(pairs, 1):
         logger.info("[%d/%d] %s: %s", number, len(tasks), task.experiment.name, task.experiment.question)
         placed = replace(task, place=Place(number, len(tasks), sum(left[number:])))
@@ -140,14 +143,6 @@ def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Comm
             process.stop_if_told()
             outcome.failed[task.experiment.name] = first_line(error)
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
-
-
-def _seconds_left(task: Task, identity: Fingerprint, settings: Settings) -> float:
-    """The seconds of its budget that an experiment may take now: none if it is complete, fewer if it was interrupted."""
-    journal = None if settings.fresh else read_journal(JOURNALS, task.model_name, identity)
-    if journal is None:
-        return settings.budget_seconds
-    return 0.0 if journal.result else max(settings.budget_seconds - journal.seconds, 0.0)
 
 
 def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> RegisteredModel:

@@ -251,19 +251,21 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
         raise UserError(f"another process is at this search of {name}; wait for its end, then try again") from error
 
 
-def read_journal(folder: Path, name: str, identity: Fingerprint) -> Journal | None:
-    """The journal of a search as it is now, also while a process is at the search.
+def seconds_left(folder: Path, name: str, identity: Fingerprint, budget: float) -> float:
+    """How much of its budget a search may still take, as its journal says. No process needs to be at the search.
 
     Args:
         folder, name, identity: as for `open_journal`.
+        budget: seconds of the whole search with its final fits.
 
     Returns:
-        The journal; None where there is none, or none that can be read.
+        Seconds: all of them where there is no journal that can be read, and 0 for a complete search.
     """
     try:
-        return Journal.read(_path(folder, name, identity))
+        journal = Journal.read(_path(folder, name, identity))
     except (OSError, *UNREADABLE):
-        return None
+        return budget
+    return 0.0 if journal.result else max(budget - journal.seconds, 0.0)
 
 
 def _path(folder: Path, name: str, identity: Fingerprint) -> Path:

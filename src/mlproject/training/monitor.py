@@ -150,8 +150,8 @@ class Monitor(keras.callbacks.Callback):
         self.seconds += self.last_step_end - self.first_step_end
         self.progress.rows.append(row)
         self.progress.epoch = epoch + 1
-        shown = "val_accuracy" if self.validation else "accuracy"
-        self.bar.set_postfix({shown: f"{scores[shown]:.3f}"})
+        shown, score = ("val acc", "val_accuracy") if self.validation else ("train acc", "accuracy")
+        self.bar.set_postfix_str(f"{shown} {scores[score]:.3f}")
         self.hooks.on_epoch(number, row)
         if self.hooks.checkpoint:
             self.hooks.checkpoint.save(self.whole, self.model.optimizer, self.progress)
