@@ -63,7 +63,7 @@ def cross_validate(
         hooks = FitHooks(
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
-            title=f"{place.prefix}cross-validation, fit {number}/{len(task.folds)}, {place.left(left)}",
+            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.left(left)}",
             retraining=retraining,
         )
         kept.add(train_fold(task, number, (model, recipe), schedule, hooks))
