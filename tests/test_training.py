@@ -300,10 +300,14 @@ def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task)
     assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
 
 
-def test_a_loss_that_is_no_number_is_an_error(make_task):
+def test_a_loss_that_is_no_number_is_an_error(make_task, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(monitor, "tqdm", lambda **given: tqdm(**given | {"file": screen, "disable": False}))
     task = make_task(dataclasses.replace(TINY, best=TINY.best | {"learning_rate": 1e30}))
     with pytest.raises(DivergedError, match="the loss became"):
         run_fit(task, {"training": StageSchedule(2, 20)})
+    assert "training |" in screen.getvalue()
+    assert not "".join(screen.getvalue().split("\r")[-2:]).strip()  # the bar does not stay where the next line begins
 
 
 def test_the_deadline_ends_the_fit_after_the_batch_under_way(make_task):

@@ -160,7 +160,6 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Work out the stage's speed."""
-        self.bar.close()
         total = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
         if self.images:
             self.progress.images_per_second[self.stage.name] = self.images / max(self.seconds, 1e-9)
