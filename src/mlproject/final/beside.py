@@ -52,8 +52,8 @@ def refit_beside(
 
     def say(what: str, folds: int = 0) -> None:
         """Tell the user what is done, and how many minutes so many folds and the seeds without a fit may still take."""
-        waiting = folds, len(tasks) - len(journal.fits)
-        left = sum(math.ceil(fits / plan.final_workers) for fits in waiting) * seconds
+        undone = folds, len(tasks) - len(journal.fits)
+        left = sum(math.ceil(fits / plan.final_workers) for fits in undone) * seconds
         logger.info("  %s%s; %s", first.place.prefix, what, first.place.left(left, plan.budget))
 
     if first.folds and first.seed in waiting:
