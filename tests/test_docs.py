@@ -215,6 +215,15 @@ def test_documented_paths_exist_or_are_made_by_the_code(page):
     assert not {path for path in paths if not (PROJECT / path).exists() and f'"{path}"' not in code}
 
 
+def test_the_architecture_names_every_package_and_no_file_that_is_gone():
+    page, package = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8"), PROJECT / "src" / "mlproject"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    assert folders and modules and not {name for name in folders | modules if f"`{name}`" not in page}
+    paths = re.findall(r"[\w/]+/\w+\.py", page)
+    assert paths and not [path for path in paths if not ((PROJECT / path).exists() or (package / path).exists())]
+
+
 def slugs(path):
     """The anchors of a page's headings, as GitHub and MkDocs make them."""
     headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
