@@ -39,7 +39,9 @@ def ui(host: str, port: int) -> None:
 @click.command(
     epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
 )
-@click.option("--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="of trials")
+@click.option(
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="age of trials"
+)
 @click.option("--delete", is_flag=True, help="delete what is shown")
 @verbose
 def prune(older_than: int, delete: bool) -> None:

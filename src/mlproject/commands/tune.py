@@ -32,7 +32,7 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
     """Search, train and register experiments.
 
     Keras Tuner tries hyperparameters, the winner is trained on all training images, its model is registered, and a report
-    compares all registered models. Without an EXPERIMENT, all are tuned. The same command goes on with a search that was
+    compares all registered models. Without an EXPERIMENT, all are tuned. The same command continues a search that was
     interrupted.
     """
     chosen = settings.Settings(experiment=one_of("experiment", names, experiment), **given)
