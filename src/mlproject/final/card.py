@@ -22,7 +22,7 @@ VERSION = """\
 **Data.** {data}, {labels} labels, {classes} classes; trained on {train_images:,} images, tested on
 {test_images:,} others.{synthetic}
 
-**Accuracy.** {accuracy} The interval covers the choice of test images.
+**Accuracy.** {accuracy}
 
 **Weak points.** The classes recalled least often on the test images: {weakest}.
 
@@ -103,10 +103,13 @@ def _facts(task: Task) -> dict[str, object]:
 
 
 def _accuracy(registered: RegisteredModel, seed: int) -> str:
-    """The test accuracy with its interval, and the mean over seeds where there are several."""
-    shares = (registered.test_accuracy, registered.low, registered.high, registered.mean, registered.std)
-    accuracy, low, high, mean, std = (f"{100 * share:.2f}" for share in shares)
-    alone = f"{accuracy} % of the test images (95 % interval {low} to {high} %), seed {seed}."
+    """The mean test accuracy over the seeds with its interval, and what this interval covers."""
+    shares = (registered.mean, registered.low, registered.high, registered.test_accuracy)
+    mean, low, high, own = (f"{100 * share:.2f}" for share in shares)
+    measured = f"{mean} % of the test images (95 % interval {low} to {high} %)"
     if registered.seeds == 1:
-        return f"{alone} It was fitted with this seed alone."
-    return f"{alone} Over {registered.seeds} seeds: mean {mean} %, standard deviation {std} points."
+        return f"{measured}, seed {seed}. It was fitted with this seed alone. The interval covers the choice of test images."
+    return (
+        f"{measured}, the mean of {registered.seeds} seeds. The interval covers the choice of test images and of seeds. This "
+        f"version is the network of seed {seed}, with {own} %."
+    )
