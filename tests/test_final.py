@@ -57,6 +57,8 @@ class Undeclared(FashionMNIST):
 def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_what_licence(make_task):
     made = RegisteredModel("tiny-synthetic", 1, "run", "champion", 0.8, 0.75, 0.7, 0.8, 1, 0.75, math.nan)
     text = card.of_version(make_task(), made, "Bag (50 %)", 15.0)
+    assert "`mlproject predict tiny-synthetic/1 photo.jpg`" in text
+    assert "`mlproject predict tiny-synthetic@champion photo.jpg`" in card.of_model(make_task())
     assert (
         "75.00 % of the test images (95 % interval 70.00 to 80.00 %), seed 0. It was fitted with this seed alone"
         in text

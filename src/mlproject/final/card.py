@@ -38,8 +38,8 @@ may be far lower. {minutes}Do not use it for decisions about people.
 """
 
 USAGE = """\
-**Use it.** In Python: `mlflow.keras.load_model("models:/{name}@champion")`. On the command line:
-`mlproject predict {name} photo.jpg` for one image, and `mlproject serve {name}` for a web service."""
+**Use it.** In Python: `mlflow.keras.load_model("models:/{version}")`. On the command line:
+`mlproject predict {version} photo.jpg` for one image, and `mlproject serve {version}` for a web service."""
 
 
 def of_model(task: Task) -> str:
@@ -51,7 +51,7 @@ def of_model(task: Task) -> str:
     Returns:
         Markdown.
     """
-    return _one_line_each(MODEL.format(**_facts(task)))
+    return _one_line_each(MODEL.format(**_facts(task), usage=USAGE.format(version=f"{task.model_name}@champion")))
 
 
 def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
@@ -77,6 +77,7 @@ def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: f
         accuracy=_accuracy(registered, task.seed),
         weakest=weakest,
         shape=", ".join(map(str, task.data.train_images.shape[1:])),
+        usage=USAGE.format(version=f"{registered.name}/{registered.version}"),
         minutes=f"Search and training had a budget of {minutes:g} min. " if minutes else "",
         weights=f" Pretrained weights: {weights}." if network and task.spec.weights else "",
     )
@@ -90,7 +91,7 @@ def _one_line_each(text: str) -> str:
 
 def _facts(task: Task) -> dict[str, object]:
     """What both descriptions say."""
-    loader, name = task.experiment.dataset, task.model_name
+    loader = task.experiment.dataset
     return {
         "experiment": task.experiment.name,
         "question": task.experiment.question,
@@ -98,7 +99,6 @@ def _facts(task: Task) -> dict[str, object]:
         "labels": task.data.labels,
         "classes": len(task.data.class_names),
         "licence": (loader.licence if loader else "") or UNKNOWN_LICENCE,
-        "usage": USAGE.format(name=name),
     }
 
 
