@@ -15,7 +15,7 @@ import pytest
 from servers import PASSWORD, Server
 from versions import add_version, register
 
-from mlproject import tracking
+from mlproject import process, tracking
 from mlproject.errors import UserError
 
 
@@ -411,6 +411,18 @@ def test_a_server_with_users_says_before_training_what_is_not_permitted(server_w
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong password")
     with pytest.raises(UserError, match="cannot be used: .*not authenticated.*MLFLOW_TRACKING_PASSWORD"):
         tracking.connect()
+
+
+def test_a_run_that_another_user_of_this_machine_left_running_stops_nobody(server_with_users, monkeypatch):
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("hers").experiment_id
+    run = client.create_run(
+        experiment, tags={"host": process.host(), "process": "999999999 0"}
+    )  # there is no such process
+    for user, status in (("bob", "RUNNING"), ("alice", "KILLED")):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        tracking.connect()
+        assert client.get_run(run.info.run_id).info.status == status
 
 
 def test_a_report_without_artifacts_replaces_nothing(store, tmp_path, run_here):
