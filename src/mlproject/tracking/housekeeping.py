@@ -11,7 +11,7 @@ from mlflow.entities import Experiment, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject.location import database_of
-from mlproject.tracking import store
+from mlproject.tracking import permissions, store
 from mlproject.tracking.abandoned import is_of_this_project
 from mlproject.tracking.database import local_folder
 from mlproject.tracking.queries import find_existing_run
@@ -64,17 +64,23 @@ def find_prunable(days: int) -> Prunable:
     )
 
 
-def delete(found: Prunable) -> None:
+def delete(found: Prunable) -> int:
     """Delete what was found. Runs can be restored until `mlflow gc` removes them; folders cannot.
 
     Args:
         found: what `find_prunable` returned.
+
+    Returns:
+        How many runs stay, because they belong to other users of a server.
     """
-    client = mlflow.MlflowClient()
-    for run in (*found.trials, *found.project_runs):
-        client.delete_run(run.info.run_id)
+    runs, deleted = (*found.trials, *found.project_runs), 0
+    for run in runs:
+        with permissions.where_permitted():
+            mlflow.MlflowClient().delete_run(run.info.run_id)
+            deleted += 1
     for folder in found.folders:
         shutil.rmtree(folder)
+    return len(runs) - deleted
 
 
 def folder_bytes(folders: Sequence[Path]) -> int:
