@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY
-from versions import add_version
+from versions import register
 
 from mlproject import evaluation
 from mlproject.budget import Demand, make_plan
@@ -73,7 +73,7 @@ def test_of_several_seeds_all_say_the_mean_with_the_interval_over_images_and_see
     """The command goes on after its last fit: what is known of the fits is read from the journal."""
     task, client, name = make_task(), mlflow.MlflowClient(), "tiny-synthetic"
     correct = rng.random((3, 300)) < np.array([[0.7], [0.8], [0.9]])
-    version, _ = add_version(name)
+    version, _ = register(name)
     runs = [client.get_model_version(name, str(version)).run_id, "b" * 32, "c" * 32]
     journal = Journal(tmp_path / "journal.json", {})
     for seed, (run_id, one) in enumerate(zip(runs, correct, strict=True)):
@@ -86,6 +86,9 @@ def test_of_several_seeds_all_say_the_mean_with_the_interval_over_images_and_see
     metrics = client.get_run(runs[0]).data.metrics
     logged = [metrics[f"test_accuracy_mean{end}"] for end in ("", "_low", "_high")]
     assert logged == pytest.approx(expected[:3]) and metrics["seeds"] == 3
+    (model,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{runs[0]}'", output_format="list")
+    of_data = {metric.key: metric.dataset_name for metric in model.metrics}
+    assert of_data["test_accuracy_mean_low"] == refit.test_set(task.data)[0]
     assert f": mean test accuracy of 3 seeds {expected.mean:.4f} [{expected.low:.4f}, {expected.high:.4f}], " in said
     mean, low, high, own = (f"{100 * share:.2f}" for share in (*expected[:3], correct[0].mean()))
     registered = client.get_model_version(name, str(version))
