@@ -106,7 +106,7 @@ def refit(
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model, params.get("seed", task.seed)) if registers else None
         correct = probabilities.argmax(axis=1) == task.data.test_labels
-        tested = _log_scores(task, metrics | cross_validated, evaluation.accuracy_interval(correct), version)
+        tested = _log_scores(task, metrics | cross_validated, correct, version)
     weakest = weakest_classes(task.data, probabilities)
     fit = FinalFit(run_id, tested, pack(correct, np.bool_), version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
@@ -177,9 +177,7 @@ def _evaluate(
     return probabilities, metrics
 
 
-def _log_scores(
-    task: Task, scores: dict[str, float], interval: tuple[float, float], version: int | None
-) -> dict[str, float]:
+def _log_scores(task: Task, scores: dict[str, float], correct: np.ndarray, version: int | None) -> dict[str, float]:
     """Log all scores; those on the test images with these images, and with the registered model if there is one.
 
     Returns the scores on the test images.
@@ -187,7 +185,8 @@ def _log_scores(
     tested = {name: value for name, value in scores.items() if name.startswith("test_")}
     tracking.log_metrics({name: value for name, value in scores.items() if name not in tested})
     model_id = tracking.logged_model_id(task.model_name, version) if version else None
-    ends = dict(zip(("test_accuracy_low", "test_accuracy_high"), interval, strict=True))
+    low, high = evaluation.accuracy_interval(correct)
+    ends = {"test_accuracy_low": low, "test_accuracy_high": high}
     tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
     return tested
 

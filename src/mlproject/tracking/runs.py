@@ -112,10 +112,11 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
             gone.
     """
     experiment_id, name = project.experiment_id, f"MLflow's experiment {comparison!r}"
-    if experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID):
+    given = experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID)
+    if given:
         name = f"MLflow's experiment of MLFLOW_EXPERIMENT_ID={truncate(experiment_id)!r} or --experiment-name"
     try:
-        if experiment_id in (None, store.DEFAULT_EXPERIMENT_ID):
+        if not given:
             # If another process creates it at the same moment, MLflow 3.17 does not make it the active one.
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
