@@ -424,6 +424,21 @@ def test_a_run_that_another_user_of_this_machine_left_running_stops_nobody(serve
         assert client.get_run(run.info.run_id).info.status == status
 
 
+def test_a_refused_run_of_another_user_does_not_keep_ones_own(server_with_users, monkeypatch):
+    client, refused = mlflow.MlflowClient(), {}
+    for user in ("bob", "alice"):  # hers is the newest, whose turn comes first
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)  # MLflow sets it
+        tracking.use_comparison(tracking.connect(), user)
+        with tracking.run("project", {"refused": "seed=x"}) as refused[user]:
+            pass
+        client.set_terminated(refused[user], "FAILED")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    tracking.connect()
+    stages = {user: client.get_run(run_id).info.lifecycle_stage for user, run_id in refused.items()}
+    assert stages == {"bob": "deleted", "alice": "active"}
+
+
 def test_prune_deletes_no_trials_of_other_users(server_with_users, monkeypatch, tmp_path, run_here):
     with tracking.run("trial-01", {"role": "trial", "search": "hers"}) as trial:
         pass
