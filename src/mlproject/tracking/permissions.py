@@ -60,10 +60,10 @@ def require_registering(model_name: str) -> None:
         return
     client = mlflow.MlflowClient()
     exists = _exists(model_name)
-    # The name or the source is missing.
-    if _is_denied(
-        lambda: client.create_model_version(model_name, "") if exists else client.create_registered_model("")
-    ):
+    incomplete = (
+        partial(client.create_model_version, model_name, "") if exists else partial(client.create_registered_model, "")
+    )
+    if _is_denied(incomplete):
         raise no_registering(model_name)
 
 
