@@ -222,7 +222,7 @@ def test_the_pages_of_mlflow_show_names_scores_and_descriptions(tuned, address, 
         first = "cifar100-fine-cnn-synthetic trial 01: best-known values"
         browser.text_of(links.trials, [first, "Parallel Coordinates", "val_accuracy", "1 matching run"])
         card = ["What it is.", "fitted with this seed alone", "recalled least often", "Krizhevsky", finals[1]]
-        browser.text_of(links.model, [*card, "predict cifar100-fine-cnn-synthetic photo"])
+        browser.text_of(links.model, [*card, "predict cifar100-fine-cnn-synthetic/1 photo"])
         browser.text_of(links.model.partition("/versions")[0], ["Classifies images of cifar100 into 100 classes"])
     finally:
         browser.close()

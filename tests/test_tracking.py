@@ -170,9 +170,9 @@ def test_what_a_user_writes_into_descriptions_stays(store):
 
     text = description_after("first")
     experiment = client.get_experiment_by_name("tests").experiment_id
-    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user.")
+    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user:\n\n| a | b |\n|---|---|")
     text = description_after("second")
-    assert "Of the user." in text.splitlines() and "viewStateShareKey=second)" in text
+    assert "\n\nOf the user:\n\n| a | b |\n|---|---|\n\n" in text and "viewStateShareKey=second)" in text
     assert text.count("**tiny**") == 1 and "viewStateShareKey=first)" not in text
 
 
