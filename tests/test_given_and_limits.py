@@ -171,7 +171,9 @@ def test_a_limit_that_no_network_keeps_is_an_error_with_the_smallest_seen(tuner,
     assert "none of 12 trials was completed" in str(refused.value)
 
 
-def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, store):
+def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+
     def build(hp, spec):
         if hp.Int("width", 4, 16) == 8:
             return tiny_build(hp, spec)
@@ -186,6 +188,7 @@ def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, s
 
 def test_a_limit_on_prediction_time_is_measured_before_training(make_task, store, monkeypatch):
     monkeypatch.setattr("mlproject.search.tuner.OVER_LIMIT_IN_A_ROW", 5)
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = given(make_task(), "width\n5\n")
     with pytest.raises(UserError, match=r"limit='ms_per_image<1e-6'; the smallest seen: ms_per_image 0\.\d+; accepted"):
         run_search(dataclasses.replace(task), max_trials=None, seconds=3, limit="ms_per_image<1e-6")
