@@ -6,8 +6,9 @@ Each round starts Ray with two workers, as `tune` does, and stops it. What a com
 it puts the images of a data set into the object store, from which each worker fetches them. The rest is measured `--repeats`
 times in each round, one after the other, so that nothing else runs meanwhile.
 
-The table has the mean and the standard deviation of the seconds. All workers are on this machine, where the object store is
-memory that processes share: a worker that fetches images copies nothing, and reading them for the first time maps their
+The table has the mean and the standard deviation of the times. MB/s is the size divided by the mean time, in which weights
+travel twice: to a worker and back, or to the board and to the driver. All workers are on this machine, where the object store
+is memory that processes share: a worker that fetches images copies nothing, and reading them for the first time maps their
 pages. Between machines, the network's time comes on top.
 """
 
