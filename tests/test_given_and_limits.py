@@ -19,6 +19,12 @@ from mlproject.training.prediction import milliseconds_per_image
 FILE = "given.csv"
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """The file is in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def given(task, content, max_trials=None):
     with open(FILE, "w", encoding="utf-8") as file:
         file.write(content)
@@ -101,20 +107,20 @@ def test_given_values_may_declare_more_hyperparameters(make_task, store, monkeyp
         ('width\n"5\n', "cannot be read"),
     ],
 )
-def test_bad_trials_are_refused_in_one_line_that_names_file_and_line(content, said, make_task, store):
+def test_bad_trials_are_refused_in_one_line_that_names_file_and_line(content, said, make_task):
     with pytest.raises(UserError, match=f"trials='given.csv'.*{said}") as refused:
         given(make_task(), content)
     assert "\n" not in str(refused.value) and "accepted: " in str(refused.value)
 
 
-def test_files_that_are_no_text_are_refused(make_task, store, tmp_path):
+def test_files_that_are_no_text_are_refused(make_task, tmp_path):
     (tmp_path / FILE).write_bytes(b"\xff\xfe\x00width")
     for path in (FILE, str(tmp_path), "missing.csv"):
         with pytest.raises(UserError, match=r"trials='.*cannot be read .*accepted: a CSV file"):
             add_given_trials(make_task(), path, None)
 
 
-def test_more_trials_than_asked_for_are_refused(make_task, store):
+def test_more_trials_than_asked_for_are_refused(make_task):
     rows = "width\n8\n5\n6\n7\n"
     assert len(given(make_task(), rows, max_trials=4).given) == 3  # one row repeats the best-known values
     with pytest.raises(UserError, match=r"line 5, and max_trials=3; accepted: up to 2 rows, or max_trials=4"):
