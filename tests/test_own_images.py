@@ -136,7 +136,6 @@ def test_a_base_takes_the_place_of_the_pretrained_networks_alone(tmp_path):
             ["base='mobilenetv3smal'", "did you mean MobileNetV3Small?"],
         ),
         (["--images", "no/photos"], ["no/photos does not exist", "accepted: a folder"]),
-        (["--images", "~nobody-has-this-name"], ["~nobody-has-this-name does not exist"]),
         (["--images", "photos", "--experiment", "large"], ["experiment='large' matches no experiment", "small"]),
     ],
 )
@@ -187,7 +186,7 @@ def test_synthetic_images_in_place_of_large_ones_are_few(tmp_path):
     assert len(ImageFolder(found.path, image_size=8).load("flat", "synthetic").train_images) == 40 * 150
 
 
-def test_explain_shows_the_networks_for_own_images(run, project):
+def test_explain_shows_the_networks_for_own_images(run):
     done = run("explain", "--images", "photos", "--image-size", "16")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("photos-small\n") and "tiny" not in done.stdout

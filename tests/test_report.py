@@ -209,7 +209,7 @@ def test_the_words_of_the_answers_are_explained_once(report):
         assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
 
 
-def test_a_model_at_chance_is_reported_so(models, tmp_path):
+def test_a_model_at_chance_is_reported_so(tmp_path):
     tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
     blind = register(tmp_path, "blind", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 0.0), FLAT)
     assert (
@@ -688,7 +688,7 @@ def test_the_most_confused_pairs_are_the_planted_ones(report):
     assert 0.4 < rows["share"][0] < 0.6
 
 
-def test_stages_of_a_fit_have_rows_of_their_own(models, report):
+def test_stages_of_a_fit_have_rows_of_their_own(report):
     rows = table(report, "small-vs-large.accuracy").set_index("model")
     assert len(rows) == 4 and rows.loc["large after feature-extraction", "accuracy"] < rows.loc["large", "accuracy"]
     cost = table(report, "small-vs-large.cost").set_index("model")
@@ -904,7 +904,7 @@ def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded
     assert (abs(row["difference"]), row["p"]) == pytest.approx((abs(expected.difference), expected.p))
 
 
-def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, report, seeded):
+def test_with_one_seed_the_report_says_what_would_settle_a_difference(report, seeded):
     text = (report / "report.md").read_text()
     pattern = r"Each network was trained with one seed.*: up to [\d,]+ test images would be needed in place of 1,200"
     assert re.search(pattern, text)

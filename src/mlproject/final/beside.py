@@ -103,7 +103,7 @@ def _train(
     finish: Callable[[int, Any], None],
 ) -> None:
     """Train the fits of the orders, each from its checkpoint; `finish` gets the key of each and what it returned."""
-    attempts, waiting, starts = Attempts(pool), deque(orders), Counter[int]()
+    attempts, waiting, starts, runs = Attempts(pool), deque(orders), Counter[int](), dict[int, str]()
     try:
         while waiting or attempts:
             while waiting and len(attempts) < pool.size:
@@ -112,12 +112,15 @@ def _train(
                 if starts[key] > MOST_STARTS:
                     raise MemoryError(f"the process died in a final fit {MOST_STARTS} times")
                 order = replace(orders[key], state=_read(checkpoint(key)))
-                attempts.begin(key, open_run(key), "train_final", task, order)
+                runs[key] = open_run(key)
+                attempts.begin(key, runs[key], "train_final", task, order)
             ended = attempts.collect()
             while attempts.states:
                 key, state = attempts.states.popitem()
                 _keep(checkpoint(key), state)
             for key, result in ended:
+                if isinstance(result, Hung | Lost) and runs[key]:  # one that goes on elsewhere opens its run again
+                    tracking.close_run(runs[key], "FAILED" if isinstance(result, Hung) else "KILLED", result.reason)
                 if isinstance(result, Hung):
                     raise StalledError(result.reason)
                 if isinstance(result, Lost):
