@@ -609,10 +609,30 @@ def test_runs_link_to_the_server_and_never_to_a_script(versions):
     assert "the command mlproject ui starts" not in text
 
 
-def test_a_page_with_links_to_this_computer_says_how_to_start_the_ui(models, tmp_path):
-    build([replace(models[4], url="http://127.0.0.1:5000/#/experiments/1/runs/r")], tmp_path)
+@pytest.mark.parametrize(
+    ("ui", "where"),
+    [
+        ("http://server", ""),
+        ("http://127.0.0.1:5000", " on the computer that made this report, where the command mlproject ui starts it"),
+    ],
+)
+def test_comparisons_searches_versions_and_runs_link_to_the_ui_and_say_whether_it_must_be_started(
+    models, tmp_path, ui, where
+):
+    finals, trials, version, run = (f"{ui}/#/{page}" for page in ("compare-runs?runs=%5B%5D&a=b", "t?a=b", "v", "r"))
+    addresses = {"finals_url": finals, "trials_url": trials, "version_url": version, "url": run}
+    page = build([replace(model, **addresses) for model in models[4:6]], tmp_path).read_text()
+    links = Page(page).links
+    assert [links.count(one) for one in addresses.values()] == [1, 2, 2, 2]
     text = (tmp_path / "report.md").read_text()
-    assert "(http://127.0.0.1:5000/#/experiments/1/runs/r)" in text and "the command mlproject ui starts" in text
+    compare = f"[Compare the final runs in MLflow's UI]({finals}){where}."
+    assert text.index("### How accurate each model is") < text.index(compare) < text.index("### Every two models")
+    assert text.count(f"[Compare this search's trials in MLflow's UI]({trials}){where}.") == 2
+    assert f"[3]({version})" in text and text.count("mlproject ui") == (4 if where else 0)
+
+
+def test_a_report_of_models_whose_pages_are_not_known_links_to_none(report):
+    assert "MLflow's UI" not in (report / "report.md").read_text()
 
 
 def test_without_models_the_error_says_what_to_run(tmp_path):

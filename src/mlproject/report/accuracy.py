@@ -9,7 +9,7 @@ import pandas as pd
 from mlproject import evaluation, plots
 from mlproject.limits import MILLISECONDS
 from mlproject.report import cross_validated
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import Chart, Column, Section, Table, text_column, ui_link
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, interval, percent
 from mlproject.report.models import ReportedModel
@@ -80,7 +80,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
     tables = [_accuracy_table(context, accuracies)]
-    return Section("How accurate each model is", findings, tables=tables, picture=picture)
+    link = ui_link("Compare the final runs", models[0].registered.finals_url)
+    return Section("How accurate each model is", findings, tables=tables, picture=picture, link=link)
 
 
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:

@@ -5,7 +5,7 @@ import pandas as pd
 from mlproject.limits import MILLISECONDS, OVER_LIMIT, PARAMETERS
 from mlproject.objectives import OBJECTIVES, Objective
 from mlproject.report import importance, search_figure
-from mlproject.report.content import Chart, Section, Table, text_table
+from mlproject.report.content import Chart, Section, Table, text_table, ui_link
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
@@ -41,7 +41,8 @@ def section(model: ReportedModel) -> Section | None:
     shown = search.trials.drop(columns="curve", errors="ignore")
     tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
     findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
-    return Section("The search", [text for text in findings if text], charts, tables)
+    link = ui_link("Compare this search's trials", model.registered.trials_url)
+    return Section("The search", [text for text in findings if text], charts, tables, link=link)
 
 
 def _scored_trials(search: SearchRecord) -> pd.DataFrame:
