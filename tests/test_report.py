@@ -458,6 +458,16 @@ def test_sections_about_single_models_are_folded_where_there_are_several(models,
     assert page.count(open_heading) == 1 and folded not in page
 
 
+def test_a_hyperparameter_that_is_not_searched_counts_as_recorded(models, tmp_path):
+    one = with_trials(models[1], tmp_path / "one", search_table(4).assign(activation="relu"))
+    values, said = one.root / "search/values.csv", "Where that was not recorded"
+    known = pd.read_csv(values).assign(searched=["0..128 by 16", "relu"], sampling=["linear", "fixed"])
+    known.to_csv(values, index=False)
+    assert said not in search_of(one).charts[0].caption
+    known.assign(searched="", sampling="").to_csv(values, index=False)
+    assert said in search_of(one).charts[0].caption
+
+
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
     section = search_of(with_trials(models[1], tmp_path / "one", search_table(3).head(1)))
     assert section.findings[0] == "The search completed 1 of 1 trials." and section.charts == []
@@ -1043,9 +1053,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
         tags = model.tags | {"comparison": f"coarse-vs-fine{ending}", "experiment": f"{model.name}{ending}"}
         figures = {"images": ["20%", "100%"], "coarse": [60.0, 80.0], "fine": [70.0, 81.0]}
         tags["topic"] = Topic("Labels", "Do fine labels help?", figures if share == 1 else {}, "Chen et al.").tag
-        return replace(
-            model, name=f"{model.name}{ending}", tags=tags, params=model.params | {"train_share": f"{share}"}
-        )
+        params = {"train_share": f"{share}", "all_epochs": "3", "all_steps": "70", "warmup_epochs": "0.5"}
+        return replace(model, name=f"{model.name}{ending}", tags=tags, params=model.params | params)
 
     some = [of_share(model, share) for share in (0.2, 1) for model in models[:2]]
     page = " ".join(build(some, tmp_path / "shares").read_text().split())
@@ -1054,7 +1063,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     assert len(list((tmp_path / "shares/tables").glob("*.generalised.csv"))) == 2
     assert [path.name for path in (tmp_path / "shares/tables").glob("*.recall.csv")] == ["coarse-vs-fine.recall.csv"]
     assert re.search(
-        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*\); with 100%, fine",
+        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*, p [^)]*\); with 100%, fine",
         page,
     )
     rows, ours = (
@@ -1062,6 +1071,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
         table(tmp_path / "shares", "coarse-vs-fine.generalised"),
     )
     assert rows["share"].tolist() == [0.2, 1.0]
+    assert rows["coarse_steps"].tolist() == [210, 210]  # of the stage; a hyperparameter of the experiment is none
     assert rows["coarse"].tolist() == [ours["accuracy"][0]] * 2 and rows["fine"].tolist() == [ours["accuracy"][2]] * 2
     np.testing.assert_allclose(rows["difference"], rows["fine"] - rows["coarse"])
     assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()

@@ -96,7 +96,7 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
     if values is None or not {"searched", "sampling"} <= set(values):
         return ()
     for row in values[values["hyperparameter"] == name].to_dict("records"):
-        if row["sampling"] == "choice":
+        if row["sampling"] in ("choice", "fixed"):
             return str(row["searched"]).split("|")
         if row["sampling"] in ("linear", "log"):
             least, most = row["searched"].partition(" by ")[0].split("..")
