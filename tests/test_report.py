@@ -703,10 +703,9 @@ def test_classes_with_the_same_loss_are_named_together(tmp_path):
 def test_models_that_confuse_the_same_classes_share_a_sentence(models, tmp_path):
     again = replace(models[5], name="again")
     page = build([models[5], again], tmp_path).read_text()
-    (sentence,) = re.findall(r"<li>(\w+ and \w+ are confused most often by .*)</li>", page)
-    assert re.search(
-        r"by middle \(\d+ images, \d+% of its errors\) and again \(\d+ images, \d+% of its errors\)\.$", sentence
-    )
+    (sentence,) = re.findall(r"<li>(\w+ and \w+ are the two classes that .*)</li>", page)
+    share = r"\(\d+ images, \d+% of its errors\)"
+    assert re.search(rf"that middle {share} and again {share} confuse most often\.$", sentence)
 
 
 def test_the_most_confused_pairs_are_the_planted_ones(report):
@@ -762,7 +761,7 @@ def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(model
     short = text[: text.index("### ")]
     assert "points more than small" in short and "which may be chance" in short
     leader = max(models[5:], key=lambda model: model.metrics["test_accuracy"]).name
-    assert ("middle is the smallest, with 10 parameters against 1,234" in short) == (leader == "large")
+    assert ("middle is the smaller one, with 10 parameters against 1,234" in short) == (leader == "large")
 
 
 def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(models, tmp_path):
@@ -976,8 +975,9 @@ def test_a_cross_validated_accuracy_stands_beside_the_test_accuracy(models, repo
     assert rows.loc["large", ["cv_accuracy", "cv_low", "cv_high", "cv_images"]].isna().all()
     text = " ".join((tmp_path / "out/report.md").read_text().replace("\\", "").split())
     assert (
-        "Cross-validated, few classifies 81.00% of 300 training images correctly that it was not trained on (95% interval "
-        "75.00 to 87.00%); the test accuracy rests on 60 images. With only 60 test images, trust the cross-validated interval"
+        "In cross-validation, few classifies 81.00% of 300 training images correctly, each by a fit that did not train on it "
+        "(95% interval 75.00 to 87.00%); the test accuracy rests on 60 images. With only 60 test images, trust the "
+        "cross-validated interval"
     ) in text
     assert text.count("trust the cross-validated interval") == 1
     assert (
