@@ -243,6 +243,14 @@ def test_equal_classes_are_reported_without_scores_that_add_nothing(report):
     assert "balanced accuracy" not in (report / "report.md").read_text()
 
 
+def test_the_top_5_accuracy_stands_where_a_model_has_one(report):
+    comparisons = re.split(r"^## ", (report / "report.md").read_text(), flags=re.MULTILINE)
+    (flat,) = [one for one in comparisons if one.startswith("Which of these models")]
+    assert "top-5" not in flat and "Top 5" not in flat
+    labels = comparisons[1][: comparisons[1].index("### Each fine class")]
+    assert "| top-5 accuracy |" in labels and "Top 5: the true class is among the five" in labels
+
+
 def test_a_search_by_another_objective_is_reported_by_it(models, tmp_path):
     trials = search_table(3).assign(val_loss=[0.5, np.nan, 0.9], refitted=["", "", "yes"])
     one = with_trials(models[4], tmp_path / "one", trials)
@@ -395,6 +403,8 @@ def test_searches_and_provenance_are_reported(report):
     assert ("The search completed 2 of 3 trials; 1 failed. The most frequent reason for failing: loss is nan.") in page
     assert "trial-03 won with the best score (validation accuracy 75.00%)." in page
     assert "Error bars: one standard error" in page
+    assert "minutes: from the start of the search to the end of the trial." in page and "refitted: " not in page
+    assert "first trial: the values that were the best known before the search; searched: a range" in page
     assert (
         "The search cost 2.0 minutes and the training of the final fit 1.5, together 3.5 of a budget of 5 minutes "
         "(tuner: bayesian)."

@@ -40,6 +40,7 @@ IMAGES_ALONE = "The 95% intervals (Wilson's) cover the choice of test images, an
 IMAGES_AND_SEEDS = (
     "Scores of several seeds are means; the intervals cover images and seeds (crossed random effects, Wilson's scale)."
 )
+TOP5_NOTE = " Top 5: the true class is among the five most probable ones."
 ACCURACY_NOTE = (
     " Chance: always predicting the most frequent class. The CSV file also has the loss, and precision, recall and F1, averaged "
     "over the classes."
@@ -89,9 +90,13 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
     unequal = (accuracies["imbalance"] >= UNEQUAL).any()
     place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
     added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
+    hidden = {"labels"} if accuracies["labels"].nunique() == 1 else set()
+    if accuracies["top5_accuracy"].isna().all():  # of five classes or fewer, the true one is always among them
+        hidden.add("top5_accuracy")
+    else:
+        note += TOP5_NOTE
     columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
-    if accuracies["labels"].nunique() == 1:
-        columns = tuple(column for column in columns if column.heading != "labels")
+    columns = tuple(column for column in columns if column.fields not in hidden)
     several = accuracies["seeds"].max() > 1
     covered = IMAGES_AND_SEEDS + _about_few_seeds(accuracies["seeds"]) if several else IMAGES_ALONE
     if several:

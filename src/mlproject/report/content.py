@@ -236,17 +236,18 @@ class ModelSection:
         return self.model.context
 
 
-def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
+def text_table(name: str, title: str, frame: pd.DataFrame, note: str = "") -> Table:
     """A table of text, printed as it is except that long decimals are shortened to four significant digits.
 
     Args:
         name: the name of the CSV file, without suffix.
         title: the text above the table.
         frame: texts only; its column names are the headings.
+        note: what a reader must know about the columns.
 
     Returns:
         The table; columns in which every text is a number are aligned as numbers.
     """
     numbers = frame.apply(lambda column: pd.to_numeric(column[column != ""], errors="coerce").notna().all())
     columns = (Column(heading, heading, short_decimal, bool(numbers[heading])) for heading in frame.columns)
-    return Table(name, title, frame, tuple(columns))
+    return Table(name, title, frame, tuple(columns), note)

@@ -14,6 +14,15 @@ NO_HYPERPARAMETERS = (
     *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
     *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted", "curve"),
 )
+EXPLAINED = {  # the columns of tables whose names do not say it
+    "standard_error": "of the score that the search optimised",
+    "minutes": "from the start of the search to the end of the trial",
+    "given": "the values are the best-known ones or a user's, and no proposal of the tuner",
+    "refitted": "the final fits have the values of this trial",
+    "first trial": "the values that were the best known before the search",
+    "searched": "a range and its step, or the values to choose from",
+    "sampling": "the scale of a range, choice for values, or fixed for a value that was not searched",
+}
 
 
 def section(model: ReportedModel) -> Section | None:
@@ -39,7 +48,7 @@ def section(model: ReportedModel) -> Section | None:
     if importance_table:
         tables.append(importance_table)
     shown = search.trials.drop(columns="curve", errors="ignore")
-    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
+    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown, _explanation(shown)))
     findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
     link = ui_link("Compare this search's trials", model.registered.trials_url)
     return Section("The search", [text for text in findings if text], charts, tables, link=link)
@@ -179,7 +188,13 @@ def _winner(context: ReportContext, search: SearchRecord) -> Table:
     name = context.file_name("winner")
     if search.values is not None:
         frame = search.values.rename(columns={"best_known": "first trial"})
-        return text_table(name, "Hyperparameters of the winner and of the first trial", frame)
+        return text_table(name, "Hyperparameters of the winner and of the first trial", frame, _explanation(frame))
     winner = search.refitted_trial.drop(list(NO_HYPERPARAMETERS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": winner.index, "value": winner.to_numpy()})[(winner != "").to_numpy()]
     return text_table(name, "Hyperparameters of the winner", frame)
+
+
+def _explanation(frame: pd.DataFrame) -> str:
+    """What the columns of a table mean."""
+    found = "; ".join(f"{name}: {words}" for name, words in EXPLAINED.items() if name in frame)
+    return f"{found}." if found else ""
