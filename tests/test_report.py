@@ -740,6 +740,7 @@ def test_stages_of_a_fit_have_rows_of_their_own(models, report):
     assert re.search(
         r"large classifies [\d.]+ points more of the same 1,200 test images correctly than large after", text
     )
+    assert text.count("the network at the end of that stage") == 1
 
 
 def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy(report):
@@ -829,8 +830,8 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
     assert provenance.in_words(read) == (
-        ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
-        "minutes"
+        ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
+        "budget of 5 minutes"
     )
     assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()

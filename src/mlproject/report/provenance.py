@@ -56,7 +56,7 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"trained on {listed(machines)}"] if machines else []
+    words = [f"with models trained on {listed(machines)}"] if machines else []
     words += [f"commit {listed(list(commits))}"] if commits else []
     words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
     words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
