@@ -444,8 +444,9 @@ def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
 
 def test_a_trial_cut_short_is_reported(models, report, tmp_path):
     trials = search_table(3).assign(status=["completed", "failed", "truncated"])
-    sentence = "The time ran out before 1 of them was finished."
-    assert sentence in search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
+    sentence = "The time ran out before 1 more was finished; its score is of that moment."
+    finding = search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
+    assert finding.startswith("The search completed 1 of 3 trials; 1 failed.") and sentence in finding
     assert sentence not in (report / "index.html").read_text()
 
 

@@ -114,19 +114,19 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
 
 
 def _outcome(search: SearchRecord) -> str:
-    """How many trials were completed, why others ended early or failed, and which one was the best."""
+    """How many trials were completed, and why others ended early or failed."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
     failures = f"; {len(failed)} failed" if len(failed) else ""
-    sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials{failures}."]
+    cut_short = int((status == "truncated").sum())
+    sentences = [f"The search completed {len(ranked) - cut_short} of {len(search.trials)} trials{failures}."]
     pruned = len(search.pruned_trials)
     if pruned:
         verb = "was" if pruned == 1 else "were"
         sentences.append(f"{pruned} {verb} pruned: ended early, because most others had a better score by then.")
-    cut_short = (status == "truncated").sum()
     if cut_short:
-        verb = "was" if cut_short == 1 else "were"
-        sentences.append(f"The time ran out before {cut_short} of them {verb} finished.")
+        scores = "was finished; its score is" if cut_short == 1 else "were finished; their scores are"
+        sentences.append(f"The time ran out before {cut_short} more {scores} of that moment.")
     over = search.trials[status == OVER_LIMIT]
     if len(over):
         verb = "was" if len(over) == 1 else "were"
