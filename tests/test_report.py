@@ -512,11 +512,13 @@ def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp
     (broken.root / "plots/examples.png").unlink()
     (broken.root / "search/trials.csv").write_text("trial,status\n")
     (broken.root / "environment.json").write_text("[]")
+    (broken.root / "evaluation/history.csv").write_text("epoch,loss,accuracy,seconds\n")
     page = build([models[0], broken], tmp_path / "out").read_text()
     assert "fine: evaluation/predictions.npz cannot be read" in page
     assert "fine: its run has no plots/examples.png" in page
     assert "fine: search/trials.csv cannot be read: no column val_accuracy, seconds" in page
     assert "fine: environment.json cannot be read" in page
+    assert "fine: evaluation/history.csv cannot be read: no epochs" in page
     assert "coarse and fine cannot be compared: the predictions or the class table of fine are missing" in page
     rows = table(tmp_path / "out", "coarse-vs-fine.accuracy").set_index("model")
     assert rows.loc["fine", "accuracy"] == pytest.approx(broken.metrics["test_accuracy"]) and np.isnan(
