@@ -32,6 +32,9 @@ class Model:
     metrics: dict
     root: Path
     url: str = ""
+    version_url: str = ""
+    trials_url: str = ""
+    finals_url: str = ""
     other_seeds: tuple = ()
 
     def artifact(self, path):

@@ -172,6 +172,9 @@ def test_the_report_is_written_and_kept_and_the_next_steps_are_printed(tuned):
     page = (project / "reports" / "index.html").read_text()
     assert "synthetic" in page and "coarse-vs-fine" in page and "fashion-mnist-mlp" in page
     assert "vector instructions" in page  # of the machine
+    for place in ("compare-runs?runs=", "models/cifar100-fine-cnn-synthetic/versions/"):
+        assert f'href="http://127.0.0.1:5000/#/{place}' in page
+    assert "compareRunsMode=CHART" in page
     runs = mlflow.search_runs(experiment_names=["reports"])
     artifacts = [item.path for item in mlflow.MlflowClient().list_artifacts(runs["run_id"].iloc[0], "report")]
     assert "report/index.html" in artifacts

@@ -240,6 +240,28 @@ def test_versions_are_selected_by_name_alias_number_and_comparison(versions):
         assert all(model.url.startswith("http://127.0.0.1:5000/#/experiments/") for model in models)
 
 
+def test_models_that_are_read_together_link_to_the_comparison_of_their_runs(versions):
+    one, another, other = tracking.final_models(["a@challenger", "a/1", "b"])
+    root, mode = "http://127.0.0.1:5000/#", "workflowType=machine_learning"
+    experiment = mlflow.get_run(one.run_id).info.experiment_id
+    runs, experiments = f"%5B%22{one.run_id}%22%2C%22{another.run_id}%22%5D", f"%5B%22{experiment}%22%5D"
+    assert one.finals_url == f"{root}/compare-runs?runs={runs}&experiments={experiments}&{mode}"
+    assert another.finals_url == one.finals_url and other.finals_url == ""  # the only one of its comparison
+    assert other.version_url == f"{root}/models/b/versions/1?{mode}"
+    assert other.trials_url == ""  # its run names no search
+
+
+def test_a_model_links_to_the_trials_of_its_search(store):
+    client = mlflow.MlflowClient()
+    client.create_registered_model("a")
+    with tracking.run("final", {"search": "0123"}) as run_id:
+        pass
+    client.create_model_version("a", f"runs:/{run_id}/model", run_id, tags={"experiment": "a", "dataset.digest": "d"})
+    model = tracking.final_model("a/1")
+    trials = tracking.links_of("a", 1, run_id).trials
+    assert model.trials_url == trials and trials.endswith("&compareRunsMode=CHART&viewStateShareKey=0123")
+
+
 def test_a_selection_that_matches_nothing_is_refused(versions):
     for selectors, comparisons, said in (
         (("c",), (), "models='c': no such model; accepted: a, b"),
