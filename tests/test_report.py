@@ -1058,7 +1058,7 @@ def test_programs_read_the_results_in_a_file(seeded):
     rows = compared["small-vs-large"]["tables"]["small-vs-large.pairs"]
     written = table(folder, "small-vs-large.pairs")
     assert [row["difference"] for row in rows] == pytest.approx(written["difference"].tolist())
-    assert [row["score_low"] is None for row in rows] == written["score_low"].isna().tolist()
+    assert [row["seed_std"] is None for row in rows] == written["seed_std"].isna().tolist()
 
 
 def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):

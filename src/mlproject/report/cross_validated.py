@@ -27,7 +27,7 @@ NOTE = (
     "training images that they did not train on. Its interval covers the sampling error of these images and, roughly, that of "
     "the training images."
 )
-FEW = 1000  # test images: 95 % of the intervals of an accuracy of .9 on so many reach 1.9 points to each side
+FEW = 1000  # test images: a 95 % interval of an accuracy of .9 on so many reaches 1.9 points to each side
 
 
 def fields(model: ReportedModel) -> dict[str, Any]:

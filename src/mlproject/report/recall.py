@@ -24,7 +24,7 @@ COLUMNS = (
     Column("fine labels, probabilities summed", "fine_recall", "{:.0%}".format),
     Column("coarse labels", "coarse_recall", "{:.0%}".format),
     Column("difference, points", "difference", _points),
-    Column("95% interval, points", ("score_low", "score_high"), brief_interval),
+    Column("95% interval, points", ("low", "high"), brief_interval),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )
 NOTE = (
