@@ -44,7 +44,9 @@ SEEDS_COLUMNS = (
     text_column("interval and p cover", "covers"),
     *COLUMNS[5:],
 )
-ONE_SEED_NOTE = "Interval: Agresti and Min, for matched pairs. p: exact McNemar test, in the CSV file also before the adjustment."
+ONE_SEED_NOTE = (
+    "Interval: Agresti and Min, for matched pairs. p: exact McNemar test, in the CSV file also before the adjustment."
+)
 SEEDS_NOTE = (
     "Interval and p: t test with images and seeds as crossed random effects; where a model has one seed, Agresti and Min's "
     "interval for matched pairs with the exact McNemar test, or a t test over the images. The CSV file also has p before the "

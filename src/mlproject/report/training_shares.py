@@ -38,8 +38,8 @@ COLUMNS = (
 NOTE = (
     "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
     "those of a larger one, and were drawn once. A step trains on one batch; compare one share with another only if their steps "
-    "are about equal. p is Holm-adjusted over the three comparisons of a share, not over the shares. Classes and single images are "
-    "compared at the largest share alone."
+    "are about equal. p is Holm-adjusted over the three comparisons of a share, not over the shares. Classes and single images "
+    "are compared at the largest share alone."
 )
 
 
