@@ -86,7 +86,7 @@ def check(images: str) -> int:
     for what, names in described.lists.items():
         print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
     try:
-        check.require_trainable(own.entries, own.readable)
+        check.require_trainable(own.entries, own.scan, own.readable)
         sheet = contact_sheet(own.entries, own.scan, own.name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
