@@ -349,12 +349,13 @@ def test_a_few_missing_files_are_passed_over_and_named(tmp_path):
     assert entries.passed_over == {"line 2: a/0.png": "does not exist or is no file", "line 101: b/49.png": "is empty"}
 
 
-def test_a_manifest_finds_files_by_absolute_paths_and_in_another_form_of_unicode(tmp_path):
-    plant(tmp_path, [f"{NFC}.png", "b.png"])
+@pytest.mark.parametrize(("stored", "named"), [(NFC, f"../{NFD}"), (NFD, f"../{NFC}"), (NFD, f"..\\{NFC}")])
+def test_a_manifest_finds_files_by_absolute_paths_and_in_another_form_of_unicode(tmp_path, stored, named):
+    plant(tmp_path, [f"{stored}.png", "b.png"])
     (tmp_path / "tables").mkdir()
-    path = write(tmp_path / "tables" / "all.tsv", f"path\tlabel\n{tmp_path / 'b.png'}\tx\n../{NFD}.png\ty\n")
+    path = write(tmp_path / "tables" / "all.tsv", f"path\tlabel\n{tmp_path / 'b.png'}\tx\n{named}.png\ty\n")
     entries, _ = find(path)
-    assert [entries.read(0), entries.read(1)] == [b"b.png", f"{NFC}.png".encode()]
+    assert [entries.read(0), entries.read(1)] == [b"b.png", f"{stored}.png".encode()]
 
 
 def test_a_group_is_the_same_in_another_spelling(tmp_path):
