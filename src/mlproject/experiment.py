@@ -18,7 +18,7 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
-from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment, with_share
+from mlproject.names import FOLDER, NAME, NAME_RULE, experiment_files, unknown_experiment, with_share
 from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
@@ -301,7 +301,7 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
 def _discover(folder: Path) -> _Discovered:
     """Import all files of the folder. Files without EXPERIMENTS are helper modules and are passed over."""
     found = _Discovered({}, {}, {})
-    files = sorted(folder.glob("*.py"))
+    files = experiment_files(folder)
     if not files:
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
     for path in files:

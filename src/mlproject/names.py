@@ -24,6 +24,11 @@ def without_share(name: str) -> str:
     return re.sub(r"-share-[\d.e-]+$", "", name)
 
 
+def experiment_files(folder: Path) -> list[Path]:
+    """The Python files of a folder, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too."""
+    return sorted(folder.glob("[!.]*.py"))
+
+
 def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
     """Refuse a name that no file of the folder can declare, in the time that reading the files takes.
 
@@ -39,7 +44,7 @@ def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) ->
         UserError: for a pattern that matches nothing.
     """
     known: list[str] = []
-    for path in sorted(folder.glob("*.py")):
+    for path in experiment_files(folder):
         declared = _declared_names(path)
         if declared is None:
             return
