@@ -50,6 +50,7 @@ def test_the_printed_line_loads_the_same_model_and_an_older_export_is_gone(forma
     else:
         older.parent.mkdir()
         older.write_text("the older one")
+    (older.parent / "small.images.json").write_text("{}")  # of an older one that said how its images were prepared
     model = small_model()
     path = export.write(model, NAMES, images, tmp_path / "exports", "small", format)
     np.testing.assert_allclose(predictions(path, format, images), model.predict(images, verbose=0), atol=1e-5)
