@@ -114,6 +114,10 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     )  # it starts a process, and the first export has just tested it
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
+    (tmp_path / "exports" / "small.classes.json").unlink()
+    (tmp_path / "exports" / "small.classes.json").mkdir()  # which no file can replace
+    failed = run_here("export", "--model", "small", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+    assert failed.returncode == 1 and "\nfailed: [" in f"\n{failed.stderr}", failed.stderr
 
     for reference in ("nobody", "small/9", "small@best"):
         refused = run_here("export", "--model", reference, cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())

@@ -84,7 +84,7 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
     try:
         path = write(network, class_names, images, output, name, format, preparation)
-    except ExportError as error:
+    except (ExportError, OSError) as error:  # the disk may be full
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"exported: {path}; a fresh process has loaded it and predicted the same")
