@@ -90,6 +90,7 @@ data fetch cifar10 | data set 'cifar10' is not known; accepted: cifar100, fashio
 ui | mlflow.db does not exist
 predict | Missing argument 'MODEL'
 predict fashion-mnist-cnn | Missing argument 'PATH...'
+predict fashion-mnist-cnn photo.jpg | photo.jpg does not exist or cannot be reached; accepted: image files, folders
 predict fashion-mnist-cnn photo.jpg --top 0 | '--top': 0 is not in the range
 predict fashion-mnist-cnn photo.jpg --invert maybe | '--invert': 'maybe' is not one of 'auto', 'yes', 'no'
 serve fashion-mnist-cnn --port 99999 | port=99999

@@ -112,6 +112,7 @@ def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path
     [
         (["nobody", "."], "model='nobody': no such model; accepted: brightness"),
         ([NAME, "empty"], "empty has no image files; accepted: a folder with"),
+        ([NAME, "x" * 5000], "... does not exist or cannot be reached; accepted: image files, folders"),
         ([NAME, ".", "--invert", "perhaps"], "'perhaps' is not one of 'auto', 'yes', 'no'"),
         ([NAME, ".", "--top", "0"], "0 is not in the range"),
     ],

@@ -1,5 +1,6 @@
 """`mlproject predict` and `mlproject serve`, which ask a registered model about images."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,8 +37,10 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. PATH is an image file, a folder, or - for lines of JSON. The
     images are prepared as those of the training were.
     """
-    if all(path != "-" and not Path(path).exists() for path in paths):
-        raise UserError(f"{truncate(paths[0])} does not exist; accepted: image files, folders, or - for lines of JSON")
+    if not any(path == "-" or os.path.exists(path) for path in paths):
+        raise UserError(
+            f"{truncate(paths[0])} does not exist or cannot be reached; accepted: image files, folders, or - for lines of JSON"
+        )
     open_store()
     with console.without_remarks():
         from mlproject import tracking
