@@ -64,6 +64,8 @@ tune --data-dir no/such/folder | data_dir=no/such/folder is not a folder
 tune --image-size 4 | '4' is not accepted; accepted: auto, or pixels from 8 to 1024
 tune --image-size big | 'big' is not accepted; accepted: auto, or pixels from 8
 tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
+tune --image-size 64 | image_size=64; accepted: together with images=PATH
+tune --image-fit pad | image_fit=pad; accepted: together with images=PATH
 tune --base VGG16 | base=VGG16; accepted: together with images=PATH
 tune --values width=32 --tempo 1 | No such option '--tempo'
 tune fashion-mnist-mlp --data synthetic --values height=3 | values='height=3' is not accepted by fashion-mnist-mlp; accepted
