@@ -88,7 +88,7 @@ notebook cifar100_cnn --minutes 0 | '0' is not accepted
 data chek photos | No such command 'chek'. Did you mean 'check'
 data check | Missing argument 'PATH'
 data check no/such/folder | no/such/folder
-data fetch cifar10 | data set 'cifar10' is not known; accepted: cifar100, fashion-mnist
+data fetch cifar10 | data set 'cifar10' is not known; did you mean cifar100? accepted: cifar100, fashion-mnist
 ui | mlflow.db does not exist
 predict | Missing argument 'MODEL'
 predict fashion-mnist-cnn | Missing argument 'PATH...'

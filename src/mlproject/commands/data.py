@@ -10,7 +10,7 @@ import click
 
 from mlproject import console, disk, settings
 from mlproject.commands.shared import InOrder, examples, verbose
-from mlproject.errors import UserError, truncate
+from mlproject.errors import UserError, did_you_mean, truncate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +104,8 @@ def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
     known = {one.dataset.name: one.dataset for one in find("*") if one.dataset}
     for name in names:
         if name not in known:
-            raise UserError(f"data set '{truncate(name)}' is not known; accepted: {', '.join(known)}")
+            question = did_you_mean([name], known)
+            raise UserError(f"data set '{truncate(name)}' is not known; {question}accepted: {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 
