@@ -152,6 +152,7 @@ TREES = {
     "only links that leave": (["a/1.png -> /etc/passwd"], r"\(1 files passed over; a/1.png is a link that leaves"),
     "a manifest beside images": ([*AB, "manifest.csv"], A_B, {"manifest.csv": "no suffix"}),
     "a manifest without folders": (["1.png", "labels.csv"], "but the table .*/set/labels.csv: give this path"),
+    "a hidden manifest beside it": (["1.png", "labels.csv", "._labels.csv"], "but the table .*/set/labels.csv: give this path"),
     "tables in a folder": (["data/a.csv", "data/b.csv"], "but tables in .*/set/data: give this path"),
     "several tables": (["a.csv", "b.csv"], "but the tables 'a.csv', 'b.csv': give the path of one"),
     "damaged parquet": (["train.parquet"], "train.parquet cannot be read .*accepted: a Parquet file"),

@@ -149,4 +149,6 @@ def _check_fits(path: Path, network: str, modified_ns: int) -> None:
         make_base(network, lambda *_, **__: str(path))
     except Exception as error:  # Keras and h5py raise many kinds
         reason = " ".join(str(error).partition("Example")[0].split())  # the rest of the message fills a screen
-        raise UserError(f"weights file {path} does not fit {network} without its top ({reason})") from error
+        raise UserError(
+            f"weights file {path} does not fit {network} without its top ({reason}); accepted: a whole file of its weights"
+        ) from error

@@ -105,8 +105,9 @@ def _from_folder(folder: Path) -> Entries:
 
 def _hint(folder: Path, found: walk.Walk) -> str:
     """What the folder holds instead, and which path would be accepted."""
+    kinds = (".csv", ".tsv", ".parquet", ".npz")
     tables_found = [
-        name for name in found.passed_over if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet", ".npz")
+        name for name, reason in found.passed_over.items() if reason != walk.HIDDEN and name.lower().endswith(kinds)
     ]
     if len(tables_found) == 1:
         return f", but the table {truncate(folder / tables_found[0])}: give this path"

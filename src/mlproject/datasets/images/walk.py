@@ -10,6 +10,7 @@ SUFFIXES = frozenset(
     (".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"))
+HIDDEN = "is hidden"  # why files and folders are passed over whose names begin with a dot
 
 Parts = tuple[str, ...]  # a path relative to the folder, by its parts
 
@@ -122,5 +123,5 @@ def _add_file(found: Walk, parts: Parts, path: str, seen: set[str]) -> None:
 
 def _reason_by_name(name: str) -> str:
     if name.startswith("."):
-        return "is hidden"
+        return HIDDEN
     return "is no part of the set but of an operating system" if name.lower() in SYSTEM_FILES else ""
