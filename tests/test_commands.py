@@ -2,11 +2,12 @@
 
 import shlex
 import socket
+from pathlib import Path
 
 import click
 import mlflow
 import pytest
-from conftest import copy_experiments
+from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
 from versions import add_version
 
@@ -117,6 +118,14 @@ def test_a_wrong_command_line_is_answered_in_one_line(line, said, folder, run_he
     (answer,) = [one for one in done.stderr.splitlines() if one.startswith("error: ")]
     assert done.returncode == 2 and said in answer, answer
     assert [one.name for one in folder.iterdir()] == ["experiments"]
+
+
+@pytest.mark.parametrize(
+    "words", ["export cnn --output=~/x", "notebook cnn --output=~/x", "predict cnn 1.png --show=~/x"]
+)
+def test_the_home_folder_may_stand_behind_an_equals_sign(words):
+    _, given = parsed(*shlex.split(words))
+    assert given["show" if "show" in given else "output"] == Path.home() / "x"
 
 
 def test_help_lists_the_commands_in_the_order_of_use(capsys):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlproject import console
+from mlproject import arguments, console
 from mlproject.commands.shared import examples, one_of, open_store, print_table, verbose
 from mlproject.errors import UserError
 
@@ -60,7 +60,7 @@ def _row(model: "FinalModel") -> list[str]:
 @click.argument("names", nargs=-1, metavar="MODEL")
 @click.option("--model", default="", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
 @click.option("--format", default="keras", show_default=True, metavar="FORMAT", help="keras, saved_model or onnx")
-@click.option("--output", type=click.Path(path_type=Path), default="exports", show_default=True, help="folder")
+@click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for the files")
 @verbose
 def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int:
     """Write a registered model to a file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlproject import console
+from mlproject import arguments, console
 from mlproject.commands.shared import examples, open_store, verbose
 from mlproject.errors import UserError, truncate
 
@@ -29,7 +29,7 @@ from mlproject.errors import UserError, truncate
     show_default=True,
     help="exchange black and white",
 )
-@click.option("--show", type=click.Path(path_type=Path), help="folder for what the model saw, as PNG files")
+@click.option("--show", type=arguments.FOLDER, help="for what the model saw, as PNG files")
 @verbose
 def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert: str, show: Path | None) -> int:
     """Ask a registered model about images.
