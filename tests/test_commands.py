@@ -1,5 +1,6 @@
 """The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
+import errno
 import shlex
 import socket
 from pathlib import Path
@@ -13,6 +14,7 @@ from versions import add_version
 
 from mlproject import tracking
 from mlproject.commands import mlproject
+from mlproject.style import StyledFigure
 
 # Each line after "mlproject", and what its answer says.
 WRONG = """
@@ -144,6 +146,17 @@ def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run
     done = run_here(*words, cwd=tmp_path)
     assert done.returncode == 0 and "shape of an image" in done.stdout, done.stderr
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
+
+
+def test_a_full_disk_is_said_in_one_line(folder, tmp_path, run_here, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "fashion-mnist-synthetic.png")
+
+    (tmp_path / "experiments").symlink_to(folder / "experiments")
+    monkeypatch.setattr(StyledFigure, "savefig", fail)
+    done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
+    assert done.returncode == 1 and "\nerror: the disk is full: [Errno 28] " in f"\n{done.stderr}", done.stderr
+    assert not list((tmp_path / "reports" / "data").iterdir())
 
 
 def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
