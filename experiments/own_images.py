@@ -40,7 +40,7 @@ import keras
 from keras import layers
 
 BASE = "EfficientNetV2B0"
-SMALL_ENOUGH = 64  # pixels a side that the small network looks at, or up to twice as many less one
+SMALL_ENOUGH = 64  # pixels a side: the small network averages larger images, but to no less than this
 
 # %% [markdown]
 # ## Without pretraining

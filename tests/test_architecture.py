@@ -62,6 +62,14 @@ def test_library_code_does_not_print():
     assert printing and printing <= COMMANDS, printing - COMMANDS
 
 
+def test_packages_say_what_each_of_their_modules_is_for():
+    exempt = PACKAGE, PACKAGE / "commands"  # whose modules are named after commands
+    for package in [path for path in PACKAGE.rglob("__init__.py") if path.parent not in exempt]:
+        said = ast.get_docstring(tree(package))
+        modules = {path.stem for path in package.parent.glob("*.py")} - {"__init__"}
+        assert modules and not {name for name in modules if f"`{name}`" not in said}, package
+
+
 def test_no_function_or_file_is_too_long_and_no_signature_too_wide():
     for path in [*FILES, *(PROJECT / "bench").glob("*.py")]:
         assert path.read_text(encoding="utf-8").count("\n") <= 350, path

@@ -176,6 +176,22 @@ def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_
     assert [row[0] for row in listed("--all")] == ["cnn/1", "cnn/2", "cnn/3"]
 
 
+def test_list_shows_the_mean_over_several_seeds_with_its_interval_where_the_version_has_one(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    older = {"test_accuracy": 0.75, "test_accuracy_low": 0.7, "test_accuracy_high": 0.8}
+    older |= {"test_accuracy_mean": 0.76, "test_accuracy_std": 0.01, "seeds": 3}
+    add_version("older", **older)
+    add_version("newer", **older, test_accuracy_mean_low=0.71, test_accuracy_mean_high=0.81)
+    done = run_here("list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "champion" in line]
+    assert {row[0]: row[2:-3] for row in rows} == {
+        "newer/1": ["0.7600", "[0.7100,", "0.8100]", "3"],
+        "older/1": ["0.7600", "3"],
+    }
+
+
 def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -201,7 +201,7 @@ def test_a_check_does_without_tensorflow(odd_set, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_mlflow_run_and_the_installed_program_reach_the_command(monkeypatch, tmp_path, capsys):
+def test_mlflow_run_and_the_installed_program_reach_the_command(monkeypatch, capsys):
     entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["check"]
     assert list(entry["parameters"]) == ["images"]
     for path in ("some folder", "-x", "--data"):

@@ -242,7 +242,7 @@ def test_no_image_at_all_is_refused(files, tmp_path):
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_only_a_few_images_wait_to_be_written(tmp_path):
+def test_only_a_few_images_wait_to_be_written():
     """The first image takes long, and the others don't run ahead of it."""
     started, ahead = threading.Event(), []
     content = png(0)

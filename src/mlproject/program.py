@@ -223,7 +223,11 @@ def _command(minutes: float) -> click.Command:
 
     @click.command(help="Train with the best-known hyperparameters, show the results, export the model.")
     @click.option(
-        "--experiment", default="*", show_default=True, metavar="NAME,...", help="names or globs, of this file"
+        "--experiment",
+        default="*",
+        show_default=True,
+        metavar="NAME,...",
+        help="names or globs of this file's experiments",
     )
     @click.option(
         "--minutes",
@@ -233,7 +237,11 @@ def _command(minutes: float) -> click.Command:
         help="to train each model, besides the time for the activations of frozen layers",
     )
     @click.option(
-        "--format", type=click.Choice(list(export.FORMATS)), default="keras", show_default=True, help="of the exports"
+        "--format",
+        type=click.Choice(list(export.FORMATS)),
+        default="keras",
+        show_default=True,
+        help="of exported models",
     )
     @click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for models and plots")
     @settings.options(*settings.TRAINING_OPTIONS)

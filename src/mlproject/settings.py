@@ -44,7 +44,7 @@ class Settings:
     tuner: str = _option("bayesian", "what proposes hyperparameters", type=click.Choice(TUNERS))
     objective: str = _option(
         DEFAULT,
-        "what is optimised: a score on the validation images; it decides trials, winner and champion",
+        "the score on the validation images that the search optimises; it also decides winner and champion",
         type=click.Choice(list(OBJECTIVES)),
     )
     budget_minutes: float = _option(
@@ -53,7 +53,7 @@ class Settings:
     max_trials: int | None = _option(
         None, "at most this many trials (0: as many as the budget allows)", type=arguments.COUNT
     )
-    prune: bool = _option(True, "false: let every trial finish, also a hopeless one", type=arguments.FLAG)
+    prune: bool = _option(True, "false: let every trial finish, even a hopeless one", type=arguments.FLAG)
     values: str = _option(
         "", "hyperparameters of the first trial, in place of the best-known ones", metavar="NAME=VALUE,..."
     )
@@ -119,8 +119,10 @@ class Settings:
         decides=False,
         type=arguments.WORKERS,
     )
-    ray: str = _option("", "a running Ray cluster that trains them, by default RAY_ADDRESS", False, metavar="HOST:PORT")
-    fresh: bool = _option(False, "true: start anew what was interrupted or is complete", False, type=arguments.FLAG)
+    ray: str = _option("", "the Ray cluster that trains them, by default RAY_ADDRESS", False, metavar="HOST:PORT")
+    fresh: bool = _option(
+        False, "true: start again, even if the search was interrupted or is complete", False, type=arguments.FLAG
+    )
 
     def __post_init__(self) -> None:
         if self.repeats > 1 and not self.folds:

@@ -4,5 +4,6 @@
 * `share` says what each worker gets of the cores and GPUs.
 * `parcel` carries a task to the workers.
 * `worker` is what runs in a worker.
+* `attempts` are the fits under way, seen from the driver.
 * `board` is where workers post epochs meanwhile.
 """

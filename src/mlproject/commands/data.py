@@ -70,9 +70,9 @@ def show(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
 @click.argument("images", metavar="PATH")
 @verbose
 def check(images: str) -> int:
-    """Look at images of your own.
+    """Check images of your own.
 
-    The output says what they are and what is odd about them, and a picture shows some of each class. PATH is a folder of
+    The command prints counts, sizes, damaged files and copies, and draws some images of each class. PATH is a folder of
     folders, a manifest, Parquet files or an .npz file.
     """
     from mlproject.datasets import ImageFolder

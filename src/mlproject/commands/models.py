@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def list_(every: bool) -> None:
     """List experiments and registered models.
 
-    The models are shown with their accuracy on the test images, with its 95 % interval.
+    The models are shown with their accuracy on the test images and its 95 % interval; with several seeds, it is the mean over
+    them.
     """
     open_store()
     with console.without_remarks():
@@ -46,9 +47,10 @@ def list_(every: bool) -> None:
 
 def _row(model: "FinalModel") -> list[str]:
     metrics = model.metrics
-    accuracy = f"{metrics['test_accuracy']:.4f}" if "test_accuracy" in metrics else ""
-    if "test_accuracy_low" in metrics:
-        accuracy += f" [{metrics['test_accuracy_low']:.4f}, {metrics['test_accuracy_high']:.4f}]"
+    shown = "test_accuracy_mean" if "test_accuracy_mean" in metrics else "test_accuracy"
+    accuracy = f"{metrics[shown]:.4f}" if shown in metrics else ""
+    if f"{shown}_low" in metrics:  # older versions of several seeds lack it
+        accuracy += f" [{metrics[f'{shown}_low']:.4f}, {metrics[f'{shown}_high']:.4f}]"
     date = datetime.fromtimestamp(model.created / 1000).strftime("%Y-%m-%d %H:%M")
     seeds, minutes = f"{metrics.get('seeds', 1):g}", model.params.get("budget_minutes", "")
     return [f"{model.name}/{model.version}", model.alias, accuracy, seeds, minutes, date]

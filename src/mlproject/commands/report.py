@@ -19,7 +19,7 @@ from mlproject.commands.shared import examples, open_store, verbose
 def report(comparison: tuple[str, ...], models: tuple[str, ...]) -> None:
     """Compare the registered models.
 
-    The report is made from the registry alone: reports/index.html.
+    The report is reports/index.html. It is made from the MLflow store alone, so it needs no data.
     """
     project = open_store()
     from mlproject.report.publish import publish

@@ -7,6 +7,7 @@ import click
 
 from mlproject import location
 from mlproject.commands.shared import examples, open_store, verbose
+from mlproject.errors import counted
 
 
 @click.command(
@@ -39,7 +40,9 @@ def ui(host: str, port: int) -> None:
 @click.command(
     epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
 )
-@click.option("--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="of trials")
+@click.option(
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="age of trials"
+)
 @click.option("--delete", is_flag=True, help="delete what is shown")
 @verbose
 def prune(older_than: int, delete: bool) -> None:
@@ -66,7 +69,9 @@ def prune(older_than: int, delete: bool) -> None:
     for folder in found.folders:
         print(f"  {folder}")
     if delete:
-        housekeeping.delete(found)
+        kept = housekeeping.delete(found)
         print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
+        if kept:
+            print(f"{counted(kept, 'run')} kept, which only the owner may delete")
     elif found.trials or found.project_runs or found.folders:
         print("nothing is deleted yet; --delete does it")

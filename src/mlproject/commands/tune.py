@@ -32,7 +32,7 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
     """Search, train and register experiments.
 
     Keras Tuner tries hyperparameters, the winner is trained on all training images, its model is registered, and a report
-    compares all registered models. Without an EXPERIMENT, all are tuned. The same command goes on with a search that was
+    compares all registered models. Without an EXPERIMENT, all are tuned. The same command continues a search that was
     interrupted.
     """
     chosen = settings.Settings(experiment=one_of("experiment", names, experiment), **given)
@@ -69,8 +69,8 @@ def _print_outcome(outcome: "Outcome") -> None:
         {
             "": one.name,
             "validation": f"{one.val_accuracy:.4f}",
-            "test [95 % interval]": f"{one.test_accuracy:.4f} [{one.low:.4f}, {one.high:.4f}]",
-            "mean of seeds": f"{one.mean:.4f} ± {one.std:.4f} ({one.seeds})" if one.seeds > 1 else "",
+            "test [95 % interval]": f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            "mean of": f"{one.seeds} seeds" if one.seeds > 1 else "",
             "minutes": "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
             "registered as": one.uri,
         }

@@ -31,7 +31,7 @@ def cross_validated_interval(correct: NDArray[np.bool_], folds: NDArray[np.integ
     It is the mean plus and minus t (fits - 1 degrees of freedom) times `nadeau_bengio_error`, and at least as wide as Wilson's
     interval for as many images. Wilson's alone is too narrow, because it takes the training images as given (Bates, Hastie
     and Tibshirani, arXiv 2104.00673) and the images of a group as independent; the other alone has no width where all folds
-    are equally accurate. How often both hold the truth: bench/README.md, "Intervals of cross-validation".
+    are equally accurate. How often both contain the true accuracy: bench/README.md, "Intervals of cross-validation".
 
     Args:
         correct: bool (repeats, images), whether each image was classified correctly when it was held out.

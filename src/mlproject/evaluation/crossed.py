@@ -6,9 +6,9 @@ has the same design where several readers judge the same cases: Dorfman, Berbaum
 Obuchowski and Rockette, Commun. Stat. Simul. Comput. 24 (1995) 285-308. The degrees of freedom are those of Hillis, Stat. Med.
 26 (2007) 596-619.
 
-`python bench/interval_coverage.py` measures how often the 95 % intervals hold the truth, in invented worlds with accuracies of
-.7 and .9 and standard deviations of .2 and .5 points between seeds; bench/README.md has the figures, also those of the methods
-that were tried and dropped. With three seeds or more it is 93 to 97 %. With two seeds the variance between them is estimated
+`python bench/interval_coverage.py` simulates how often the 95 % intervals contain the true value, with accuracies of .7 and .9
+and standard deviations of .2 and .5 points between seeds; bench/README.md has the figures, also those of the methods that were
+tried and dropped. With three seeds or more it is 93 to 97 %. With two seeds the variance between them is estimated
 from a single difference, and it is 91 to 98 %. With one seed nothing can be known about the seeds.
 """
 

@@ -1,4 +1,16 @@
-"""The report: final models -> comparisons -> results in words -> one HTML page; the same as Markdown, PNG and CSV."""
+"""The report: final models -> comparisons -> results in words -> one HTML page; the same as Markdown, CSV and JSON.
+
+* `publish` makes a report, keeps it in MLflow and copies it to reports/.
+* `artifacts` reads what the runs of the final models have logged, into the objects of `models`.
+* `comparisons` groups the models and collects the sections of each comparison. Fine and coarse labels: `granularity` with
+  `coarse_fine_pair`, `fine_classes`, `hypotheses` and `recall`, `training_shares`. All models: `published`, `accuracy` with
+  `cross_validated`, `seeds`, `pairs` with `settling`, `classes`, `cost` with `cost_figure`, `calibration`,
+  `training_curves`, `images`.
+* `model_sections` collects those of a single model: its results, `searches` with `search_figure` and `importance`, `networks`.
+* `provenance` says where the models come from, and `results` is the report for programs.
+* `content` and `context` are a report before any markup. `figures`, `svg` and `formats` draw it and write its numbers, and `page`
+  writes the files.
+"""
 
 import datetime
 from collections.abc import Sequence

@@ -211,9 +211,10 @@ def _answers(
     smallest = min(level, key=lambda title: sizes[title], default=leader)
     answers = [sentence]
     if sizes[smallest] < sizes[leader]:
-        alike = listed([leader, *level])
+        rank = "smaller one" if len(level) == 1 else "smallest"
         answers.append(
-            f"Of {alike}, {smallest} is the smallest, with {count(sizes[smallest])} parameters against {count(sizes[leader])}."
+            f"Of {listed([leader, *level])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
+            f"{count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))
 
