@@ -102,10 +102,12 @@ TREES = {
         {"__MACOSX": "operating system", "a/Thumbs.db": "operating", "b/desktop.ini": "operating", ".DS_Store": "hid"}),
     "empty file": ([*AB, "a/2.png!"], A_B, {"a/2.png": "is empty"}),
     "other suffix": ([*AB, "a/notes.txt", "a/no_suffix", "README.md"], A_B,
-        {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"}),
+        {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"},
+        "files without the suffix of an accepted image, which are passed over: 'README.md', 'a/no_suffix', 'a/notes.txt'"),
     "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "passed over: 'logo.png'"),
     "images without folder": (["1.png", "2.png"], "no images in folders of classes, but 2 images without one"),
-    "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"}),
+    "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"},
+        "set has links that leave it, which are passed over: 'a/2.png'"),
     "link to a folder outside": ([*AB, "c -> ../other"], A_B, {"c": "leaves the folder"}),
     "absolute link": ([*AB, "a/2.png -> /etc/passwd"], A_B, {"a/2.png": "leaves the folder"}),
     "broken link": ([*AB, "a/2.png -> nothing"], A_B, {"a/2.png": "leads nowhere"}),
@@ -180,6 +182,12 @@ def test_folders_become_entries_or_are_refused_in_one_line(tmp_path, case):
         assert reason in entries.passed_over[path]
     assert not set(entries.passed_over) & set(entries.table["path"])
     assert warning in warned
+
+
+def test_a_few_other_files_are_passed_over_without_a_warning(tmp_path):
+    plant(tmp_path, [*(f"{label}/{number}.png" for label in "ab" for number in range(10)), "notes.txt"])
+    entries, warned = find(tmp_path)
+    assert len(entries.table) == 20 and entries.passed_over.keys() == {"notes.txt"} and not warned
 
 
 def refused(path, message):

@@ -11,9 +11,12 @@
 | what is odd | answer |
 |---|---|
 | hidden files and folders, `__MACOSX`, `Thumbs.db`, `desktop.ini` | passed over |
-| files without the suffix of an image, empty files, pipes and sockets | passed over |
+| files without the suffix of an image | passed over, with a warning if there are more than one for twenty images |
+| empty files, pipes and sockets | passed over |
 | images beside the folders of classes, folders without images or without permission to read them | passed over, with a warning |
-| links | followed if they lead to something below the folder that is not found otherwise; so loops end; else passed over |
+| links to something below the folder that is not found otherwise | followed; so loops end |
+| links that leave the folder | passed over, with a warning |
+| other links | passed over |
 | some images in CLASS, some in SUPERCLASS/CLASS; images in more folders; one folder around all classes | refused |
 | splits beside other folders, two folders for one split, no training images, or none of some class | refused |
 | a folder called `train` that holds images, beside other folders | a class |
