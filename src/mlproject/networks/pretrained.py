@@ -75,8 +75,8 @@ def check(weights: str) -> Path | None:
     """
     if weights in ("imagenet", "none"):
         return None
-    path = files.user_path(weights)
-    if path is None or not os.path.isfile(path):
+    path = Path(os.path.expanduser(weights))
+    if not os.path.isfile(path):
         raise UserError(
             f"weights={truncate(weights)} is not a file; accepted: imagenet, none, or the path of an HDF5 file (.h5)"
         )
