@@ -38,6 +38,7 @@
 | pickled objects in a `.npz` | refused |
 """
 
+import os
 from pathlib import Path
 
 from mlproject.datasets.images import arrays, classes, shards, tables, trees, walk
@@ -72,12 +73,11 @@ def find(path: Path | str) -> Entries:
 def _existing(path: Path | str) -> Path:
     if not str(path):
         raise UserError(f"the path of the images is empty; accepted: {ACCEPTED}")
-    try:
-        found = Path(path).expanduser()
-        if found.exists():
-            return found
-    except (OSError, RuntimeError, ValueError):  # too long, no such user, a null byte
-        pass
+    found = Path(os.path.expanduser(path))
+    if os.path.exists(
+        found
+    ):  # which is also False where a path is too long, has a null byte or lies in a closed folder
+        return found
     raise UserError(f"{truncate(path)} does not exist or cannot be reached; accepted: {ACCEPTED}")
 
 
