@@ -27,6 +27,7 @@ tune fashion-mnist-mlp,fashion-mnist-cn | experiment='fashion-mnist-cn' matches 
 tune fashion-mnist-mlp fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment
 tune fashion-mnist-mlp --experiment fashion-mnist-cnn | accepted: one of the two ways
 tune 'svhn-*' | experiment='svhn-*' matches no experiment; accepted: cifar100-coarse-cnn
+tune experiments | a list or a glob; for images in a folder: images=experiments
 tune --experiment | Option '--experiment' requires an argument
 tune --experiment= | experiment='' matches no experiment
 tune experiment=fashion-mnist-cnn | experiment='experiment=fashion-mnist-cnn' matches no experiment

@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,13 +64,14 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
         complaint: is added to the message; empty for nothing.
 
     Returns:
-        The error, which suggests the most similar name if one is similar.
+        The error. It suggests the most similar name if one is similar, and the option `images` for the name of a folder.
     """
     question = did_you_mean(unmatched, known)
-    hint = f"; {complaint}" if complaint else ""
+    folders = [f"for images in a folder: images={truncate(one)}" for one in unmatched if os.path.isdir(one)]
+    hints = "".join(f"; {hint}" for hint in (*folders, complaint) if hint)
     return UserError(
         f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {question}accepted: {', '.join(known)}, "
-        f"a list or a glob{hint}"
+        f"a list or a glob{hints}"
     )
 
 
