@@ -110,11 +110,12 @@ def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path
 def test_an_unknown_model_and_a_folder_without_images_are_refused_in_one_line(store, run_here, tmp_path):
     register()
     (tmp_path / "empty").mkdir()
-    for model, said in (
-        ("nobody", "model='nobody': no such model; accepted: brightness"),
-        (NAME, "empty has no image files; accepted: a folder with"),
+    for model, path, said in (
+        ("nobody", "empty", "model='nobody': no such model; accepted: brightness"),
+        (NAME, "empty", "empty has no image files; accepted: a folder with"),
+        (NAME, "x" * 5000, "... does not exist or cannot be reached; accepted: image files, folders"),
     ):
-        done = run_here("predict", model, "empty", cwd=tmp_path)
+        done = run_here("predict", model, path, cwd=tmp_path)
         assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 

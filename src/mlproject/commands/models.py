@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlproject import console
+from mlproject import arguments, console
 from mlproject.commands.shared import examples, one_of, open_store, print_table, verbose
 from mlproject.errors import UserError
 
@@ -62,7 +62,7 @@ def _row(model: "FinalModel") -> list[str]:
 @click.argument("names", nargs=-1, metavar="MODEL")
 @click.option("--model", default="", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
 @click.option("--format", default="keras", show_default=True, metavar="FORMAT", help="keras, saved_model or onnx")
-@click.option("--output", type=click.Path(path_type=Path), default="exports", show_default=True, help="folder")
+@click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for the files")
 @verbose
 def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int:
     """Write a registered model to a file.
@@ -86,7 +86,7 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
     try:
         path = write(network, class_names, images, output, name, format, preparation)
-    except ExportError as error:
+    except (ExportError, OSError) as error:  # the disk may be full
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"exported: {path}; a fresh process has loaded it and predicted the same")
