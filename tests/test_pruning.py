@@ -7,6 +7,8 @@ import pytest
 from conftest import TINY
 from searches import fit_result, interrupted_like, journal_of, run_search
 
+from mlproject import tracking
+from mlproject.errors import StoreGoneError
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search import trial_fit
 from mlproject.search.journal import Trial
@@ -161,6 +163,27 @@ def test_an_interrupted_search_prunes_the_same_trials(tuner, make_task, store, m
         assert found.spent == pytest.approx(found.plan.trial_seconds * (9 - pruned / 2))
     else:  # the first trial, which has the best-known values, is longer than those of the lowest rung
         assert found.trials["reason"][found.trials["status"] == "pruned"].str.contains("quarter of [3-7] trials").all()
+
+
+def test_a_pruned_trial_whose_predictions_cannot_be_logged_is_trained_again(make_task, store, monkeypatch):
+    log_arrays, logged = tracking.log_arrays, []
+
+    def gone(path, **arrays):
+        logged.append(path)
+        if len(logged) == 4:  # those of the trial that is pruned
+            raise StoreGoneError("the store is gone")
+        log_arrays(path, **arrays)
+
+    monkeypatch.setattr(trial_fit, "fit", scored(in_turn(*[[0.9, 0.9]] * 3, *[[0.1, 0.1]] * 2)))
+    monkeypatch.setattr(tracking, "log_arrays", gone)
+    options = {"max_trials": 4, "deterministic": True}
+    with pytest.raises(StoreGoneError):
+        run_search(make_task(), **options)
+    with journal_of(make_task()) as journal:
+        assert [trial.status for trial in journal.trials] == ["completed"] * 3 + ["running"]
+    found, _ = run_search(make_task(), **options)
+    assert found.trials["status"].tolist() == ["completed"] * 3 + ["pruned"]
+    assert found.trials["val_accuracy"].tolist() == [0.9] * 3 + [0.1] and len(logged) == 5
 
 
 def test_short_pruned_trials_do_not_hide_how_long_a_whole_one_takes(make_task, store, monkeypatch):

@@ -74,11 +74,11 @@ def fit_trial(
         result = fit(model, recipe, schedule, data, _hooks_of_fold(task, hooks, number, planned_seconds))
         if result.stopped_early:
             kept.results.append(result)  # not for another process, to which it would look like a whole fit
-            _mark_pruned(record, len(result.history), schedule)
             break
         kept.add(result)
     _log_result(task, kept.results)
     _score(task, settings.objective, record, kept.results)
+    _mark_end(record, kept.results, schedule)
 
 
 def _network_within_limits(task: Task, settings: Settings, record: Trial) -> tuple[keras.Model, Recipe] | None:
@@ -113,10 +113,15 @@ def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: fl
     )
 
 
-def _mark_pruned(record: Trial, epoch: int, schedule: Schedule) -> None:
-    epochs = sum(length.epochs for length in schedule.values())
+def _mark_end(record: Trial, results: Sequence[FitResult], schedule: Schedule) -> None:
+    """Set the trial's status, when all else is logged and recorded: a trial with a status is not trained again."""
+    if not results[-1].stopped_early:
+        record.status = "truncated" if any(one.truncated for one in results) else "completed"
+        return
+    epoch, epochs = len(results[-1].history), sum(length.epochs for length in schedule.values())
+    share = f"{100 * record.curve[-1][0]:.0f} % of its steps"
+    record.reason = f"after epoch {epoch} of {epochs} ({share}): {record.reason}"
     record.status = "pruned"
-    record.reason = f"after epoch {epoch} of {epochs} ({100 * record.share_done:.0f} % of its steps): {record.reason}"
 
 
 def _shorten(
@@ -144,7 +149,7 @@ def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResul
     """Fill the record with the mean scores of the fits, and with what they predict for the images that they held out."""
     for name in OBJECTIVES:
         setattr(record, name, float(np.mean(_last(results, name))))
-    if record.status == "pruned" and task.folds:
+    if results[-1].stopped_early and task.folds:
         return  # most images were not predicted
     labels, probabilities = task.data.train_labels[task.validated], _predictions(task, results)
     record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
@@ -153,8 +158,6 @@ def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResul
     if task.folds:
         ratio = len(task.validation) / len(task.train)
         record.fold_error = evaluation.nadeau_bengio_error(_last(results, objective), ratio)
-    if record.status != "pruned":
-        record.status = "truncated" if any(one.truncated for one in results) else "completed"
 
 
 def _last(results: Sequence[FitResult], name: str) -> list[float]:
