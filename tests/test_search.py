@@ -1,6 +1,7 @@
 """The search with the real Keras Tuner and a real store: trials become runs; budgets end it, and failures do not."""
 
 import dataclasses
+import errno
 import time
 
 import keras
@@ -195,6 +196,16 @@ def test_a_search_that_goes_on_keeps_the_length_of_its_trials(make_task, store, 
     assert found.plan.trial_seconds == first / 2
 
 
+def test_a_search_whose_final_fits_have_begun_tries_nothing_more(make_task, store, monkeypatch):
+    """Another winner could not go on from their checkpoints, and the fits of the seeds would differ in their values."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    run_search(make_task(), max_trials=1, deterministic=True)
+    with journal_of(make_task()) as journal:
+        journal.schedule = {"training": {"epochs": 1, "steps": 1}}
+    found, _ = run_search(make_task(), max_trials=2, deterministic=True)
+    assert len(found.trials) == 1
+
+
 def test_with_many_seeds_a_trial_is_no_longer_than_a_final_fit(make_task, store, monkeypatch):
     monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = make_task()
@@ -240,15 +251,50 @@ def test_a_trial_that_the_process_never_survives_is_failed(make_task, store, mon
     assert "died in this trial 3 times" in found.trials["reason"].iloc[0]
 
 
+def test_a_full_disk_neither_fails_a_finished_trial_nor_hides_that_the_store_is_gone(make_task, store, monkeypatch):
+    save, full = Journal.save, [True]
+
+    def save_or_not(journal):
+        if full and journal.finished:
+            full.clear()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(journal)
+
+    monkeypatch.setattr(Journal, "save", save_or_not)
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    unwritten = r"journal.json cannot be written \(No space left on device\); an interruption now loses trial-01"
+    with pytest.warns(UserWarning, match=unwritten):
+        found, runs = run_search(make_task(), max_trials=2, deterministic=True)
+    assert not full and runs["status"].tolist() == ["FINISHED"] * 2 and "tags.failure" not in runs
+    with journal_of(make_task()) as journal:
+        assert [trial.status for trial in journal.trials] == ["completed"] * 2
+
+    def stays_full(journal):
+        if journal.trials and not journal.trials[-1].starts:  # at the end of a trial that was stopped
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(journal)
+
+    def gone(*given):
+        raise StoreGoneError("the store is gone")
+
+    monkeypatch.setattr(Journal, "save", stays_full)
+    monkeypatch.setattr(trial_fit, "fit", gone)
+    with pytest.warns(UserWarning, match=unwritten), pytest.raises(StoreGoneError):
+        run_search(make_task(), max_trials=1, deterministic=True, name="other")
+
+
 def test_what_a_kill_left_in_the_store_is_put_right(store):
     with tracking.run("trial-01", {"role": "trial", "search": "one"}) as finished:
         pass
     client = mlflow.MlflowClient()
-    unfinished = client.create_run("0", tags={"role": "trial", "search": "one"}).info.run_id
+    unfinished, unknown = (
+        client.create_run("0", tags={"role": "trial", "search": "one"}).info.run_id for _ in range(2)
+    )
     client.set_terminated(finished, "KILLED")
+    client.set_terminated(unknown, "FINISHED")  # on a full disk, without an entry in the journal: it is done again
     tracking.reconcile_trials("one", {finished: "FINISHED"})
     assert mlflow.get_run(finished).info.status == "FINISHED"
-    assert mlflow.get_run(unfinished).info.status == "KILLED"
+    assert {mlflow.get_run(run_id).info.status for run_id in (unfinished, unknown)} == {"KILLED"}
 
 
 def test_no_point_is_tried_twice(make_task, store, monkeypatch):

@@ -116,7 +116,9 @@ class Tuner(keras_tuner.Tuner):
         failed = [trial for trial in ended if trial.status != OVER_LIMIT]
         hopeless = _end_with(failed, "failed", FAILURES_IN_A_ROW) or _end_with(ended, OVER_LIMIT, OVER_LIMIT_IN_A_ROW)
         enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
-        if (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left or hopeless or enough:
+        late = (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left
+        refitted = self.journal.schedule is not None  # the final fits have begun, so nothing else may win any more
+        if late or hopeless or enough or refitted:
             raise SearchEndedError
 
     def _expected_cost(self) -> float:
@@ -298,7 +300,14 @@ class Tuner(keras_tuner.Tuner):
             record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
-        self.journal.save()
+        try:
+            self.journal.save()
+        except OSError as error:  # must neither fail a trial nor hide why it was stopped; the next save has all of it
+            warnings.warn(
+                f"{self.journal.path} cannot be written ({error.strerror}); an interruption now loses {record.name}",
+                stacklevel=2,
+            )
+            return
         if record.finished and (path := self._kept_fits(record)):
             path.unlink(missing_ok=True)
 

@@ -48,15 +48,15 @@ def reconcile_trials(search: str, statuses: Mapping[str, str]) -> None:
 
     Args:
         search: The search's id, as in the tag "search".
-        statuses: For each trial that has ended its run's id and status, "FINISHED" or "FAILED". The run of any other
-            trial becomes KILLED if it is still RUNNING.
+        statuses: For each trial that has ended its run's id and status, "FINISHED" or "FAILED". Any other run of a trial
+            becomes KILLED, since the trial is done again: also one that ended in time, but not before the disk was full.
     """
 
     def reconcile() -> None:
         for trial in search_runs(f"tags.search = '{search}' and tags.role = 'trial'"):
             if trial.info.run_id in statuses:
                 _set_final_status(trial, statuses[trial.info.run_id])
-            elif trial.info.status == "RUNNING":
+            elif trial.info.status != "KILLED":
                 _set_final_status(trial, "KILLED")
 
     store.retry(reconcile)
