@@ -65,15 +65,19 @@ def test_what_was_kept_is_read_again(tmp_path):
         assert third.search != first.search and not third.trials
 
 
-def test_a_damaged_journal_is_set_aside(tmp_path, caplog):
+def test_a_damaged_journal_is_set_aside_and_nothing_goes_on_from_its_checkpoints(tmp_path, caplog):
     with open_journal(tmp_path, "tiny", {}) as first:
         first.path.write_text('{"made_of": {}, "trials": [')
         with pytest.raises(ValueError):
             Journal.read(first.path)
         first.path.rename(tmp_path / "damaged")
     (tmp_path / "damaged").rename(first.path)
+    states = first.checkpoint(0), first.folds / "final.npz"
+    first.folds.mkdir()
+    for state in states:
+        state.touch()
     with open_journal(tmp_path, "tiny", {}) as second:
-        assert second.search != first.search
+        assert second.search != first.search and not any(state.exists() for state in states)
     assert "is damaged" in caplog.text
     assert len(list(first.path.parent.glob("*.damaged-*"))) == 1
 
@@ -152,5 +156,7 @@ def test_a_journal_says_what_a_search_may_still_take_of_its_budget(tmp_path):
         assert seconds_left(*search, 60.0) == 0
         kept.result = {"name": "tiny"}
     assert seconds_left(*search, 600.0) == 0
-    kept.path.write_text("{")
-    assert seconds_left(*search, 600.0) == 600 and kept.path.exists()  # whoever opens it sets it aside
+    for damaged in ("{", '{"fingerprint": {}, "trials": [], "throughput": {"of": 1}}', "[]"):
+        kept.path.write_text(damaged)
+        assert seconds_left(*search, 600.0) == 600
+        assert kept.path.read_text() == damaged  # whoever opens it sets it aside

@@ -160,8 +160,8 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)
             journal.result = asdict(registered)
             journal.save()
-            journal.remove_states()
             logger.info("  %s", registered)
+        journal.remove_states()  # also those that a kill left after the last save
         command.throughputs[task.network_key] = journal.throughput
     return registered
 

@@ -171,7 +171,8 @@ class Journal:
         """Remove the states of fits, when nothing goes on from them any more."""
         for checkpoint in self.path.parent.glob("checkpoint-*.npz"):
             checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(self.folds, ignore_errors=True)
+        for folds in self.path.parent.glob("folds-*"):
+            shutil.rmtree(folds, ignore_errors=True)
 
     def restart(self) -> None:
         """Forget everything that was done: from here on it is another search."""
@@ -238,6 +239,7 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
             journal = _read_or_set_aside(path)
             if journal is None:
                 journal = Journal(path, identity)
+                journal.remove_states()  # of a search whose journal was damaged or deleted; this one trains another winner
                 _log_what_changed(folder / name, journal)
                 journal.save()
             elif fresh:
@@ -263,9 +265,9 @@ def seconds_left(folder: Path, name: str, identity: Fingerprint, budget: float) 
     """
     try:
         journal = Journal.read(_path(folder, name, identity))
+        return 0.0 if journal.result else max(budget - journal.seconds, 0.0)
     except (OSError, *UNREADABLE):
         return budget
-    return 0.0 if journal.result else max(budget - journal.seconds, 0.0)
 
 
 def _path(folder: Path, name: str, identity: Fingerprint) -> Path:
