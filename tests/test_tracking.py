@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from mlflow.cli import gc
+from mlflow.exceptions import MlflowException
 from versions import CLASSES, EXAMPLE, add_version, network, register
 
 from mlproject import tracking
@@ -101,6 +102,18 @@ def test_an_exception_fails_the_run_and_an_interruption_kills_it(store):
     runs = [mlflow.get_run(run_id) for run_id in (failed, killed)]
     assert [run.info.status for run in runs] == ["FAILED", "KILLED"]
     assert runs[0].data.tags["failure"] == "ValueError: what happened"
+
+
+def test_a_run_that_a_user_deletes_meanwhile_fails_alone(store):
+    with tracking.run("search", {}) as parent:
+        with pytest.raises(MlflowException, match="active"), tracking.run("trial", {}, nested=True) as deleted:
+            mlflow.delete_run(deleted)
+            tracking.log_metrics({"loss": 1.0})
+        with tracking.run("next trial", {}, nested=True) as following:
+            pass
+    runs = [mlflow.get_run(run_id) for run_id in (parent, following)]
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2 and mlflow.active_run() is None
+    assert runs[1].data.tags["mlflow.parentRunId"] == parent
 
 
 def test_a_deleted_experiment_is_refused(store, monkeypatch):

@@ -1,10 +1,10 @@
 """Begins, resumes and ends runs, including runs whose process was killed."""
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import mlflow
@@ -20,7 +20,7 @@ from mlproject.errors import StoreGoneError, UserError, first_line, truncate
 from mlproject.tracking import abandoned, experiment_page, permissions, queries, refused, store
 from mlproject.tracking.abandoned import FAILURE, INTERRUPTED, owner_tags
 from mlproject.tracking.commit import git_commit
-from mlproject.tracking.log import active_run_id, log_values, set_tags
+from mlproject.tracking.log import active_run_id, log_values
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def check_permissions(project: ProjectRun, comparison: str, model_name: str) -> 
     permissions.require_registering(model_name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | None = None) -> Iterator[str]:
     """Keep a run active inside a `with` block.
 
@@ -174,8 +174,13 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         yield run_id
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
-        set_tags({FAILURE: INTERRUPTED if killed else first_line(error)[:500]})
-        _end(run_id, "KILLED" if killed else "FAILED")
+        # The store refuses both for a run that a user has deleted meanwhile. That must not hide the error, nor leave the
+        # run active, or the next runs would be nested in it.
+        with contextlib.suppress(MlflowException):
+            try:
+                log_values(run_id, tags={FAILURE: INTERRUPTED if killed else first_line(error)[:500]})
+            finally:
+                _end(run_id, "KILLED" if killed else "FAILED")
         raise
     _end(run_id, "FINISHED")
 
