@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY
+from searches import arrays_of
 from versions import register
 
 from mlproject import evaluation
@@ -21,6 +22,7 @@ from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
 from mlproject.search.journal import Journal, pack
 from mlproject.search.result import SearchResult
+from mlproject.training import checkpoint as checkpoints
 
 
 def found():
@@ -46,6 +48,30 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.
     assert 85 < seen["schedule"]["training"].total_steps * 64 / 100 <= 95
+
+
+def test_a_fit_that_is_stopped_after_its_model_was_registered_is_not_trained_again(
+    make_task, store, monkeypatch, tmp_path
+):
+    """Epochs that are trained again end in slightly other weights, which would then be evaluated as those registered."""
+    task, journal = make_task(), Journal(tmp_path / "journal.json", {})
+    given = task, found(), journal, 113.0, {}, True
+
+    def stop(*scores):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e-9)  # so that only the first epoch is kept on the way
+    with monkeypatch.context() as first, pytest.raises(KeyboardInterrupt):
+        first.setattr(refit, "_log_scores", stop)
+        refit.refit(*given)
+    assert journal.checkpoint(0).exists() and not journal.fits
+    made = refit.refit(*given)
+    steps = sorted(point.step for point in mlflow.MlflowClient().get_metric_history(made.run_id, "loss"))
+    assert len(steps) >= 2 and steps == list(range(1, len(steps) + 1))
+    assert made.version == 1 and not journal.checkpoint(0).exists()
+    registered = mlflow.keras.load_model("models:/tiny-synthetic/1")
+    kept = arrays_of(made.run_id, "evaluation/predictions.npz")["probabilities"]
+    np.testing.assert_allclose(registered.predict(task.data.test_images, verbose=0), kept, atol=1e-3)
 
 
 class Undeclared(FashionMNIST):

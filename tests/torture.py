@@ -243,7 +243,10 @@ class Round:
             history = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/evaluation/history.csv").splitlines()[1:]
             assert [int(line.split(",")[0]) for line in history] == list(range(1, len(history) + 1))
             assert sum(stage["epochs"] for stage in self.journal()["schedule"].values()) == len(history)
-        mlflow.keras.load_model(f"models:/{NAME}@champion")
+        model = mlflow.keras.load_model(f"models:/{NAME}@champion")  # the one that was evaluated
+        shown = np.load(mlflow.artifacts.download_artifacts(f"runs:/{final.info.run_id}/evaluation/images.npz"))
+        differences = model.predict(shown["images"], verbose=0) - kept["probabilities"][shown["rows"]]
+        assert np.abs(differences).max() < 1e-3
         left = [str(path) for path in self.folder.rglob("*.part")] + list(
             self.folder.glob(".mlproject/searches/*/*/*.npz")
         )

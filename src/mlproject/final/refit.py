@@ -22,7 +22,7 @@ from mlproject.search.journal import Journal, pack
 from mlproject.search.result import SearchResult, reserve
 from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
-from mlproject.training.checkpoint import Checkpoint
+from mlproject.training.checkpoint import Checkpoint, Progress
 from mlproject.training.fit import FitResult, fit
 from mlproject.training.monitor import FitHooks
 from mlproject.training.prediction import PREDICTION_BATCH, milliseconds_per_image, predict
@@ -142,10 +142,11 @@ def _trained(
     seconds: float,
     trained: TrainedByWorker | None,
 ) -> FitResult:
-    """Train the network, or give it the weights that a worker trained."""
+    """Train the network, or give it the weights that a worker trained. An interruption later on does not train it again."""
     log_datasets(task.data)
     if trained:
         network[0].set_weights(trained.weights)
+        _keep_end(journal, task.seed, network, trained.result)
         return trained.result
     number, place = len(journal.fits) + 1, task.place
     left, which = (plan.seeds - len(journal.fits)) * seconds, f"final fit {number} of {plan.seeds}, seed {task.seed}"
@@ -156,7 +157,17 @@ def _trained(
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
         title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(left)}",
     )
-    return train(task, network, schedule, hooks)
+    result = train(task, network, schedule, hooks)
+    _keep_end(journal, task.seed, network, result)
+    return result
+
+
+def _keep_end(journal: Journal, seed: int, network: tuple[keras.Model, Recipe], result: FitResult) -> None:
+    """Keep the trained weights. Epochs that were trained again would not end in exactly those that may be registered already."""
+    model, recipe = network
+    rows = [{str(name): value for name, value in row.items()} for row in result.history.to_dict("records")]
+    progress = Progress(len(recipe.stages), 0, rows, result.images_per_second)
+    Checkpoint(journal.checkpoint(seed)).save_end(model, progress)
 
 
 def _evaluate(

@@ -45,10 +45,18 @@ class Checkpoint:
         began = time.monotonic()
         if began < self._next_save:
             return
-        state = {f"model{index}": variable.numpy() for index, variable in enumerate(model.variables)}
-        state |= {f"optimizer{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
-        state_file.write(self.path, asdict(progress), state, "the epochs since the last checkpoint")
+        self._write(progress, model=model.variables, optimizer=optimizer.variables)
         self._next_save = time.monotonic() + (time.monotonic() - began) / CHECKPOINT_SHARE
+
+    def save_end(self, model: keras.Model, progress: Progress) -> None:
+        """Replace the file by the state of a fit that has come to its end: what goes on from it trains nothing more."""
+        self._write(progress, model=model.variables)
+
+    def _write(self, progress: Progress, **variables: Sequence[keras.Variable]) -> None:
+        state = {
+            f"{kind}{index}": one.numpy() for kind, all_of in variables.items() for index, one in enumerate(all_of)
+        }
+        state_file.write(self.path, asdict(progress), state, "the epochs since the last checkpoint")
 
     def load(self) -> tuple[Progress, dict[str, np.ndarray]]:
         """Read the file.
