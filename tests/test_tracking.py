@@ -1,5 +1,6 @@
 """Runs, the registry and the champion rule, on a real SQLite store."""
 
+import json
 import re
 import subprocess
 import sys
@@ -187,6 +188,16 @@ def test_what_a_user_writes_into_descriptions_stays(store):
     text = description_after("second")
     assert "\n\nOf the user:\n\n| a | b |\n|---|---|\n\n" in text and "viewStateShareKey=second)" in text
     assert text.count("**tiny**") == 1 and "viewStateShareKey=first)" not in text
+
+
+def test_the_view_of_final_models_shows_the_mean_of_several_seeds_beside_the_accuracy_that_sorts_it(store):
+    with tracking.run("search", {"role": "search"}):
+        tracking.describe_search("tiny", "Which one?", "first", ["width"])
+    tags = mlflow.MlflowClient().get_experiment_by_name("tests").tags
+    view = json.loads(tags["mlflow.sharedViewState.finals"])
+    models, first, second, *others = view["selectedColumns"]
+    assert (models, first, second) == ("attributes.`Models`", "metrics.`test_accuracy`", "metrics.`test_accuracy_mean`")
+    assert view["orderByKey"] == first and "metrics.`test_loss`" in others
 
 
 def test_a_store_that_cannot_be_opened_is_a_user_error(tmp_path, monkeypatch):

@@ -25,7 +25,9 @@ VIEW = "mlflow.sharedViewState."
 # The name of the view of the final models. The view of a search's trials has the id of the search as its name.
 FINALS = "finals"
 PRIMARY_METRIC = "test_accuracy"
-SCORES = ("test_accuracy", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss", "parameters", "train_seconds")
+# The columns, the first of which sorts. MLflow leaves out those that no run has, such as the mean where there is one seed.
+SCORES = ("test_accuracy", "test_accuracy_mean", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss")
+SCORES += ("parameters", "train_seconds")
 TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
 LONGEST_QUESTION = 500  # characters in the description, of which MLflow takes 20,000 in all
 

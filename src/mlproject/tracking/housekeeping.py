@@ -1,5 +1,6 @@
 """Finds what may be deleted from a store, and deletes it."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -79,7 +80,8 @@ def delete(found: Prunable) -> int:
             mlflow.MlflowClient().delete_run(run.info.run_id)
             deleted += 1
     for folder in found.folders:
-        shutil.rmtree(folder)
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it at the same time
+            shutil.rmtree(folder)
     return len(runs) - deleted
 
 
