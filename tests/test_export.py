@@ -1,6 +1,7 @@
 """Exported files are complete or absent, the printed line alone loads them, and bad options are refused at once."""
 
 import json
+import os
 
 import keras
 import mlflow
@@ -68,6 +69,19 @@ def test_a_model_that_does_not_come_back_the_same_is_not_exported(images, tmp_pa
         export.write(model, NAMES, images, tmp_path, "small")
     assert [found.name for found in tmp_path.iterdir()] == ["small.keras"]
     assert (tmp_path / "small.keras").read_text() == "the older one"
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one(images, tmp_path):
+    killed, older, under_way = (
+        tmp_path / f".small.{name}" for name in ("01ab.part.keras", "01ab.part.old", "23cd.part.keras")
+    )
+    (older / "variables").mkdir(parents=True)
+    for one in (killed, under_way):
+        one.touch()
+    for one in (killed, older):
+        os.utime(one, (0, 0))  # as if it had been killed long ago
+    export.write(small_model(), NAMES, images, tmp_path, "small")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [under_way.name, "small.classes.json", "small.keras"]
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

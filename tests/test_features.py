@@ -1,6 +1,7 @@
 """The cache of frozen activations: correct, computed once for the same data and weights, and never half written."""
 
 import dataclasses
+import io
 import pickle
 import shutil
 from pathlib import Path
@@ -10,9 +11,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY, Bomb
+from tqdm import tqdm
 
 from mlproject.errors import UserError
 from mlproject.experiment import hyperparameters
+from mlproject.training import features
 from mlproject.training.features import FeatureCache
 
 
@@ -123,3 +126,22 @@ def test_a_poisoned_file_is_set_aside_and_computed_anew(kept, monkeypatch, tmp_p
     assert np.array_equal(again, np.load(whole)) and not (tmp_path / "exploded").exists()
     assert f"{path.name} is damaged" in caplog.text
     assert len(list(tmp_path.glob("*.damaged-*"))) == len(list(tmp_path.glob("*.npy"))) == 1
+
+
+def test_an_interruption_clears_the_bar(make_task, monkeypatch):
+    bars = []
+
+    def show(*given, **more):
+        bars.append(tqdm(*given, **more | {"file": io.StringIO(), "disable": False}))
+        return bars[-1]
+
+    def interrupt(*given, **more):
+        raise KeyboardInterrupt
+
+    task = make_task()
+    model, _ = task.network(TINY.best)
+    monkeypatch.setattr(features, "tqdm", show)
+    monkeypatch.setattr(features, "with_winograd", lambda frozen: SimpleNamespace(predict=interrupt))
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        task.features.get(model, ["low"])
+    assert stopped.tb and bars[0].disable  # closed, though the exception still has the frames of the loop

@@ -32,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Yields:
         The temporary path, which the block must write to.
     """
-    _remove_abandoned(path.parent, f"{path.name}.*.part")
+    remove_abandoned(path.parent, f"{path.name}.*.part")
     # The process id alone is not unique: two containers that share a folder can have the same.
     part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
@@ -44,13 +44,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _remove_abandoned(folder: Path, pattern: str) -> None:
-    """Remove temporary files of processes that were killed."""
+def remove_abandoned(folder: Path, pattern: str) -> None:
+    """Remove temporary files and folders of processes that were killed.
+
+    Args:
+        folder: where they are.
+        pattern: a glob of their names.
+    """
     for part in folder.glob(pattern):
         # A running process may rename its file at this moment, and a file may belong to another user.
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                part.unlink()
+                remove(part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one.
+
+    Args:
+        path: its path.
+    """
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _replace(part: Path, path: Path) -> None:
@@ -103,7 +120,7 @@ def room(folder: Path, needed: int, what: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder, "*.part")
+        remove_abandoned(folder, "*.part")
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")

@@ -129,7 +129,7 @@ def write(
     """Export a model, and check the file in a new process that imports nothing of this package.
 
     The class names are written to `<name>.classes.json` beside it, and the preparation of images to `<name>.images.json`. Files
-    of an earlier export are replaced or removed only after the check.
+    of an earlier export are replaced or removed only after the check, and so is what a killed process left.
 
     Args:
         model: the trained network.
@@ -163,7 +163,8 @@ def write(
                 companion.unlink(missing_ok=True)  # what an earlier export says may be wrong for this one
         _replace(part, path)
     finally:
-        _remove(part)
+        disk.remove(part)
+    disk.remove_abandoned(folder, f".{name}.*.part*")
     return path
 
 
@@ -226,11 +227,3 @@ def _replace(part: Path, path: Path) -> None:
         os.rename(old, path)
         raise
     shutil.rmtree(old)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

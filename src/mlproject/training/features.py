@@ -102,10 +102,9 @@ class FeatureCache:
             for name, file in files.items():
                 described = {"descr": "<f2", "fortran_order": False, "shape": shapes[name]}
                 np.lib.format.write_array_header_1_0(file, described)
-            # disable=None shows a progress bar on a terminal and nothing in a log file.
-            for start in tqdm(
-                range(0, len(images), CHUNK), desc=f"features at {', '.join(paths)}", leave=False, disable=None
-            ):
+            # disable=None shows a progress bar on a terminal and nothing in a log file. An interruption clears it.
+            title, chunks = f"features at {', '.join(paths)}", range(0, len(images), CHUNK)
+            for start in stack.enter_context(tqdm(chunks, desc=title, leave=False, disable=None)):
                 part_of_all = images[start : start + CHUNK]
                 for name, values in frozen.predict(part_of_all, batch_size=PREDICTION_BATCH, verbose=0).items():
                     files[name].write(np.ascontiguousarray(values, "<f2").data)
