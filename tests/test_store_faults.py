@@ -1,5 +1,6 @@
 """Faults of the store: processes that create it at the same time, a lock, a full disk, a server that is killed."""
 
+import errno
 import logging
 import os
 import re
@@ -13,10 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 from conftest import PROJECT
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from searches import arrays_of
 from servers import Server
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -160,6 +163,22 @@ def test_a_full_disk_ends_the_command_clearly_and_what_was_logged_stays(small_di
         tracking.log_metrics({"value": 1})
     assert history(following) == [1] and history(run_id) == [0, 1, 2]
     assert mlflow.get_run(run_id).info.status == "KILLED"
+
+
+def test_a_temporary_folder_without_room_delays_a_file_and_loses_nothing(store, monkeypatch, caplog):
+    save, full = np.savez_compressed, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def save_or_not(*given, **arrays):
+        if full:
+            raise full.pop()
+        save(*given, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", save_or_not)
+    with tracking.run("trial-01", {}) as run_id:
+        tracking.log_arrays("evaluation/validation.npz", labels=np.arange(3))
+    assert "No space left on device" in caplog.text
+    assert mlflow.get_run(run_id).info.status == "FINISHED"
+    assert arrays_of(run_id)["labels"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("status, waits", [(403, False), (413, False), (429, True), (503, True)])

@@ -152,7 +152,7 @@ class ParallelTuner(Tuner):
         """Keep a finished trial, and end its run. The journal has it before the run ends, so it is never run twice."""
         record.ended = len(self.journal.finished)
         record.minutes = self._seconds / 60
-        self.journal.save()
+        self._save_end(record)
         tracking.log_values(record.run_id, tags=self._end_tags(record))
         failed = record.status == "failed"
         tracking.close_run(record.run_id, "FAILED" if failed else "FINISHED", record.reason if failed else "")

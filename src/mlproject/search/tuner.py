@@ -300,16 +300,23 @@ class Tuner(keras_tuner.Tuner):
             record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
+        if self._save_end(record) and record.finished and (path := self._kept_fits(record)):
+            path.unlink(missing_ok=True)
+
+    def _save_end(self, record: Trial) -> bool:
+        """Save the journal at the end of a trial, and say whether that worked.
+
+        A full disk must neither fail the trial nor hide why it was stopped. The next save has all of it.
+        """
         try:
             self.journal.save()
-        except OSError as error:  # must neither fail a trial nor hide why it was stopped; the next save has all of it
+        except OSError as error:
             warnings.warn(
                 f"{self.journal.path} cannot be written ({error.strerror}); an interruption now loses {record.name}",
                 stacklevel=2,
             )
-            return
-        if record.finished and (path := self._kept_fits(record)):
-            path.unlink(missing_ok=True)
+            return False
+        return True
 
 
 def _in_short(name: str, value: Value) -> str:

@@ -178,11 +178,15 @@ def log_arrays(path: str, **arrays: NDArray[Any]) -> None:
 def _log_run_arrays(run_id: str, path: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Log arrays as one compressed .npz artifact of any run."""
     folder, name = os.path.split(path)
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary, name)
-        content: dict[str, Any] = {**arrays}  # without this, type checkers match an array with `allow_pickle`
-        np.savez_compressed(file, **content)
-        store.retry_file_transfer(lambda: mlflow.log_artifact(str(file), folder, run_id=run_id))
+    content: dict[str, Any] = {**arrays}  # without this, type checkers match an array with `allow_pickle`
+
+    def log() -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary, name)
+            np.savez_compressed(file, **content)
+            mlflow.log_artifact(str(file), folder, run_id=run_id)
+
+    store.retry_file_transfer(log)  # as a whole: a temporary folder without room is waited for, and fails no trial
 
 
 def log_folder(folder: Path, path: str) -> None:
