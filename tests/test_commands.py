@@ -15,6 +15,7 @@ from versions import add_version
 from mlproject import tracking
 from mlproject.commands import mlproject
 from mlproject.style import StyledFigure
+from mlproject.tracking import housekeeping
 
 # Each line after "mlproject", and what its answer says.
 WRONG = """
@@ -198,6 +199,13 @@ def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
         port = taken.getsockname()[1]
         done = run_here("ui", "--port", port, cwd=tmp_path)
     assert done.returncode == 2 and f"port={port}: " in done.stderr and "a free port" in done.stderr
+
+
+def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):
+    left = tmp_path / "left"
+    left.mkdir()
+    assert housekeeping.delete(housekeeping.Prunable([], [], [tmp_path / "gone", left])) == 0
+    assert not left.exists()
 
 
 def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, run_here):

@@ -56,6 +56,49 @@ def test_a_search_that_is_stopped_and_then_killed_goes_on_to_its_end(tmp_path, n
     assert [int(version.version) for version in versions] == [1]
 
 
+# The command of its arguments, killed where a function is called for the first time.
+KILLED = """
+import importlib, os, signal, sys
+module, name = sys.argv.pop(1).split(":")
+setattr(importlib.import_module(module), name, lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL))
+from mlproject.__main__ import run
+run()
+"""
+PLACES = (
+    "mlproject.search.trial_fit:_log_result",  # the first trial is trained, and nothing of its result is logged
+    "mlproject.final.refit:plan_schedule",  # all trials are in the journal, and the final run is open
+    "mlproject.final.refit:_log_scores",  # the model is registered, and its scores are not logged
+    "mlproject.final.card:of_version",  # the final fit is in the journal, and the version has its alias
+    "mlproject.report.publish:publish",  # the search is complete, and there is no report
+)
+
+
+@pytest.mark.slow
+def test_killed_between_two_writes_a_search_does_everything_once(tmp_path, new_store):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(EXPERIMENT)
+    uri = new_store(tmp_path)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
+    for place in PLACES:
+        words = [sys.executable, "-c", KILLED, place, "tune", *SMALL]
+        killed = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+        assert killed.returncode == -signal.SIGKILL, (place, killed.stdout + killed.stderr)
+    done = command("tune", *SMALL, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0 and "already complete" in done.stdout, done.stdout + done.stderr
+    runs = _runs(uri)
+    assert sorted(runs.pop("trial-01")) == ["FINISHED", "KILLED"]
+    assert runs == dict.fromkeys(["trial-02", "trial-03", "search", "final", "report"], ["FINISHED"])
+
+    client = mlflow.MlflowClient(uri)
+    (version,) = client.search_model_versions(f"name = '{NAME}'")
+    assert {alias: int(number) for alias, number in client.get_registered_model(NAME).aliases.items()} == {
+        "champion": int(version.version)
+    }
+    epochs = sorted(point.step for point in client.get_metric_history(version.run_id, "loss"))
+    assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) >= 2  # the final fit was trained once
+    assert not list(tmp_path.glob(".mlproject/searches/*/*/*.npz")) and (tmp_path / "reports" / "index.html").exists()
+
+
 def _start(words, folder, uri):
     """Start `mlproject tune` with these words, in a process of its own."""
     return subprocess.Popen(
