@@ -16,6 +16,7 @@ from versions import CLASSES, EXAMPLE, add_version, network, register
 
 from mlproject import tracking
 from mlproject.errors import UserError
+from mlproject.tracking.abandoned import owner_tags
 
 
 def test_only_a_higher_validation_accuracy_takes_the_champion_alias(store):
@@ -319,6 +320,16 @@ def test_a_model_that_an_interrupted_attempt_left_unfinished_is_replaced(store):
         assert tracking.register(network(), "m", CLASSES, EXAMPLE, {}) == 1
     (logged,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list")
     assert logged.model_id != unfinished.model_id
+
+
+def test_a_command_ends_what_it_left_running_but_not_the_run_of_mlflow_run(store):
+    client = mlflow.MlflowClient()
+    elsewhere = {"host": "elsewhere", "process": "1 1"}
+    runs = [client.create_run("0", tags=tags).info.run_id for tags in (owner_tags(), owner_tags(), elsewhere)]
+    tracking.end_own_runs(but=runs[1])
+    assert [client.get_run(run_id).info.status for run_id in runs] == ["KILLED", "RUNNING", "RUNNING"]
+    tracking.end_own_runs()
+    assert [client.get_run(run_id).info.status for run_id in runs] == ["KILLED", "KILLED", "RUNNING"]
 
 
 OPENS_A_RUN = """

@@ -122,6 +122,7 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
         _tune_all(tasks, fingerprints, _Command(settings, project, {}, alike, pool), outcome)
     project.set_description("\n\n".join(outcome.lines))
+    tracking.end_own_runs(but=project.run_id)
     return outcome
 
 
