@@ -2,6 +2,8 @@
 
     sudo python tests/hosts.py
 
+`test_hosts.py` runs it, too, and is skipped where hosts cannot be made; this program then fails.
+
 Each host is a network namespace with an address of its own on a bridge, so that a cable can be pulled (`ip link set ... down`).
 It needs root and Debian's iproute2. All hosts share this machine's cores and disk, but no folder of the search: each has a
 home of its own, and the driver's project folder is the driver's alone. The store must hold what it holds after a search in peace.
@@ -9,6 +11,7 @@ home of its own, and the driver's project folder is the driver's alone. The stor
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -95,11 +98,19 @@ class Host:
 
 def why_not() -> str:
     """Why hosts cannot be made here; "" if they can."""
+    if importlib.util.find_spec("ray") is None:
+        return "Ray is not installed: make cluster"
     if shutil.which("ip") is None:
         return "the program `ip` is missing (Debian's iproute2)"
-    done = subprocess.run(["ip", "netns", "add", "mltest"], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "delete", "mltest"], capture_output=True)
-    return done.stderr.strip()
+    try:
+        ip("netns", "add", "mltest")
+        ip("link", "add", "mltest", "type", "bridge")
+    except subprocess.CalledProcessError as error:
+        return f"no network namespaces with a bridge can be made: {error.stderr.decode().strip() or error}"
+    finally:
+        for what in ("netns", "link"):
+            subprocess.run(["ip", what, "delete", "mltest"], capture_output=True)
+    return ""
 
 
 class Search(Round):
@@ -138,10 +149,18 @@ class Search(Round):
     def lost(self) -> int:
         return self.log.read_text().count("begins again, because its worker was lost")
 
-    def trials(self) -> list:
+    def runs(self, words: str) -> list:
         client = mlflow.MlflowClient(self.uri)
         everywhere = [one.experiment_id for one in client.search_experiments()]
-        return client.search_runs(everywhere, "tags.role = 'trial'", max_results=1000)
+        return client.search_runs(everywhere, words, max_results=1000)
+
+    def trials(self) -> list:
+        return self.runs("tags.role = 'trial'")
+
+    def finished(self, host: Host, since: float) -> list:
+        """The trials and final fits that began after this time, in seconds since 1970, and were trained there to their end."""
+        words = f"tags.worker = '{host.address}' and attributes.status = 'FINISHED'"
+        return self.runs(f"{words} and attributes.start_time > {int(1000 * since)}")
 
     def trains_on(self, host: Host) -> bool:
         """Whether a trial is under way there that has finished an epoch."""
@@ -183,6 +202,7 @@ def run(folder: Path) -> None:
         search.wait_until("another host is cut off, and its trial has begun again", lambda: search.lost() >= 2)
         time.sleep(5)
         cut.plug("up")
+        plugged = time.time()
         late.join()
         search.wait_until("a host that joined late trains a trial", lambda: late.address in search.hosts())
         os.killpg(process.pid, signal.SIGKILL)
@@ -191,6 +211,10 @@ def run(folder: Path) -> None:
         code = search.start().wait(timeout=PATIENCE)
         assert code == 0, search.tail()
         check(search)
+        for host in (cut, late):  # if their trials were ended with the driver, they had final fits
+            count = len(search.finished(host, plugged))
+            say(f"{host.address} trained {count} fits to their end after the cable was plugged in again")
+            assert count, (host.home / "ray.txt").read_text()[-4000:]
     finally:
         for host in hosts:
             host.remove()
@@ -216,5 +240,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=None, help="folder for the hosts, which is kept")
     chosen = parser.parse_args()
     if reason := why_not():
-        sys.exit(f"skipped: no network namespaces can be made here: {reason}")
+        sys.exit(f"nothing was checked: {reason}")
     run(chosen.folder or Path(tempfile.mkdtemp(prefix="hosts")))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlproject import evaluation, plots
+from mlproject import evaluation, plots, tracking
 
 SUPERCLASSES = ("birds", "cars", "fish", "trees")
 FINE = tuple(f"{superclass}-{letter}" for superclass in SUPERCLASSES for letter in "abc")
@@ -32,6 +32,9 @@ class Model:
     metrics: dict
     root: Path
     url: str = ""
+    version_url: str = ""
+    trials_url: str = ""
+    finals_url: str = ""
     other_seeds: tuple = ()
 
     def artifact(self, path):
@@ -95,6 +98,16 @@ def register(root, name, tags, labels, probabilities, names, superclasses=None, 
         "seed": tags["seed"],
     }
     return Model(name, 3, "champion", f"run-of-{name}", {"experiment": name, **tags}, params, metrics, root)
+
+
+def put_into_store(model, network, example, preparation=None):
+    """Log the model's values and artifacts in the store, and register a network as its version; returns the version's alias."""
+    with tracking.run("final", {"role": "final"}):
+        tracking.log_params(model.params)
+        tracking.log_metrics(model.metrics)
+        tracking.log_folder(model.root, "")
+        version = tracking.register(network, model.name, FLAT, example, model.tags, preparation)
+    return tracking.promote(model.name, version)
 
 
 def with_seeds(model, *probabilities, stage=None):

@@ -1,17 +1,20 @@
 """The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
+import errno
 import shlex
 import socket
+from pathlib import Path
 
 import click
 import mlflow
 import pytest
-from conftest import copy_experiments
+from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
 from versions import add_version
 
 from mlproject import tracking
 from mlproject.commands import mlproject
+from mlproject.style import StyledFigure
 
 # Each line after "mlproject", and what its answer says.
 WRONG = """
@@ -24,6 +27,7 @@ tune fashion-mnist-mlp,fashion-mnist-cn | experiment='fashion-mnist-cn' matches 
 tune fashion-mnist-mlp fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment
 tune fashion-mnist-mlp --experiment fashion-mnist-cnn | accepted: one of the two ways
 tune 'svhn-*' | experiment='svhn-*' matches no experiment; accepted: cifar100-coarse-cnn
+tune experiments | a list or a glob; for images in a folder: images=experiments
 tune --experiment | Option '--experiment' requires an argument
 tune --experiment= | experiment='' matches no experiment
 tune experiment=fashion-mnist-cnn | experiment='experiment=fashion-mnist-cnn' matches no experiment
@@ -64,6 +68,8 @@ tune --data-dir no/such/folder | data_dir=no/such/folder is not a folder
 tune --image-size 4 | '4' is not accepted; accepted: auto, or pixels from 8 to 1024
 tune --image-size big | 'big' is not accepted; accepted: auto, or pixels from 8
 tune --image-fit stretch | 'stretch' is not one of 'crop', 'pad'
+tune --image-size 64 | image_size=64; accepted: together with images=PATH
+tune --image-fit pad | image_fit=pad; accepted: together with images=PATH
 tune --base VGG16 | base=VGG16; accepted: together with images=PATH
 tune --values width=32 --tempo 1 | No such option '--tempo'
 tune fashion-mnist-mlp --data synthetic --values height=3 | values='height=3' is not accepted by fashion-mnist-mlp; accepted
@@ -86,10 +92,11 @@ notebook cifar100_cnn --minutes 0 | '0' is not accepted
 data chek photos | No such command 'chek'. Did you mean 'check'
 data check | Missing argument 'PATH'
 data check no/such/folder | no/such/folder
-data fetch cifar10 | data set 'cifar10' is not known; accepted: cifar100, fashion-mnist
+data fetch cifar10 | data set 'cifar10' is not known; did you mean cifar100? accepted: cifar100, fashion-mnist
 ui | mlflow.db does not exist
 predict | Missing argument 'MODEL'
 predict fashion-mnist-cnn | Missing argument 'PATH...'
+predict fashion-mnist-cnn photo.jpg | photo.jpg does not exist or cannot be reached; accepted: image files, folders
 predict fashion-mnist-cnn photo.jpg --top 0 | '--top': 0 is not in the range
 predict fashion-mnist-cnn photo.jpg --invert maybe | '--invert': 'maybe' is not one of 'auto', 'yes', 'no'
 serve fashion-mnist-cnn --port 99999 | port=99999
@@ -116,6 +123,14 @@ def test_a_wrong_command_line_is_answered_in_one_line(line, said, folder, run_he
     assert [one.name for one in folder.iterdir()] == ["experiments"]
 
 
+@pytest.mark.parametrize(
+    "words", ["export cnn --output=~/x", "notebook cnn --output=~/x", "predict cnn 1.png --show=~/x"]
+)
+def test_the_home_folder_may_stand_behind_an_equals_sign(words):
+    _, given = parsed(*shlex.split(words))
+    assert given["show" if "show" in given else "output"] == Path.home() / "x"
+
+
 def test_help_lists_the_commands_in_the_order_of_use(capsys):
     with pytest.raises(click.exceptions.Exit):
         mlproject.make_context("mlproject", ["-h"])
@@ -134,6 +149,17 @@ def test_data_show_describes_a_data_set_and_draws_examples(folder, tmp_path, run
     assert (tmp_path / "reports/data/fashion-mnist-synthetic.png").stat().st_size > 10_000
 
 
+def test_a_full_disk_is_said_in_one_line(folder, tmp_path, run_here, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "fashion-mnist-synthetic.png")
+
+    (tmp_path / "experiments").symlink_to(folder / "experiments")
+    monkeypatch.setattr(StyledFigure, "savefig", fail)
+    done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
+    assert done.returncode == 1 and "\nerror: the disk is full: [Errno 28] " in f"\n{done.stderr}", done.stderr
+    assert not list((tmp_path / "reports" / "data").iterdir())
+
+
 def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
@@ -149,6 +175,22 @@ def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_
     accuracy = ["0.7500", "[0.7000,"]
     assert listed() == [["cnn/1", "champion", *accuracy], ["cnn/3", "challenger", *accuracy]]
     assert [row[0] for row in listed("--all")] == ["cnn/1", "cnn/2", "cnn/3"]
+
+
+def test_list_shows_the_mean_over_several_seeds_with_its_interval_where_the_version_has_one(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    older = {"test_accuracy": 0.75, "test_accuracy_low": 0.7, "test_accuracy_high": 0.8}
+    older |= {"test_accuracy_mean": 0.76, "test_accuracy_std": 0.01, "seeds": 3}
+    add_version("older", **older)
+    add_version("newer", **older, test_accuracy_mean_low=0.71, test_accuracy_mean_high=0.81)
+    done = run_here("list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "champion" in line]
+    assert {row[0]: row[2:-3] for row in rows} == {
+        "newer/1": ["0.7600", "[0.7100,", "0.8100]", "3"],
+        "older/1": ["0.7600", "3"],
+    }
 
 
 def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):

@@ -315,6 +315,10 @@ def test_labels_without_one_meaning_are_refused(labels, message):
         ({"test_labels": TEST_LABELS + 1}, "test_labels holds 1 to 3, so its labels begin at 1: subtract 1; " + WHOLE),
         ({"test_labels": NAMES[TEST_LABELS] + "s"}, "test_labels holds 'ashs', which is not in its classes; accepted"),
         ({"source": None}, "source is None; accepted: a text or path"),
+        ({"description": "leaves"}, "description is 'leaves'; accepted: None, or a files.Description"),
+        ({"preparation": "crop"}, "preparation is crop; accepted: None, a Preparation for images of shape (8, 6, 3)"),
+        ({"preparation": {"size": IMAGES}}, "preparation is {'size': array("),
+        ({"preparation": Preparation(8, 3)}, "preparation is The images have 8 x 8 pixels"),
     ],
 )
 def test_the_test_part_is_checked_alike(changes, message):
@@ -547,6 +551,7 @@ def test_a_preparation_is_kept_if_it_makes_images_of_the_declared_shape():
     square = {"train_images": IMAGES[:, :6], "test_images": TEST_IMAGES[:, :6]}
     kept = load(arrays(**square), shape=(6, 6, 3), preparation=Preparation(6, 3, "pad")).preparation
     assert Preparation.from_description(kept) == Preparation(6, 3, "pad")
+    assert load(arrays(**square, preparation=Preparation(6, 3, "pad")), shape=(6, 6, 3)).preparation == kept
     assert load(arrays()).preparation is None
     refused("preparation is The images have 6 x 6 pixels", arrays(), preparation=Preparation(6, 3))
     refused("preparation is {'size': 8}; accepted: None, or a Preparation", arrays(), preparation={"size": 8})

@@ -1,6 +1,7 @@
 """Intervals over images and seeds: whether they hold the truth of invented worlds, and what they are by hand."""
 
 import runpy
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_networks_without_mistakes_have_finite_results(seeds):
         without = evaluation.crossed_accuracy(~perfect)
         assert 0 == without.low < without.high < 1
     assert evaluation.crossed_difference(perfect, perfect).p == 1
+
+
+def test_models_that_agree_on_few_images_may_differ_on_others():
+    (covered,) = coverage(1000, 20, 0.002, (0.98, 0.95), (3,))["difference"]
+    assert covered > 0.95  # most of these pairs agree on almost all of the 20 images
+    perfect = np.ones((3, 40), bool)
+    alike, one_image = evaluation.crossed_difference(perfect, perfect), (np.arange(40) == 0).astype(float)
+    low, high = stats.ttest_1samp(one_image, 0).confidence_interval()
+    assert (alike.low, alike.high) == pytest.approx(((low - high) / 2, (high - low) / 2)) and alike.p == 1
+    three = perfect[:, :3]
+    assert evaluation.crossed_difference(three, ~three).p > 0.05  # in a sign test it is 1/4
+
+
+def test_no_table_is_so_small_that_an_interval_is_no_number():
+    for seeds, images in ((2, 3), (3, 3)):
+        for bits in product((False, True), repeat=seeds * images):
+            correct = np.array(bits).reshape(seeds, images)
+            found, both = evaluation.crossed_accuracy(correct), evaluation.crossed_difference(correct, ~correct[::-1])
+            assert 0 <= found.low <= found.mean <= found.high <= 1
+            assert -1 <= both.low <= both.difference <= both.high <= 1 and 0 < both.p <= 1
 
 
 @pytest.mark.parametrize("bad", [np.ones(3, bool), np.ones((2, 3)), np.ones((0, 3), bool)])

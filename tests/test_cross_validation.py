@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 
 import mlflow
 import numpy as np
@@ -13,11 +14,14 @@ from scipy import stats
 from searches import arrays_of
 
 from mlproject import evaluation, tracking
+from mlproject.budget import Demand, make_plan
 from mlproject.datasets.folds import draw_folds, fold_numbers
 from mlproject.errors import UserError
 from mlproject.final import cross_validation
+from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.search import trial_fit
+from mlproject.search.result import SearchResult
 from mlproject.training.fit import FitResult, fit
 from mlproject.training.monitor import FitHooks
 from mlproject.training.retraining import Retraining
@@ -191,7 +195,11 @@ def test_a_network_that_is_trained_again_trains_like_a_new_one(recipe, make_task
     np.testing.assert_allclose(again, new, atol=1e-5)
 
 
-def test_the_winner_is_cross_validated_once_also_after_an_interruption(task, store, monkeypatch):
+def test_the_winner_is_cross_validated_once_also_after_an_interruption(task, store, monkeypatch, caplog):
+    throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
+    plan = make_plan(60.0, 0.0, 100.0, 1000, Demand(fits=FOLDS))
+    found = SearchResult(dict(TINY.best), {}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
+    caplog.set_level(logging.INFO, "mlproject")
     fits = []
 
     def counted(model, recipe, schedule, fit_data, hooks):
@@ -203,11 +211,13 @@ def test_the_winner_is_cross_validated_once_also_after_an_interruption(task, sto
     monkeypatch.setattr(cross_validation, "fit", counted)
     with searches.journal_of(task) as journal:
         with pytest.raises(KeyboardInterrupt), tracking.run("final", {"search": journal.search}):
-            cross_validation.cross_validate(task, TINY.best, SHORT, journal)
+            cross_validation.cross_validate(task, found, SHORT, journal, 15.0)
         with tracking.run("final", {"search": journal.search}) as run_id:
-            metrics = cross_validation.cross_validate(task, TINY.best, SHORT, journal)
+            metrics = cross_validation.cross_validate(task, found, SHORT, journal, 15.0)
         journal.remove_states()
         assert not journal.folds.exists()
+    # For the third fit and the final one.
+    assert "  cross-validation of the winner: fit 3 of 3; 0.5 of 1 min left" in caplog.messages
     for given, fold in zip(fits, [task.folds[number] for number in (0, 1, 1, 2)], strict=True):
         np.testing.assert_array_equal(given.train, fold.train)
         assert given.validation is None

@@ -26,7 +26,6 @@ from mlproject.training.schedule import StageSchedule
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
-FOR_IMAGES = ("cnn", "cnn-coarse", "features", "fine-tuned")  # these wait for a user's own images
 COLOURED = Spec((32, 32, 3), 20, (129.0, 124.0, 112.0), (68.0, 65.0, 70.0), tuple(map(tuple, np.eye(12))))
 GREY = Spec((28, 28, 1), 10, (73.0,), (90.0,), tuple(map(tuple, np.eye(4))))
 SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GREY}

@@ -50,6 +50,7 @@ def test_the_printed_line_loads_the_same_model_and_an_older_export_is_gone(forma
     else:
         older.parent.mkdir()
         older.write_text("the older one")
+    (older.parent / "small.images.json").write_text("{}")  # of an older one that said how its images were prepared
     model = small_model()
     path = export.write(model, NAMES, images, tmp_path / "exports", "small", format)
     np.testing.assert_allclose(predictions(path, format, images), model.predict(images, verbose=0), atol=1e-5)
@@ -113,6 +114,10 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
     )  # it starts a process, and the first export has just tested it
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
+    (tmp_path / "exports" / "small.classes.json").unlink()
+    (tmp_path / "exports" / "small.classes.json").mkdir()  # which no file can replace
+    failed = run_here("export", "--model", "small", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+    assert failed.returncode == 1 and "\nfailed: [" in f"\n{failed.stderr}", failed.stderr
 
     for reference in ("nobody", "small/9", "small@best"):
         refused = run_here("export", "--model", reference, cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())

@@ -1,6 +1,7 @@
 """The final model: its training images and the length of its fit; and whole commands with a user's own file."""
 
 import dataclasses
+import json
 import math
 
 import mlflow
@@ -8,15 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY
+from versions import register
 
+from mlproject import evaluation
 from mlproject.budget import Demand, make_plan
 from mlproject.datasets import FashionMNIST
 from mlproject.final import card, refit
 from mlproject.final.registered import RegisteredModel
+from mlproject.final.seeds import make_final_model
 from mlproject.networks.cost import Throughput
 from mlproject.recipe import Recipe, Stage
-from mlproject.search.journal import Journal
+from mlproject.search.journal import Journal, pack
 from mlproject.search.result import SearchResult
+
+
+def found():
+    """What a search of 113 seconds hands on, whose final fit has 100 images per second."""
+    throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
+    plan = make_plan(113.0, 0.0, 100.0, 1350, Demand())
+    return SearchResult(dict(TINY.best), {"val_accuracy": 0.5}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
 
 
 def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(make_task, store, monkeypatch, tmp_path):
@@ -29,11 +40,8 @@ def test_the_final_fit_has_all_training_images_and_the_seconds_that_are_left(mak
     monkeypatch.setattr(refit, "fit", fit)
     long = Recipe((Stage("training", 2e-3, max_epochs=1000),), 64, "adamw")
     task = make_task(dataclasses.replace(TINY, recipe=lambda hp: long))
-    throughput = Throughput({"training": 100.0, "prediction": 500.0}, {"training": 1}, False, 0.0)
-    plan = make_plan(113.0, 0.0, 100.0, 1350, Demand())
-    found = SearchResult(dict(TINY.best), {"val_accuracy": 0.5}, throughput, pd.DataFrame(), plan, 0.0, 0.0, 0.0)
     with pytest.raises(KeyboardInterrupt):
-        refit.refit(task, found, Journal(tmp_path / "journal.json", {}), 113.0, {}, registers=True)
+        refit.refit(task, found(), Journal(tmp_path / "journal.json", {}), 113.0, {}, registers=True)
     np.testing.assert_array_equal(seen["fit_data"].train, np.arange(1500))
     assert seen["fit_data"].validation is None
     # .95 of the 100 seconds that are left after 12 seconds for logging and 1 for predictions, at 100 images per second.
@@ -49,6 +57,8 @@ class Undeclared(FashionMNIST):
 def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_what_licence(make_task):
     made = RegisteredModel("tiny-synthetic", 1, "run", "champion", 0.8, 0.75, 0.7, 0.8, 1, 0.75, math.nan)
     text = card.of_version(make_task(), made, "Bag (50 %)", 15.0)
+    assert "`mlproject predict tiny-synthetic/1 photo.jpg`" in text
+    assert "`mlproject predict tiny-synthetic@champion photo.jpg`" in card.of_model(make_task())
     assert (
         "75.00 % of the test images (95 % interval 70.00 to 80.00 %), seed 0. It was fitted with this seed alone"
         in text
@@ -57,6 +67,35 @@ def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_w
     assert "Images: MIT (Zalando Research" in text and "These are generated images" in text
     undeclared = make_task(dataclasses.replace(TINY, dataset=Undeclared()))
     assert "Images: not declared; whoever owns the images decides." in card.of_version(undeclared, made, "", None)
+
+
+def test_of_several_seeds_all_say_the_mean_with_the_interval_over_images_and_seeds(make_task, store, tmp_path, rng):
+    """The command goes on after its last fit: what is known of the fits is read from the journal."""
+    task, client, name = make_task(), mlflow.MlflowClient(), "tiny-synthetic"
+    correct = rng.random((3, 300)) < np.array([[0.7], [0.8], [0.9]])
+    version, _ = register(name)
+    runs = [client.get_model_version(name, str(version)).run_id, "b" * 32, "c" * 32]
+    journal = Journal(tmp_path / "journal.json", {})
+    for seed, (run_id, one) in enumerate(zip(runs, correct, strict=True)):
+        scores, of_seed = {"test_accuracy": float(one.mean())}, None if seed else version
+        journal.fits[str(seed)] = dataclasses.asdict(refit.FinalFit(run_id, scores, pack(one, np.bool_), of_seed))
+    journal.save()
+    said = str(make_final_model(task, found(), Journal.read(journal.path), 113.0, {}, (0, 1, 2)))
+
+    expected = evaluation.crossed_accuracy(correct)
+    metrics = client.get_run(runs[0]).data.metrics
+    logged = [metrics[f"test_accuracy_mean{end}"] for end in ("", "_low", "_high")]
+    assert logged == pytest.approx(expected[:3]) and metrics["seeds"] == 3
+    (model,) = mlflow.search_logged_models(filter_string=f"source_run_id = '{runs[0]}'", output_format="list")
+    of_data = {metric.key: metric.dataset_name for metric in model.metrics}
+    assert of_data["test_accuracy_mean_low"] == refit.test_set(task.data)[0]
+    assert f": mean test accuracy of 3 seeds {expected.mean:.4f} [{expected.low:.4f}, {expected.high:.4f}], " in said
+    mean, low, high, own = (f"{100 * share:.2f}" for share in (*expected[:3], correct[0].mean()))
+    registered = client.get_model_version(name, str(version))
+    text, tags = registered.description, registered.tags
+    assert f"{mean} % of the test images (95 % interval {low} to {high} %), the mean of 3 seeds." in text
+    assert f"This version is the network of seed 0, with {own} %." in text
+    assert tags["seeds"] == "0,1,2" and tags["seed_runs"] == ",".join(runs)
 
 
 GREY = """
@@ -129,3 +168,24 @@ def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_pre
 
     done = run_here("explain", cwd=tmp_path)
     assert done.returncode == 2 and "error: experiment='grey': its layers are not explained" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_command_the_list_and_the_report_show_the_same_accuracy_of_several_seeds(
+    run_here, tmp_path, new_store, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "grey.py").write_text(GREY)
+    uri = new_store(tmp_path)
+    words = ("tune", "--data", "synthetic", "--budget-minutes", 0.05, "--max-trials", 1, "--seeds", 2)
+    first, again, listed = (
+        run_here(*each, cwd=tmp_path, MLFLOW_TRACKING_URI=uri) for each in (words, words, ("list",))
+    )
+    assert first.returncode == again.returncode == listed.returncode == 0, first.stderr + again.stderr + listed.stderr
+    (model,) = json.loads((tmp_path / "reports" / "results.json").read_text())["models"]
+    accuracy = model["metrics"]["test_accuracy"]
+    shown = "{mean:.4f} [{low:.4f}, {high:.4f}]".format(**accuracy)
+    assert accuracy["n"] == 2 and "already complete" in again.stdout and shown in listed.stdout
+    for said in (first.stdout, again.stdout):
+        assert f"mean test accuracy of 2 seeds {shown}" in said and f"{shown}  2 seeds" in said

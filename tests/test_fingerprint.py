@@ -86,7 +86,7 @@ def test_a_helper_module_beside_an_experiments_file_counts(experiment_file, make
     assert [name for name in before if before[name] != after[name]] == ["experiments/helper.py"]
 
 
-def test_a_users_module_does_not_hide_one_of_ours(experiment_file, make_task, store):
+def test_a_users_module_does_not_hide_one_of_ours(experiment_file):
     folder = experiment_file / "experiments"
     (folder / "one.py").write_text("import layers\n" + (folder / "one.py").read_text())
     (folder / "layers.py").write_text("WIDTH = 3\n")

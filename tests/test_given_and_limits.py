@@ -19,6 +19,12 @@ from mlproject.training.prediction import milliseconds_per_image
 FILE = "given.csv"
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """The file is in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def given(task, content, max_trials=None):
     with open(FILE, "w", encoding="utf-8") as file:
         file.write(content)
@@ -77,7 +83,8 @@ def parameters_of(task, width):
     return task.network({**TINY.best, "width": width})[0].count_params()
 
 
-def test_given_values_may_declare_more_hyperparameters(make_task, store):
+def test_given_values_may_declare_more_hyperparameters(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = given(make_task(DEEP), "depth,width_2\n3,7\n1,\n2,\n")
     assert task.given == ({**DEEP.best, "depth": 3, "width_2": 7}, {**DEEP.best, "depth": 2})
     assert set(declared_with(task, task.given[0])) >= {"width_1", "width_2"}
@@ -111,20 +118,20 @@ def test_values_may_declare_more_hyperparameters_or_fewer(make_task):
         ('width\n"5\n', "cannot be read"),
     ],
 )
-def test_bad_trials_are_refused_in_one_line_that_names_file_and_line(content, said, make_task, store):
+def test_bad_trials_are_refused_in_one_line_that_names_file_and_line(content, said, make_task):
     with pytest.raises(UserError, match=f"trials='given.csv'.*{said}") as refused:
         given(make_task(), content)
     assert "\n" not in str(refused.value) and "accepted: " in str(refused.value)
 
 
-def test_files_that_are_no_text_are_refused(make_task, store, tmp_path):
+def test_files_that_are_no_text_are_refused(make_task, tmp_path):
     (tmp_path / FILE).write_bytes(b"\xff\xfe\x00width")
     for path in (FILE, str(tmp_path), "missing.csv"):
         with pytest.raises(UserError, match=r"trials='.*cannot be read .*accepted: a CSV file"):
             add_given_trials(make_task(), path, None)
 
 
-def test_more_trials_than_asked_for_are_refused(make_task, store):
+def test_more_trials_than_asked_for_are_refused(make_task):
     rows = "width\n8\n5\n6\n7\n"
     assert len(given(make_task(), rows, max_trials=4).given) == 3  # one row repeats the best-known values
     with pytest.raises(UserError, match=r"line 5, and max_trials=3; accepted: up to 2 rows, or max_trials=4"):
@@ -181,7 +188,9 @@ def test_a_limit_that_no_network_keeps_is_an_error_with_the_smallest_seen(tuner,
     assert "none of 12 trials was completed" in str(refused.value)
 
 
-def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, store):
+def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+
     def build(hp, spec):
         if hp.Int("width", 4, 16) == 8:
             return tiny_build(hp, spec)
@@ -196,6 +205,7 @@ def test_a_network_that_would_not_fit_into_memory_is_over_the_limit(make_task, s
 
 def test_a_limit_on_prediction_time_is_measured_before_training(make_task, store, monkeypatch):
     monkeypatch.setattr("mlproject.search.tuner.OVER_LIMIT_IN_A_ROW", 5)
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = given(make_task(), "width\n5\n")
     with pytest.raises(UserError, match=r"limit='ms_per_image<1e-6'; the smallest seen: ms_per_image 0\.\d+; accepted"):
         run_search(dataclasses.replace(task), max_trials=None, seconds=3, limit="ms_per_image<1e-6")

@@ -53,6 +53,11 @@ def test_a_hyperparameter_that_has_no_best_value_is_refused(field, value):
         dataclasses.replace(TINY, **{field: value})
 
 
+def test_a_topic_of_another_type_is_refused():
+    with pytest.raises(UserError, match="topic='Networks' of tiny; accepted: a Topic of mlproject.topic"):
+        dataclasses.replace(TINY, topic="Networks")
+
+
 def test_the_file_with_a_bad_name_is_named(tmp_path):
     (tmp_path / "bad.py").write_text(
         "from mlproject.experiment import Experiment\n"

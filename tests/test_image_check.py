@@ -114,7 +114,7 @@ def test_a_set_without_a_readable_image_is_described_and_refused(tmp_path):
         (tmp_path / label / "1.png").write_text("no image")
     entries, scan, readable = look(tmp_path)
     assert dict(check.describe(entries, scan, readable).table.itertuples(index=False))["unreadable files"] == "2"
-    for refuse, given in ((check.require_trainable, (readable,)), (contact_sheet, (scan, "a set"))):
+    for refuse, given in ((check.require_trainable, (scan, readable)), (contact_sheet, (scan, "a set"))):
         with pytest.raises(UserError, match="can be (read|decoded); accepted: "):
             refuse(entries, *given)
 
@@ -125,8 +125,7 @@ def test_a_group_in_two_splits_is_refused(tmp_path):
     table = pd.DataFrame({"path": [f"{number}.png" for number in range(4)], "label": list("abab"), "group": "g"})
     table.assign(split=["train", "train", "test", "test"]).to_csv(tmp_path / "all.csv", index=False)
     with pytest.raises(UserError, match="group=g is in the splits test and train"):
-        entries, _, readable = look(tmp_path / "all.csv")
-        check.require_trainable(entries, readable)
+        check.require_trainable(*look(tmp_path / "all.csv"))
 
 
 @pytest.mark.parametrize(("classes", "columns", "heading"), [(3, 1, "each class"), (45, 2, "40 of 45 classes")])
@@ -179,6 +178,14 @@ def test_the_command_says_why_nothing_can_be_trained(odd_set, tmp_path, run_here
     assert done.stderr.endswith(
         f"{odd_set}: no training image of 'dog' can be read; accepted: readable images of every class\n"
     )
+    few = tmp_path / "few"
+    for label in "ab":
+        paint(few / label / "1.png", "red" if label == "a" else "blue")
+    done = run_here("data", "check", few, cwd=tmp_path)
+    assert done.returncode == 1 and "few has no test images (2 images in all); accepted: " in done.stderr
+    (few / "a" / "2.png").write_text("no image")
+    done = run_here("data", "check", few, cwd=tmp_path)
+    assert done.returncode == 1 and "few: 1 of 3 images cannot be read (a/2.png: it is no " in done.stderr
     done = run_here("data", "check", tmp_path / "nothing", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
@@ -194,7 +201,7 @@ def test_a_check_does_without_tensorflow(odd_set, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_mlflow_run_and_the_installed_program_reach_the_command(monkeypatch, tmp_path, capsys):
+def test_mlflow_run_and_the_installed_program_reach_the_command(monkeypatch, capsys):
     entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["check"]
     assert list(entry["parameters"]) == ["images"]
     for path in ("some folder", "-x", "--data"):

@@ -102,10 +102,12 @@ TREES = {
         {"__MACOSX": "operating system", "a/Thumbs.db": "operating", "b/desktop.ini": "operating", ".DS_Store": "hid"}),
     "empty file": ([*AB, "a/2.png!"], A_B, {"a/2.png": "is empty"}),
     "other suffix": ([*AB, "a/notes.txt", "a/no_suffix", "README.md"], A_B,
-        {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"}),
+        {"a/notes.txt": "no suffix", "a/no_suffix": "no suffix", "README.md": "no suffix"},
+        "files without the suffix of an accepted image, which are passed over: 'README.md', 'a/no_suffix', 'a/notes.txt'"),
     "beside classes": ([*AB, "logo.png"], A_B, {"logo.png": "beside"}, "passed over: 'logo.png'"),
     "images without folder": (["1.png", "2.png"], "no images in folders of classes, but 2 images without one"),
-    "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"}),
+    "link to a file outside": ([*AB, "a/2.png -> ../../outside.png"], A_B, {"a/2.png": "leaves the folder"},
+        "set has links that leave it, which are passed over: 'a/2.png'"),
     "link to a folder outside": ([*AB, "c -> ../other"], A_B, {"c": "leaves the folder"}),
     "absolute link": ([*AB, "a/2.png -> /etc/passwd"], A_B, {"a/2.png": "leaves the folder"}),
     "broken link": ([*AB, "a/2.png -> nothing"], A_B, {"a/2.png": "leads nowhere"}),
@@ -152,6 +154,7 @@ TREES = {
     "only links that leave": (["a/1.png -> /etc/passwd"], r"\(1 files passed over; a/1.png is a link that leaves"),
     "a manifest beside images": ([*AB, "manifest.csv"], A_B, {"manifest.csv": "no suffix"}),
     "a manifest without folders": (["1.png", "labels.csv"], "but the table .*/set/labels.csv: give this path"),
+    "a hidden manifest beside it": (["1.png", "labels.csv", "._labels.csv"], "but the table .*/set/labels.csv: give this path"),
     "tables in a folder": (["data/a.csv", "data/b.csv"], "but tables in .*/set/data: give this path"),
     "several tables": (["a.csv", "b.csv"], "but the tables 'a.csv', 'b.csv': give the path of one"),
     "damaged parquet": (["train.parquet"], "train.parquet cannot be read .*accepted: a Parquet file"),
@@ -179,6 +182,12 @@ def test_folders_become_entries_or_are_refused_in_one_line(tmp_path, case):
         assert reason in entries.passed_over[path]
     assert not set(entries.passed_over) & set(entries.table["path"])
     assert warning in warned
+
+
+def test_a_few_other_files_are_passed_over_without_a_warning(tmp_path):
+    plant(tmp_path, [*(f"{label}/{number}.png" for label in "ab" for number in range(10)), "notes.txt"])
+    entries, warned = find(tmp_path)
+    assert len(entries.table) == 20 and entries.passed_over.keys() == {"notes.txt"} and not warned
 
 
 def refused(path, message):
@@ -349,12 +358,13 @@ def test_a_few_missing_files_are_passed_over_and_named(tmp_path):
     assert entries.passed_over == {"line 2: a/0.png": "does not exist or is no file", "line 101: b/49.png": "is empty"}
 
 
-def test_a_manifest_finds_files_by_absolute_paths_and_in_another_form_of_unicode(tmp_path):
-    plant(tmp_path, [f"{NFC}.png", "b.png"])
+@pytest.mark.parametrize(("stored", "named"), [(NFC, f"../{NFD}"), (NFD, f"../{NFC}"), (NFD, f"..\\{NFC}")])
+def test_a_manifest_finds_files_by_absolute_paths_and_in_another_form_of_unicode(tmp_path, stored, named):
+    plant(tmp_path, [f"{stored}.png", "b.png"])
     (tmp_path / "tables").mkdir()
-    path = write(tmp_path / "tables" / "all.tsv", f"path\tlabel\n{tmp_path / 'b.png'}\tx\n../{NFD}.png\ty\n")
+    path = write(tmp_path / "tables" / "all.tsv", f"path\tlabel\n{tmp_path / 'b.png'}\tx\n{named}.png\ty\n")
     entries, _ = find(path)
-    assert [entries.read(0), entries.read(1)] == [b"b.png", f"{NFC}.png".encode()]
+    assert [entries.read(0), entries.read(1)] == [b"b.png", f"{stored}.png".encode()]
 
 
 def test_a_group_is_the_same_in_another_spelling(tmp_path):

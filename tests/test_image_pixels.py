@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,8 +224,14 @@ def test_a_file_that_changed_or_vanished_since_the_scan_is_named(files, tmp_path
     with pytest.raises(UserError, match=r"005\.png has changed"):
         pixels.load(files.entries, np.arange(40), digests, GREY, tmp_path / "cache")
     files.paths[5].unlink()
-    with pytest.raises(UserError, match=r"005\.png can't be read any more"):
+    with pytest.raises(UserError, match=r"005\.png can't be read any more \(No such file or directory\); accepted: "):
         pixels.load(files.entries, np.arange(40), digests, GREY, tmp_path / "cache")
+
+    def read_damaged(position):
+        raise OSError("train.parquet is damaged (ArrowInvalid)")  # as shards.py says it
+
+    with pytest.raises(UserError, match=r"can't be read any more \(train\.parquet is damaged \(ArrowInvalid\)\)"):
+        pixels.load(replace(files.entries, read=read_damaged), np.arange(40), digests, GREY, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -235,7 +242,7 @@ def test_no_image_at_all_is_refused(files, tmp_path):
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_only_a_few_images_wait_to_be_written(tmp_path):
+def test_only_a_few_images_wait_to_be_written():
     """The first image takes long, and the others don't run ahead of it."""
     started, ahead = threading.Event(), []
     content = png(0)

@@ -13,7 +13,7 @@ import pytest
 from mlproject import console, disk
 from mlproject.errors import UserError
 from mlproject.search import journal
-from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, open_journal, pack, unpack
+from mlproject.search.journal import LOSSES, PREDICTIONS, Journal, Trial, open_journal, pack, seconds_left, unpack
 
 WRITES = """
 import sys
@@ -139,3 +139,18 @@ def caught(capsys):
     """Show the library's messages as a command would; yields a function that returns them."""
     console.show_messages()
     yield lambda: capsys.readouterr().out
+
+
+def test_a_journal_says_what_a_search_may_still_take_of_its_budget(tmp_path):
+    search = tmp_path, "tiny", {"settings": {"seed": 0}}
+    assert seconds_left(*search, 600.0) == 600
+    with open_journal(*search) as kept:
+        kept.throughput = {"seconds": 30.0}
+        kept.trials.append(Trial("trial-01", {}, "completed", minutes=2.0))
+        kept.save()
+        assert seconds_left(*search, 600.0) == 450  # asked while a process is at the search
+        assert seconds_left(*search, 60.0) == 0
+        kept.result = {"name": "tiny"}
+    assert seconds_left(*search, 600.0) == 0
+    kept.path.write_text("{")
+    assert seconds_left(*search, 600.0) == 600 and kept.path.exists()  # whoever opens it sets it aside

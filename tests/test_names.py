@@ -7,6 +7,7 @@ import pytest
 from conftest import PROJECT
 
 from mlproject.errors import UserError
+from mlproject.experiment import find
 from mlproject.names import check_spelling
 
 FILE = 'A = Experiment(name="plain-cnn", labels="flat")\nEXPERIMENTS = [A, replace(A, name="plain-mlp")]\n'
@@ -32,6 +33,15 @@ def test_what_no_file_declares_is_refused(given, tmp_path):
     (tmp_path / "plain.py").write_text(FILE)
     with pytest.raises(UserError, match="matches no experiment; .*accepted: plain-cnn, plain-mlp"):
         check_spelling(given, tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a link, which Windows does not permit to everybody")
+def test_the_hidden_files_of_editors_and_of_macos_are_passed_over(tmp_path):
+    (tmp_path / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    (tmp_path / ".#tiny.py").symlink_to("somebody@somewhere.1234")
+    (tmp_path / "._tiny.py").write_bytes(b"\0EXPERIMENTS\0")
+    check_spelling("tiny", tmp_path, files=True)
+    assert [one.name for one in find("*", tmp_path)] == ["tiny"]
 
 
 @pytest.mark.parametrize(

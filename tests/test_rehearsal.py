@@ -62,10 +62,6 @@ def softmax(x, spec):
 REFUSED = {
     "logits": (build_of(lambda x, spec: layers.Dense(spec.classes)(x)), "the output of its network.*softmax"),
     "sigmoid": (build_of(lambda x, spec: layers.Dense(spec.classes, "sigmoid")(x)), "adds up to .*softmax"),
-    "classes": (
-        build_of(lambda x, spec: softmax(x, dataclasses.replace(spec, classes=3))),
-        r"shape \(3,\); accepted: \(10,\)",
-    ),
     "float input": (build_of(softmax, dtype="float32"), "the input of its network is float32; accepted: uint8"),
     "any size": (
         lambda hp, spec: of_any_size(hp.Int("width", 4, 16), spec),

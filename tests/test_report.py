@@ -209,7 +209,7 @@ def test_the_words_of_the_answers_are_explained_once(report):
         assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
 
 
-def test_a_model_at_chance_is_reported_so(models, tmp_path):
+def test_a_model_at_chance_is_reported_so(tmp_path):
     tags = {"comparison": "c", "labels": "flat", "test.digest": "t"}
     blind = register(tmp_path, "blind", tags, FLAT_LABELS, guesses(FLAT_LABELS, 3, 0.0), FLAT)
     assert (
@@ -241,6 +241,14 @@ def test_unequal_classes_are_reported_with_scores_in_which_they_count_alike(tmp_
 
 def test_equal_classes_are_reported_without_scores_that_add_nothing(report):
     assert "balanced accuracy" not in (report / "report.md").read_text()
+
+
+def test_the_top_5_accuracy_stands_where_a_model_has_one(report):
+    comparisons = re.split(r"^## ", (report / "report.md").read_text(), flags=re.MULTILINE)
+    (flat,) = [one for one in comparisons if one.startswith("Which of these models")]
+    assert "top-5" not in flat and "Top 5" not in flat
+    labels = comparisons[1][: comparisons[1].index("### Each fine class")]
+    assert "| top-5 accuracy |" in labels and "Top 5: the true class is among the five" in labels
 
 
 def test_a_search_by_another_objective_is_reported_by_it(models, tmp_path):
@@ -395,6 +403,8 @@ def test_searches_and_provenance_are_reported(report):
     assert ("The search completed 2 of 3 trials; 1 failed. The most frequent reason for failing: loss is nan.") in page
     assert "trial-03 won with the best score (validation accuracy 75.00%)." in page
     assert "Error bars: one standard error" in page
+    assert "minutes: from the start of the search to the end of the trial." in page and "refitted: " not in page
+    assert "first trial: the values that were the best known before the search; searched: a range" in page
     assert (
         "The search cost 2.0 minutes and the training of the final fit 1.5, together 3.5 of a budget of 5 minutes "
         "(tuner: bayesian)."
@@ -434,8 +444,9 @@ def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
 
 def test_a_trial_cut_short_is_reported(models, report, tmp_path):
     trials = search_table(3).assign(status=["completed", "failed", "truncated"])
-    sentence = "The time ran out before 1 of them was finished."
-    assert sentence in search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
+    sentence = "The time ran out before 1 more was finished; its score is of that moment."
+    finding = search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
+    assert finding.startswith("The search completed 1 of 3 trials; 1 failed.") and sentence in finding
     assert sentence not in (report / "index.html").read_text()
 
 
@@ -456,6 +467,16 @@ def test_sections_about_single_models_are_folded_where_there_are_several(models,
     assert page.count(folded) == 5 and open_heading not in page  # the two models of synthetic data have a label, too
     page = build(models[1:2], tmp_path).read_text()
     assert page.count(open_heading) == 1 and folded not in page
+
+
+def test_a_hyperparameter_that_is_not_searched_counts_as_recorded(models, tmp_path):
+    one = with_trials(models[1], tmp_path / "one", search_table(4).assign(activation="relu"))
+    values, said = one.root / "search/values.csv", "Where that was not recorded"
+    known = pd.read_csv(values).assign(searched=["0..128 by 16", "relu"], sampling=["linear", "fixed"])
+    known.to_csv(values, index=False)
+    assert said not in search_of(one).charts[0].caption
+    known.assign(searched="", sampling="").to_csv(values, index=False)
+    assert said in search_of(one).charts[0].caption
 
 
 def test_a_search_of_one_trial_has_no_figure(models, tmp_path):
@@ -491,11 +512,13 @@ def test_missing_and_broken_artifacts_are_reported_and_the_rest_made(models, tmp
     (broken.root / "plots/examples.png").unlink()
     (broken.root / "search/trials.csv").write_text("trial,status\n")
     (broken.root / "environment.json").write_text("[]")
+    (broken.root / "evaluation/history.csv").write_text("epoch,loss,accuracy,seconds\n")
     page = build([models[0], broken], tmp_path / "out").read_text()
     assert "fine: evaluation/predictions.npz cannot be read" in page
     assert "fine: its run has no plots/examples.png" in page
     assert "fine: search/trials.csv cannot be read: no column val_accuracy, seconds" in page
     assert "fine: environment.json cannot be read" in page
+    assert "fine: evaluation/history.csv cannot be read: no epochs" in page
     assert "coarse and fine cannot be compared: the predictions or the class table of fine are missing" in page
     rows = table(tmp_path / "out", "coarse-vs-fine.accuracy").set_index("model")
     assert rows.loc["fine", "accuracy"] == pytest.approx(broken.metrics["test_accuracy"]) and np.isnan(
@@ -609,10 +632,30 @@ def test_runs_link_to_the_server_and_never_to_a_script(versions):
     assert "the command mlproject ui starts" not in text
 
 
-def test_a_page_with_links_to_this_computer_says_how_to_start_the_ui(models, tmp_path):
-    build([replace(models[4], url="http://127.0.0.1:5000/#/experiments/1/runs/r")], tmp_path)
+@pytest.mark.parametrize(
+    ("ui", "where"),
+    [
+        ("http://server", ""),
+        ("http://127.0.0.1:5000", " on the computer that made this report, where the command mlproject ui starts it"),
+    ],
+)
+def test_comparisons_searches_versions_and_runs_link_to_the_ui_and_say_whether_it_must_be_started(
+    models, tmp_path, ui, where
+):
+    finals, trials, version, run = (f"{ui}/#/{page}" for page in ("compare-runs?runs=%5B%5D&a=b", "t?a=b", "v", "r"))
+    addresses = {"finals_url": finals, "trials_url": trials, "version_url": version, "url": run}
+    page = build([replace(model, **addresses) for model in models[4:6]], tmp_path).read_text()
+    links = Page(page).links
+    assert [links.count(one) for one in addresses.values()] == [1, 2, 2, 2]
     text = (tmp_path / "report.md").read_text()
-    assert "(http://127.0.0.1:5000/#/experiments/1/runs/r)" in text and "the command mlproject ui starts" in text
+    compare = f"[Compare the final runs in MLflow's UI]({finals}){where}."
+    assert text.index("### How accurate each model is") < text.index(compare) < text.index("### Every two models")
+    assert text.count(f"[Compare this search's trials in MLflow's UI]({trials}){where}.") == 2
+    assert f"[3]({version})" in text and text.count("mlproject ui") == (4 if where else 0)
+
+
+def test_a_report_of_models_whose_pages_are_not_known_links_to_none(report):
+    assert "MLflow's UI" not in (report / "report.md").read_text()
 
 
 def test_without_models_the_error_says_what_to_run(tmp_path):
@@ -673,10 +716,9 @@ def test_classes_with_the_same_loss_are_named_together(tmp_path):
 def test_models_that_confuse_the_same_classes_share_a_sentence(models, tmp_path):
     again = replace(models[5], name="again")
     page = build([models[5], again], tmp_path).read_text()
-    (sentence,) = re.findall(r"<li>(\w+ and \w+ are confused most often by .*)</li>", page)
-    assert re.search(
-        r"by middle \(\d+ images, \d+% of its errors\) and again \(\d+ images, \d+% of its errors\)\.$", sentence
-    )
+    (sentence,) = re.findall(r"<li>(\w+ and \w+ are the two classes that .*)</li>", page)
+    share = r"\(\d+ images, \d+% of its errors\)"
+    assert re.search(rf"that middle {share} and again {share} confuse most often\.$", sentence)
 
 
 def test_the_most_confused_pairs_are_the_planted_ones(report):
@@ -688,7 +730,7 @@ def test_the_most_confused_pairs_are_the_planted_ones(report):
     assert 0.4 < rows["share"][0] < 0.6
 
 
-def test_stages_of_a_fit_have_rows_of_their_own(models, report):
+def test_stages_of_a_fit_have_rows_of_their_own(report):
     rows = table(report, "small-vs-large.accuracy").set_index("model")
     assert len(rows) == 4 and rows.loc["large after feature-extraction", "accuracy"] < rows.loc["large", "accuracy"]
     cost = table(report, "small-vs-large.cost").set_index("model")
@@ -701,6 +743,7 @@ def test_stages_of_a_fit_have_rows_of_their_own(models, report):
     assert re.search(
         r"large classifies [\d.]+ points more of the same 1,200 test images correctly than large after", text
     )
+    assert text.count("the network at the end of that stage") == 1
 
 
 def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy(report):
@@ -732,7 +775,7 @@ def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(model
     short = text[: text.index("### ")]
     assert "points more than small" in short and "which may be chance" in short
     leader = max(models[5:], key=lambda model: model.metrics["test_accuracy"]).name
-    assert ("middle is the smallest, with 10 parameters against 1,234" in short) == (leader == "large")
+    assert ("middle is the smaller one, with 10 parameters against 1,234" in short) == (leader == "large")
 
 
 def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(models, tmp_path):
@@ -790,8 +833,8 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
     assert provenance.in_words(read) == (
-        ", trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a budget of 5 "
-        "minutes"
+        ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
+        "budget of 5 minutes"
     )
     assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
     assert UNLIKE not in (report / "report.md").read_text()
@@ -904,7 +947,7 @@ def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded
     assert (abs(row["difference"]), row["p"]) == pytest.approx((abs(expected.difference), expected.p))
 
 
-def test_with_one_seed_the_report_says_what_would_settle_a_difference(models, report, seeded):
+def test_with_one_seed_the_report_says_what_would_settle_a_difference(report, seeded):
     text = (report / "report.md").read_text()
     pattern = r"Each network was trained with one seed.*: up to [\d,]+ test images would be needed in place of 1,200"
     assert re.search(pattern, text)
@@ -946,8 +989,9 @@ def test_a_cross_validated_accuracy_stands_beside_the_test_accuracy(models, repo
     assert rows.loc["large", ["cv_accuracy", "cv_low", "cv_high", "cv_images"]].isna().all()
     text = " ".join((tmp_path / "out/report.md").read_text().replace("\\", "").split())
     assert (
-        "Cross-validated, few classifies 81.00% of 300 training images correctly that it was not trained on (95% interval "
-        "75.00 to 87.00%); the test accuracy rests on 60 images. With only 60 test images, trust the cross-validated interval"
+        "In cross-validation, few classifies 81.00% of 300 training images correctly, each by a fit that did not train on it "
+        "(95% interval 75.00 to 87.00%); the test accuracy rests on 60 images. With only 60 test images, trust the "
+        "cross-validated interval"
     ) in text
     assert text.count("trust the cross-validated interval") == 1
     assert (
@@ -1014,7 +1058,7 @@ def test_programs_read_the_results_in_a_file(seeded):
     rows = compared["small-vs-large"]["tables"]["small-vs-large.pairs"]
     written = table(folder, "small-vs-large.pairs")
     assert [row["difference"] for row in rows] == pytest.approx(written["difference"].tolist())
-    assert [row["score_low"] is None for row in rows] == written["score_low"].isna().tolist()
+    assert [row["seed_std"] is None for row in rows] == written["seed_std"].isna().tolist()
 
 
 def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):
@@ -1023,9 +1067,8 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
         tags = model.tags | {"comparison": f"coarse-vs-fine{ending}", "experiment": f"{model.name}{ending}"}
         figures = {"images": ["20%", "100%"], "coarse": [60.0, 80.0], "fine": [70.0, 81.0]}
         tags["topic"] = Topic("Labels", "Do fine labels help?", figures if share == 1 else {}, "Chen et al.").tag
-        return replace(
-            model, name=f"{model.name}{ending}", tags=tags, params=model.params | {"train_share": f"{share}"}
-        )
+        params = {"train_share": f"{share}", "all_epochs": "3", "all_steps": "70", "warmup_epochs": "0.5"}
+        return replace(model, name=f"{model.name}{ending}", tags=tags, params=model.params | params)
 
     some = [of_share(model, share) for share in (0.2, 1) for model in models[:2]]
     page = " ".join(build(some, tmp_path / "shares").read_text().split())
@@ -1034,7 +1077,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     assert len(list((tmp_path / "shares/tables").glob("*.generalised.csv"))) == 2
     assert [path.name for path in (tmp_path / "shares/tables").glob("*.recall.csv")] == ["coarse-vs-fine.recall.csv"]
     assert re.search(
-        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*\); with 100%, fine",
+        r"With 20% of the training images, fine labels lead by [\d.]+ points \(95% interval [^)]*, p [^)]*\); with 100%, fine",
         page,
     )
     rows, ours = (
@@ -1042,6 +1085,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
         table(tmp_path / "shares", "coarse-vs-fine.generalised"),
     )
     assert rows["share"].tolist() == [0.2, 1.0]
+    assert rows["coarse_steps"].tolist() == [210, 210]  # of the stage; a hyperparameter of the experiment is none
     assert rows["coarse"].tolist() == [ours["accuracy"][0]] * 2 and rows["fine"].tolist() == [ours["accuracy"][2]] * 2
     np.testing.assert_allclose(rows["difference"], rows["fine"] - rows["coarse"])
     assert ((rows["low"] < rows["difference"]) & (rows["difference"] < rows["high"])).all()

@@ -231,7 +231,8 @@ def test_a_trial_whose_run_cannot_be_opened_has_not_started(make_task, store, mo
         assert [trial.starts for trial in journal.trials] == [0]
 
 
-def test_a_trial_that_the_process_never_survives_is_failed(make_task, store):
+def test_a_trial_that_the_process_never_survives_is_failed(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     with journal_of(make_task()) as journal:
         journal.trials.append(Trial("trial-01", dict(TINY.best), starts=3))
     found, _ = run_search(make_task())
@@ -311,7 +312,9 @@ def test_values_are_refused_where_the_network_cannot_be_built(make_task):
         replace_best_values(make_task(dataclasses.replace(TINY, build=build)), ["width=5"])
 
 
-def test_a_trial_has_a_batch_of_images_at_least(make_task, store):
+def test_a_trial_has_a_batch_of_images_at_least(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+
     def recipe(hp):
         return Recipe((Stage("training", hp.Float("learning_rate", 1e-4, 1e-2), max_epochs=1000),), 1024, "adamw")
 
@@ -400,7 +403,8 @@ def test_a_budget_that_is_gone_before_the_first_trial_is_told(make_task, store):
         run_search(make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)), seconds=0.6, max_trials=1)
 
 
-def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store):
+def test_what_fewer_trials_leave_of_the_search_is_not_spent_on_longer_ones(make_task, store, monkeypatch):
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     found, _ = run_search(make_task(), seconds=600, max_trials=1, deterministic=True)
     assert len(found.trials) == 1 and found.spent <= 0.4 * 600 / 3
 

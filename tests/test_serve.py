@@ -156,7 +156,7 @@ def test_the_documented_and_the_printed_examples_work(server):
         assert "dark" in done.stdout, done.stderr
 
 
-def test_a_port_that_is_taken_or_none_is_refused(uri, run_here, tmp_path):
+def test_a_port_that_is_taken_or_none_is_refused(run_here, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port in (taken.getsockname()[1], 0, 65536):
             done = run_here("serve", NAME, "--port", port, cwd=tmp_path)

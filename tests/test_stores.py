@@ -15,7 +15,7 @@ import pytest
 from servers import PASSWORD, Server
 from versions import add_version, register
 
-from mlproject import tracking
+from mlproject import process, tracking
 from mlproject.errors import UserError
 
 
@@ -411,6 +411,43 @@ def test_a_server_with_users_says_before_training_what_is_not_permitted(server_w
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong password")
     with pytest.raises(UserError, match="cannot be used: .*not authenticated.*MLFLOW_TRACKING_PASSWORD"):
         tracking.connect()
+
+
+def test_a_run_that_another_user_of_this_machine_left_running_stops_nobody(server_with_users, monkeypatch):
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("hers").experiment_id
+    dead = {"host": process.host(), "process": "999999999 0"}  # there is no such process
+    run = client.create_run(experiment, tags=dead)
+    for user, status in (("bob", "RUNNING"), ("alice", "KILLED")):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        tracking.connect()
+        assert client.get_run(run.info.run_id).info.status == status
+
+
+def test_a_refused_run_of_another_user_does_not_keep_ones_own(server_with_users, monkeypatch):
+    client, refused = mlflow.MlflowClient(), {}
+    for user in ("bob", "alice"):  # hers is the newest, whose turn comes first
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)  # MLflow sets it
+        tracking.use_comparison(tracking.connect(), user)
+        with tracking.run("project", {"refused": "seed=x"}) as refused[user]:
+            pass
+        client.set_terminated(refused[user], "FAILED")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    tracking.connect()
+    stages = {user: client.get_run(run_id).info.lifecycle_stage for user, run_id in refused.items()}
+    assert stages == {"bob": "deleted", "alice": "active"}
+
+
+def test_prune_deletes_no_trials_of_other_users(server_with_users, monkeypatch, tmp_path, run_here):
+    with tracking.run("trial-01", {"role": "trial", "search": "hers"}) as trial:
+        pass
+    for user, stage in (("bob", "active"), ("alice", "deleted")):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        done = run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
+        assert done.returncode == 0 and trial in done.stdout, done.stdout + done.stderr
+        assert ("1 run kept, which only the owner may delete" in done.stdout) == (user == "bob")
+        assert mlflow.MlflowClient().get_run(trial).info.lifecycle_stage == stage
 
 
 def test_a_report_without_artifacts_replaces_nothing(store, tmp_path, run_here):

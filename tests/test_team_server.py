@@ -137,17 +137,11 @@ def test_three_first_writers_at_the_same_moment_all_finish_and_the_best_is_champ
 def test_what_one_person_registers_another_one_reports_and_loads_by_name(user, tmp_path, run_here):
     model = registered.three_flat(tmp_path)[0]
     tracking.use_comparison(user("alice"), model.tags["comparison"])
-    with tracking.run("final", {"role": "final"}):
-        tracking.log_params(model.params)
-        tracking.log_metrics(model.metrics)
-        tracking.log_folder(model.root, "")
-        classes = list(registered.FLAT)
-        version = tracking.register(network(3), model.name, classes, EXAMPLE, model.tags)
-    assert tracking.promote(model.name, version) == "champion"
+    assert registered.put_into_store(model, network(3), EXAMPLE) == "champion"
 
     user("bob")
     loaded = tracking.load_model(tracking.final_model(model.name))
-    assert loaded.model.count_params() == 51 and loaded.class_names == classes
+    assert loaded.model.count_params() == 51 and loaded.class_names == list(registered.FLAT)
     done = run_here("report", "--models", model.name, cwd=tmp_path / "bob")
     assert done.returncode == 0, done.stderr
     assert model.name in (tmp_path / "bob" / "reports" / "index.html").read_text()

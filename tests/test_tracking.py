@@ -170,9 +170,9 @@ def test_what_a_user_writes_into_descriptions_stays(store):
 
     text = description_after("first")
     experiment = client.get_experiment_by_name("tests").experiment_id
-    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user.")
+    client.set_experiment_tag(experiment, "mlflow.note.content", f"{text}\n\nOf the user:\n\n| a | b |\n|---|---|")
     text = description_after("second")
-    assert "Of the user." in text.splitlines() and "viewStateShareKey=second)" in text
+    assert "\n\nOf the user:\n\n| a | b |\n|---|---|\n\n" in text and "viewStateShareKey=second)" in text
     assert text.count("**tiny**") == 1 and "viewStateShareKey=first)" not in text
 
 
@@ -226,36 +226,52 @@ def versions(store):
         client.set_registered_model_alias(name, alias, version)
 
 
-@pytest.mark.parametrize(
-    ("selectors", "comparisons", "found"),
-    [
+def test_versions_are_selected_by_name_alias_number_and_comparison(versions):
+    for selectors, comparisons, found in (
         ((), (), [("a", 2, "champion"), ("b", 1, "champion")]),
         (("a@challenger", "a/1", "a/3", "a"), (), [("a", 3, "challenger"), ("a", 1, ""), ("a", 2, "champion")]),
         ((), ("y",), [("b", 1, "champion")]),
         (("b@shipped", "b", "b/1"), (), [("b", 1, "shipped")]),
         (("a/1", "b"), ("x",), [("a", 1, "")]),
-    ],
-)
-def test_versions_are_selected_by_name_alias_number_and_comparison(versions, selectors, comparisons, found):
-    models = tracking.final_models(selectors, comparisons)
-    assert [(model.name, model.version, model.alias) for model in models] == found
-    assert all(model.metrics["test_accuracy"] == model.version / 10 for model in models)
-    assert all(model.url.startswith("http://127.0.0.1:5000/#/experiments/") for model in models)
+    ):
+        models = tracking.final_models(selectors, comparisons)
+        assert [(model.name, model.version, model.alias) for model in models] == found
+        assert all(model.metrics["test_accuracy"] == model.version / 10 for model in models)
+        assert all(model.url.startswith("http://127.0.0.1:5000/#/experiments/") for model in models)
 
 
-@pytest.mark.parametrize(
-    ("selectors", "comparisons", "said"),
-    [
+def test_models_that_are_read_together_link_to_the_comparison_of_their_runs(versions):
+    one, another, other = tracking.final_models(["a@challenger", "a/1", "b"])
+    root, mode = "http://127.0.0.1:5000/#", "workflowType=machine_learning"
+    experiment = mlflow.get_run(one.run_id).info.experiment_id
+    runs, experiments = f"%5B%22{one.run_id}%22%2C%22{another.run_id}%22%5D", f"%5B%22{experiment}%22%5D"
+    assert one.finals_url == f"{root}/compare-runs?runs={runs}&experiments={experiments}&{mode}"
+    assert another.finals_url == one.finals_url and other.finals_url == ""  # the only one of its comparison
+    assert other.version_url == f"{root}/models/b/versions/1?{mode}"
+    assert other.trials_url == ""  # its run names no search
+
+
+def test_a_model_links_to_the_trials_of_its_search(store):
+    client = mlflow.MlflowClient()
+    client.create_registered_model("a")
+    with tracking.run("final", {"search": "0123"}) as run_id:
+        pass
+    client.create_model_version("a", f"runs:/{run_id}/model", run_id, tags={"experiment": "a", "dataset.digest": "d"})
+    model = tracking.final_model("a/1")
+    trials = tracking.links_of("a", 1, run_id).trials
+    assert model.trials_url == trials and trials.endswith("&compareRunsMode=CHART&viewStateShareKey=0123")
+
+
+def test_a_selection_that_matches_nothing_is_refused(versions):
+    for selectors, comparisons, said in (
         (("c",), (), "models='c': no such model; accepted: a, b"),
         (("a/9",), (), "models='a/9': no such version; accepted: a/1, a/2, a/3"),
         (("a/x",), (), "models='a/x': no such version"),
         (("b@challenger",), (), "no version has the alias 'challenger'; accepted: b@champion, b@shipped, b/1"),
         ((), ("z",), "comparison='z': no model belongs to it; accepted: x, y"),
-    ],
-)
-def test_a_selection_that_matches_nothing_is_refused(versions, selectors, comparisons, said):
-    with pytest.raises(UserError, match=re.escape(said)):
-        tracking.final_models(selectors, comparisons)
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            tracking.final_models(selectors, comparisons)
 
 
 def test_a_final_run_registers_one_version_however_often_it_is_done(store):

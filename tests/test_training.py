@@ -1,6 +1,7 @@
 """The fit: plans, stages, schedule, augmentation, divergence, deadline."""
 
 import dataclasses
+import io
 import math
 import re
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, tiny_staged_recipe
+from tqdm import tqdm
 
 from mlproject.errors import UserError
 from mlproject.layers import conv_unit, max_and_mean, probabilities, raw_images, standardised
@@ -18,6 +20,7 @@ from mlproject.networks.cost import Throughput, count_multiply_adds, estimate_me
 from mlproject.recipe import Recipe, Stage
 from mlproject.training import checkpoint as checkpoints
 from mlproject.training import fit as fits
+from mlproject.training import monitor
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import fit
 from mlproject.training.monitor import DivergedError, FitHooks
@@ -297,10 +300,14 @@ def test_a_nominal_machine_is_the_same_every_time_and_near_a_real_one(make_task)
     assert 10_000 < first["fine-tuning"] < first["feature-extraction"] < 100_000  # images per second
 
 
-def test_a_loss_that_is_no_number_is_an_error(make_task):
+def test_a_loss_that_is_no_number_is_an_error(make_task, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(monitor, "tqdm", lambda **given: tqdm(**given | {"file": screen, "disable": False}))
     task = make_task(dataclasses.replace(TINY, best=TINY.best | {"learning_rate": 1e30}))
     with pytest.raises(DivergedError, match="the loss became"):
         run_fit(task, {"training": StageSchedule(2, 20)})
+    assert "training |" in screen.getvalue()
+    assert not "".join(screen.getvalue().split("\r")[-2:]).strip()  # the bar does not stay where the next line begins
 
 
 def test_the_deadline_ends_the_fit_after_the_batch_under_way(make_task):
@@ -383,3 +390,17 @@ def test_multiply_adds_count_the_kernels_behind_each_cut(make_task):
     work = count_multiply_adds(*task.network(TINY.best))
     high, dense = 9 * 8 * 16 * 6 * 6, 16 * 6 * 6 * 10  # 28 -> 13 -> 6 pixels
     assert work == {"feature-extraction": dense, "fine-tuning": high + dense}
+
+
+def test_a_bar_has_room_behind_a_long_title_on_a_terminal_of_100_columns(make_task, monkeypatch):
+    screen = io.StringIO()
+    terminal = {"file": screen, "ncols": 100, "disable": False}
+    monkeypatch.setattr(monitor, "tqdm", lambda **given: tqdm(**given | terminal))
+    title = "[2/5] trial-03/~6, best 0.612, 9.1 min left, 81 in all"
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe))
+    run_fit(task, {name: StageSchedule(1, 2) for name in ("feature-extraction", "fine-tuning")}, title=title)
+    shown = [line.rstrip() for line in screen.getvalue().split("\r")]
+    assert max(map(len, shown)) <= 100
+    for number in (1, 2):
+        whole = rf"{re.escape(title)}, stage {number}/2 \|.{{5}}\| \d\d:\d\d<\d\d:\d\d, val acc 0\.\d{{3}}"
+        assert any(re.fullmatch(whole, line) for line in shown), shown

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from pathlib import Path
 
 import mlflow
@@ -145,6 +146,11 @@ def test_final_fits_beside_each_other_are_those_of_one_process(pool, make_task, 
         assert list(finals["status"]) == ["FINISHED"] * 2 and model.seeds == 2
         accuracies[name] = finals.set_index("tags.seed")["metrics.test_accuracy"].sort_index()
     pd.testing.assert_series_equal(accuracies["alone"], accuracies["beside"])
+
+
+def test_a_driver_without_fits_under_way_rests_before_it_looks_again(pool):
+    began = time.monotonic()
+    assert pool.wait([], 0.2) == [] and time.monotonic() - began >= 0.2
 
 
 def test_what_cannot_work_is_refused_in_one_line(monkeypatch):

@@ -222,6 +222,8 @@ class Round:
         assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in [*trials, final, *repeats])
         tested = [by_seed[seed].data.metrics["test_accuracy"] for seed in SEEDS]
         assert abs(final.data.metrics["test_accuracy_mean"] - np.mean(tested)) < 1e-9
+        low, high = (final.data.metrics[f"test_accuracy_mean_{end}"] for end in ("low", "high"))
+        assert low <= np.mean(tested) <= high
         assert abs(final.data.metrics["test_accuracy_std"] - np.std(tested, ddof=1)) < 1e-9
 
         (version,) = client.search_model_versions(f"name = '{NAME}'")

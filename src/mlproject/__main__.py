@@ -1,5 +1,6 @@
 """The program `mlproject`, which `python -m mlproject` starts as well: reads the command line and ends with an exit code."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,11 @@ def main(given: Sequence[str] | None = None) -> int:
         return 2
     except StoreGoneError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: the disk is full: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: everything that was finished is kept", file=sys.stderr)

@@ -1,7 +1,9 @@
 """Types of command-line arguments, and how a command line is read: whatever is wrong with it is said in one line."""
 
 import math
+import os
 from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -128,6 +130,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def folder(text: str) -> Path:
+    """Parse the path of a folder. Few shells know that the ~ of `--output=~/exports` stands for the home folder."""
+    return Path(os.path.expanduser(text))
+
+
 def limit(text: str) -> str:
     """Check limits on the cost of a network (see `limits.parse_limits`); returns them without spaces."""
     return ",".join(one.text for one in parse_limits(text))
@@ -176,5 +183,8 @@ NAMES = Parsed(names, "NAME,...")
 LIMIT = Parsed(limit, "LIMIT,...")
 SEED = Parsed(seed, "NUMBER")
 SEEDS = Parsed(seeds, "NUMBER|SEED,...")
-PATH_OR_NONE = Parsed(lambda text: text or None, "PATH")  # the file MLproject hands an option down that is not given
+FOLDER = Parsed(folder, "FOLDER")
+# The file MLproject hands an option down that is not given, as an empty text.
+FOLDER_OR_NONE = Parsed(lambda text: folder(text) if text else None, "FOLDER")
+PATH_OR_NONE = Parsed(lambda text: text or None, "PATH")
 MINUTES_OR_NONE = Parsed(lambda text: minutes(text) if text else None, "MINUTES")

@@ -18,7 +18,7 @@ from keras_tuner import HyperParameters
 from mlproject import arguments
 from mlproject.datasets import Loader, Spec
 from mlproject.errors import UserError, first_line, truncate
-from mlproject.names import FOLDER, NAME, NAME_RULE, unknown_experiment, with_share
+from mlproject.names import FOLDER, NAME, NAME_RULE, experiment_files, unknown_experiment, with_share
 from mlproject.networks import applications
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe
@@ -58,8 +58,8 @@ class Experiment:
         topic: what the experiments of the comparison are about together, the same in all of them.
 
     Raises:
-        UserError: for a name or comparison that cannot be a folder's name, for values of unknown hyperparameters, and for an
-            unknown pretrained network.
+        UserError: for a name or comparison that cannot be a folder's name, for a data set or topic of another type, for values of
+            unknown hyperparameters, and for an unknown pretrained network.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Experiment:
                 f"dataset={truncate(repr(self.dataset))} of {self.name}; accepted: a Loader from mlproject.datasets, "
                 "such as FashionMNIST() or CIFAR100()"
             )
+        if not isinstance(self.topic, Topic):
+            raise UserError(f"topic={truncate(repr(self.topic))} of {self.name}; accepted: a Topic of mlproject.topic")
         if self.pretrained != "":
             applications.check_name(self.pretrained)
         for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
@@ -126,14 +128,13 @@ class Experiment:
                 f"experiment={self.name!r} needs superclasses, and the images of {images.name} have none; accepted: folders "
                 "SUPERCLASS/CLASS/image, or an experiment without coarse labels"
             )
-        labels = self.labels if self.labels in images.labels else images.labels[-1]
         return replace(
             self,
             name=f"{images.name}-{self.name}",
             comparison=images.name,
             topic=Topic(images.name, f"Which of these models should I use for photos like those of {images.name}?"),
             dataset=images,
-            labels=labels,
+            labels=self.labels if self.labels in images.labels else images.labels[-1],
             pretrained=base if base and self.pretrained else self.pretrained,
         )
 
@@ -301,7 +302,7 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
 def _discover(folder: Path) -> _Discovered:
     """Import all files of the folder. Files without EXPERIMENTS are helper modules and are passed over."""
     found = _Discovered({}, {}, {})
-    files = sorted(folder.glob("*.py"))
+    files = experiment_files(folder)
     if not files:
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
     for path in files:

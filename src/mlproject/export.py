@@ -129,7 +129,7 @@ def write(
     """Export a model, and check the file in a new process that imports nothing of this package.
 
     The class names are written to `<name>.classes.json` beside it, and the preparation of images to `<name>.images.json`. Files
-    of an earlier export are replaced only after the check.
+    of an earlier export are replaced or removed only after the check.
 
     Args:
         model: the trained network.
@@ -159,6 +159,8 @@ def write(
             if content:
                 with disk.atomic_write(companion) as file:
                     file.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                companion.unlink(missing_ok=True)  # what an earlier export says may be wrong for this one
         _replace(part, path)
     finally:
         _remove(part)

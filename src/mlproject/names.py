@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,11 @@ def without_share(name: str) -> str:
     return re.sub(r"-share-[\d.e-]+$", "", name)
 
 
+def experiment_files(folder: Path) -> list[Path]:
+    """The Python files of a folder, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too."""
+    return sorted(folder.glob("[!.]*.py"))
+
+
 def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
     """Refuse a name that no file of the folder can declare, in the time that reading the files takes.
 
@@ -39,7 +45,7 @@ def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) ->
         UserError: for a pattern that matches nothing.
     """
     known: list[str] = []
-    for path in sorted(folder.glob("*.py")):
+    for path in experiment_files(folder):
         declared = _declared_names(path)
         if declared is None:
             return
@@ -58,13 +64,14 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
         complaint: is added to the message; empty for nothing.
 
     Returns:
-        The error, which suggests the most similar name if one is similar.
+        The error. It suggests the most similar name if one is similar, and the option `images` for the name of a folder.
     """
     question = did_you_mean(unmatched, known)
-    hint = f"; {complaint}" if complaint else ""
+    folders = [f"for images in a folder: images={truncate(one)}" for one in unmatched if os.path.isdir(one)]
+    hints = "".join(f"; {hint}" for hint in (*folders, complaint) if hint)
     return UserError(
         f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {question}accepted: {', '.join(known)}, "
-        f"a list or a glob{hint}"
+        f"a list or a glob{hints}"
     )
 
 

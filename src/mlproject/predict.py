@@ -78,7 +78,7 @@ def find(paths: Sequence[str], lines: Iterable[str]) -> Iterator[Given]:
                 raise UserError(
                     "- (the standard input) is no text in UTF-8; accepted: lines of JSON, each a path or an image in base64"
                 ) from error
-        elif Path(path).is_dir():
+        elif os.path.isdir(path):
             found = walk(Path(path)).images
             if not found:
                 raise UserError(
@@ -125,10 +125,10 @@ def table(predictions: Sequence[Prediction]) -> list[str]:
     """Lay predictions out for people.
 
     Args:
-        predictions: at least one.
+        predictions: of images that could be read.
 
     Returns:
-        Lines: for each image that could be read a row for each class, the image's name in the first one.
+        Lines: for each image a row for each class, the image's name in the first one.
     """
     rows = [
         (truncate(one.name) + " (inverted)" * one.inverted if not place else "", guess["label"], guess["probability"])

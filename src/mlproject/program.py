@@ -243,7 +243,7 @@ def _command(minutes: float) -> click.Command:
         show_default=True,
         help="of exported models",
     )
-    @click.option("--output", default="exports", show_default=True, metavar="FOLDER", help="for models and plots")
+    @click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for models and plots")
     @settings.options(*settings.TRAINING_OPTIONS)
     def options(**given: Any) -> SimpleNamespace:
         return SimpleNamespace(**given)

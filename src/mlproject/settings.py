@@ -241,13 +241,18 @@ def own_images(images: str, image_size: int | str, image_fit: str, base: str) ->
         The data set, of which nothing is read yet; None if there are no such images.
 
     Raises:
-        UserError: for a base without images.
+        UserError: for one of the other options without images, which would have no effect.
     """
-    from mlproject.datasets import ImageFolder  # takes a second to import
+    if images:
+        from mlproject.datasets import ImageFolder  # takes a second to import
 
-    if base and not images:
-        raise UserError(f"base={truncate(base)}; accepted: together with images=PATH, or in an experiment's file")
-    return ImageFolder(images, image_size, image_fit) if images else None
+        return ImageFolder(images, image_size, image_fit)
+    for name, value in (("image_size", image_size), ("image_fit", image_fit), ("base", base)):
+        if value != getattr(Settings, name):
+            raise UserError(
+                f"{name}={truncate(value)}; accepted: together with images=PATH, or in an experiment's file"
+            )
+    return None
 
 
 def options(*names: str) -> Callable[[Command], Command]:

@@ -15,6 +15,7 @@ from mlproject.errors import UserError, truncate
 from mlproject.experiment import SYNTHETIC, Experiment, Value, hyperparameters, needs_images
 from mlproject.networks import pretrained
 from mlproject.networks.cost import estimate_memory
+from mlproject.place import Place
 from mlproject.recipe import Recipe
 from mlproject.training import device
 from mlproject.training.features import FeatureCache
@@ -42,6 +43,7 @@ class Task:
         given: the values of trials that a user gives, which are tried right after the best-known ones.
         folds: what each fit of a cross-validation trains on and holds out; empty for the single split into `train` and
             `validation`.
+        place: the experiment's place in the command, which the lines of the progress name.
     """
 
     experiment: Experiment
@@ -53,6 +55,7 @@ class Task:
     validation: np.ndarray
     given: tuple[Mapping[str, Value], ...] = ()
     folds: tuple[Fold, ...] = ()
+    place: Place = Place()
 
     @property
     def fits(self) -> tuple[Fold, ...]:

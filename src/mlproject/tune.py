@@ -17,11 +17,12 @@ from mlproject.experiment import find
 from mlproject.final.refit import log_datasets, weights_params
 from mlproject.final.registered import RegisteredModel
 from mlproject.final.seeds import make_final_model
+from mlproject.place import Place
 from mlproject.rehearsal import rehearse
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
 from mlproject.search.given_trials import add_given_trials
-from mlproject.search.journal import Journal, open_journal
+from mlproject.search.journal import Journal, open_journal, seconds_left
 from mlproject.search.search import search
 from mlproject.search.space import replace_best_values
 from mlproject.settings import Settings, own_images
@@ -126,10 +127,16 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
 
 def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Command, outcome: Outcome) -> None:
     """Tune one experiment after another, and add what comes of them to the outcome."""
-    for position, (task, identity) in enumerate(zip(tasks, fingerprints, strict=True), 1):
-        logger.info("[%d/%d] %s: %s", position, len(tasks), task.experiment.name, task.experiment.question)
+    pairs, budget = list(zip(tasks, fingerprints, strict=True)), command.settings.budget_seconds
+    left = [
+        budget if command.settings.fresh else seconds_left(JOURNALS, task.model_name, identity, budget)
+        for task, identity in pairs
+    ]
+    for number, (task, identity) in enumerate(pairs, 1):
+        logger.info("[%d/%d] %s: %s", number, len(tasks), task.experiment.name, task.experiment.question)
+        placed = replace(task, place=Place(number, len(tasks), sum(left[number:])))
         try:
-            outcome.registered.append(_tune_one(task, identity, command, following=len(tasks) - position))
+            outcome.registered.append(_tune_one(placed, identity, command))
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
@@ -138,22 +145,18 @@ def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Comm
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
 
 
-def _tune_one(task: Task, identity: Fingerprint, command: _Command, following: int) -> RegisteredModel:
-    """Tune one experiment, finish what an interruption left, or return the model of a complete search.
-
-    `following` is the number of experiments that come later.
-    """
+def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> RegisteredModel:
+    """Tune one experiment, finish what an interruption left, or return the model of a complete search."""
     name = task.model_name
     with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
         registered = _already_complete(journal, name)
         if registered:
             logger.info("  already complete: %s; fresh=true starts anew", registered)
         else:
-            minutes = (1 + following) * command.settings.budget_minutes - journal.seconds / 60
-            left = f"{minutes:.0f}" if minutes >= 2 else f"{max(minutes, 0):.1f}"
-            logger.info("  at most about %s min for this experiment and those after it", left)
+            parent = _parent_run(journal)
+            logger.info("  at most %s", task.place.left(command.settings.budget_seconds - journal.seconds))
             began = time.monotonic()
-            registered = _search_and_refit(task, command, journal, _parent_run(journal))
+            registered = _search_and_refit(task, command, journal, parent)
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)
             journal.result = asdict(registered)
             journal.save()

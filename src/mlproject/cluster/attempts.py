@@ -24,12 +24,13 @@ class Hung:
 
 @dataclass
 class _Attempt:
-    """A fit under way: its key, its run, its node, which of its logs are sent, and why it hangs."""
+    """A fit under way: its key, its run, its node, whether the pool listed it, which logs are sent, and why it hangs."""
 
     key: Any
     run_id: str
     name: str
     node: str = ""
+    listed: bool = False
     sent: set[int] = field(default_factory=set)
     hang: str = ""
 
@@ -95,7 +96,9 @@ class Attempts:
         Ray itself waits minutes for the answer of a node that the network has lost, until the connection times out.
         """
         nodes = self.pool.nodes
-        gone = [one for one, attempt in self._under_way.items() if attempt.node and attempt.node not in nodes]
+        for attempt in self._under_way.values():
+            attempt.listed |= attempt.node in nodes  # the list is seconds old, so a new node is not in it yet
+        gone = [one for one, attempt in self._under_way.items() if attempt.listed and attempt.node not in nodes]
         self.pool.cancel([handle for handle in gone if handle not in done])
         return [(handle, Lost("its node is no longer there")) for handle in gone if handle not in done]
 

@@ -262,6 +262,9 @@ class Pool:
             raise UserError(
                 f"no node of the Ray cluster has had room for a worker for {PATIENCE} seconds; start it again"
             )
+        if not handles:  # no node has room yet; Ray would return at once
+            time.sleep(seconds)
+            return []
         first, rest = ray.wait(list(handles), timeout=seconds)
         done = first + (ray.wait(rest, num_returns=len(rest), timeout=0)[0] if rest else [])
         return [(handle, self._result(handle)) for handle in done]

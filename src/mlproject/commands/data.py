@@ -10,7 +10,7 @@ import click
 
 from mlproject import console, disk, settings
 from mlproject.commands.shared import InOrder, examples, verbose
-from mlproject.errors import UserError, truncate
+from mlproject.errors import UserError, did_you_mean, truncate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def check(images: str) -> int:
     for what, names in described.lists.items():
         print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
     try:
-        check.require_trainable(own.entries, own.readable)
+        check.require_trainable(own.entries, own.scan, own.readable)
         sheet = contact_sheet(own.entries, own.scan, own.name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
@@ -104,7 +104,8 @@ def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
     known = {one.dataset.name: one.dataset for one in find("*") if one.dataset}
     for name in names:
         if name not in known:
-            raise UserError(f"data set '{truncate(name)}' is not known; accepted: {', '.join(known)}")
+            question = did_you_mean([name], known)
+            raise UserError(f"data set '{truncate(name)}' is not known; {question}accepted: {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 

@@ -45,11 +45,11 @@ def explain(names: tuple[str, ...], experiment: str, **images: Any) -> None:
 @click.argument("names", nargs=-1, metavar="EXPERIMENT...")
 @click.option("--experiment", default="", metavar="NAME,...", help="names of experiments or of their files, or globs")
 @click.option("--minutes", type=arguments.MINUTES_OR_NONE, help="to train each model  [default: as the file says]")
-@click.option("--output", type=arguments.PATH_OR_NONE, help="folder for copies outside of MLflow")
+@click.option("--output", type=arguments.FOLDER_OR_NONE, help="for copies outside of MLflow")
 @settings.options(*settings.TRAINING_OPTIONS)
 @verbose
 def notebook(
-    names: tuple[str, ...], experiment: str, minutes: float | None, output: str | None, **training: Any
+    names: tuple[str, ...], experiment: str, minutes: float | None, output: Path | None, **training: Any
 ) -> int:
     """Run experiments' files as notebooks.
 
@@ -65,9 +65,8 @@ def notebook(
 
     images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
     scripts = find_files(chosen, images=images is not None)
-    folder = Path(output) if output else None
-    if folder:
-        disk.require_writable("output", folder)
+    if output:
+        disk.require_writable("output", output)
     project = tracking.connect()
     tracking.use_comparison(project, "notebooks")
     given = {name: value for name, value in {"minutes": minutes, **training}.items() if value is not None}
@@ -76,7 +75,7 @@ def notebook(
         print(f"{script.stem}: running", flush=True)
         try:
             with tracking.run(script.stem, {"role": "notebook", "data": training["data"]}) as run_id:
-                path = _run_notebook(notebooks.convert(script), script.stem, given, folder)
+                path = _run_notebook(notebooks.convert(script), script.stem, given, output)
             print(f"{script.stem}: done{f', {path}' if path else ''}", flush=True)
             print(f"  in MLflow's UI (`mlproject ui`): {tracking.run_page(run_id)}/artifacts", flush=True)
         except notebooks.NotebookError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlproject import console
+from mlproject import arguments, console
 from mlproject.commands.shared import examples, one_of, open_store, print_table, verbose
 from mlproject.errors import UserError
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def list_(every: bool) -> None:
     """List experiments and registered models.
 
-    The models are shown with their accuracy on the test images, with its 95 % interval.
+    The models are shown with their accuracy on the test images and its 95 % interval; with several seeds, it is the mean over
+    them.
     """
     open_store()
     with console.without_remarks():
@@ -46,9 +47,10 @@ def list_(every: bool) -> None:
 
 def _row(model: "FinalModel") -> list[str]:
     metrics = model.metrics
-    accuracy = f"{metrics['test_accuracy']:.4f}" if "test_accuracy" in metrics else ""
-    if "test_accuracy_low" in metrics:
-        accuracy += f" [{metrics['test_accuracy_low']:.4f}, {metrics['test_accuracy_high']:.4f}]"
+    shown = "test_accuracy_mean" if "test_accuracy_mean" in metrics else "test_accuracy"
+    accuracy = f"{metrics[shown]:.4f}" if shown in metrics else ""
+    if f"{shown}_low" in metrics:  # older versions of several seeds lack it
+        accuracy += f" [{metrics[f'{shown}_low']:.4f}, {metrics[f'{shown}_high']:.4f}]"
     date = datetime.fromtimestamp(model.created / 1000).strftime("%Y-%m-%d %H:%M")
     seeds, minutes = f"{metrics.get('seeds', 1):g}", model.params.get("budget_minutes", "")
     return [f"{model.name}/{model.version}", model.alias, accuracy, seeds, minutes, date]
@@ -60,7 +62,7 @@ def _row(model: "FinalModel") -> list[str]:
 @click.argument("names", nargs=-1, metavar="MODEL")
 @click.option("--model", default="", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
 @click.option("--format", default="keras", show_default=True, metavar="FORMAT", help="keras, saved_model or onnx")
-@click.option("--output", type=click.Path(path_type=Path), default="exports", show_default=True, help="folder")
+@click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for the files")
 @verbose
 def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int:
     """Write a registered model to a file.
@@ -84,7 +86,7 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
     try:
         path = write(network, class_names, images, output, name, format, preparation)
-    except ExportError as error:
+    except (ExportError, OSError) as error:  # the disk may be full
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"exported: {path}; a fresh process has loaded it and predicted the same")

@@ -7,6 +7,7 @@ import click
 
 from mlproject import location
 from mlproject.commands.shared import examples, open_store, verbose
+from mlproject.errors import counted
 
 
 @click.command(
@@ -68,7 +69,9 @@ def prune(older_than: int, delete: bool) -> None:
     for folder in found.folders:
         print(f"  {folder}")
     if delete:
-        housekeeping.delete(found)
+        kept = housekeeping.delete(found)
         print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
+        if kept:
+            print(f"{counted(kept, 'run')} kept, which only the owner may delete")
     elif found.trials or found.project_runs or found.folders:
         print("nothing is deleted yet; --delete does it")

@@ -69,8 +69,8 @@ def _print_outcome(outcome: "Outcome") -> None:
         {
             "": one.name,
             "validation": f"{one.val_accuracy:.4f}",
-            "test [95 % interval]": f"{one.test_accuracy:.4f} [{one.low:.4f}, {one.high:.4f}]",
-            "mean of seeds": f"{one.mean:.4f} ± {one.std:.4f} ({one.seeds})" if one.seeds > 1 else "",
+            "test [95 % interval]": f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            "mean of": f"{one.seeds} seeds" if one.seeds > 1 else "",
             "minutes": "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
             "registered as": one.uri,
         }

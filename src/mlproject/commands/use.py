@@ -1,11 +1,12 @@
 """`mlproject predict` and `mlproject serve`, which ask a registered model about images."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
-from mlproject import console
+from mlproject import arguments, console
 from mlproject.commands.shared import examples, open_store, verbose
 from mlproject.errors import UserError, truncate
 
@@ -28,7 +29,7 @@ from mlproject.errors import UserError, truncate
     show_default=True,
     help="exchange black and white",
 )
-@click.option("--show", type=click.Path(path_type=Path), help="folder for what the model saw, as PNG files")
+@click.option("--show", type=arguments.FOLDER, help="for what the model saw, as PNG files")
 @verbose
 def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert: str, show: Path | None) -> int:
     """Ask a registered model about images.
@@ -36,8 +37,10 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION. PATH is an image file, a folder, or - for lines of JSON. The
     images are prepared as those of the training were.
     """
-    if all(path != "-" and not Path(path).exists() for path in paths):
-        raise UserError(f"{truncate(paths[0])} does not exist; accepted: image files, folders, or - for lines of JSON")
+    if not any(path == "-" or os.path.exists(path) for path in paths):
+        raise UserError(
+            f"{truncate(paths[0])} does not exist or cannot be reached; accepted: image files, folders, or - for lines of JSON"
+        )
     open_store()
     with console.without_remarks():
         from mlproject import tracking

@@ -5,7 +5,9 @@ images without a channel; other integers; lists. Everything else is refused befo
 already have the form are not copied.
 """
 
+import contextlib
 import inspect
+import json
 import traceback
 import warnings
 from pathlib import Path
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 
 from mlproject.datasets import mapped
 from mlproject.datasets.declaration import Declaration
-from mlproject.datasets.files import Arrays
+from mlproject.datasets.files import Arrays, Description
+from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError, first_line, truncate
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
 
     Returns:
         Images uint8 (n, height, width, channels) and labels int64 (n,), contiguous; `validation` int64, sorted, and `groups`
-        int64 (n,), or None. What already had this form is not copied.
+        int64 (n,), or None; `preparation` as a dict or None. What already had this form is not copied.
 
     Warns:
         UserWarning: a class has no test images, or all its training images are in `validation`.
@@ -96,11 +99,7 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
             f"{where} test_labels lacks the classes {absent}; they get no scores, and macro averages leave them out",
             stacklevel=3,
         )
-    if not isinstance(arrays.source, str | Path):
-        raise UserError(
-            f"{where} source is {truncate(repr(arrays.source))};"
-            " accepted: a text or path that says where the data were read from"
-        )
+    _check_notes(declared, arrays)
     validation = None if arrays.validation is None else _validation(declared, arrays.validation, train[1])
     groups = None if arrays.groups is None else _groups(declared, arrays.groups, len(train[1]))
     return arrays._replace(
@@ -111,6 +110,34 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
         source=str(arrays.source),
         validation=validation,
         groups=groups,
+        preparation=_preparation(declared, arrays.preparation),
+    )
+
+
+def _check_notes(declared: Declaration, arrays: Arrays) -> None:
+    """Refuse a source or a description of another type, which would fail when the first model is logged."""
+    where = f"data set {declared.name}:"
+    if not isinstance(arrays.source, str | Path):
+        raise UserError(
+            f"{where} source is {truncate(repr(arrays.source))};"
+            " accepted: a text or path that says where the data were read from"
+        )
+    if not isinstance(arrays.description, Description | None):
+        raise UserError(
+            f"{where} description is {truncate(repr(arrays.description))}; accepted: None, or a files.Description"
+        )
+
+
+def _preparation(declared: Declaration, value: object) -> dict[str, object] | None:
+    """Check how images are prepared; of a `Preparation` its description is kept."""
+    described = value.describe() if isinstance(value, Preparation) and value.shape == declared.shape else value
+    with contextlib.suppress(TypeError, ValueError):  # a type that JSON lacks, or a dict that holds itself
+        json.dumps(described)
+        if described is None or isinstance(described, dict):
+            return described
+    raise UserError(
+        f"data set {declared.name}: preparation is {truncate(value)}; accepted: None, a Preparation for images of shape"
+        f" {declared.shape}, or a dict of types that JSON has"
     )
 
 

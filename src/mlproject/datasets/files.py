@@ -88,26 +88,11 @@ def named_folder(data_dir: Path | str | None) -> Path | None:
     """
     for setting, value in (("data_dir", data_dir), ("MLPROJECT_DATA", os.environ.get("MLPROJECT_DATA"))):
         if value:
-            folder = user_path(value)
-            if folder is None or not os.path.isdir(folder):
+            folder = Path(os.path.expanduser(value))
+            if not os.path.isdir(folder):
                 raise UserError(f"{setting}={truncate(value)} is not a folder; accepted: a folder that holds the data")
             return folder
     return None
-
-
-def user_path(text: Path | str) -> Path | None:
-    """Expand a path that a user wrote.
-
-    Args:
-        text: the path, in which a leading ~ stands for the home folder.
-
-    Returns:
-        The path; None if it begins with ~NAME and there is no such user.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        return None
 
 
 def first_existing(folders: Sequence[Path], names: Sequence[str]) -> Path | None:

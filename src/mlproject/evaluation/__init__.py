@@ -31,7 +31,7 @@ from mlproject.evaluation.balanced import (
 )
 from mlproject.evaluation.calibration_error import calibration
 from mlproject.evaluation.cross_validated import cross_validated_interval, nadeau_bengio_error
-from mlproject.evaluation.crossed import CrossedDifference, crossed_accuracy, crossed_difference
+from mlproject.evaluation.crossed import CrossedAccuracy, CrossedDifference, crossed_accuracy, crossed_difference
 from mlproject.evaluation.feature_space import centroids
 from mlproject.evaluation.fine_coarse_differences import class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
@@ -50,6 +50,7 @@ from mlproject.evaluation.scores import (
 from mlproject.evaluation.superclasses import aggregate_by_argmax, aggregate_by_sum
 
 __all__ = [
+    "CrossedAccuracy",
     "CrossedDifference",
     "SCORES",
     "accuracy_interval",

@@ -101,6 +101,9 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
         return CrossedAccuracy(mean, *accuracy_interval(correct[0]), df=float("inf"), seed_std=float("nan"))
     spread = _spread(correct)
     of_images = float(correct.mean(axis=0).var(ddof=1)) / images if images > 1 else 0.0
+    # Networks that err independently would give this variance, and hard images only make it larger. A lower estimate, as from a
+    # handful of images, is chance, and at 0 there would be no degrees of freedom.
+    of_images = max(of_images, mean * (1 - mean) / (seeds * images))
     variance = of_images + spread.own / seeds
     df = _degrees_of_freedom(variance, of_images, images, [spread])
     effective = mean * (1 - mean) / variance if variance else images
@@ -119,7 +122,11 @@ def crossed_difference(
 
     The images are the same for both models. The variance of the difference is that of the images' differences, in which the
     interaction is contained, plus what the seeds add to it: those of each model, which are independent of each other, or, if
-    both predict with the same networks, those of the difference.
+    both predict with the same networks, those of the difference. If equal seeds make the networks of two models alike, for
+    instance by equal initial weights, this is too much rather than too little.
+
+    The images' variance is at least that of a single image that only one of the models gets right. Otherwise models that
+    agree on a few dozen images would be claimed to agree on all others.
 
     Args:
         correct_a: bool, (seeds of a, images), whether the network of each seed of model a classifies each image correctly.
@@ -139,7 +146,8 @@ def crossed_difference(
     check_same_length("correct_a", correct_a.T, "correct_b", correct_b.T)
     of_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)
     images, difference = len(of_image), float(of_image.mean())
-    between_images = float(of_image.var(ddof=1)) if images > 1 else 0.0
+    of_one = 1 / images  # the variance where the difference is 1 for one image and 0 for the others
+    between_images = max(float(of_image.var(ddof=1)), of_one) if images > 1 else of_one
     spreads = _seed_spreads(correct_a, correct_b, same_networks)
     variance = between_images / images + sum(one.own / one.seeds for one in spreads)
     df = _degrees_of_freedom(variance, between_images / images, images, spreads)
@@ -150,7 +158,7 @@ def crossed_difference(
         difference,
         max(difference - half, -1.0),
         min(difference + half, 1.0),
-        p=float(2 * special.stdtr(df, -abs(difference) / error)) if error else float(difference == 0),
+        p=float(2 * special.stdtr(df, -abs(difference) / error)),
         seeds_covered=bool(spreads),
         seed_std=float(np.sqrt(sum(one.own for one in spreads) / 2)) if spreads else float("nan"),
         image_variance=max(between_images - contained, 0.0),

@@ -27,7 +27,8 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values by Benjamini and Hochberg's method, which controls the false discovery rate.
 
     If every hypothesis with an adjusted p-value below .05 is rejected, the expected share of false rejections among
-    them is at most 5 %. Source: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289-300, as implemented in SciPy.
+    them is at most 5 %, for tests that are independent or depend on each other positively (Benjamini and Yekutieli, Ann.
+    Stat. 29 (2001) 1165-1188). Source: Benjamini and Hochberg, J. R. Stat. Soc. B 57 (1995) 289-300, as implemented in SciPy.
 
     Args:
         p_values: float, (tests,), 0..1.

@@ -91,10 +91,8 @@ def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
         Such as "Shirt 42 %, Coat 61 %".
     """
     lowest = _per_class(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
-    return ", ".join(
-        f"{name} {recall:.0%}".replace("%", " %")
-        for name, recall in zip(lowest["class"], lowest["recall"], strict=True)
-    )
+    recalls = zip(lowest["class"], lowest["recall"], strict=True)
+    return ", ".join(f"{name} {100 * recall:.0f} %" for name, recall in recalls)
 
 
 def version_tags(task: Task, seed: object) -> dict[str, str]:

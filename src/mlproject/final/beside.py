@@ -1,6 +1,7 @@
 """Final fits beside each other: workers train them, and all that follows from a trained network is done here."""
 
 import logging
+import math
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -44,35 +45,52 @@ def refit_beside(
         The fits, in the order of the tasks.
     """
     schedule = plan_schedule(tasks[0], found, journal, seconds)
-    logger.info("  %d final fits on training and validation images: %s", len(tasks), describe_schedule(schedule))
-    first, by_seed = tasks[0], {task.seed: task for task in tasks}
+    logger.info("  final fits on training and validation images: %s", describe_schedule(schedule))
+    first, by_seed, plan = tasks[0], {task.seed: task for task in tasks}, found.plan
     waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
+
+    def say(what: str, folds: int = 0) -> None:
+        """Tell the user what is done, and how many minutes so many folds and the seeds without a fit may still take."""
+        undone = folds, len(tasks) - len(journal.fits)
+        left = sum(math.ceil(fits / plan.final_workers) for fits in undone) * seconds
+        logger.info("  %s%s; %s", first.place.prefix, what, first.place.left(left, plan.budget))
+
     if first.folds and first.seed in waiting:
-        _cross_validate(first, orders[first.seed], journal, pool)
+        _cross_validate(first, orders[first.seed], journal, pool, say)
+    say(f"{len(journal.fits)} of {len(tasks)} final fits done")
 
     def open_run(seed: int) -> str:
         return tracking.open_run(**run_of(by_seed[seed], journal, seed == first.seed))
 
     def finish(seed: int, trained: Any) -> None:
         refit(by_seed[seed], found, journal, seconds, params, seed == first.seed, TrainedByWorker(*trained))
+        say(f"{len(journal.fits)} of {len(tasks)} final fits done")
 
     _train(first, orders, pool, journal.checkpoint, open_run, finish)
     return [refit(task, found, journal, seconds, params, task is first) for task in tasks]  # all are in the journal
 
 
-def _cross_validate(task: Task, order: FinalOrder, journal: Journal, pool: Pool) -> None:
+def _cross_validate(
+    task: Task, order: FinalOrder, journal: Journal, pool: Pool, say: Callable[[str, int], None]
+) -> None:
     """Train the winner on each fold's other images, so that its cross-validation finds all of its fits done."""
     kept, done = kept_folds(journal), {}
     orders = {fold: replace(order, fold=fold) for fold in range(len(kept.results) + 1, len(task.folds) + 1)}
-    checkpoint = partial(fold_checkpoint, journal)
+    checkpoint, count = partial(fold_checkpoint, journal), len(task.folds)
+
+    def say_how_many() -> None:
+        finished = len(kept.results) + len(done)
+        say(f"cross-validation of the winner: {finished} of {count} fits done", count - finished)
 
     def keep(fold: int, trained: Any) -> None:
         done[fold] = TrainedByWorker(*trained).result
         while (following := len(kept.results) + 1) in done:
             kept.add(done.pop(following))
             checkpoint(following).unlink(missing_ok=True)
+        say_how_many()
 
+    say_how_many()
     _train(task, orders, pool, checkpoint, lambda fold: "", keep)
 
 
@@ -85,7 +103,7 @@ def _train(
     finish: Callable[[int, Any], None],
 ) -> None:
     """Train the fits of the orders, each from its checkpoint; `finish` gets the key of each and what it returned."""
-    attempts, waiting, starts = Attempts(pool), deque(orders), Counter[int]()
+    attempts, waiting, starts, runs = Attempts(pool), deque(orders), Counter[int](), dict[int, str]()
     try:
         while waiting or attempts:
             while waiting and len(attempts) < pool.size:
@@ -94,12 +112,15 @@ def _train(
                 if starts[key] > MOST_STARTS:
                     raise MemoryError(f"the process died in a final fit {MOST_STARTS} times")
                 order = replace(orders[key], state=_read(checkpoint(key)))
-                attempts.begin(key, open_run(key), "train_final", task, order)
+                runs[key] = open_run(key)
+                attempts.begin(key, runs[key], "train_final", task, order)
             ended = attempts.collect()
             while attempts.states:
                 key, state = attempts.states.popitem()
                 _keep(checkpoint(key), state)
             for key, result in ended:
+                if isinstance(result, Hung | Lost) and runs[key]:  # one that goes on elsewhere opens its run again
+                    tracking.close_run(runs[key], "FAILED" if isinstance(result, Hung) else "KILLED", result.reason)
                 if isinstance(result, Hung):
                     raise StalledError(result.reason)
                 if isinstance(result, Lost):

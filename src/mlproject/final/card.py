@@ -22,7 +22,7 @@ VERSION = """\
 **Data.** {data}, {labels} labels, {classes} classes; trained on {train_images:,} images, tested on
 {test_images:,} others.{synthetic}
 
-**Accuracy.** {accuracy} The interval covers the choice of test images.
+**Accuracy.** {accuracy}
 
 **Weak points.** The classes recalled least often on the test images: {weakest}.
 
@@ -38,8 +38,8 @@ may be far lower. {minutes}Do not use it for decisions about people.
 """
 
 USAGE = """\
-**Use it.** In Python: `mlflow.keras.load_model("models:/{name}@champion")`. On the command line:
-`mlproject predict {name} photo.jpg` for one image, and `mlproject serve {name}` for a web service."""
+**Use it.** In Python: `mlflow.keras.load_model("models:/{version}")`. On the command line:
+`mlproject predict {version} photo.jpg` for one image, and `mlproject serve {version}` for a web service."""
 
 
 def of_model(task: Task) -> str:
@@ -51,7 +51,7 @@ def of_model(task: Task) -> str:
     Returns:
         Markdown.
     """
-    return _one_line_each(MODEL.format(**_facts(task)))
+    return _one_line_each(MODEL.format(**_facts(task), usage=USAGE.format(version=f"{task.model_name}@champion")))
 
 
 def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
@@ -77,6 +77,7 @@ def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: f
         accuracy=_accuracy(registered, task.seed),
         weakest=weakest,
         shape=", ".join(map(str, task.data.train_images.shape[1:])),
+        usage=USAGE.format(version=f"{registered.name}/{registered.version}"),
         minutes=f"Search and training had a budget of {minutes:g} min. " if minutes else "",
         weights=f" Pretrained weights: {weights}." if network and task.spec.weights else "",
     )
@@ -90,7 +91,7 @@ def _one_line_each(text: str) -> str:
 
 def _facts(task: Task) -> dict[str, object]:
     """What both descriptions say."""
-    loader, name = task.experiment.dataset, task.model_name
+    loader = task.experiment.dataset
     return {
         "experiment": task.experiment.name,
         "question": task.experiment.question,
@@ -98,15 +99,17 @@ def _facts(task: Task) -> dict[str, object]:
         "labels": task.data.labels,
         "classes": len(task.data.class_names),
         "licence": (loader.licence if loader else "") or UNKNOWN_LICENCE,
-        "usage": USAGE.format(name=name),
     }
 
 
 def _accuracy(registered: RegisteredModel, seed: int) -> str:
-    """The test accuracy with its interval, and the mean over seeds where there are several."""
-    shares = (registered.test_accuracy, registered.low, registered.high, registered.mean, registered.std)
-    accuracy, low, high, mean, std = (f"{100 * share:.2f}" for share in shares)
-    alone = f"{accuracy} % of the test images (95 % interval {low} to {high} %), seed {seed}."
+    """The mean test accuracy over the seeds with its interval, and what this interval covers."""
+    shares = (registered.mean, registered.low, registered.high, registered.test_accuracy)
+    mean, low, high, own = (f"{100 * share:.2f}" for share in shares)
+    measured = f"{mean} % of the test images (95 % interval {low} to {high} %)"
     if registered.seeds == 1:
-        return f"{alone} It was fitted with this seed alone."
-    return f"{alone} Over {registered.seeds} seeds: mean {mean} %, standard deviation {std} points."
+        return f"{measured}, seed {seed}. It was fitted with this seed alone. The interval covers the choice of test images."
+    return (
+        f"{measured}, the mean of {registered.seeds} seeds. The interval covers the choice of test images and of seeds. This "
+        f"version is the network of seed {seed}, with {own} %."
+    )

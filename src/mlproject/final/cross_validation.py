@@ -11,10 +11,10 @@ import numpy as np
 
 from mlproject import evaluation, tracking
 from mlproject.datasets.folds import fold_numbers, out_of_fold
-from mlproject.experiment import Value
 from mlproject.recipe import Recipe
 from mlproject.search.fold_metrics import log_fold_epoch, log_kept_epochs
 from mlproject.search.journal import Journal
+from mlproject.search.result import SearchResult
 from mlproject.task import Task
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import FitResult, fit
@@ -27,7 +27,9 @@ from mlproject.training.schedule import Schedule
 logger = logging.getLogger(__name__)
 
 
-def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, journal: Journal) -> dict[str, float]:
+def cross_validate(
+    task: Task, found: SearchResult, schedule: Schedule, journal: Journal, seconds: float
+) -> dict[str, float]:
     """Train the winner on each fold's other images for as long as the final model, and log what it predicts.
 
     The active run gets the artifact `evaluation/out_of_fold.npz`: for each training image its label, the probabilities
@@ -37,9 +39,10 @@ def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, 
 
     Args:
         task: the experiment with its data.
-        values: the winner's hyperparameters.
+        found: the search's result.
         schedule: the length of each stage of the final fit.
         journal: gives the folder that keeps finished fits.
+        seconds: the time for each fit, by which the user is told how many minutes are left.
 
     Returns:
         The metrics `cv_accuracy`, `cv_accuracy_low` and `cv_accuracy_high` (see `evaluation.cross_validated_interval`),
@@ -50,15 +53,17 @@ def cross_validate(task: Task, values: Mapping[str, Value], schedule: Schedule, 
         return {}
     kept = kept_folds(journal)
     log_kept_epochs(kept.results)
-    model, recipe = task.network(values)
+    model, recipe = task.network(found.values)
     retraining = Retraining(model)
     for number in range(len(kept.results) + 1, len(task.folds) + 1):
-        logger.info("  cross-validation of the winner: fit %d of %d", number, len(task.folds))
+        place, left = task.place, (found.plan.final_fits - number + 1) * seconds
+        which = f"cross-validation of the winner: fit {number} of {len(task.folds)}"
+        logger.info("  %s%s; %s", place.prefix, which, place.left(left, found.plan.budget))
         checkpoint = Checkpoint(fold_checkpoint(journal, number))
         hooks = FitHooks(
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
-            title=f"cross-validation, fit {number} of {len(task.folds)}: ",
+            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.left(left)}",
             retraining=retraining,
         )
         kept.add(train_fold(task, number, (model, recipe), schedule, hooks))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mlproject import budget, evaluation, tracking
+from mlproject.budget import Plan
 from mlproject.datasets import Dataset
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags, weakest_classes
 from mlproject.final.cross_validation import cross_validate, in_words
@@ -17,7 +18,7 @@ from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.networks.walk import node_of
 from mlproject.recipe import Recipe
-from mlproject.search.journal import Journal
+from mlproject.search.journal import Journal, pack
 from mlproject.search.result import SearchResult, reserve
 from mlproject.search.trial_fit import log_epoch
 from mlproject.task import Task
@@ -37,7 +38,7 @@ class FinalFit:
     Attributes:
         run_id: the MLflow run that made it.
         metrics: its scores on the test images, whose names begin with `test_`.
-        interval: the 95 % interval of its test accuracy over the images.
+        correct: whether it classifies each test image correctly, in the order of the images, packed by `journal.pack` as bool.
         version: the registered version, None for a fit that repeats the registered one with another seed.
         cross_validated: the cross-validated accuracy in words, "" without folds.
         weakest: the classes with the lowest recall, in words.
@@ -45,7 +46,7 @@ class FinalFit:
 
     run_id: str
     metrics: dict[str, float]
-    interval: tuple[float, float]
+    correct: str
     version: int | None
     cross_validated: str = ""
     weakest: str = ""
@@ -97,18 +98,18 @@ def refit(
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
         schedule = plan_schedule(task, found, journal, seconds)
-        cross_validated = cross_validate(task, found.values, schedule, journal) if registers else {}
+        cross_validated = cross_validate(task, found, schedule, journal, seconds) if registers else {}
         model, recipe = task.network(found.values)
         tracking.log_params(
             {"fit_seed": task.seed, **found.values, **schedule_params(schedule), **weights_params(task)}
         )
-        result = _trained(task, (model, recipe), schedule, journal, registers, trained)
+        result = _trained(task, (model, recipe), schedule, journal, found.plan, seconds, trained)
         probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
         version = _register(task, model, params.get("seed", task.seed)) if registers else None
-        interval = evaluation.accuracy_interval(probabilities.argmax(axis=1) == task.data.test_labels)
-        tested = _log_scores(task, metrics | cross_validated, interval, version)
+        correct = probabilities.argmax(axis=1) == task.data.test_labels
+        tested = _log_scores(task, metrics | cross_validated, correct, version)
     weakest = weakest_classes(task.data, probabilities)
-    fit = FinalFit(run_id, tested, interval, version, in_words(cross_validated), weakest)
+    fit = FinalFit(run_id, tested, pack(correct, np.bool_), version, in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
@@ -137,7 +138,8 @@ def _trained(
     network: tuple[keras.Model, Recipe],
     schedule: Mapping[str, StageSchedule],
     journal: Journal,
-    registers: bool,
+    plan: Plan,
+    seconds: float,
     trained: TrainedByWorker | None,
 ) -> FitResult:
     """Train the network, or give it the weights that a worker trained."""
@@ -145,11 +147,14 @@ def _trained(
     if trained:
         network[0].set_weights(trained.weights)
         return trained.result
-    logger.info("  final fit on training and validation images: %s", describe_schedule(schedule))
+    number, place = len(journal.fits) + 1, task.place
+    left, which = (plan.seeds - len(journal.fits)) * seconds, f"final fit {number} of {plan.seeds}, seed {task.seed}"
+    logger.info("  %s%s; %s", place.prefix, which, place.left(left, plan.budget))
+    logger.info("  on training and validation images: %s", describe_schedule(schedule))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title="final fit: " if registers else f"final fit, seed {task.seed}: ",
+        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(left)}",
     )
     return train(task, network, schedule, hooks)
 
@@ -177,9 +182,7 @@ def _evaluate(
     return probabilities, metrics
 
 
-def _log_scores(
-    task: Task, scores: dict[str, float], interval: tuple[float, float], version: int | None
-) -> dict[str, float]:
+def _log_scores(task: Task, scores: dict[str, float], correct: np.ndarray, version: int | None) -> dict[str, float]:
     """Log all scores; those on the test images with these images, and with the registered model if there is one.
 
     Returns the scores on the test images.
@@ -187,7 +190,8 @@ def _log_scores(
     tested = {name: value for name, value in scores.items() if name.startswith("test_")}
     tracking.log_metrics({name: value for name, value in scores.items() if name not in tested})
     model_id = tracking.logged_model_id(task.model_name, version) if version else None
-    ends = dict(zip(("test_accuracy_low", "test_accuracy_high"), interval, strict=True))
+    low, high = evaluation.accuracy_interval(correct)
+    ends = {"test_accuracy_low": low, "test_accuracy_high": high}
     tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
     return tested
 

@@ -17,7 +17,7 @@ class RegisteredModel:
         alias: "champion", "challenger" or "".
         val_accuracy: the accuracy of the winner's trial on the validation images.
         test_accuracy: the accuracy of the registered model on the test images.
-        low, high: the 95 % interval of the test accuracy over the images.
+        low, high: the 95 % interval of `mean`, over images and seeds, as `evaluation.crossed_accuracy` gives it.
         seeds: how many seeds the winner was refitted with.
         mean, std: mean and standard deviation of the seeds' test accuracies; the standard deviation is NaN for one seed.
         cross_validated: the cross-validated accuracy in words, "" without folds.
@@ -40,11 +40,11 @@ class RegisteredModel:
 
     def __str__(self) -> str:
         alias = f" ({self.alias})" if self.alias else ""
-        of_seeds = f"mean of {self.seeds} seeds {self.mean:.4f} ± {self.std:.4f}, " if self.seeds > 1 else ""
+        what = f"mean test accuracy of {self.seeds} seeds" if self.seeds > 1 else "test accuracy"
         also = f"{self.cross_validated}, " if self.cross_validated else ""
         return (
-            f"{self.name} v{self.version}{alias}: test accuracy {self.test_accuracy:.4f} "
-            f"[{self.low:.4f}, {self.high:.4f}], {of_seeds}{also}validation accuracy of its trial {self.val_accuracy:.4f}"
+            f"{self.name} v{self.version}{alias}: {what} {self.mean:.4f} [{self.low:.4f}, {self.high:.4f}], "
+            f"{also}validation accuracy of its trial {self.val_accuracy:.4f}"
         )
 
     @property
@@ -56,4 +56,6 @@ class RegisteredModel:
     def metrics(self) -> dict[str, float]:
         """Its scores, as metrics of the search's run."""
         scores = {f"{tracking.OF_TRIAL}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
-        return scores | ({"test_accuracy_mean": self.mean, "test_accuracy_std": self.std} if self.seeds > 1 else {})
+        of_seeds = {"test_accuracy_mean": self.mean, "test_accuracy_std": self.std}
+        of_seeds |= {"test_accuracy_mean_low": self.low, "test_accuracy_mean_high": self.high}
+        return scores | (of_seeds if self.seeds > 1 else {})

@@ -1,23 +1,22 @@
 """The final model: the winner is refitted once for each seed, and the first seed's model is registered."""
 
-import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlproject import tracking
+import numpy as np
+
+from mlproject import evaluation, tracking
 from mlproject.cluster.pool import Pool
 from mlproject.final import card
 from mlproject.final.beside import refit_beside
-from mlproject.final.refit import FinalFit, refit
+from mlproject.final.refit import FinalFit, refit, test_set
 from mlproject.final.registered import RegisteredModel
-from mlproject.search.journal import Journal
+from mlproject.search.journal import Journal, unpack
 from mlproject.search.result import SearchResult
 from mlproject.task import Task
-
-logger = logging.getLogger(__name__)
 
 
 def make_final_model(
@@ -51,33 +50,24 @@ def make_final_model(
     if pool and pool.trains_final_fits(found.plan.final_fits):
         fits = refit_beside(tasks, found, journal, seconds, params, pool)
     else:
-        fits = _refit_one_by_one(tasks, found, journal, seconds, params)
+        fits = [refit(task, found, journal, seconds, params, registers=task is tasks[0]) for task in tasks]
     first, name = fits[0], task.model_name
     assert first.version is not None
+    accuracy = evaluation.crossed_accuracy(np.stack([unpack(fit.correct, np.bool_) for fit in fits]))
     if len(fits) > 1:
-        _log_spread(name, first.version, seeds, fits)
-    registered = _registered(name, fits, found.scores["val_accuracy"])
-    of_version = card.of_version(replace(task, seed=seeds[0]), registered, first.weakest, params.get("budget_minutes"))
+        _log_spread(tasks, first.version, fits, accuracy)
+    registered = _registered(name, fits, accuracy, found.scores["val_accuracy"])
+    of_version = card.of_version(tasks[0], registered, first.weakest, params.get("budget_minutes"))
     tracking.describe(name, first.version, card.of_model(task), of_version)
     return registered
 
 
-def _refit_one_by_one(
-    tasks: Sequence[Task], found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any]
-) -> list[FinalFit]:
-    fits = []
-    for number, task in enumerate(tasks, 1):
-        if len(tasks) > 1:
-            logger.info("  final fit %d of %d, seed %d", number, len(tasks), task.seed)
-        fits.append(refit(task, found, journal, seconds, params, registers=number == 1))
-    return fits
-
-
-def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> RegisteredModel:
+def _registered(
+    name: str, fits: Sequence[FinalFit], accuracy: evaluation.CrossedAccuracy, val_accuracy: float
+) -> RegisteredModel:
     """The model of the first fit, with the alias that it now gets."""
     first, accuracies = fits[0], [fit.metrics["test_accuracy"] for fit in fits]
     assert first.version is not None
-    low, high = first.interval
     return RegisteredModel(
         name=name,
         version=first.version,
@@ -85,21 +75,29 @@ def _registered(name: str, fits: Sequence[FinalFit], val_accuracy: float) -> Reg
         alias=tracking.promote(name, first.version),
         val_accuracy=val_accuracy,
         test_accuracy=accuracies[0],
-        low=low,
-        high=high,
+        low=accuracy.low,
+        high=accuracy.high,
         seeds=len(fits),
-        mean=statistics.mean(accuracies),
+        mean=accuracy.mean,
         std=statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
         cross_validated=first.cross_validated,
     )
 
 
-def _log_spread(name: str, version: int, seeds: Sequence[int], fits: Sequence[FinalFit]) -> None:
-    """Log mean and standard deviation (n - 1) of each score over the seeds, and tag the version with the runs."""
+def _log_spread(
+    tasks: Sequence[Task], version: int, fits: Sequence[FinalFit], accuracy: evaluation.CrossedAccuracy
+) -> None:
+    """Log each score's mean and standard deviation (n - 1) over the seeds and the accuracy's interval; tag the version."""
+    name, data, run_id = tasks[0].model_name, tasks[0].data, fits[0].run_id
     spread: dict[str, float] = {"seeds": len(fits)}
     for metric in fits[0].metrics:
         scores = [fit.metrics[metric] for fit in fits]
         spread |= {f"{metric}_mean": statistics.mean(scores), f"{metric}_std": statistics.stdev(scores)}
-    tracking.log_values(fits[0].run_id, metrics=spread)
-    tags = {"seeds": ",".join(map(str, seeds)), "seed_runs": ",".join(fit.run_id for fit in fits)}
-    tracking.set_version_tags(name, version, tags)
+    spread |= {
+        "test_accuracy_mean": accuracy.mean,
+        "test_accuracy_mean_low": accuracy.low,
+        "test_accuracy_mean_high": accuracy.high,
+    }
+    tracking.log_values(run_id, spread, dataset=test_set(data), model_id=tracking.logged_model_id(name, version))
+    seeds, runs = [str(task.seed) for task in tasks], [fit.run_id for fit in fits]
+    tracking.set_version_tags(name, version, {"seeds": ",".join(seeds), "seed_runs": ",".join(runs)})

@@ -75,8 +75,8 @@ def check(weights: str) -> Path | None:
     """
     if weights in ("imagenet", "none"):
         return None
-    path = files.user_path(weights)
-    if path is None or not os.path.isfile(path):
+    path = Path(os.path.expanduser(weights))
+    if not os.path.isfile(path):
         raise UserError(
             f"weights={truncate(weights)} is not a file; accepted: imagenet, none, or the path of an HDF5 file (.h5)"
         )
@@ -149,4 +149,6 @@ def _check_fits(path: Path, network: str, modified_ns: int) -> None:
         make_base(network, lambda *_, **__: str(path))
     except Exception as error:  # Keras and h5py raise many kinds
         reason = " ".join(str(error).partition("Example")[0].split())  # the rest of the message fills a screen
-        raise UserError(f"weights file {path} does not fit {network} without its top ({reason})") from error
+        raise UserError(
+            f"weights file {path} does not fit {network} without its top ({reason}); accepted: a whole file of its weights"
+        ) from error

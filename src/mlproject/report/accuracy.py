@@ -9,7 +9,7 @@ import pandas as pd
 from mlproject import evaluation, plots
 from mlproject.limits import MILLISECONDS
 from mlproject.report import cross_validated
-from mlproject.report.content import Chart, Column, Section, Table, text_column
+from mlproject.report.content import Chart, Column, Section, Table, text_column, ui_link
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, interval, percent
 from mlproject.report.models import ReportedModel
@@ -40,6 +40,8 @@ IMAGES_ALONE = "The 95% intervals (Wilson's) cover the choice of test images, an
 IMAGES_AND_SEEDS = (
     "Scores of several seeds are means; the intervals cover images and seeds (crossed random effects, Wilson's scale)."
 )
+STAGES_NOTE = " A row named after a stage of a fit has the accuracy of the network at the end of that stage."
+TOP5_NOTE = " Top 5: the true class is among the five most probable ones."
 ACCURACY_NOTE = (
     " Chance: always predicting the most frequent class. The CSV file also has the loss, and precision, recall and F1, averaged "
     "over the classes."
@@ -79,18 +81,25 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     if len(measured) and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
-    tables = [_accuracy_table(context, accuracies)]
-    return Section("How accurate each model is", findings, tables=tables, picture=picture)
+    tables = [_accuracy_table(context, accuracies, stages=len(accuracies) > len(models))]
+    link = ui_link("Compare the final runs", models[0].registered.finals_url)
+    return Section("How accurate each model is", findings, tables=tables, picture=picture, link=link)
 
 
-def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame) -> Table:
+def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bool) -> Table:
     """The accuracies, with scores in which all classes have the same weight where the classes differ in size."""
     unequal = (accuracies["imbalance"] >= UNEQUAL).any()
     place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
     added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
+    hidden = {"labels"} if accuracies["labels"].nunique() == 1 else set()
+    if accuracies["top5_accuracy"].isna().all():  # of five classes or fewer, the true one is always among them
+        hidden.add("top5_accuracy")
+    else:
+        note += TOP5_NOTE
+    if stages:
+        note += STAGES_NOTE
     columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
-    if accuracies["labels"].nunique() == 1:
-        columns = tuple(column for column in columns if column.heading != "labels")
+    columns = tuple(column for column in columns if column.fields not in hidden)
     several = accuracies["seeds"].max() > 1
     covered = IMAGES_AND_SEEDS + _about_few_seeds(accuracies["seeds"]) if several else IMAGES_ALONE
     if several:
@@ -195,7 +204,7 @@ def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
     for _, rivals in measured[measured["imbalance"] >= UNEQUAL].groupby(["labels", "digest"]):
         fairest = rivals.sort_values("balanced_accuracy", ascending=False, kind="stable").iloc[0]
         findings.append(
-            f"{fairest['model']} has the highest balanced accuracy (mean recall of the classes), "
+            f"On these images, {fairest['model']} has the highest balanced accuracy (mean recall of the classes), "
             f"{percent(fairest['balanced_accuracy'])}; always predicting one class gives "
             f"{percent(1 / fairest['tested_classes'])}."
         )

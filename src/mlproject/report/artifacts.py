@@ -211,6 +211,8 @@ def _in_words(names: pd.Series) -> pd.Series:
 
 def _history(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file)
+    if table.empty:
+        raise ValueError("no epochs")
     if "stage" not in table:
         table["stage"] = "training"
     return _with_columns(table, ("epoch", "loss", "accuracy", "stage"))

@@ -80,7 +80,10 @@ def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
         a, b = images.index[int(images.argmax())]
         share = f"{images.max():,} images, {images.max() / images.sum():.0%} of its errors"
         found.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
-    return [f"{classes} are confused most often by {listed(by, limit=20)}." for classes, by in found.items()]
+    return [
+        f"{classes} are the two classes that {listed(by, limit=20)} {'confuses' if len(by) == 1 else 'confuse'} most often."
+        for classes, by in found.items()
+    ]
 
 
 def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) -> Section:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mlproject.location import LOCAL_UI
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import short_decimal
 from mlproject.report.models import ReportedModel
@@ -22,6 +23,8 @@ TERMS = (
     "for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. The seed of a "
     "network decides its initial weights, and the order and the augmentation of its images."
 )
+
+LOCALLY = "on the computer that made this report, where the command mlproject ui starts it"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,13 @@ class Column:
         return self.format(*(row[name] for name in fields))
 
     def address(self, row: pd.Series) -> str:
-        """The http(s) address that the cell's text links to; "" for none, and for another one, which could run as a script."""
-        address: str = row[self.link] if self.link else ""
-        return address if address.startswith(("http://", "https://")) else ""
+        """The http(s) address that the cell's text links to; "" for none."""
+        return web_address(row[self.link]) if self.link else ""
+
+
+def web_address(text: str) -> str:
+    """The text if it is an http(s) address; "" for any other, which could run as a script."""
+    return text if text.startswith(("http://", "https://")) else ""
 
 
 def text_column(heading: str, name: str = "") -> Column:
@@ -122,6 +129,34 @@ class Chart:
         return f"{self.name}.{'svg' if self.drawing else 'png'}"
 
 
+@dataclass(frozen=True)
+class Link:
+    """A sentence that begins with a link: the text that is linked, the http(s) address, and what follows the text, perhaps ""."""
+
+    text: str
+    address: str
+    where: str
+
+
+def ui_link(text: str, address: str) -> Link | None:
+    """A link to a page of MLflow's UI, which a reader may have to start first.
+
+    Args:
+        text: what the reader can do there.
+        address: the page's address, "" when it is not known.
+
+    Returns:
+        The link; None without an http(s) address.
+    """
+    where = LOCALLY if is_local(address) else ""
+    return Link(f"{text} in MLflow's UI", address, where) if web_address(address) else None
+
+
+def is_local(address: str) -> bool:
+    """Whether the address is that of the UI of a store without a server."""
+    return address.startswith(f"{LOCAL_UI}/")
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """A part of the report under a heading of its own.
@@ -133,6 +168,7 @@ class Section:
         tables: tables after the figures.
         answers: sentences for the head of the comparison, which stand there only.
         picture: a figure for the head of the comparison.
+        link: a link after the sentences.
         folded: whether the section is folded under its title. On a page of several models, all sections about single ones are.
     """
 
@@ -142,6 +178,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     picture: Chart | None = None
+    link: Link | None = None
     folded: bool = False
 
     @property
@@ -199,17 +236,18 @@ class ModelSection:
         return self.model.context
 
 
-def text_table(name: str, title: str, frame: pd.DataFrame) -> Table:
+def text_table(name: str, title: str, frame: pd.DataFrame, note: str = "") -> Table:
     """A table of text, printed as it is except that long decimals are shortened to four significant digits.
 
     Args:
         name: the name of the CSV file, without suffix.
         title: the text above the table.
         frame: texts only; its column names are the headings.
+        note: what a reader must know about the columns.
 
     Returns:
         The table; columns in which every text is a number are aligned as numbers.
     """
     numbers = frame.apply(lambda column: pd.to_numeric(column[column != ""], errors="coerce").notna().all())
     columns = (Column(heading, heading, short_decimal, bool(numbers[heading])) for heading in frame.columns)
-    return Table(name, title, frame, tuple(columns))
+    return Table(name, title, frame, tuple(columns), note)

@@ -25,7 +25,8 @@ COLUMNS = (
 )
 NOTE = (
     "Measured on the machine that ran the search, possibly beside other work. Training: of one seed. Prediction: in batches of "
-    f"{TIMED_BATCH} images (older runs: 250). The CSV file also has the trials, and the images per second of the training."
+    f"{TIMED_BATCH} images (older runs: 250). The CSV file also has the number of trials, and the images "
+    "per second of the training."
 )
 UNLIKE = "These models were trained on different machines, so compare neither their times nor their speeds."
 
@@ -158,7 +159,7 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
                 for front, costs in fronts.items()
             )
             findings.append(
-                f"{best}: no other model is at least as accurate and costs no more. A small lead on it may be chance."
+                f"{best}: no other model is at least as accurate and costs no more. Small differences along it may be chance."
             )
     return findings
 

@@ -27,7 +27,7 @@ NOTE = (
     "training images that they did not train on. Its interval covers the sampling error of these images and, roughly, that of "
     "the training images."
 )
-FEW = 1000  # test images: 95 % of the intervals of an accuracy of .9 on so many reach 1.9 points to each side
+FEW = 1000  # test images: a 95 % interval of an accuracy of .9 on so many reaches 1.9 points to each side
 
 
 def fields(model: ReportedModel) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def findings(measured: pd.DataFrame) -> list[str]:
 def _finding(row: dict[Any, Any]) -> str:
     test_images, images = row["images"], row["cv_images"]
     words = (
-        f"Cross-validated, {row['model']} classifies {percent(row['cv_accuracy'])} of {count(images)} training images "
-        f"correctly that it was not trained on (95% interval {interval(row['cv_low'], row['cv_high'])})"
+        f"In cross-validation, {row['model']} classifies {percent(row['cv_accuracy'])} of {count(images)} training images "
+        f"correctly, each by a fit that did not train on it (95% interval {interval(row['cv_low'], row['cv_high'])})"
     )
     if not pd.isna(test_images):
         words += f"; the test accuracy rests on {count(test_images)} images"

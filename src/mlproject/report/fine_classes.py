@@ -100,8 +100,9 @@ def section(context: ReportContext, differences: pd.DataFrame) -> Section:
         f"Of {len(differences)} fine classes, {len(above)} {verb} a higher F1 than their superclass "
         f"({(above['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance) and {len(below)} a lower one "
         f"({(below['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance). The median difference is "
-        f"{signed(differences['f1_difference'].median())}. Of the claims beyond chance, at most {SIGNIFICANCE:.0%} are false on "
-        "average (Benjamini and Hochberg's adjustment, BH)."
+        f"{signed(differences['f1_difference'].median())}. A lower F1 is to be expected, because the model of fine labels has "
+        f"more classes to choose from. Of the claims beyond chance, at most about {SIGNIFICANCE:.0%} are false on average "
+        "(Benjamini and Hochberg's adjustment, BH)."
     )
     title = "Fine classes and their superclasses, by difference in F1"
     table = Table(context.file_name("classes"), title, differences, COLUMNS, NOTE)

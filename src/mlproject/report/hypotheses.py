@@ -25,8 +25,8 @@ COLUMNS = (
 )
 NOTE = (
     "F1: of the class by the fine model, of its superclass by the coarse model. Even: the share of errors inside the superclass "
-    "if they were spread evenly over all classes. Siblings: the other classes of the superclass. Feature space: the numbers of "
-    "which the last layer makes its predictions; distances are between the means of the classes."
+    "if they were spread evenly over all classes. Siblings: the other classes of the superclass. Feature space: the numbers "
+    "from which the last layer makes its predictions; distances are between the means of the classes."
 )
 
 

@@ -36,7 +36,7 @@ def _results(model: ReportedModel) -> Section | None:
     if model.predictions is not None and model.predictions.other_seeds:
         others = list(model.predictions.other_seeds)
         findings.append(
-            f"What follows is of {context.name} with seed {model.fit_seed}; it was also fitted with "
+            f"What follows describes {context.name} with seed {model.fit_seed}; it was also fitted with "
             f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
         )
     if evaluated is not None:
@@ -76,8 +76,11 @@ def _confusion_charts(context: ReportContext, model: ClassEvaluation) -> list[Ch
         labels, predicted, names, superclasses = group_of[labels], group_of[predicted], groups, []
     given = superclasses if any(superclasses) else None
     figure = plots.confusion_matrix(labels, predicted, names, given, context.title)
-    what = "superclasses of the predicted classes" if grouped else "classes"
-    caption = f"Of the images of a row, the % predicted as each column: the {what}."
+    caption = (
+        "Of the images of each superclass (row), the % whose predicted class belongs to each superclass (column)."
+        if grouped
+        else "Of the images of each class (row), the % predicted as each class (column)."
+    )
     alt = f"Confusion matrix of {context.name}"
     return [Chart(context.file_name("confusion"), figure, alt, caption), *charts]
 

@@ -45,12 +45,12 @@ SEEDS_COLUMNS = (
     *COLUMNS[5:],
 )
 ONE_SEED_NOTE = (
-    "Interval: paired bootstrap (10,000 resamples of the images). p: exact McNemar test. The CSV file also has p before the "
-    "adjustment, and Agresti and Min's intervals for matched pairs."
+    "Interval: Agresti and Min, for matched pairs. p: exact McNemar test, in the CSV file also before the adjustment."
 )
 SEEDS_NOTE = (
-    "Interval and p: t test with images and seeds as crossed random effects; where a model has one seed, paired bootstrap with "
-    "the exact McNemar test, or a t test over the images. The CSV file also has p before the adjustment."
+    "Interval and p: t test with images and seeds as crossed random effects; where a model has one seed, Agresti and Min's "
+    "interval for matched pairs with the exact McNemar test, or a t test over the images. The CSV file also has p before the "
+    "adjustment."
 )
 
 
@@ -128,8 +128,8 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
 
     Returns:
         A row for each pair, the more accurate one as `a`: a, b, images, seeds_a, seeds_b, covers ("images" or "images and
-        seeds"), difference, low, high, score_low and score_high (NaN with several seeds), p, p_adjusted (Holm's method over
-        all pairs), seed_std (NaN where it was not measured), and what `settling.needs` adds.
+        seeds"), difference, low, high, p, p_adjusted (Holm's method over all pairs), seed_std (NaN where it was not
+        measured), and what `settling.needs` adds.
     """
     rows = []
     for both in combinations(classifiers, 2):
@@ -155,7 +155,6 @@ def _difference(a: Classifier, b: Classifier) -> dict[str, Any]:
         "covers": "images and seeds" if found.seeds_covered else "images",
         **{name: getattr(found, name) for name in ("difference", "low", "high", "p", "seed_std")},
     }
-    row |= {"score_low": np.nan, "score_high": np.nan}
     if len(a.correct) == len(b.correct) == 1:
         row |= evaluation.paired_difference(a.correct[0], b.correct[0])
     return row | settling.needs(found, a.correct.shape[1])
@@ -211,9 +210,10 @@ def _answers(
     smallest = min(level, key=lambda title: sizes[title], default=leader)
     answers = [sentence]
     if sizes[smallest] < sizes[leader]:
-        alike = listed([leader, *level])
+        rank = "smaller one" if len(level) == 1 else "smallest"
         answers.append(
-            f"Of {alike}, {smallest} is the smallest, with {count(sizes[smallest])} parameters against {count(sizes[leader])}."
+            f"Of {listed([leader, *level])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
+            f"{count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))
 

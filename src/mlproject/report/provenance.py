@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mlproject import settings
-from mlproject.location import LOCAL_UI
 from mlproject.names import without_share
-from mlproject.report.content import Column, Table, text_table
+from mlproject.report.content import LOCALLY, Column, Table, is_local, text_table
 from mlproject.report.context import with_data_label
 from mlproject.report.formats import listed
 from mlproject.report.models import ReportedModel
@@ -19,7 +18,8 @@ FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_orderin
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
 HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
 HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
-LINKS = " The run ids link to MLflow's UI on this computer, which the command mlproject ui starts."
+LINKED = {"version": "version_url", "run": "url"}  # columns that link to MLflow's UI, and those with the addresses
+LINKS = f" Versions and run ids link to MLflow's UI {LOCALLY}."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -32,7 +32,7 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
         The runs; the data sets with the commands that repeat the runs; and, where it was recorded, the machines.
     """
     frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
-    local = any(model.registered.url.startswith(f"{LOCAL_UI}/") for model in models)
+    local = any(is_local(model.registered.url) for model in models)
     return [
         Table(
             "provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES + (LINKS if local else ""), main=True
@@ -56,7 +56,7 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"trained on {listed(machines)}"] if machines else []
+    words = [f"with models trained on {listed(machines)}"] if machines else []
     words += [f"commit {listed(list(commits))}"] if commits else []
     words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
     words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
@@ -116,8 +116,7 @@ def repeat_command(model: ReportedModel) -> str:
 
 
 def _column(name: str) -> Column:
-    link = "url" if name == "run" else ""
-    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=link)
+    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=LINKED.get(name, ""))
 
 
 def _origin(model: ReportedModel) -> dict[str, str]:
@@ -125,6 +124,7 @@ def _origin(model: ReportedModel) -> dict[str, str]:
     return {
         "model": with_data_label(registered.name, model.context.data_label),
         "version": str(registered.version),
+        "version_url": registered.version_url,
         "alias": registered.alias,
         "run": registered.run_id,
         "url": registered.url,

@@ -13,8 +13,8 @@ from mlproject.report.formats import brief_interval, count, listed, p_value
 
 
 def _points(difference: float) -> str:
-    """0.19 -> "+19": classes have so few images that decimals would mean nothing."""
-    return f"{100 * difference:+.0f}".replace("-", "−")
+    """0.19 -> "+19", 0.0 -> "0": classes have so few images that decimals would mean nothing."""
+    return f"{100 * difference:+.0f}".replace("-", "−") if round(100 * difference) else "0"
 
 
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
     Column("fine labels, probabilities summed", "fine_recall", "{:.0%}".format),
     Column("coarse labels", "coarse_recall", "{:.0%}".format),
     Column("difference, points", "difference", _points),
-    Column("95% interval, points", ("score_low", "score_high"), brief_interval),
+    Column("95% interval, points", ("low", "high"), brief_interval),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )
 NOTE = (

@@ -5,7 +5,7 @@ import pandas as pd
 from mlproject.limits import MILLISECONDS, OVER_LIMIT, PARAMETERS
 from mlproject.objectives import OBJECTIVES, Objective
 from mlproject.report import importance, search_figure
-from mlproject.report.content import Chart, Section, Table, text_table
+from mlproject.report.content import Chart, Section, Table, text_table, ui_link
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
@@ -14,6 +14,15 @@ NO_HYPERPARAMETERS = (
     *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
     *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted", "curve"),
 )
+EXPLAINED = {  # the columns of tables whose names do not say it
+    "standard_error": "of the score that the search optimised",
+    "minutes": "from the start of the search to the end of the trial",
+    "given": "the values are the best-known ones or a user's, and no proposal of the tuner",
+    "refitted": "the final fits have the values of this trial",
+    "first trial": "the values that were the best known before the search",
+    "searched": "a range and its step, or the values to choose from",
+    "sampling": "the scale of a range, choice for values, or fixed for a value that was not searched",
+}
 
 
 def section(model: ReportedModel) -> Section | None:
@@ -39,9 +48,10 @@ def section(model: ReportedModel) -> Section | None:
     if importance_table:
         tables.append(importance_table)
     shown = search.trials.drop(columns="curve", errors="ignore")
-    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown))
+    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown, _explanation(shown)))
     findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
-    return Section("The search", [text for text in findings if text], charts, tables)
+    link = ui_link("Compare this search's trials", model.registered.trials_url)
+    return Section("The search", [text for text in findings if text], charts, tables, link=link)
 
 
 def _scored_trials(search: SearchRecord) -> pd.DataFrame:
@@ -95,7 +105,7 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
     if values is None or not {"searched", "sampling"} <= set(values):
         return ()
     for row in values[values["hyperparameter"] == name].to_dict("records"):
-        if row["sampling"] == "choice":
+        if row["sampling"] in ("choice", "fixed"):
             return str(row["searched"]).split("|")
         if row["sampling"] in ("linear", "log"):
             least, most = row["searched"].partition(" by ")[0].split("..")
@@ -104,19 +114,19 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
 
 
 def _outcome(search: SearchRecord) -> str:
-    """How many trials were completed, why others ended early or failed, and which one was the best."""
+    """How many trials were completed, and why others ended early or failed."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
     failures = f"; {len(failed)} failed" if len(failed) else ""
-    sentences = [f"The search completed {len(ranked)} of {len(search.trials)} trials{failures}."]
+    cut_short = int((status == "truncated").sum())
+    sentences = [f"The search completed {len(ranked) - cut_short} of {len(search.trials)} trials{failures}."]
     pruned = len(search.pruned_trials)
     if pruned:
         verb = "was" if pruned == 1 else "were"
         sentences.append(f"{pruned} {verb} pruned: ended early, because most others had a better score by then.")
-    cut_short = (status == "truncated").sum()
     if cut_short:
-        verb = "was" if cut_short == 1 else "were"
-        sentences.append(f"The time ran out before {cut_short} of them {verb} finished.")
+        scores = "was finished; its score is" if cut_short == 1 else "were finished; their scores are"
+        sentences.append(f"The time ran out before {cut_short} more {scores} of that moment.")
     over = search.trials[status == OVER_LIMIT]
     if len(over):
         verb = "was" if len(over) == 1 else "were"
@@ -178,7 +188,13 @@ def _winner(context: ReportContext, search: SearchRecord) -> Table:
     name = context.file_name("winner")
     if search.values is not None:
         frame = search.values.rename(columns={"best_known": "first trial"})
-        return text_table(name, "Hyperparameters of the winner and of the first trial", frame)
+        return text_table(name, "Hyperparameters of the winner and of the first trial", frame, _explanation(frame))
     winner = search.refitted_trial.drop(list(NO_HYPERPARAMETERS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": winner.index, "value": winner.to_numpy()})[(winner != "").to_numpy()]
     return text_table(name, "Hyperparameters of the winner", frame)
+
+
+def _explanation(frame: pd.DataFrame) -> str:
+    """What the columns of a table mean."""
+    found = "; ".join(f"{name}: {words}" for name, words in EXPLAINED.items() if name in frame)
+    return f"{found}." if found else ""

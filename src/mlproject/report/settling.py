@@ -70,7 +70,7 @@ def _with_measured_seeds(pair: pd.Series) -> str:
         return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
     return (
         f"If {pair['a']} and {pair['b']} truly differ by {brief_points(pair['difference'])} points, about "
-        f"{count(pair['needed_if_small'])} seeds of each settle it, given the measured standard deviation of "
+        f"{count(pair['needed_if_small'])} seeds of each show it in 80% of studies, given the measured standard deviation of "
         f"{unsigned_points(pair['seed_std'])} points between seeds"
     )
 

@@ -56,11 +56,12 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
     sentences = []
     if above:
         sentences.append(
-            f"It is more than 2 points above the test accuracy for {listed(above)}: a part does not carry over to new images."
+            f"The training accuracy of {listed(above)} is more than 2 points above the test accuracy: a part of what was learned "
+            "does not carry over to new images."
         )
     if below:
         sentences.append(
-            f"It is more than 2 points below the test accuracy for {listed(below)}, which augmentation and dropout can cause; "
-            "more epochs might help."
+            f"The training accuracy of {listed(below)} is more than 2 points below the test accuracy, which augmentation and "
+            "dropout can cause; more epochs might help."
         )
     return sentences

@@ -12,7 +12,7 @@ from mlproject.report import granularity, pairs
 from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_interval, brief_points, count, p_value, percent, points, points_interval
+from mlproject.report.formats import brief_points, count, p_value, percent, points, points_interval
 from mlproject.report.models import ReportedModel
 from mlproject.style import BLUE, VERMILION, new_figure, styled, with_tip
 from mlproject.topic import Topic
@@ -37,8 +37,9 @@ COLUMNS = (
 )
 NOTE = (
     "Accuracy on the superclasses; that of the fine model by its summed probabilities. The images of a smaller share are among "
-    "those of a larger one. Compare one share with another only if their steps are about equal. p is Holm-adjusted over the "
-    "three comparisons of a share, not over the shares. Classes and single images are compared at the largest share alone."
+    "those of a larger one, and were drawn once. A step trains on one batch; compare one share with another only if their steps "
+    "are about equal. p is Holm-adjusted over the three comparisons of a share, not over the shares. Classes and single images "
+    "are compared at the largest share alone."
 )
 
 
@@ -91,8 +92,12 @@ def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel
 
 def _steps(model: ReportedModel) -> float:
     """The steps of a final fit, all stages together; NaN where they were not recorded."""
-    stages = [name.removesuffix("_epochs") for name in model.params if name.endswith("_epochs")]
-    planned = [int(model.params[f"{one}_epochs"]) * int(model.params.get(f"{one}_steps", 0)) for one in stages]
+    stages = [name.removesuffix("_steps") for name in model.params if name.endswith("_steps")]
+    planned = [  # a hyperparameter may have such a name, too, but has no partner
+        int(model.params[f"{one}_epochs"]) * int(model.params[f"{one}_steps"])
+        for one in stages
+        if f"{one}_epochs" in model.params
+    ]
     return sum(planned) or math.nan
 
 
@@ -113,10 +118,7 @@ def _lead(pair: CoarseFinePair, difference: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
     labels = "fine" if difference["a"] == pair.sum_title else "coarse"
     by_chance = "" if pairs.is_significant(difference) else "which may be chance: "
-    return (
-        f"{labels} labels lead by {brief_points(difference['difference'])} points "
-        f"({by_chance}95% interval {brief_interval(difference['low'], difference['high'])})"
-    )
+    return f"{labels} labels lead by {brief_points(difference['difference'])} points ({by_chance}{pairs.evidence(difference)})"
 
 
 def _published(about: Topic) -> pd.DataFrame:

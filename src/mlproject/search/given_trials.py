@@ -2,9 +2,9 @@
 
 import contextlib
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mlproject.errors import UserError, first_line, truncate
@@ -57,7 +57,7 @@ def _read(path: str) -> list[Row]:
     """The header and the rows, without blank lines."""
     accepted = "a CSV file with a header of hyperparameters"
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        with open(os.path.expanduser(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
     except (OSError, ValueError, csv.Error) as error:

@@ -231,7 +231,7 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
     Raises:
         UserError: when another process is at the same search.
     """
-    path = folder / name / fingerprint.digest(identity) / JOURNAL_FILE
+    path = _path(folder, name, identity)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path.with_suffix(".lock"), timeout=WAIT_SECONDS):
@@ -249,6 +249,27 @@ def open_journal(folder: Path, name: str, identity: Fingerprint, fresh: bool = F
                     journal.save()  # an interruption may have come in the middle of the last save
     except filelock.Timeout as error:
         raise UserError(f"another process is at this search of {name}; wait for its end, then try again") from error
+
+
+def seconds_left(folder: Path, name: str, identity: Fingerprint, budget: float) -> float:
+    """How much of its budget a search may still take, as its journal says. No process needs to be at the search.
+
+    Args:
+        folder, name, identity: as for `open_journal`.
+        budget: seconds of the whole search with its final fits.
+
+    Returns:
+        Seconds: all of them where there is no journal that can be read, and 0 for a complete search.
+    """
+    try:
+        journal = Journal.read(_path(folder, name, identity))
+    except (OSError, *UNREADABLE):
+        return budget
+    return 0.0 if journal.result else max(budget - journal.seconds, 0.0)
+
+
+def _path(folder: Path, name: str, identity: Fingerprint) -> Path:
+    return folder / name / fingerprint.digest(identity) / JOURNAL_FILE
 
 
 def _read_or_set_aside(path: Path) -> Journal | None:

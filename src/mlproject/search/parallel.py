@@ -24,6 +24,7 @@ from mlproject.search.journal import Journal, Trial
 from mlproject.search.tuner import MOST_STARTS, SearchEndedError, Tuner
 from mlproject.settings import Settings
 from mlproject.task import Task
+from mlproject.training.monitor import BAR
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +78,13 @@ class ParallelTuner(Tuner):
         """Keep the workers busy until there is no reason for another trial and the last one has ended."""
         self.attempts.pool.show(self._curves())  # in place of those of the search before
         try:
-            with tqdm(total=round(self.plan.search), unit="s", leave=False, disable=None) as bar:
+            with tqdm(total=round(self.plan.search), bar_format=BAR, leave=False, disable=None) as bar:
                 while self._begin_trials() or self.attempts:
                     for index, result in self.attempts.collect():
                         with tqdm.external_write_mode():  # the bar makes room for messages
                             self._take(self.journal.trials[index], result)
                     bar.n = min(round(self.spent), round(self.plan.search))
-                    bar.set_description(f"{len(self.attempts)} of {self._trials} trials under way, {self._standing()}")
+                    bar.set_description_str(self._title(f"{len(self.attempts)} of {self._trials} trials under way"))
         finally:
             for index in self.attempts.give_up():
                 self.journal.trials[index].starts -= 1  # the process was told to stop, which is no fault of the trial

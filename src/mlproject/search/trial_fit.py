@@ -107,7 +107,10 @@ def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: fl
     def stop_early(share: float, row: dict[str, Any]) -> bool:
         return hooks.stop_early((number - 1 + share) / len(task.folds), row)
 
-    return replace(hooks, on_epoch=partial(log_fold_epoch, number), stop_early=stop_early, deadline=deadline)
+    title = f"{hooks.title}, fit {number}/{len(task.folds)}"
+    return replace(
+        hooks, on_epoch=partial(log_fold_epoch, number), stop_early=stop_early, deadline=deadline, title=title
+    )
 
 
 def _mark_pruned(record: Trial, epoch: int, schedule: Schedule) -> None:

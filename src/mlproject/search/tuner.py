@@ -19,7 +19,7 @@ from mlproject.errors import UserError, counted, first_line
 from mlproject.experiment import Value, hyperparameters
 from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
-from mlproject.objectives import DEFAULT, OBJECTIVES
+from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
 from mlproject.search.pruning import Curve
@@ -201,28 +201,37 @@ class Tuner(keras_tuner.Tuner):
         return {"status": record.status} | ({"reason": record.reason} if record.reason else {})
 
     def _say(self, record: Trial) -> None:
-        """Tell the user how a trial ended."""
-        shown = dict.fromkeys((DEFAULT, self.settings.objective))
-        scores = ", ".join(f"{OBJECTIVES[name].words} {record.scores[name]:.4f}" for name in shown)
+        """Tell the user how a trial ended, which one is the best so far, and how many minutes are left."""
+        place, objective, best = self.task.place, self.settings.objective, self._best
         sign = " " if record.status == "pruned" else ": "
-        outcome = f"{record.status}{sign}{record.reason}" if record.reason else scores
-        logger.info(
-            "  %s of %s  %s  (%.0f s); %s", record.name, self._trials, outcome, record.seconds, self._standing()
-        )
+        score = f"{OBJECTIVES[objective].words} {record.scores[objective]:.4f}"
+        outcome = f"{record.status}{sign}{record.reason}" if record.reason else score
+        ended = f"{place.prefix}{record.name} of {self._trials}  {outcome}  ({record.seconds:.0f} s)"
+        so_far = f"best so far {best.scores[objective]:.4f} ({best.name}), " if best else ""
+        logger.info("  %s; %s%s", ended, so_far, place.left(self._budget_left, self.plan.budget))
+
+    def _title(self, under_way: str) -> str:
+        """What a bar says: as little as possible, because the bar stands on the same line."""
+        best = self._best
+        so_far = f"best {best.scores[self.settings.objective]:.3f}, " if best else ""
+        return f"{self.task.place.prefix}{under_way}, {so_far}{self.task.place.left(self._budget_left)}"
 
     @property
     def _trials(self) -> str:
         planned = self.settings.max_trials or max(self.plan.trials, len(self.journal.trials))
-        return f"{planned}" if self.settings.max_trials else f"about {planned}"
+        return f"{planned}" if self.settings.max_trials else f"~{planned}"
 
-    def _standing(self) -> str:
-        """The best trial so far, and the minutes of the budget that are used."""
+    @property
+    def _best(self) -> Trial | None:
+        """The best trial so far; None as long as none came to a good end."""
         measure = OBJECTIVES[self.settings.objective]
         good = [trial for trial in self.journal.finished if trial.may_win]
-        best = max(good, key=lambda trial: measure.goodness(trial.scores[self.settings.objective]), default=None)
-        used = (self.plan.measuring + self.plan.search - self.seconds_left) / 60
-        said = f"best so far {best.scores[self.settings.objective]:.4f} ({best.name}), " if best else ""
-        return f"{said}{used:.1f} of {self.plan.budget / 60:g} min used"
+        return max(good, key=lambda trial: measure.goodness(trial.scores[self.settings.objective]), default=None)
+
+    @property
+    def _budget_left(self) -> float:
+        """The seconds of the whole budget that are left, those of the final fits included."""
+        return self.plan.budget - self.plan.measuring - self.spent
 
     def _run_name(self, record: Trial) -> str:
         """The name of a trial's run, which stands alone: what differs from the first trial, in short."""
@@ -246,7 +255,7 @@ class Tuner(keras_tuner.Tuner):
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._end_hanging(record),
-            title=f"{record.name} of {self._trials}, {self._standing()}: ",
+            title=self._title(f"{record.name}/{self._trials}"),
             stop_early=follow(record, self.settings.objective, lambda: others, self._is_prunable(record)),
             deadline=self.asked_at + self._seconds_for_a_trial(),
         )

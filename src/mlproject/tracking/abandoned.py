@@ -11,7 +11,8 @@ from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
 
 from mlproject import process
-from mlproject.tracking import store
+from mlproject.errors import counted
+from mlproject.tracking import permissions, store
 from mlproject.tracking.queries import find_existing_run, search_runs
 
 # The tag that says why a run ended badly, and its value when the run was stopped from outside.
@@ -82,11 +83,14 @@ def end_stale_runs(but: str | None) -> None:
         but: The run of `mlflow run`, which goes on; None if there is none.
     """
     running = search_runs(OF_THIS_HOST.format(process.host())) + search_runs(OF_A_PROJECT)
-    stale = [found for found in running if found.info.run_id != but and _is_stale(found)]
-    for found in stale:
-        _set_final_status(found, "KILLED")
-    if stale:
-        logger.info("ended %d runs that killed processes had left running", len(stale))
+    stale = {found.info.run_id: found for found in running if found.info.run_id != but and _is_stale(found)}
+    ended = 0
+    for found in stale.values():
+        with permissions.where_permitted():  # a run of another user of this machine stays
+            _set_final_status(found, "KILLED")
+            ended += 1
+    if ended:
+        logger.info("ended %s that killed processes had left running", counted(ended, "run"))
 
 
 def _is_stale(found: Run) -> bool:

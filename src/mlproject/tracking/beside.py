@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import mlflow
-from mlflow.entities import RunStatus, RunTag
+from mlflow.entities import RunTag
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -40,7 +40,7 @@ def open_run(name: str, tags: Mapping[str, str], resume: str | None = None) -> s
 
 def _go_on(run_id: str) -> None:
     client = mlflow.MlflowClient()
-    client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+    client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in owner_tags().items()])
     if FAILURE in client.get_run(run_id).data.tags:
         client.delete_tag(run_id, FAILURE)
@@ -56,4 +56,4 @@ def close_run(run_id: str, status: str, failure: str = "") -> None:
     """
     if failure:
         log_values(run_id, tags={FAILURE: failure[:500]})
-    store.send(end_item(run_id, RunStatus.from_string(status)))
+    store.send(end_item(run_id, status))

@@ -73,10 +73,11 @@ def _description(written: str, experiment_id: str, name: str, question: str, sea
     """The description with a line for this experiment; the lines of others, and what a user wrote, stay."""
     page = f"#/experiments/{experiment_id}/runs?{TRAINING_MODE}&viewStateShareKey="
     first = f"[Compare the final models]({page}{FINALS})"
-    lines = [line for line in written.splitlines() if line and not line.startswith(f"- **{name}**")]
-    lines += [] if first in lines else [first]
+    kept = "\n".join(line for line in written.splitlines() if not line.startswith(f"- **{name}**"))
+    paragraphs = [paragraph.strip("\n") for paragraph in kept.split("\n\n") if paragraph.strip()]
+    paragraphs += [] if first in kept else [first]
     said = textwrap.shorten(str(question), LONGEST_QUESTION)  # on one line, which the next search finds and replaces
-    return "\n\n".join([*lines, f"- **{name}**: {said} [Compare the trials of its latest search]({page}{search})"])
+    return "\n\n".join([*paragraphs, f"- **{name}**: {said} [Compare the trials of its latest search]({page}{search})"])
 
 
 def _table(query: str, scores: Sequence[str]) -> dict[str, Any]:

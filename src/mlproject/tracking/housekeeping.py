@@ -11,10 +11,10 @@ from mlflow.entities import Experiment, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlproject.location import database_of
-from mlproject.tracking import store
+from mlproject.tracking import permissions, store
 from mlproject.tracking.abandoned import is_of_this_project
 from mlproject.tracking.database import local_folder
-from mlproject.tracking.queries import find_existing_run
+from mlproject.tracking.queries import find_existing_run, search_runs
 
 DAY = 86_400_000  # milliseconds
 MODELS = "models"  # where MLflow keeps logged models, beside the runs of an experiment
@@ -46,17 +46,17 @@ def find_prunable(days: int) -> Prunable:
         What may be deleted. Nothing is deleted yet.
     """
     client = mlflow.MlflowClient()
-    experiments = list(store.iterate_pages(client.search_experiments, view_type=ViewType.ALL))
     before = int(1000 * time.time()) - days * DAY
     kept = _searches_with_alias(client)
     ours = "tags.role = 'trial' and tags.search LIKE '%'"  # another program's runs may have roles, too
-    trials = _search(client, experiments, f"{ours} and attributes.end_time < {before}")
+    trials = search_runs(f"{ours} and attributes.end_time < {before}")
     project_runs = [
         run
         for status in ("FAILED", "KILLED")
-        for run in _search(client, experiments, f"attributes.status = '{status}'")
+        for run in search_runs(f"attributes.status = '{status}'")
         if MLFLOW_PROJECT_ENTRY_POINT in run.data.tags and "role" not in run.data.tags and is_of_this_project(run)
     ]
+    experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
     return Prunable(
         [run for run in trials if run.data.tags["search"] not in kept],
         project_runs,
@@ -64,17 +64,23 @@ def find_prunable(days: int) -> Prunable:
     )
 
 
-def delete(found: Prunable) -> None:
+def delete(found: Prunable) -> int:
     """Delete what was found. Runs can be restored until `mlflow gc` removes them; folders cannot.
 
     Args:
         found: what `find_prunable` returned.
+
+    Returns:
+        How many runs stay, because they belong to other users of a server.
     """
-    client = mlflow.MlflowClient()
-    for run in (*found.trials, *found.project_runs):
-        client.delete_run(run.info.run_id)
+    runs, deleted = (*found.trials, *found.project_runs), 0
+    for run in runs:
+        with permissions.where_permitted():
+            mlflow.MlflowClient().delete_run(run.info.run_id)
+            deleted += 1
     for folder in found.folders:
         shutil.rmtree(folder)
+    return len(runs) - deleted
 
 
 def folder_bytes(folders: Sequence[Path]) -> int:
@@ -91,11 +97,6 @@ def _searches_with_alias(client: mlflow.MlflowClient) -> set[str]:
     ]
     runs = [find_existing_run(version.run_id) for version in versions if version.run_id]
     return {run.data.tags.get("search", "") for run in runs if run}
-
-
-def _search(client: mlflow.MlflowClient, experiments: Sequence[Experiment], query: str) -> list[Run]:
-    ids = [experiment.experiment_id for experiment in experiments]
-    return list(store.iterate_pages(client.search_runs, experiment_ids=ids, filter_string=query))
 
 
 def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> list[Path]:

@@ -1,6 +1,7 @@
 """Addresses of pages in MLflow's UI, which show what a search has made."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -19,7 +20,8 @@ class Links:
     Attributes:
         runs: The final models of the comparison, as a table with their scores.
         finals: The newest final run of each model of the comparison, side by side; "" when there is only one.
-        trials: The search's trials, with a plot of hyperparameters against validation accuracy.
+        trials: The search's trials, with a plot of hyperparameters against validation accuracy; "" when the run does not name
+            its search.
         model: The registered version.
     """
 
@@ -45,17 +47,13 @@ def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    root = _root(ui)
     run, finals = store.retry(lambda: _final_runs(run_id))
-    page, mode = f"{root}/experiments/{run.info.experiment_id}", TRAINING_MODE
-    search = run.data.tags.get("search", "")
-    # Quoted, because terminals end an address at a quotation mark.
-    ids, experiments = (quote(json.dumps(one, separators=(",", ":"))) for one in (finals, [run.info.experiment_id]))
+    page = f"{_root(ui)}/experiments/{run.info.experiment_id}"
     return Links(
-        runs=f"{page}/runs?{mode}&viewStateShareKey={FINALS}",
-        finals=f"{root}/compare-runs?runs={ids}&experiments={experiments}&{mode}" if len(finals) > 1 else "",
-        trials=f"{page}/runs?{mode}&compareRunsMode=CHART&viewStateShareKey={search}",
-        model=f"{root}/models/{name}/versions/{version}?{mode}",
+        runs=f"{page}/runs?{TRAINING_MODE}&viewStateShareKey={FINALS}",
+        finals=side_by_side(finals, ui),
+        trials=trials_of(run, ui),
+        model=version_page(name, version, ui),
     )
 
 
@@ -79,13 +77,53 @@ def page_of(run: Run) -> str:
     return f"{_root()}/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
+def side_by_side(runs: Sequence[Run], ui: str = "") -> str:
+    """The address of the page that compares runs.
+
+    Args:
+        runs: The runs, in the order in which the page shows them.
+        ui: As for `links_of`.
+
+    Returns:
+        The address; "" for fewer than two runs.
+    """
+    if len(runs) < 2:
+        return ""
+    run_ids, experiment_ids = [run.info.run_id for run in runs], [run.info.experiment_id for run in runs]
+    # Quoted, because terminals end an address at a quotation mark.
+    ids, experiments = (
+        quote(json.dumps(list(dict.fromkeys(one)), separators=(",", ":"))) for one in (run_ids, experiment_ids)
+    )
+    return f"{_root(ui)}/compare-runs?runs={ids}&experiments={experiments}&{TRAINING_MODE}"
+
+
+def trials_of(run: Run, ui: str = "") -> str:
+    """The address of the page that compares the trials of a search.
+
+    Args:
+        run: A run of the search, such as its final one.
+        ui: As for `links_of`.
+
+    Returns:
+        The address; "" where the run does not name its search.
+    """
+    search = run.data.tags.get("search", "")
+    page = f"{_root(ui)}/experiments/{run.info.experiment_id}/runs?{TRAINING_MODE}"
+    return f"{page}&compareRunsMode=CHART&viewStateShareKey={search}" if search else ""
+
+
+def version_page(name: str, version: int, ui: str = "") -> str:
+    """The address of the page of a registered version; the arguments are those of `links_of`."""
+    return f"{_root(ui)}/models/{name}/versions/{version}?{TRAINING_MODE}"
+
+
 def _root(ui: str = "") -> str:
     """How the addresses of all pages begin."""
     server = store.address()
     return f"{(ui or (server if store.is_server(server) else LOCAL_UI)).rstrip('/')}/#"
 
 
-def _final_runs(run_id: str) -> tuple[Run, list[str]]:
+def _final_runs(run_id: str) -> tuple[Run, list[Run]]:
     """The run, and the newest final run of each experiment in the same MLflow experiment, in the order of their names."""
     run = mlflow.get_run(run_id)
     found = store.iterate_pages(
@@ -94,5 +132,5 @@ def _final_runs(run_id: str) -> tuple[Run, list[str]]:
         filter_string="tags.role = 'final' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time ASC"],
     )
-    newest = {one.data.tags.get("experiment", ""): one.info.run_id for one in found}
+    newest = {one.data.tags.get("experiment", ""): one for one in found}
     return run, [newest[name] for name in sorted(newest)]

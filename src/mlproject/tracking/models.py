@@ -100,6 +100,10 @@ class FinalModel(LoggedRun):
         tags: The version's tags.
         created: When it was registered, in milliseconds since 1970.
         other_seeds: Where the winner was refitted with several seeds, the runs of those whose model is not registered.
+        version_url: The version's page in MLflow's UI, as `links.version_page` gives it; "" when it is not known.
+        trials_url: The page that compares its search's trials, as `links.trials_of` gives it; "" when it is not known.
+        finals_url: The page that compares its run with those of the models that were read together with it and belong to the
+            same comparison on the same kind of data, as `links.side_by_side` gives it; "" when there are none.
     """
 
     name: str
@@ -108,6 +112,9 @@ class FinalModel(LoggedRun):
     tags: dict[str, str]
     created: int
     other_seeds: tuple[LoggedRun, ...] = ()
+    version_url: str = ""
+    trials_url: str = ""
+    finals_url: str = ""
 
 
 @cache
@@ -225,11 +232,15 @@ def _read_runs(found: Selection) -> list[FinalModel]:
     wanted = {version.run_id for version, _ in found if version.run_id}
     wanted |= {run_id for version, _ in found for run_id in _other_seeds(version)}
     runs = _query_runs(sorted(wanted))
+    compared: dict[tuple[str | None, ...], list[Run]] = {}
+    for version, _ in found:
+        if run := runs.get(version.run_id or ""):
+            compared.setdefault(_comparison(version), []).append(run)
     models = []
     for version, alias in found:
         if run := runs.get(version.run_id or ""):
             others = [runs[run_id] for run_id in _other_seeds(version) if run_id in runs]
-            models.append(_final_model(version, alias, run, others))
+            models.append(_final_model(version, alias, run, others, links.side_by_side(compared[_comparison(version)])))
         else:
             warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
     return models
@@ -239,6 +250,11 @@ def _other_seeds(version: ModelVersion) -> list[str]:
     """The runs of the version's seeds but its own, as its tag names them."""
     run_ids = version.tags.get("seed_runs", "").split(",")
     return [run_id for run_id in run_ids if run_id not in ("", version.run_id)]
+
+
+def _comparison(version: ModelVersion) -> tuple[str | None, ...]:
+    """What versions share that are compared with each other."""
+    return version.tags.get("comparison"), version.tags.get("data")
 
 
 def _query_runs(wanted: Sequence[str]) -> dict[str, Run]:
@@ -257,7 +273,7 @@ def _query_runs(wanted: Sequence[str]) -> dict[str, Run]:
     return runs
 
 
-def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[Run]) -> FinalModel:
+def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[Run], finals_url: str) -> FinalModel:
     return FinalModel(
         name=version.name,
         version=int(version.version),
@@ -265,6 +281,9 @@ def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[R
         tags=dict(version.tags),
         created=int(version.creation_timestamp),
         other_seeds=tuple(LoggedRun(**_values(other)) for other in others),
+        version_url=links.version_page(version.name, int(version.version)),
+        trials_url=links.trials_of(run),
+        finals_url=finals_url,
         **_values(run),
     )
 

@@ -27,12 +27,6 @@ def require_logging(experiment: Experiment, name: str) -> None:
         UserError: Another user owns it, or its artifacts were in a folder that is gone.
         MlflowException: Whatever else the store answers.
     """
-    folder = None if _is_server() else local_folder(experiment.artifact_location or "")
-    if folder and not folder.exists() and not folder.parent.parent.exists():
-        raise UserError(
-            f"{name} keeps its artifacts in {folder}, and {folder.parent.parent} does not exist (any more); accepted: the "
-            f"folder {folder.parent.name} in that place, or beside the database that was moved"
-        )
     if _is_server():
         write = partial(mlflow.MlflowClient().set_experiment_tag, experiment.experiment_id, store.OUR_TAG, "true")
         if _is_denied(write):
@@ -40,6 +34,13 @@ def require_logging(experiment: Experiment, name: str) -> None:
                 f"{name} at {store.address()} may not be logged into by {_user()}; accepted: the permission EDIT on "
                 f"experiment {experiment.experiment_id}, or another one, as in `mlflow run --experiment-name NAME`"
             )
+        return
+    folder = local_folder(experiment.artifact_location or "")
+    if folder and not folder.exists() and not folder.parent.parent.exists():
+        raise UserError(
+            f"{name} keeps its artifacts in {folder}, and {folder.parent.parent} does not exist (any more); accepted: the "
+            f"folder {folder.parent.name} in that place, or beside the database that was moved"
+        )
 
 
 def require_registering(model_name: str) -> None:

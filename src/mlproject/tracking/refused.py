@@ -6,7 +6,7 @@ import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_TYPE
 
 from mlproject.errors import truncate
-from mlproject.tracking import store
+from mlproject.tracking import permissions, store
 from mlproject.tracking.queries import search_runs
 
 REFUSED = "refused"  # the tag with the reason
@@ -35,4 +35,5 @@ def delete_refused_runs() -> None:
     """Delete the ended runs with the tag; `mlflow runs restore` brings them back. Where that is not permitted they stay."""
     with contextlib.suppress(Exception):
         for run in search_runs(f"tags.{REFUSED} LIKE '%' and attributes.status = 'FAILED'"):
-            mlflow.MlflowClient().delete_run(run.info.run_id)
+            with permissions.where_permitted():
+                mlflow.MlflowClient().delete_run(run.info.run_id)

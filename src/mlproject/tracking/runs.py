@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlflow
-from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PROJECT_ENTRY_POINT,
@@ -55,14 +54,13 @@ class ProjectRun:
             )
             self.run_id = None
             return
-        for key, value in owner_tags().items():
-            mlflow.MlflowClient().set_tag(self.run_id, key, value)
-        self.tags = {**found.data.tags, **owner_tags()}
+        log_values(self.run_id, tags=owner_tags())
+        self.tags = found.data.tags
 
     @property
     def command(self) -> str | None:
         """The command without its parameters, as in `mlflow run . -e tune --env-manager local`; None without a run."""
-        if not self.tags:
+        if not self.run_id:
             return None
         entry, manager = self.tags.get(MLFLOW_PROJECT_ENTRY_POINT, "main"), self.tags.get(MLFLOW_PROJECT_ENV, "local")
         return f"mlflow run . -e {entry} --env-manager {manager}"
@@ -114,10 +112,11 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
             gone.
     """
     experiment_id, name = project.experiment_id, f"MLflow's experiment {comparison!r}"
-    if experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID):
+    given = experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID)
+    if given:
         name = f"MLflow's experiment of MLFLOW_EXPERIMENT_ID={truncate(experiment_id)!r} or --experiment-name"
     try:
-        if experiment_id in (None, store.DEFAULT_EXPERIMENT_ID):
+        if not given:
             # If another process creates it at the same moment, MLflow 3.17 does not make it the active one.
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
@@ -176,9 +175,9 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt | SystemExit | StoreGoneError)
         set_tags({FAILURE: INTERRUPTED if killed else first_line(error)[:500]})
-        _end(run_id, RunStatus.KILLED if killed else RunStatus.FAILED)
+        _end(run_id, "KILLED" if killed else "FAILED")
         raise
-    _end(run_id, RunStatus.FINISHED)
+    _end(run_id, "FINISHED")
 
 
 def _start(name: str, labels: dict[str, str], nested: bool, resume: str | None) -> mlflow.ActiveRun:
@@ -191,20 +190,20 @@ def _start(name: str, labels: dict[str, str], nested: bool, resume: str | None) 
     return mlflow.start_run(resume, run_name=name, nested=nested, tags=labels)
 
 
-def _end(run_id: str, status: int) -> None:
+def _end(run_id: str, status: str) -> None:
     """End the active run now, or through the outbox when the store does not answer."""
     end = end_item(run_id, status)
     try:
-        mlflow.end_run(end["status"])
+        mlflow.end_run(status)
     except Exception as error:  # even if this fails, MLflow has no active run any more
         if not store.is_transient(error):
             raise
         store.send(end)
 
 
-def end_item(run_id: str, status: int) -> dict[str, Any]:
-    """The outbox's item that ends a run."""
-    return {"run_id": run_id, "status": RunStatus.to_string(status), "end_time": int(1000 * time.time())}
+def end_item(run_id: str, status: str) -> dict[str, Any]:
+    """The outbox's item that ends a run now."""
+    return {"run_id": run_id, "status": status, "end_time": int(1000 * time.time())}
 
 
 def failure_callback() -> Callable[[str], None]:
@@ -217,6 +216,6 @@ def failure_callback() -> Callable[[str], None]:
 
     def end_as_failed(reason: str) -> None:
         log_values(run_id, tags={FAILURE: reason})
-        store.send(end_item(run_id, RunStatus.FAILED))
+        store.send(end_item(run_id, "FAILED"))
 
     return end_as_failed

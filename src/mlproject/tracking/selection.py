@@ -24,6 +24,10 @@ class _Registered(NamedTuple):
     versions: dict[str, dict[int, ModelVersion]]
     aliases: dict[str, dict[str, int]]
 
+    def alias_of(self, name: str, number: int) -> str:
+        """An alias of a version; "" when it has none."""
+        return next((alias for alias, of in self.aliases[name].items() if of == number), "")
+
 
 def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str, which: Which) -> Selection:
     """Find the versions that `models.final_models` reads; the arguments are the same.
@@ -52,7 +56,7 @@ def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str,
         ]
     else:
         selected = [
-            (name, number, next((alias for alias, of in named.items() if of == number), ""))
+            (name, number, found.alias_of(name, number))
             for name, named in found.aliases.items()
             for number in sorted(found.versions[name] if which == "all" else set(named.values()))
         ]
@@ -98,7 +102,7 @@ def _select_one(parameter: str, selector: str, found: _Registered) -> tuple[str,
     if slash:
         if not number.isdecimal() or int(number) not in versions[name]:
             raise UserError(f"{parameter}={selector!r}: no such version; accepted: {', '.join(numbers_accepted)}")
-        return name, int(number), next((alias for alias, of in aliases[name].items() if of == int(number)), "")
+        return name, int(number), found.alias_of(name, int(number))
     alias = alias or CHAMPION
     if alias not in aliases[name]:
         accepted = ", ".join([f"{name}@{existing}" for existing in aliases[name]] + numbers_accepted)

@@ -80,7 +80,7 @@ def fit(
             restore_variables(network.optimizer.variables, saved, "optimizer")
             saved = {}
         monitor.start_stage(stage, length, min(recipe.batch_size, len(fit_data.train)), _validation(inputs, fit_data))
-        with Watchdog(STALL_SECONDS, hooks.on_hang) as monitor.watchdog:
+        with monitor.bar, Watchdog(STALL_SECONDS, hooks.on_hang) as monitor.watchdog:
             _fit_stage(network, inputs, length, recipe, fit_data, monitor)
         hooks.on_stage(stage.name)
         if monitor.truncated or monitor.stopped_early:

@@ -18,6 +18,9 @@ from mlproject.training.retraining import Retraining
 from mlproject.training.schedule import Schedule, StageSchedule, share_done
 from mlproject.training.watchdog import Watchdog
 
+# A bar without counts and speed, which has room behind a long title on a terminal of 100 columns.
+BAR = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
+
 
 class DivergedError(RuntimeError):
     """The loss is no longer a finite number."""
@@ -52,7 +55,7 @@ class FitHooks:
         on_hang: called with a reason before the process ends, when an operation hangs (see `Watchdog`).
         deadline: `time.monotonic()` seconds; the fit ends with the batch under way at that time.
         checkpoint: keeps the state after epochs; a fit of the same model, recipe and schedule goes on from it.
-        title: what the progress bar says before the stage's name.
+        title: what the progress bar says, in few words; "" for the stage's name.
         retraining: of the model, for several fits of the same model, recipe and schedule. The model gets its first weights back.
     """
 
@@ -93,10 +96,12 @@ class Monitor(keras.callbacks.Callback):
         """Get ready for the next stage."""
         self.stage, self.length, self.batch_size, self.validation = stage, length, batch_size, validation
         self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
+        title = self.hooks.title or stage.name
+        if self.hooks.title and len(self.schedule) > 1:
+            title += f", stage {list(self.schedule).index(stage.name) + 1}/{len(self.schedule)}"
         # disable=None: a bar on a terminal, nothing in a log file
-        title = f"{self.hooks.title}{stage.name}"
         self.bar = tqdm(
-            total=length.total_steps, initial=self.batches, desc=title, unit="batch", leave=False, disable=None
+            total=length.total_steps, initial=self.batches, desc=title, bar_format=BAR, leave=False, disable=None
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -145,8 +150,8 @@ class Monitor(keras.callbacks.Callback):
         self.seconds += self.last_step_end - self.first_step_end
         self.progress.rows.append(row)
         self.progress.epoch = epoch + 1
-        shown = "val_accuracy" if self.validation else "accuracy"
-        self.bar.set_postfix({shown: f"{scores[shown]:.3f}"})
+        shown, score = ("val acc", "val_accuracy") if self.validation else ("train acc", "accuracy")
+        self.bar.set_postfix_str(f"{shown} {scores[score]:.3f}")
         self.hooks.on_epoch(number, row)
         if self.hooks.checkpoint:
             self.hooks.checkpoint.save(self.whole, self.model.optimizer, self.progress)
@@ -155,7 +160,6 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Work out the stage's speed."""
-        self.bar.close()
         total = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
         if self.images:
             self.progress.images_per_second[self.stage.name] = self.images / max(self.seconds, 1e-9)

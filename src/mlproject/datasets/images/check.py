@@ -12,6 +12,8 @@ from mlproject.errors import UserError, truncate
 
 LISTED = 10  # how many of a kind are named
 FEW_IMAGES = 10  # a class with fewer has two or so test images, and its scores say little
+UNREADABLE_SHARE = 0.05  # of the images; with more, the folder is not what its user thinks it is
+NAMED = 3  # unreadable files that a message names
 
 
 def readable(entries: Entries, scan: pd.DataFrame) -> pd.DataFrame:
@@ -61,15 +63,17 @@ def describe(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> Descr
     )
 
 
-def require_trainable(entries: Entries, table: pd.DataFrame) -> None:
+def require_trainable(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> None:
     """Refuse a set that nothing can be trained with.
 
     Args:
         entries: the images.
-        table: what `readable` found out about them.
+        scan: what `pixels.scan` found in them.
+        table: what `readable` made of both.
 
     Raises:
-        UserError: a class has no training images that can be read, or a group is in two splits.
+        UserError: a class has no training images that can be read, too many images cannot be read, there are no test images, or a
+            group is in two splits.
     """
     lacking = sorted(set(entries.table["label"]) - set(table["label"][table["split"] == "train"]))
     if lacking:
@@ -77,7 +81,36 @@ def require_trainable(entries: Entries, table: pd.DataFrame) -> None:
         raise UserError(
             f"{entries.source}: no training image of {truncate(names)} can be read; accepted: readable images of every class"
         )
+    describe_unreadable(entries, scan["error"])
+    if not (table["split"] == "test").any():
+        raise UserError(
+            f"{entries.source} has no test images ({len(table)} images in all); accepted: more images, or a folder `test`"
+        )
     splits.check_groups(entries.table)
+
+
+def describe_unreadable(entries: Entries, errors: pd.Series) -> str:
+    """Name images that cannot be read.
+
+    Args:
+        entries: the images.
+        errors: for each image why it cannot be read, or ""; with the index of `entries.table`.
+
+    Returns:
+        How many they are, with the first of them; "" if there are none.
+
+    Raises:
+        UserError: they are more than one in twenty.
+    """
+    bad = errors[errors != ""]
+    if bad.empty:
+        return ""
+    named = _named(zip(entries.table["path"][errors != ""], bad, strict=True))
+    first = "; ".join(named[:NAMED]) + (" ..." if len(bad) > NAMED else "")
+    what = f"{entries.source}: {len(bad)} of {len(errors)} images cannot be read ({first})"
+    if len(bad) > UNREADABLE_SHARE * len(errors):
+        raise UserError(f"{what}; accepted: at most {UNREADABLE_SHARE:.0%} of them")
+    return what
 
 
 def _splits(entries: Entries, table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -19,7 +19,6 @@ from mlproject.datasets.images.decoding import GREY_16_BIT
 from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.datasets.loader import Loader
-from mlproject.errors import UserError, truncate
 from mlproject.names import NAME
 
 CACHE = Path(".cache", "images")
@@ -27,8 +26,6 @@ AUTO = "auto"
 # What `auto` chooses: the median of the images' shorter sides, rounded down to a multiple of STEP, within these bounds.
 SMALLEST_AUTO, LARGEST_AUTO, STEP = 32, 128, 32
 GREY_MODES = {"1", "L", "LA", "F", *GREY_16_BIT}
-UNREADABLE_SHARE = 0.05  # of the images; with more, the folder is not what its user thinks it is
-LISTED = 3  # unreadable files that a warning names
 
 
 class ImageFolder(Loader):
@@ -130,7 +127,7 @@ class ImageFolder(Loader):
         Raises:
             UserError: the images cannot be trained with, or more than one in twenty cannot be read.
         """
-        check.require_trainable(self.entries, self.readable)
+        check.require_trainable(self.entries, self.scan, self.readable)
         known = self.readable.assign(position=np.flatnonzero(self.scan["error"] == ""))
         # Copies of an image have one digest, so whatever else distinguishes them decides their order.
         ordered = known.assign(last=known["split"] == "test").sort_values(["last", "digest", "split", "label", "group"])
@@ -145,10 +142,6 @@ class ImageFolder(Loader):
         split = table["split"]
         labels = table["label"].map({name: number for number, name in enumerate(self.classes)}).to_numpy(np.int64)
         trained = int((split != "test").sum())
-        if trained == len(split):
-            raise UserError(
-                f"{self.path} has no test images ({trained} images in all); accepted: more images, or a folder `test`"
-            )
         return Arrays(
             train_images=found.images[:trained],
             train_labels=labels[:trained],
@@ -166,15 +159,8 @@ class ImageFolder(Loader):
         errors = self.scan["error"].copy()
         for position, reason in undecodable.items():
             errors.iloc[position] = reason
-        bad = errors[errors != ""]
-        if bad.empty:
-            return
-        paths = self.entries.table["path"][errors != ""]
-        named = "; ".join(f"{truncate(path)}: {reason}" for path, reason in list(zip(paths, bad, strict=True))[:LISTED])
-        what = f"{self.path}: {len(bad)} of {len(errors)} images cannot be read ({named}{' ...' if len(bad) > LISTED else ''})"
-        if len(bad) > UNREADABLE_SHARE * len(errors):
-            raise UserError(f"{what}; accepted: at most {UNREADABLE_SHARE:.0%} of them")
-        warnings.warn(f"{what}; they are left out", stacklevel=2)
+        if what := check.describe_unreadable(self.entries, errors):
+            warnings.warn(f"{what}; they are left out", stacklevel=2)
 
 
 def _median_size(readable: pd.DataFrame) -> int:

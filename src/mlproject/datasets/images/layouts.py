@@ -11,9 +11,12 @@
 | what is odd | answer |
 |---|---|
 | hidden files and folders, `__MACOSX`, `Thumbs.db`, `desktop.ini` | passed over |
-| files without the suffix of an image, empty files, pipes and sockets | passed over |
+| files without the suffix of an image | passed over, with a warning if there are more than one for twenty images |
+| empty files, pipes and sockets | passed over |
 | images beside the folders of classes, folders without images or without permission to read them | passed over, with a warning |
-| links | followed if they lead to something below the folder that is not found otherwise; so loops end; else passed over |
+| links to something below the folder that is not found otherwise | followed; so loops end |
+| links that leave the folder | passed over, with a warning |
+| other links | passed over |
 | some images in CLASS, some in SUPERCLASS/CLASS; images in more folders; one folder around all classes | refused |
 | splits beside other folders, two folders for one split, no training images, or none of some class | refused |
 | a folder called `train` that holds images, beside other folders | a class |
@@ -35,6 +38,7 @@
 | pickled objects in a `.npz` | refused |
 """
 
+import os
 from pathlib import Path
 
 from mlproject.datasets.images import arrays, classes, shards, tables, trees, walk
@@ -69,12 +73,11 @@ def find(path: Path | str) -> Entries:
 def _existing(path: Path | str) -> Path:
     if not str(path):
         raise UserError(f"the path of the images is empty; accepted: {ACCEPTED}")
-    try:
-        found = Path(path).expanduser()
-        if found.exists():
-            return found
-    except (OSError, RuntimeError, ValueError):  # too long, no such user, a null byte
-        pass
+    found = Path(os.path.expanduser(path))
+    if os.path.exists(
+        found
+    ):  # which is also False where a path is too long, has a null byte or lies in a closed folder
+        return found
     raise UserError(f"{truncate(path)} does not exist or cannot be reached; accepted: {ACCEPTED}")
 
 
@@ -105,8 +108,9 @@ def _from_folder(folder: Path) -> Entries:
 
 def _hint(folder: Path, found: walk.Walk) -> str:
     """What the folder holds instead, and which path would be accepted."""
+    kinds = (".csv", ".tsv", ".parquet", ".npz")
     tables_found = [
-        name for name in found.passed_over if Path(name).suffix.lower() in (".csv", ".tsv", ".parquet", ".npz")
+        name for name, reason in found.passed_over.items() if reason != walk.HIDDEN and name.lower().endswith(kinds)
     ]
     if len(tables_found) == 1:
         return f", but the table {truncate(folder / tables_found[0])}: give this path"

@@ -135,7 +135,8 @@ class _Wanted:
         try:
             content = self.entries.read(position)
         except OSError as error:
-            raise UserError(f"{name} can't be read any more ({error.strerror})") from error
+            reason = error.strerror or truncate(error)  # a damaged Parquet file has no code of the system
+            raise UserError(f"{name} can't be read any more ({reason}); accepted: files that stay the same") from error
         if _digest(content) != self.digests[place]:
             raise UserError(f"{name} has changed since it was read first; accepted: files that stay the same")
         try:

@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import os
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -178,8 +179,13 @@ def _locate(folder: Path, name: str) -> tuple[str, str]:
 
     Manifests come from other systems, whose paths may have backslashes, or accents in another form of Unicode.
     """
-    for form in dict.fromkeys((name, name.replace("\\", "/"), classes.normal(name))):
-        file = os.path.normpath(os.path.join(folder, form))
+    spellings = [
+        spelling
+        for path in (name, name.replace("\\", "/"))
+        for spelling in (path, classes.normal(path), unicodedata.normalize("NFD", path))
+    ]
+    for spelling in dict.fromkeys(spellings):
+        file = os.path.normpath(os.path.join(folder, spelling))
         try:
             if os.path.isfile(file):
                 return file, "" if os.path.getsize(file) else "is empty"

@@ -9,10 +9,11 @@ import pandas as pd
 from mlproject.datasets.images import classes
 from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.reading import read_file
-from mlproject.datasets.images.walk import Parts, Walk, shown
+from mlproject.datasets.images.walk import LEAVES, OTHER_SUFFIX, Parts, Walk, shown
 from mlproject.errors import UserError, truncate
 
 LAYOUTS = "CLASS/image or SUPERCLASS/CLASS/image, both also below train, validation and test"
+FEW_OTHERS = 0.05  # files of other kinds for each image; with more, they may be images of a format that is not accepted
 
 
 def read(folder: Path, found: Walk) -> Entries:
@@ -26,7 +27,8 @@ def read(folder: Path, found: Walk) -> Entries:
         The images, not yet checked by `classes.check`.
 
     Warns:
-        UserWarning: images lie beside the folders of classes, folders hold no images, or cannot be read.
+        UserWarning: images lie beside the folders of classes, folders hold no images or cannot be read, links leave the folder,
+            or many files have no suffix of an image.
 
     Raises:
         UserError: the folders are arranged in a way that has more than one meaning.
@@ -130,14 +132,21 @@ def _qualified(names: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _passed_over(folder: Path, found: Walk, beside: list[Parts]) -> dict[str, str]:
-    """Images beside the folders of classes and folders without images, which both may be mistakes; warn of them."""
+    """Images beside the folders of classes, and folders without images. Warn of them and of all else that may be a mistake."""
     entered = {parts[:length] for parts in found.images for length in range(len(parts))}
     empty = [parts for parts in found.folders if parts not in entered and parts[:-1] in entered]
-    closed = [path for path, reason in found.passed_over.items() if reason.startswith("cannot be read")]
+
+    def because(reason: str) -> list[str]:
+        return [path for path, why in found.passed_over.items() if why.startswith(reason)]
+
+    others = because(OTHER_SUFFIX)
+    many_others = others if len(others) > FEW_OTHERS * len(found.images) else []
     told = (
         ("images beside the folders of classes", [shown(parts) for parts in beside]),
         ("folders without images", [shown(parts) for parts in empty]),
-        ("folders or files that cannot be read", closed),
+        ("folders or files that cannot be read", because("cannot be read")),
+        ("links that leave it", because(LEAVES)),
+        ("files without the suffix of an accepted image", many_others),
     )
     for what, paths in told:
         if paths:

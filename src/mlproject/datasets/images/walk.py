@@ -10,6 +10,8 @@ SUFFIXES = frozenset(
     (".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"))
+# Some of the reasons why files and folders are passed over.
+HIDDEN, OTHER_SUFFIX, LEAVES = "is hidden", "has no suffix of an accepted image", "is a link that leaves the folder"
 
 Parts = tuple[str, ...]  # a path relative to the folder, by its parts
 
@@ -93,7 +95,7 @@ def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: list[tu
     if not os.path.exists(path):
         found.passed_over[shown(parts)] = "is a link that leads nowhere"
     elif os.path.commonpath([path, found.root]) != str(found.root):
-        found.passed_over[shown(parts)] = "is a link that leaves the folder"
+        found.passed_over[shown(parts)] = LEAVES
     elif path in seen:
         found.passed_over[shown(parts)] = "is a link to what has been found already"
     elif os.path.isdir(path):
@@ -104,7 +106,7 @@ def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: list[tu
 
 def _add_file(found: Walk, parts: Parts, path: str, seen: set[str]) -> None:
     if os.path.splitext(parts[-1])[1].lower() not in SUFFIXES:
-        found.passed_over[shown(parts)] = "has no suffix of an accepted image"
+        found.passed_over[shown(parts)] = OTHER_SUFFIX
         return
     try:
         status = os.stat(path)
@@ -122,5 +124,5 @@ def _add_file(found: Walk, parts: Parts, path: str, seen: set[str]) -> None:
 
 def _reason_by_name(name: str) -> str:
     if name.startswith("."):
-        return "is hidden"
+        return HIDDEN
     return "is no part of the set but of an operating system" if name.lower() in SYSTEM_FILES else ""
