@@ -131,7 +131,7 @@ def refuse(event, arguments):
     """Refuse to our package what Windows refuses; an audit hook."""
     if event == "open" and str(arguments[0]).startswith(("/proc/", "/etc/", "/dev/", "/sys/")) and is_ours():
         raise FileNotFoundError(2, "no such file on Windows", str(arguments[0]))
-    elif event in ("os.rename", "os.remove") and is_ours():
+    if event in ("os.rename", "os.remove") and is_ours():
         names = [os.path.realpath(name) for name in arguments[: 2 if event == "os.rename" else 1]]
         opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
         if used := opened.intersection(names):
