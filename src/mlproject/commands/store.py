@@ -72,6 +72,6 @@ def prune(older_than: int, delete: bool) -> None:
         kept = housekeeping.delete(found)
         print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
         if kept:
-            print(f"{counted(kept, 'run')} kept, which only the owner may delete")
+            print(f"kept {counted(kept, 'run')} that only another user may delete")
     elif found.trials or found.project_runs or found.folders:
         print("nothing is deleted yet; --delete does it")
