@@ -41,7 +41,7 @@ def ui(host: str, port: int) -> None:
     epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
 )
 @click.option(
-    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="age of trials"
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="how old trials must be"
 )
 @click.option("--delete", is_flag=True, help="delete what is shown")
 @verbose
