@@ -46,7 +46,7 @@ def refit_beside(
         The fits, in the order of the tasks.
     """
     schedule = plan_schedule(tasks[0], found, journal, seconds)
-    logger.info("  final fits on training and validation images: %s", describe_schedule(schedule))
+    logger.info("  final fits train on training and validation images: %s", describe_schedule(schedule))
     first, by_seed, plan = tasks[0], {task.seed: task for task in tasks}, found.plan
     waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
