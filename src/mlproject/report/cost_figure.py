@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocat
 
 from mlproject.limits import MILLISECONDS, PARAMETERS, Limit
 from mlproject.report.figures import look
-from mlproject.style import GREY, INK, new_figure, styled, with_tip
+from mlproject.style import GREY, INK, new_figure, set_tip, styled
 
 COSTS = {MILLISECONDS: "Prediction time, ms per image", PARAMETERS: "Parameters"}
 FEWEST_DECADES = 0.7  # of an axis, so that it has labels even where all networks cost the same
@@ -96,7 +96,7 @@ def _panel(
         drawn = axes.errorbar(
             row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]]
         )
-        with_tip(drawn[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
+        set_tip(drawn[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
         if len(row["by_seed"]) > 1:  # wider than the marker of the mean, which would hide them
             axes.plot([row[cost]] * len(row["by_seed"]), row["by_seed"], "_", color=INK, ms=16, mew=1, zorder=4)
     axes.grid(True)

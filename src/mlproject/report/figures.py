@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, show_image, styled, with_tip
+from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, set_tip, show_image, styled
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
@@ -82,7 +82,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         for confidence, accuracy, images in curve[["confidence", "accuracy", "images"]].to_numpy():
             size = 5 + 150 * images / curve["images"].max()
             mark = axes.scatter(confidence, accuracy, s=size, color=BLUE, alpha=0.7, lw=0)
-            with_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
+            set_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
         axes.set_title(textwrap.fill(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -115,7 +115,7 @@ def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
         style = look(index)
         for row, score in zip(rows, table[name], strict=True):
             (mark,) = axes.plot(score, row, ls="", ms=7, alpha=0.85, label="" if row else name, **style)
-            with_tip(mark, f"{name}: {score:.3f}")
+            set_tip(mark, f"{name}: {score:.3f}")
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -153,7 +153,7 @@ def dumbbells(
         for line, row in zip(lines, side.itertuples(), strict=True):
             for score, marker, colour in ((row.second, "D", ORANGE), (row.first, "o", BLUE)):
                 (mark,) = axes.plot(score, line, marker, color=colour, ms=7)
-                with_tip(mark, f"{score:.3f}")
+                set_tip(mark, f"{score:.3f}")
         axes.set_yticks(lines, side["class"] + "  (" + side["superclass"] + ")")
         axes.tick_params(axis="y", length=0)
         axes.set_title(heading if len(side) else f"{heading}: none")
@@ -236,7 +236,7 @@ def _tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, what: str) -> N
     """Invisible marks on a curve, with a text for the pointer."""
     for minute, accuracy in zip(minutes, accuracies, strict=True):
         (mark,) = axes.plot(minute, accuracy, "o", ms=8, alpha=0)
-        with_tip(mark, f"{what} {accuracy:.1%} after {minute:.1f} minutes")
+        set_tip(mark, f"{what} {accuracy:.1%} after {minute:.1f} minutes")
 
 
 def look(index: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mlproject.report.content import Chart, Column, Section, Table
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import brief_points, count, p_value, percent, points, points_interval
 from mlproject.report.models import ReportedModel
-from mlproject.style import BLUE, VERMILION, new_figure, styled, with_tip
+from mlproject.style import BLUE, VERMILION, new_figure, set_tip, styled
 from mlproject.topic import Topic
 
 COLOURS = {"coarse": VERMILION, "fine": BLUE}
@@ -156,7 +156,7 @@ def draw(ours: pd.DataFrame, published: pd.DataFrame, title: str = "") -> Figure
             if len(seeds) > 1:
                 axes.plot([share + BESIDE] * len(seeds), seeds, "o", color=colour, ms=4, mew=0, alpha=0.6)
         tips = ", ".join(f"{share:.0%}: {one:.2%}" for share, one in zip(ours["share"], accuracy, strict=True))
-        with_tip(drawn[0], f"{labels} labels, {tips}")
+        set_tip(drawn[0], f"{labels} labels, {tips}")
         if len(published):
             axes.plot(published["share"], published[labels], color=colour, ls="--", label=f"{labels} labels, others")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
