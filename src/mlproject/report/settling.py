@@ -38,7 +38,9 @@ def needs(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
     """
     spreads = (found.seed_std, found.seed_std) if found.seeds_covered else SEED_STDS
     small, large = (
-        evaluation.needed_to_settle(found.difference, one, images, found.image_variance, found.interaction_variance)
+        evaluation.sample_size_to_settle(
+            found.difference, one, images, found.image_variance, found.interaction_variance
+        )
         for one in spreads
     )
     row = {"needed_if_small": small.seeds, "needed_if_large": large.seeds, "needed_images": small.images}
