@@ -59,7 +59,7 @@ def measure(models: Sequence[ReportedModel]) -> pd.DataFrame:
         A row for each model and stage, for each kind of labels the most accurate first. The columns `COST` are costs, and
         NaN stands for what is not known.
     """
-    frame = pd.DataFrame([row for model in models for row in _rows(model)])
+    frame = pd.DataFrame([row for model in models for row in _model_rows(model)])
     return frame.sort_values(["labels", "accuracy"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
@@ -89,8 +89,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bool) -> Table:
     """The accuracies, with scores in which all classes have the same weight where the classes differ in size."""
     unequal = (accuracies["imbalance"] >= UNEQUAL).any()
-    place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
-    added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
+    chance_position = [column.heading for column in ACCURACY_COLUMNS].index("chance")
+    balanced_columns, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
     hidden = {"labels"} if accuracies["labels"].nunique() == 1 else set()
     if accuracies["top5_accuracy"].isna().all():  # of five classes or fewer, the true one is always among them
         hidden.add("top5_accuracy")
@@ -98,21 +98,21 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bo
         note += TOP5_NOTE
     if stages:
         note += STAGES_NOTE
-    columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
+    columns = (*ACCURACY_COLUMNS[:chance_position], *balanced_columns, *ACCURACY_COLUMNS[chance_position:])
     columns = tuple(column for column in columns if column.fields not in hidden)
-    several = accuracies["seeds"].max() > 1
-    covered = IMAGES_AND_SEEDS + _about_few_seeds(accuracies["seeds"]) if several else IMAGES_ALONE
-    if several:
+    has_several_seeds = accuracies["seeds"].max() > 1
+    coverage_note = IMAGES_AND_SEEDS + _few_seeds_note(accuracies["seeds"]) if has_several_seeds else IMAGES_ALONE
+    if has_several_seeds:
         columns = (columns[0], SEEDS_COLUMN, *columns[1:])
     if accuracies["cv_accuracy"].notna().any():
         columns, note = (*columns, *cross_validated.COLUMNS), note + cross_validated.NOTE
     else:
         accuracies = accuracies.drop(columns=list(cross_validated.FIELDS))
-    note = covered + ACCURACY_NOTE + note
+    note = coverage_note + ACCURACY_NOTE + note
     return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, note, main=True)
 
 
-def _about_few_seeds(seeds: pd.Series) -> str:
+def _few_seeds_note(seeds: pd.Series) -> str:
     """What the intervals of models with one or two seeds do not cover, beside those of models with more."""
     sentences = ""
     if (seeds == 2).any():
@@ -122,7 +122,7 @@ def _about_few_seeds(seeds: pd.Series) -> str:
     return sentences
 
 
-def _rows(model: ReportedModel) -> list[dict[str, Any]]:
+def _model_rows(model: ReportedModel) -> list[dict[str, Any]]:
     """A row for the model, and before it one for each earlier stage of its fit."""
     metrics = model.metrics
     row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
@@ -139,27 +139,35 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
         row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))
         row["top5_accuracy"] = metrics.get("test_top5_accuracy", np.nan)
         return [row]
-    labels, (*earlier, finished) = model.predictions.labels, model.predictions.stages
+    labels, (*earlier_stages, last_stage) = model.predictions.labels, model.predictions.stages
     # These were measured at the end of the fit only.
     unmeasured = dict.fromkeys(("val_accuracy", "images_per_second", *cross_validated.FIELDS), np.nan)
     rows = [
-        row | _measured(labels, stage.title, stage.of_all_seeds) | unmeasured | {"train_seconds": stage.seconds}
-        for stage in earlier
+        row
+        | _mean_scores(labels, stage.title, stage.probabilities_by_seed)
+        | unmeasured
+        | {"train_seconds": stage.seconds}
+        for stage in earlier_stages
     ]
-    return [*rows, row | _measured(labels, finished.title, model.predictions.of_all_seeds)]
+    return [*rows, row | _mean_scores(labels, last_stage.title, model.predictions.probabilities_by_seed)]
 
 
-def _measured(labels: np.ndarray, title: str, by_seed: Sequence[np.ndarray]) -> dict[str, Any]:
+def _mean_scores(labels: np.ndarray, title: str, probabilities_by_seed: Sequence[np.ndarray]) -> dict[str, Any]:
     """The mean scores of the networks of all seeds, from their probabilities."""
-    correct = np.stack([probabilities.argmax(axis=1) == labels for probabilities in by_seed])
+    correct = np.stack([probabilities.argmax(axis=1) == labels for probabilities in probabilities_by_seed])
     accuracy = evaluation.crossed_accuracy(correct)
-    summary = pd.DataFrame([evaluation.summary(labels, one) | _averages(labels, one) for one in by_seed]).mean()
+    summary = pd.DataFrame(
+        [
+            evaluation.summary(labels, probabilities) | _averages(labels, probabilities)
+            for probabilities in probabilities_by_seed
+        ]
+    ).mean()
     sizes = np.unique(labels, return_counts=True)[1]
     return {
         "model": title,
-        "classes": by_seed[0].shape[1],
+        "classes": probabilities_by_seed[0].shape[1],
         "images": len(labels),
-        "seeds": len(by_seed),
+        "seeds": len(probabilities_by_seed),
         "by_seed": correct.mean(axis=1).tolist(),
         "accuracy": accuracy.mean,
         "low": accuracy.low,

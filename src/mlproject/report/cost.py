@@ -11,7 +11,7 @@ from mlproject.report import cost_figure, provenance
 from mlproject.report.accuracy import COST
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import MISSING, count, decimals, listed, megabytes, minutes, percent, two_decimals
+from mlproject.report.formats import MISSING, count, decimals, join_words, megabytes, minutes, percent, two_decimals
 from mlproject.report.models import ReportedModel
 
 WORDS = {MILLISECONDS: "prediction time", PARAMETERS: "size"}
@@ -155,7 +155,7 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
         if fronts:
             where = f" ({heading})" if several else ""
             best = "; ".join(
-                f"{listed(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{where} {' and '.join(costs)}"
+                f"{join_words(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{where} {' and '.join(costs)}"
                 for front, costs in fronts.items()
             )
             findings.append(

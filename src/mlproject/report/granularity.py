@@ -12,7 +12,7 @@ from mlproject.report import fine_classes, hypotheses, pairs, recall, settling
 from mlproject.report.coarse_fine_pair import CoarseFinePair, pair_up
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_percent, brief_points, count, interval, listed, percent
+from mlproject.report.formats import brief_percent, brief_points, count, interval, join_words, percent
 from mlproject.report.models import ReportedModel
 
 COLUMNS = (
@@ -79,7 +79,7 @@ def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[Co
     fine = [model for model in models if model.tag("labels") == "fine"]
     for present, absent, label in ((coarse, fine, "fine"), (fine, coarse, "coarse")):
         if present and not absent:
-            titles = listed([model.title for model in present])
+            titles = join_words([model.title for model in present])
             omissions.append(f"No model with {label} labels was found to compare with {titles}")
     couples = [(c, f) for c in coarse for f in fine]
     couples = [(c, f) for c, f in couples if c.seed == f.seed] or couples
@@ -113,8 +113,8 @@ def compare_ways(pair: CoarseFinePair) -> pd.DataFrame:
     return pairs.compare(
         [
             pairs.Classifier(pair.coarse.title, pair.coarse.predictions.correct_by_seed, pair.coarse.title),
-            pairs.Classifier(pair.argmax_title, np.stack(pair.by_argmax_of_seeds) == pair.truth, pair.fine.title),
-            pairs.Classifier(pair.sum_title, np.stack(pair.by_sum_of_seeds) == pair.truth, pair.fine.title),
+            pairs.Classifier(pair.argmax_title, np.stack(pair.superclasses_by_argmax) == pair.truth, pair.fine.title),
+            pairs.Classifier(pair.sum_title, np.stack(pair.superclasses_by_sum) == pair.truth, pair.fine.title),
         ]
     )
 
@@ -166,13 +166,13 @@ def accuracies(pair: CoarseFinePair) -> pd.DataFrame:
         A row for each way, those on coarse labels first: the coarse model, and the fine model's superclass by argmax and by sum.
     """
     coarse, fine = pair.coarse.predictions, pair.fine.predictions
-    title, top1 = pair.fine.title, [one.argmax(axis=1) for one in fine.of_all_seeds]
-    top5 = np.stack([evaluation.in_top_k(fine.labels, one, 5) for one in fine.of_all_seeds])
-    by_coarse = [one.argmax(axis=1) for one in coarse.of_all_seeds]
+    title, top1 = pair.fine.title, [one.argmax(axis=1) for one in fine.probabilities_by_seed]
+    top5 = np.stack([evaluation.in_top_k(fine.labels, one, 5) for one in fine.probabilities_by_seed])
+    by_coarse = [one.argmax(axis=1) for one in coarse.probabilities_by_seed]
     rows = [
         _scores(pair.coarse.title, "coarse", by_coarse, pair.truth, coarse.classes),
-        _scores(pair.argmax_title, "coarse", pair.by_argmax_of_seeds, pair.truth, coarse.classes),
-        _scores(pair.sum_title, "coarse", pair.by_sum_of_seeds, pair.truth, coarse.classes),
+        _scores(pair.argmax_title, "coarse", pair.superclasses_by_argmax, pair.truth, coarse.classes),
+        _scores(pair.sum_title, "coarse", pair.superclasses_by_sum, pair.truth, coarse.classes),
         _scores(f"{title} (fine class)", "fine", top1, fine.labels, fine.classes),
         _accuracy(f"{title} (fine class, top 5)", "fine", top5, fine.labels, guesses=5),
     ]

@@ -10,7 +10,7 @@ from mlproject import evaluation
 from mlproject.objectives import Objective
 from mlproject.report.content import Column, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, p_equals, p_value, two_decimals
+from mlproject.report.formats import count, join_words, p_equals, p_value, two_decimals
 
 SIGNIFICANCE = 0.05
 SHUFFLES = 9999
@@ -54,7 +54,7 @@ def of_hyperparameters(
         f"{row['hyperparameter']} ({row['better']} is better, p {p_equals(row['p_adjusted'])})"
         for _, row in found.iterrows()
     ]
-    sentence = f"{listed(mattered)} mattered" if mattered else "No hyperparameter mattered beyond chance"
+    sentence = f"{join_words(mattered)} mattered" if mattered else "No hyperparameter mattered beyond chance"
     table = Table(context.file_name("importance"), "Which hyperparameters mattered", frame, COLUMNS, NOTE)
     return f"{sentence} in these {len(trials)} trials.", table
 

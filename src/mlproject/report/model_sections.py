@@ -7,7 +7,7 @@ from mlproject import evaluation, plots
 from mlproject.report import networks, searches
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, two_decimals
+from mlproject.report.formats import count, join_words, two_decimals
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 MOST_PAIRS = 20  # of confused classes in the table
@@ -37,7 +37,7 @@ def _results(model: ReportedModel) -> Section | None:
         others = list(model.predictions.other_seeds)
         findings.append(
             f"What follows describes {context.name} with seed {model.fit_seed}; it was also fitted with "
-            f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
+            f"{'seeds' if len(others) > 1 else 'seed'} {join_words(others)}."
         )
     if evaluated is not None:
         charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]

@@ -17,7 +17,7 @@ from mlproject.report.formats import (
     brief_percent,
     brief_points,
     count,
-    listed,
+    join_words,
     p_equals,
     p_value,
     points,
@@ -201,10 +201,10 @@ def _answers(
     level = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
     (correct,) = (one.correct_by_seed for one in predictions if one.title == leader)
     mean = f" (mean of {len(correct)} seeds)" if len(correct) > 1 else ""
-    start = f"Not settled between {listed([leader, *level])}: " if level else ""
+    start = f"Not settled between {join_words([leader, *level])}: " if level else ""
     sentence = (
         f"{start}{leader} classifies {brief_percent(correct.mean())} of {rivals['images'].iloc[0]:,} test images correctly"
-        f"{mean}, {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
+        f"{mean}, {join_words([_lead(pair) for _, pair in rivals.iterrows()])}."
     )
     sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
     smallest = min(level, key=lambda title: sizes[title], default=leader)
@@ -212,7 +212,7 @@ def _answers(
     if sizes[smallest] < sizes[leader]:
         rank = "smaller one" if len(level) == 1 else "smallest"
         answers.append(
-            f"Of {listed([leader, *level])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
+            f"Of {join_words([leader, *level])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
             f"{count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))

@@ -9,7 +9,7 @@ from mlproject import settings
 from mlproject.names import without_share
 from mlproject.report.content import LOCALLY, Column, Table, is_local, text_table
 from mlproject.report.context import with_data_label
-from mlproject.report.formats import listed
+from mlproject.report.formats import join_words
 from mlproject.report.models import ReportedModel
 
 RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seeds", "commit")
@@ -56,8 +56,8 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"with models trained on {listed(machines)}"] if machines else []
-    words += [f"commit {listed(list(commits))}"] if commits else []
+    words = [f"with models trained on {join_words(machines)}"] if machines else []
+    words += [f"commit {join_words(list(commits))}"] if commits else []
     words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
     words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
     return "".join(f", {one}" for one in words)

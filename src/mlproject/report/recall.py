@@ -9,7 +9,7 @@ from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.fine_classes import SIGNIFICANCE
-from mlproject.report.formats import brief_interval, count, listed, p_value
+from mlproject.report.formats import brief_interval, count, join_words, p_value
 
 
 def _points(difference: float) -> str:
@@ -68,7 +68,7 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
 
 def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     """A row for each fine class with test images, the largest gain first."""
-    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.by_sum_of_seeds[0] == pair.truth
+    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.superclasses_by_sum[0] == pair.truth
     rows = []
     for index, (name, superclass) in enumerate(zip(pair.fine.class_names, pair.fine.table["superclass"], strict=True)):
         of_class = pair.fine.predictions.labels == index
@@ -87,6 +87,6 @@ def _largest(frame: pd.DataFrame) -> str:
     sizes = frame["difference"].abs()
     rows = frame[np.isclose(sizes, sizes.max())]
     if len(rows) > 1:
-        return f"{listed(rows['class'].tolist())}, {100 * sizes.max():.0f} points each"
+        return f"{join_words(rows['class'].tolist())}, {100 * sizes.max():.0f} points each"
     (row,) = rows.to_dict("records")
     return f"{row['class']} ({row['coarse_recall']:.0%} to {row['fine_recall']:.0%})"

@@ -9,7 +9,7 @@ import pandas as pd
 from mlproject import evaluation
 from mlproject.report import provenance
 from mlproject.report.content import Comparison
-from mlproject.report.models import ALWAYS, SOMETIMES, ReportedModel
+from mlproject.report.models import OPTIONAL_FACTS, REQUIRED_FACTS, ReportedModel
 
 # The tables of a comparison that hold accuracies and their differences, by the end of their names.
 TABLES = ("accuracy", "pairs", "generalised", "generalised-pairs", "shares", "refits")
@@ -76,7 +76,9 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "parameters": _number(metrics.get("parameters")),
         "commit": model.tag("git.commit"),
         "python": environment.get("python"),
-        "packages": {name: version for name, version in environment.items() if name not in (*ALWAYS, *SOMETIMES)},
+        "packages": {
+            name: version for name, version in environment.items() if name not in (*REQUIRED_FACTS, *OPTIONAL_FACTS)
+        },
         "machine": provenance.machine_name(environment) if environment else None,
         "cpus": environment.get("cpus"),
         "repeat": provenance.repeat_command(model),

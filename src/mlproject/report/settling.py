@@ -5,7 +5,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report.content import Column
-from mlproject.report.formats import MISSING, about, brief_points, count, unsigned_points
+from mlproject.report.formats import MISSING, approximate_count, brief_points, count, unsigned_points
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
@@ -18,7 +18,7 @@ NOTE = (
 def _needed(if_small: float, if_large: float, images: float) -> str:
     """(5, 29, NaN) -> "5 to 29"; (NaN, NaN, 12345) -> "12,000 images"; all NaN -> "–"."""
     if pd.isna(if_small):
-        return MISSING if pd.isna(images) else f"{about(images)} images"
+        return MISSING if pd.isna(images) else f"{approximate_count(images)} images"
     return count(if_small) if if_small == if_large else f"{count(if_small)} to {count(if_large)}"
 
 
@@ -96,6 +96,6 @@ def _more_images(pair: pd.Series) -> str:
         return "no number of seeds or test images settles it, because the accuracies are equal"
     verb, limit = ("are not", "about") if pair["covers"] == "images and seeds" else ("may not be", "up to")
     return (
-        f"more seeds alone {verb} enough to settle it: {limit} {about(pair['needed_images'])} test images would be needed in "
-        f"place of {count(pair['images'])}"
+        f"more seeds alone {verb} enough to settle it: {limit} {approximate_count(pair['needed_images'])} test images would be "
+        f"needed in place of {count(pair['images'])}"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlproject.report import figures
 from mlproject.report.content import Chart, Section
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_percent, listed
+from mlproject.report.formats import brief_percent, join_words
 from mlproject.report.models import ReportedModel
 
 NOTICEABLE = 0.02  # a smaller difference between training and test accuracy is not mentioned
@@ -56,12 +56,12 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
     sentences = []
     if above:
         sentences.append(
-            f"The training accuracy of {listed(above)} is more than 2 points above the test accuracy: a part of what was learned "
-            "does not carry over to new images."
+            f"The training accuracy of {join_words(above)} is more than 2 points above the test accuracy: a part of what was "
+            "learned does not carry over to new images."
         )
     if below:
         sentences.append(
-            f"The training accuracy of {listed(below)} is more than 2 points below the test accuracy, which augmentation and "
-            "dropout can cause; more epochs might help."
+            f"The training accuracy of {join_words(below)} is more than 2 points below the test accuracy, which augmentation "
+            "and dropout can cause; more epochs might help."
         )
     return sentences
