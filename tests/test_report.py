@@ -832,7 +832,7 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
-    assert provenance.in_words(read) == (
+    assert provenance.describe_training(read) == (
         ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
         "budget of 5 minutes"
     )

@@ -54,6 +54,6 @@ def build(
         provenance=provenance.tables(reported),
         results=results.collect(compared, reported),
         command=command,
-        origin=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.in_words(reported)}",
+        origin=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.describe_training(reported)}",
     )
     return page.write(content, Path(folder))

@@ -70,7 +70,7 @@ def pair_up(coarse: ReportedModel, fine: ReportedModel) -> CoarseFinePair | str:
     Returns:
         The pair, or in words the reason why the two cannot be compared.
     """
-    if not pairs.same_images(coarse, fine):
+    if not pairs.have_same_images(coarse, fine):
         return "they were not tested on the same images"
     coarse_evaluation, fine_evaluation = coarse.class_evaluation, fine.class_evaluation
     if coarse_evaluation is None or fine_evaluation is None:

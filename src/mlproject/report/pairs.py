@@ -69,7 +69,7 @@ class Classifier:
     fit: str
 
 
-def same_images(one: ReportedModel, other: ReportedModel) -> bool:
+def have_same_images(one: ReportedModel, other: ReportedModel) -> bool:
     """Whether both models were tested on the same images in the same order, by their tags `test.digest`."""
     return one.tag("test.digest") != "" and one.tag("test.digest") == other.tag("test.digest")
 
@@ -129,7 +129,7 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
     Returns:
         A row for each pair, the more accurate one as `a`: a, b, images, seeds_a, seeds_b, covers ("images" or "images and
         seeds"), difference, low, high, p, p_adjusted (Holm's method over all pairs), seed_std (NaN where it was not
-        measured), and what `settling.needs` adds.
+        measured), and what `settling.requirements` adds.
     """
     rows = []
     for both in combinations(classifiers, 2):
@@ -157,7 +157,7 @@ def _difference(a: Classifier, b: Classifier) -> dict[str, Any]:
     }
     if len(a.correct) == len(b.correct) == 1:
         row |= evaluation.paired_difference(a.correct[0], b.correct[0])
-    return row | settling.needs(found, a.correct.shape[1])
+    return row | settling.requirements(found, a.correct.shape[1])
 
 
 def is_significant(pair: pd.Series) -> bool:

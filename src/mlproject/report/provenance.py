@@ -42,7 +42,7 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     ]
 
 
-def in_words(models: Sequence[ReportedModel]) -> str:
+def describe_training(models: Sequence[ReportedModel]) -> str:
     """Say how the models were trained, as far as it was recorded.
 
     Args:

@@ -42,7 +42,7 @@ def section(model: ReportedModel) -> Section | None:
     names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
     charts = [_chart(model, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
     tables = [_winner(context, search)] if len(search.ranked_trials) else []
-    importance_finding, importance_table = importance.of_hyperparameters(
+    importance_finding, importance_table = importance.assess_hyperparameters(
         context, completed, names, OBJECTIVES[search.objective]
     )
     if importance_table:

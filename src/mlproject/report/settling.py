@@ -25,7 +25,7 @@ def _needed(if_small: float, if_large: float, images: float) -> str:
 COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _needed)
 
 
-def needs(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
+def requirements(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
     """Say what it takes to settle a difference of the size that was found.
 
     Args:
