@@ -50,8 +50,10 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
         f"({(gains['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance) and less often on those of {len(losses)} "
         f"({(losses['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance)."
     )
-    ends = (("gain", gains), ("loss", losses))
-    extremes = " ".join(f"The largest {what} is on {_largest(rows)}." for what, rows in ends if len(rows))
+    directions = (("gain", gains), ("loss", losses))
+    extremes = " ".join(
+        f"The largest {direction} is on {_largest_in_words(rows)}." for direction, rows in directions if len(rows)
+    )
     figure = figures.dumbbells(
         frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
         ("model trained on fine labels, probabilities summed", "model trained on coarse labels"),
@@ -71,10 +73,10 @@ def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.superclasses_by_sum[0] == pair.truth
     rows = []
     for index, (name, superclass) in enumerate(zip(pair.fine.class_names, pair.fine.table["superclass"], strict=True)):
-        of_class = pair.fine.predictions.labels == index
-        if of_class.any():
-            fine, coarse = fine_correct[of_class], coarse_correct[of_class]
-            recalls = {"images": int(of_class.sum()), "fine_recall": fine.mean(), "coarse_recall": coarse.mean()}
+        in_class = pair.fine.predictions.labels == index
+        if in_class.any():
+            fine, coarse = fine_correct[in_class], coarse_correct[in_class]
+            recalls = {"images": int(in_class.sum()), "fine_recall": fine.mean(), "coarse_recall": coarse.mean()}
             difference = evaluation.paired_difference(fine, coarse)
             rows.append({"class": name, "superclass": superclass} | recalls | difference)
     frame = pd.DataFrame(rows).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
@@ -82,7 +84,7 @@ def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     return frame
 
 
-def _largest(frame: pd.DataFrame) -> str:
+def _largest_in_words(frame: pd.DataFrame) -> str:
     """The class with the largest difference and its recalls, or all classes that share this difference."""
     sizes = frame["difference"].abs()
     rows = frame[np.isclose(sizes, sizes.max())]

@@ -97,9 +97,9 @@ def _metric(model: ReportedModel, name: str) -> dict[str, float]:
     if f"{name}_std" in metrics:
         record["std"] = metrics[f"{name}_std"]
     if name == "test_accuracy" and model.predictions:
-        found = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
+        accuracy = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
         seeds, images = model.predictions.correct_by_seed.shape
-        record |= {"mean": found.mean, "n": seeds, "low": found.low, "high": found.high, "images": images}
+        record |= {"mean": accuracy.mean, "n": seeds, "low": accuracy.low, "high": accuracy.high, "images": images}
         if seeds > 1:
             record["std"] = float(model.predictions.correct_by_seed.mean(axis=1).std(ddof=1))
     return record

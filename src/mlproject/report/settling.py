@@ -25,23 +25,23 @@ def _needed(if_small: float, if_large: float, images: float) -> str:
 COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _needed)
 
 
-def requirements(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
+def requirements(difference: evaluation.CrossedDifference, images: int) -> dict[str, float]:
     """Say what it takes to settle a difference of the size that was found.
 
     Args:
-        found: the difference.
+        difference: as `evaluation.crossed_difference` gives it.
         images: the number of test images.
 
     Returns:
         needed_if_small and needed_if_large, the seeds of each model with the smaller and the larger of `SEED_STDS`, or twice
         the seeds with the measured spread, NaN if no number is enough; and needed_images, NaN otherwise.
     """
-    spreads = (found.seed_std, found.seed_std) if found.seeds_covered else SEED_STDS
+    spreads = (difference.seed_std, difference.seed_std) if difference.seeds_covered else SEED_STDS
     small, large = (
         evaluation.sample_size_to_settle(
-            found.difference, one, images, found.image_variance, found.interaction_variance
+            difference.difference, seed_std, images, difference.image_variance, difference.interaction_variance
         )
-        for one in spreads
+        for seed_std in spreads
     )
     row = {"needed_if_small": small.seeds, "needed_if_large": large.seeds, "needed_images": small.images}
     return {name: np.nan if value is None else value for name, value in row.items()}

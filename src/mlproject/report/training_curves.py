@@ -21,7 +21,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     Returns:
         The section; None when no model is left.
     """
-    histories = {m.title: m.history for m in models if m.history is not None and "seconds" in m.history}
+    histories = {
+        model.title: model.history for model in models if model.history is not None and "seconds" in model.history
+    }
     if not histories:
         return None
     final_accuracies = {title: history["accuracy"].iloc[-1] for title, history in histories.items()}
@@ -30,7 +32,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         for title, history in histories.items()
     )
     caption = "Lines: accuracy on the training images, measured with augmentation and dropout on."
-    validations = {m.title: m.search.winner_curve for m in models if m.search and len(m.search.winner_curve)}
+    validations = {
+        model.title: model.search.winner_curve for model in models if model.search and len(model.search.winner_curve)
+    }
     if validations:
         caption += " Dashed: accuracy on the validation images in the winning trial, a shorter fit on fewer images."
     if any(history["stage"].nunique() > 1 for history in histories.values()):
