@@ -83,7 +83,7 @@ def confusion_matrix(
     names = np.asarray([_shorten(name) for name in class_names])
     if superclasses is None and len(class_names) > MOST_CELLS:
         kind += f"; the {MOST_CONFUSED} of {len(names)} classes with the most mistakes"
-        counts, names = _most_confused(counts, names)
+        counts, names = _reduce_to_most_confused(counts, names)
     classes = len(names)
     order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
     shares = _shares(counts)[np.ix_(order, order)]
@@ -157,16 +157,16 @@ def _shares(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.asarray(shares, dtype=np.float64)
 
 
-def _most_confused(
+def _reduce_to_most_confused(
     counts: NDArray[np.integer], names: NDArray[np.str_]
 ) -> tuple[NDArray[np.integer], NDArray[np.str_]]:
     """A confusion matrix of the classes that take part in the most mistakes, in their order, and of all others as one."""
     mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    shown = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
-    position = np.full(len(names), len(shown))
-    position[shown] = np.arange(len(shown))
-    membership = np.eye(len(shown) + 1, dtype=np.int64)[position]
-    return membership.T @ counts @ membership, np.append(names[shown], "all others")
+    shown_classes = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
+    position = np.full(len(names), len(shown_classes))
+    position[shown_classes] = np.arange(len(shown_classes))
+    membership = np.eye(len(shown_classes) + 1, dtype=np.int64)[position]
+    return membership.T @ counts @ membership, np.append(names[shown_classes], "all others")
 
 
 def _shorten(name: str) -> str:

@@ -14,7 +14,15 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, interval, percent
 from mlproject.report.models import ReportedModel
 
-COST = ["parameters", "train_seconds", "search_seconds", "trials", "images_per_second", "milliseconds", "model_bytes"]
+COST_FIELDS = [
+    "parameters",
+    "train_seconds",
+    "search_seconds",
+    "trials",
+    "images_per_second",
+    "milliseconds",
+    "model_bytes",
+]
 AVERAGES = tuple(f"{average}_{score}" for average in ("macro", "weighted") for score in evaluation.SCORES)
 ACCURACY_COLUMNS = (
     text_column("model"),
@@ -28,7 +36,7 @@ ACCURACY_COLUMNS = (
 )
 # With a ratio of 1.5, always predicting the larger of two classes is right for 60 %. Below it, accuracy and balanced
 # accuracy can hardly tell different stories.
-UNEQUAL = 1.5  # the largest class with test images, relative to the smallest
+UNEQUAL_RATIO = 1.5  # the largest class with test images, relative to the smallest
 BALANCED_COLUMNS = (
     Column("balanced accuracy", "balanced_accuracy", percent),
     Column("macro F1", "macro_f1", percent),
@@ -36,8 +44,8 @@ BALANCED_COLUMNS = (
 BALANCED_NOTE = (
     " The classes differ in size; in the balanced accuracy (the mean recall of the classes) each has the same weight."
 )
-IMAGES_ALONE = "The 95% intervals (Wilson's) cover the choice of test images, and not that of the training seed."
-IMAGES_AND_SEEDS = (
+IMAGES_NOTE = "The 95% intervals (Wilson's) cover the choice of test images, and not that of the training seed."
+IMAGES_AND_SEEDS_NOTE = (
     "Scores of several seeds are means; the intervals cover images and seeds (crossed random effects, Wilson's scale)."
 )
 STAGES_NOTE = " A row named after a stage of a fit has the accuracy of the network at the end of that stage."
@@ -56,7 +64,7 @@ def measure(models: Sequence[ReportedModel]) -> pd.DataFrame:
         models: the models of a comparison; one without predictions gets the accuracy that its run logged.
 
     Returns:
-        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST` are costs, and
+        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST_FIELDS` are costs, and
         NaN stands for what is not known.
     """
     frame = pd.DataFrame([row for model in models for row in _model_rows(model)])
@@ -76,7 +84,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         scale.
     """
     measured = frame.dropna(subset=["low"])
-    accuracies = frame.drop(columns=[*COST, "digest", "by_seed"])
+    accuracies = frame.drop(columns=[*COST_FIELDS, "digest", "by_seed"])
     picture = None
     if len(measured) and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
@@ -88,7 +96,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
 
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bool) -> Table:
     """The accuracies, with scores in which all classes have the same weight where the classes differ in size."""
-    unequal = (accuracies["imbalance"] >= UNEQUAL).any()
+    unequal = (accuracies["imbalance"] >= UNEQUAL_RATIO).any()
     chance_position = [column.heading for column in ACCURACY_COLUMNS].index("chance")
     balanced_columns, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
     hidden = {"labels"} if accuracies["labels"].nunique() == 1 else set()
@@ -101,7 +109,7 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bo
     columns = (*ACCURACY_COLUMNS[:chance_position], *balanced_columns, *ACCURACY_COLUMNS[chance_position:])
     columns = tuple(column for column in columns if column.fields not in hidden)
     has_several_seeds = accuracies["seeds"].max() > 1
-    coverage_note = IMAGES_AND_SEEDS + _few_seeds_note(accuracies["seeds"]) if has_several_seeds else IMAGES_ALONE
+    coverage_note = IMAGES_AND_SEEDS_NOTE + _few_seeds_note(accuracies["seeds"]) if has_several_seeds else IMAGES_NOTE
     if has_several_seeds:
         columns = (columns[0], SEEDS_COLUMN, *columns[1:])
     if accuracies["cv_accuracy"].notna().any():
@@ -131,7 +139,7 @@ def _model_rows(model: ReportedModel) -> list[dict[str, Any]]:
     row |= cross_validated.fields(model)
     row |= dict.fromkeys((*unknown, "balanced_accuracy", *AVERAGES, "seed_std"), np.nan)
     row |= {"seeds": np.nan, "by_seed": []}
-    row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
+    row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST_FIELDS)}
     # Older runs measured larger batches, and recorded their speed.
     row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / metrics.get("prediction_images_per_second", np.nan))
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
@@ -209,7 +217,7 @@ def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
             findings.append(f"{start} is below chance ({percent(chance)}).")
         elif low <= chance:
             findings.append(f"{start} cannot be distinguished from chance ({percent(chance)}).")
-    for _, rivals in measured[measured["imbalance"] >= UNEQUAL].groupby(["labels", "digest"]):
+    for _, rivals in measured[measured["imbalance"] >= UNEQUAL_RATIO].groupby(["labels", "digest"]):
         fairest = rivals.sort_values("balanced_accuracy", ascending=False, kind="stable").iloc[0]
         findings.append(
             f"On these images, {fairest['model']} has the highest balanced accuracy (mean recall of the classes), "

@@ -213,8 +213,8 @@ def _read_class_table(file: Path) -> pd.DataFrame:
 
 def _with_spaces(names: pd.Series) -> pd.Series:
     """The names with spaces in place of underscores, unless two names would become one."""
-    words = names.str.replace("_", " ")
-    return words if words.nunique() == names.nunique() else names
+    spaced = names.str.replace("_", " ")
+    return spaced if spaced.nunique() == names.nunique() else names
 
 
 def _read_history(file: Path) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
-    return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
+    return Section("Class by class", [F1, spread, hardest, *_confusion_findings(models)], [chart], [table])
 
 
 def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
     return scores.loc[order]
 
 
-def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
+def _confusion_findings(models: Sequence[ClassEvaluation]) -> list[str]:
     """The two classes that each model confuses most, in either direction, and their share of its errors."""
     models_by_pair: dict[str, list[str]] = {}
     for model in models:
@@ -97,11 +97,11 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
         several_count = int(((correct.sum(axis=0) > 1) & ~correct.all(axis=0)).sum())
         rows += [{"right": "several models, but not all", "images": several_count}]
     rows += [{"right": "no model", "images": int((~correct.any(axis=0)).sum())}]
-    frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
+    frame = pd.DataFrame(rows).assign(share=lambda frame: frame["images"] / correct.shape[1])
     title = "Images, by the models that classify them correctly"
     table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS, main=True)
     alone_in_words = join_words([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
-    gallery = _gallery(models, alone)
+    gallery = _gallery_rows(models, alone)
     charts = []
     if gallery:
         figure = figures.gallery(gallery, "images that only one model classifies correctly", context.title)
@@ -111,7 +111,7 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     return Section("Image by image", charts=charts, tables=[table])
 
 
-def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
+def _gallery_rows(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
     """For each model the images that it alone classifies correctly, the most confident first, if any run kept them."""
     pictures = {index: image for model in models for index, image in (model.images or {}).items()}
     rows = []

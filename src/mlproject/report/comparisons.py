@@ -24,7 +24,7 @@ from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
 from mlproject.report.models import ReportedModel, TestPredictions
 
-GRANULARITY = "Do fine labels teach a network more about the superclasses than coarse labels?"
+GRANULARITY_QUESTION = "Do fine labels teach a network more about the superclasses than coarse labels?"
 
 
 def compare(models: Sequence[ReportedModel]) -> list[Comparison]:
@@ -80,8 +80,10 @@ def _comparison(context: ReportContext, models: list[ReportedModel], all_models:
         training_curves.section(context, models),
         images.section(context, models),
     ]
-    present = [section for section in sections if section]
-    return Comparison(original_context, comparison_topic.title, comparison_topic.question, models, present, omissions)
+    shown_sections = [section for section in sections if section]
+    return Comparison(
+        original_context, comparison_topic.title, comparison_topic.question, models, shown_sections, omissions
+    )
 
 
 def _family(models: Sequence[ReportedModel], all_models: Sequence[ReportedModel]) -> list[ReportedModel]:
@@ -97,7 +99,9 @@ def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Top
         (candidate for model in newest_first if (candidate := topic.from_tag(model.tag("topic"))).title), topic.Topic()
     )
     kinds = {model.tag("labels") for model in models}
-    default_question = GRANULARITY if {"coarse", "fine"} <= kinds else "Which of these models is the most accurate?"
+    default_question = (
+        GRANULARITY_QUESTION if {"coarse", "fine"} <= kinds else "Which of these models is the most accurate?"
+    )
     return replace(declared, title=declared.title or context.name, question=declared.question or default_question)
 
 

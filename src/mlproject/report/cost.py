@@ -8,7 +8,7 @@ import pandas as pd
 from mlproject.errors import UserError
 from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, describe_cost, parse_limits
 from mlproject.report import cost_figure, provenance
-from mlproject.report.accuracy import COST
+from mlproject.report.accuracy import COST_FIELDS
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.formats import MISSING, count, decimals, join_words, megabytes, minutes, percent, two_decimals
@@ -28,7 +28,7 @@ NOTE = (
     f"{TIMED_BATCH} images (older runs: 250). The CSV file also has the number of trials, and the images "
     "per second of the training."
 )
-UNLIKE = "These models were trained on different machines, so compare neither their times nor their speeds."
+MACHINES_NOTE = "These models were trained on different machines, so compare neither their times nor their speeds."
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.DataFrame) -> Section:
@@ -48,11 +48,11 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     finals = (
         frame.set_index("model", drop=False).reindex([model.title for model in tested_models]).reset_index(drop=True)
     )
-    findings = [text for model in tested_models for text in _beyond_limits(model)]
+    findings = [text for model in tested_models for text in _exceeded_limits_in_words(model)]
     charts = []
     finals["group"] = _group_headings(finals)
     frame[[f"front_{cost}" for cost in COST_NAMES]] = MISSING
-    trials = [_trials(model, group) for model, group in zip(tested_models, finals["group"], strict=True)]
+    trials = [_drawable_trials(model, group) for model, group in zip(tested_models, finals["group"], strict=True)]
     compared = finals["group"].duplicated().any() or any(map(len, trials))
     if compared and finals[list(COST_NAMES)].notna().any(axis=None):
         for cost in COST_NAMES:
@@ -64,8 +64,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
             frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
         findings = [*_fronts_in_words(finals), *findings]
         charts = [_chart(context, finals, pd.concat(trials, ignore_index=True), tested_models)]
-    shown = frame[["model", *COST, *(f"front_{cost}" for cost in COST_NAMES)]]
-    note = f"{NOTE} {UNLIKE}" if provenance.machines_differ(models) else NOTE
+    shown = frame[["model", *COST_FIELDS, *(f"front_{cost}" for cost in COST_NAMES)]]
+    note = f"{NOTE} {MACHINES_NOTE}" if provenance.machines_differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 
@@ -116,7 +116,7 @@ def _group_headings(finals: pd.DataFrame) -> list[str]:
     return [names[kind] for kind in zip(finals["labels"], finals["digest"], strict=True)]
 
 
-def _trials(model: ReportedModel, group: str) -> pd.DataFrame:
+def _drawable_trials(model: ReportedModel, group: str) -> pd.DataFrame:
     """The trials of a model's search that can be drawn; older searches did not record what a trial costs."""
     columns = {"accuracy": "val_accuracy", **{cost: cost for cost in COST_NAMES}}
     table = pd.DataFrame() if model.search is None else model.search.ranked_trials
@@ -136,7 +136,7 @@ def _limits(model: ReportedModel) -> tuple[Limit, ...]:
         return ()
 
 
-def _beyond_limits(model: ReportedModel) -> list[str]:
+def _exceeded_limits_in_words(model: ReportedModel) -> list[str]:
     """Sentences for the limits that a final model exceeds: a clock does not give the same milliseconds twice."""
     return [
         f"{model.title} is beyond the limit of its search, {limit.text}: {describe_cost(limit.quantity, cost)}."

@@ -46,26 +46,26 @@ def sections(
     Returns:
         The sections; none when there are no coarse and fine models.
     """
-    couples = comparable(models, omissions)
+    coarse_fine_pairs = comparable_pairs(models, omissions)
     collected = [
-        _accuracy_section(context.numbered(number, len(couples)), pair, question)
-        for number, pair in enumerate(couples, start=1)
+        _accuracy_section(context.numbered(number, len(coarse_fine_pairs)), pair, question)
+        for number, pair in enumerate(coarse_fine_pairs, start=1)
     ]
-    if couples and by_class:
-        first_pair, differences = couples[0], fine_classes.class_differences(couples[0])
+    if coarse_fine_pairs and by_class:
+        first_pair, differences = coarse_fine_pairs[0], fine_classes.class_differences(coarse_fine_pairs[0])
         collected += [
             fine_classes.section(context, differences),
             hypotheses.section(context, first_pair, differences),
             recall.section(context, first_pair),
         ]
-        if len(couples) > 1:
+        if len(coarse_fine_pairs) > 1:
             omissions.append(
                 f"To keep the page short, only {first_pair.coarse.title} and {first_pair.fine.title} are compared class by class"
             )
     return collected
 
 
-def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[CoarseFinePair]:
+def comparable_pairs(models: Sequence[ReportedModel], omissions: list[str]) -> list[CoarseFinePair]:
     """The coarse and the fine models that can be compared.
 
     Args:
@@ -81,18 +81,18 @@ def comparable(models: Sequence[ReportedModel], omissions: list[str]) -> list[Co
         if present and not absent:
             titles = join_words([model.title for model in present])
             omissions.append(f"No model with {label} labels was found to compare with {titles}")
-    couples = [(coarse_model, fine_model) for coarse_model in coarse for fine_model in fine]
-    couples = [
-        (coarse_model, fine_model) for coarse_model, fine_model in couples if coarse_model.seed == fine_model.seed
-    ] or couples
-    comparable_pairs = []
-    for coarse_model, fine_model in couples:
+    candidates = [(coarse_model, fine_model) for coarse_model in coarse for fine_model in fine]
+    candidates = [
+        (coarse_model, fine_model) for coarse_model, fine_model in candidates if coarse_model.seed == fine_model.seed
+    ] or candidates
+    matches = []
+    for coarse_model, fine_model in candidates:
         pair = pair_up(coarse_model, fine_model)
         if isinstance(pair, str):
             omissions.append(f"{coarse_model.title} and {fine_model.title} cannot be compared: {pair}")
         else:
-            comparable_pairs.append(pair)
-    return comparable_pairs
+            matches.append(pair)
+    return matches
 
 
 def summed_difference(pair: CoarseFinePair, differences: pd.DataFrame) -> pd.Series:
@@ -100,7 +100,7 @@ def summed_difference(pair: CoarseFinePair, differences: pd.DataFrame) -> pd.Ser
 
     Args:
         pair: the coarse and the fine model.
-        differences: as `compare_ways` gives it.
+        differences: as `compare_coarse_and_fine` gives it.
 
     Returns:
         Its row.
@@ -110,7 +110,7 @@ def summed_difference(pair: CoarseFinePair, differences: pd.DataFrame) -> pd.Ser
     return difference
 
 
-def compare_ways(pair: CoarseFinePair) -> pd.DataFrame:
+def compare_coarse_and_fine(pair: CoarseFinePair) -> pd.DataFrame:
     """The coarse model and both ways to score the fine one, every two compared, as `pairs.compare` does it."""
     return pairs.compare(
         [
@@ -122,10 +122,10 @@ def compare_ways(pair: CoarseFinePair) -> pd.DataFrame:
 
 
 def _accuracy_section(context: ReportContext, pair: CoarseFinePair, question: str) -> Section:
-    frame, differences = accuracies(pair), compare_ways(pair)
+    frame, differences = accuracies(pair), compare_coarse_and_fine(pair)
     difference = summed_difference(pair, differences)
     tables = [
-        _table(context, frame.drop(columns="by_seed")),
+        _accuracy_table(context, frame.drop(columns="by_seed")),
         pairs.table(context.file_name("generalised-pairs"), differences),
     ]
     answers = [
@@ -154,7 +154,7 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, difference: pd.Series, qu
     )
 
 
-def _table(context: ReportContext, frame: pd.DataFrame) -> Table:
+def _accuracy_table(context: ReportContext, frame: pd.DataFrame) -> Table:
     """The accuracies, with the numbers of seeds where one is larger than 1."""
     columns = COLUMNS if frame["seeds"].max() == 1 else (*COLUMNS[:3], Column("seeds", "seeds", count), *COLUMNS[3:])
     title = "Coarse and fine labels on the same test images"

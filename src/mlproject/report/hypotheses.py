@@ -43,7 +43,7 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     """
     rows, pictures = [], []
     for _, row in stand_outs(differences).iterrows():
-        gallery_row = _pictures(pair.fine, row)
+        gallery_row = _gallery_row(pair.fine, row)
         if gallery_row:
             pictures.append(gallery_row)
         rows.append(_hypothesis(row, differences) | {"picture": f"row {len(pictures)}" if gallery_row else MISSING})
@@ -63,7 +63,7 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     return Section("Why some classes may differ most", findings, charts, [table])
 
 
-def _pictures(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | None:
+def _gallery_row(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | None:
     """Images of a class predicted as the class it is most confused with, and correct predictions of the latter."""
     if not fine.images or row["most_confused"] < FEW_ERRORS:
         return None

@@ -26,7 +26,7 @@ from mlproject.report.formats import (
 from mlproject.report.models import ReportedModel, TestPredictions
 
 SIGNIFICANCE = 0.05  # of the Holm-adjusted p-value
-FIRST_SEED = " Both are of the first seed."  # of a comparison of two stages of one fit
+FIRST_SEED_NOTE = " Both are of the first seed."  # of a comparison of two stages of one fit
 
 COLUMNS = (
     text_column("model", "a"),
@@ -90,7 +90,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
     titles = [model.title for model in models]
     finished = frame[frame["a"].isin(titles) & frame["b"].isin(titles)]
     stage_findings = [
-        finding(pair) + (FIRST_SEED if pair["seeds_a"] < len(model_predictions.correct_by_seed) else "")
+        finding(pair) + (FIRST_SEED_NOTE if pair["seeds_a"] < len(model_predictions.correct_by_seed) else "")
         for _, pair in frame.iterrows()
         for model_predictions in predictions
         if _is_stage_of_fit(pair, model_predictions)

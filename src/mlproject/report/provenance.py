@@ -16,10 +16,11 @@ RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seeds", "c
 # Under these names earlier runs recorded VGG16's ImageNet weights.
 FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
-HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
-HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
-LINKED = {"version": "version_url", "run": "url"}  # columns that link to MLflow's UI, and those with the addresses
-LINKS = f" Versions and run ids link to MLflow's UI {LOCALLY}."
+HASH_COLUMNS = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
+HASHES_NOTE = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
+# Columns that link to MLflow's UI, and those with the addresses.
+LINK_COLUMNS = {"version": "version_url", "run": "url"}
+LINKS_NOTE = f" Versions and run ids link to MLflow's UI {LOCALLY}."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -35,10 +36,15 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     local = any(is_local(model.registered.url) for model in models)
     return [
         Table(
-            "provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES + (LINKS if local else ""), main=True
+            "provenance",
+            "Runs",
+            frame,
+            tuple(map(_column, RUN_COLUMNS)),
+            HASHES_NOTE + (LINKS_NOTE if local else ""),
+            main=True,
         ),
         Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
-        *_environments(models),
+        *_environment_tables(models),
     ]
 
 
@@ -116,7 +122,9 @@ def repeat_command(model: ReportedModel) -> str:
 
 
 def _column(name: str) -> Column:
-    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=LINKED.get(name, ""))
+    return Column(
+        name, name, brief_hash if name in HASH_COLUMNS else str, number=False, link=LINK_COLUMNS.get(name, "")
+    )
 
 
 def _origin_row(model: ReportedModel) -> dict[str, str]:
@@ -139,7 +147,7 @@ def _origin_row(model: ReportedModel) -> dict[str, str]:
     }
 
 
-def _environments(models: Sequence[ReportedModel]) -> list[Table]:
+def _environment_tables(models: Sequence[ReportedModel]) -> list[Table]:
     """Versions and machines, with one column for all models that share them."""
     titles: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for model in models:

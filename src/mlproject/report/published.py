@@ -12,7 +12,7 @@ from mlproject.report.formats import MISSING
 from mlproject.report.models import ReportedModel
 from mlproject.topic import Topic
 
-UNLIKE = "Networks and training differ from ours, so compare the differences within a row, not the accuracies."
+TRAINING_NOTE = "Networks and training differ from ours, so compare the differences within a row, not the accuracies."
 
 
 def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel]) -> Section | None:
@@ -32,26 +32,26 @@ def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel
     frame = pd.DataFrame({name: list(column) for name, column in topic.published.items()})
     own_rows = pd.DataFrame([{first: name, **row} for name, row in _own_accuracies(models).items()])
     frame = pd.concat([frame, own_rows], ignore_index=True)[list(topic.published)]
-    columns = (text_column(first), *(Column(f"{name}, %", name, _accuracy) for name in others))
+    columns = (text_column(first), *(Column(f"{name}, %", name, _format_accuracy) for name in others))
     table = Table(
         context.file_name("published"),
         "Accuracies of others, and ours below",
         frame,
         columns,
-        f"{topic.source}. {UNLIKE}",
+        f"{topic.source}. {TRAINING_NOTE}",
         main=True,
     )
     return Section("What others found", tables=[table])
 
 
-def _accuracy(figure: object) -> str:
+def _format_accuracy(figure: object) -> str:
     return f"{figure:.2f}" if isinstance(figure, int | float) and not np.isnan(figure) else MISSING
 
 
 def _own_accuracies(models: Sequence[ReportedModel]) -> dict[str, dict[str, float]]:
     """Accuracies in percent by kind of labels; of coarse and fine models on the superclasses, which both predict."""
     accuracies = {}
-    for pair in granularity.comparable(models, []):
+    for pair in granularity.comparable_pairs(models, []):
         coarse, _, fine = 100 * granularity.accuracies(pair)["accuracy"].iloc[:3]
         accuracies[f"ours: {pair.coarse.title} and {pair.fine.title}"] = {"coarse": coarse, "fine": fine}
     return accuracies

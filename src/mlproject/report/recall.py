@@ -12,7 +12,7 @@ from mlproject.report.fine_classes import SIGNIFICANCE
 from mlproject.report.formats import brief_interval, count, join_words, p_value
 
 
-def _points(difference: float) -> str:
+def _whole_points(difference: float) -> str:
     """0.19 -> "+19", 0.0 -> "0": classes have so few images that decimals would mean nothing."""
     return f"{100 * difference:+.0f}".replace("-", "−") if round(100 * difference) else "0"
 
@@ -23,7 +23,7 @@ COLUMNS = (
     Column("images", "images", count),
     Column("fine labels, probabilities summed", "fine_recall", "{:.0%}".format),
     Column("coarse labels", "coarse_recall", "{:.0%}".format),
-    Column("difference, points", "difference", _points),
+    Column("difference, points", "difference", _whole_points),
     Column("95% interval, points", ("low", "high"), brief_interval),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )

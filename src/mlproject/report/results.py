@@ -29,12 +29,12 @@ def collect(comparisons: Sequence[Comparison], models: Sequence[ReportedModel]) 
         hyperparameters, the minutes, the commit, the versions of the packages, the machine, and the command that repeats it.
     """
     return {
-        "comparisons": [_comparison(comparison) for comparison in comparisons],
-        "models": [_model(model) for model in models],
+        "comparisons": [_comparison_record(comparison) for comparison in comparisons],
+        "models": [_model_record(model) for model in models],
     }
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison_record(comparison: Comparison) -> dict[str, Any]:
     tables = [table for section in comparison.sections for table in section.tables]
     return {
         "comparison": comparison.context.name,
@@ -52,7 +52,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in records]
 
 
-def _model(model: ReportedModel) -> dict[str, Any]:
+def _model_record(model: ReportedModel) -> dict[str, Any]:
     metrics, environment = model.metrics, model.environment or {}
     return {
         "model": model.registered.name,
@@ -64,7 +64,7 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "labels": model.tag("labels"),
         "seeds": model.fit_seeds,
         "metrics": {
-            name: _metric(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
+            name: _metric_record(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
         },
         "hyperparameters": _winner(model),
         "minutes": {
@@ -90,7 +90,7 @@ def _is_mean(name: str) -> bool:
     return not name.endswith(("_mean", "_std", "_low", "_high"))
 
 
-def _metric(model: ReportedModel, name: str) -> dict[str, float]:
+def _metric_record(model: ReportedModel, name: str) -> dict[str, float]:
     """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds."""
     metrics = model.metrics
     record = {"mean": metrics.get(f"{name}_mean", metrics[name]), "n": int(metrics.get("seeds", 1))}

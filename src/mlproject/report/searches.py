@@ -10,7 +10,7 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
 
-NO_HYPERPARAMETERS = (
+OTHER_COLUMNS = (
     *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
     *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted", "curve"),
 )
@@ -39,7 +39,7 @@ def section(model: ReportedModel) -> Section | None:
         return None
     trials = _scored_trials(search)
     completed = trials[~trials["pruned"]]
-    names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
+    names = [name for name in search.trials.columns if name not in OTHER_COLUMNS]
     charts = [_chart(model, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
     tables = [_winner_table(context, search)] if len(search.ranked_trials) else []
     importance_finding, importance_table = importance.assess_hyperparameters(
@@ -49,7 +49,7 @@ def section(model: ReportedModel) -> Section | None:
         tables.append(importance_table)
     shown = search.trials.drop(columns="curve", errors="ignore")
     tables.append(text_table(context.file_name("trials"), "All trials of the search", shown, _column_notes(shown)))
-    findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
+    findings = [_outcome_in_words(search), _winner_in_words(search), importance_finding, _time_in_words(model, search)]
     link = ui_link("Compare this search's trials", model.registered.trials_url)
     return Section("The search", [text for text in findings if text], charts, tables, link=link)
 
@@ -113,7 +113,7 @@ def _searched_values(search: SearchRecord, name: str) -> search_figure.SearchedV
     return ()
 
 
-def _outcome(search: SearchRecord) -> str:
+def _outcome_in_words(search: SearchRecord) -> str:
     """How many trials were completed, and why others ended early or failed."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
@@ -137,7 +137,7 @@ def _outcome(search: SearchRecord) -> str:
     return " ".join(sentences)
 
 
-def _why_it_won(search: SearchRecord) -> str:
+def _winner_in_words(search: SearchRecord) -> str:
     """Which trial's values were refitted, and why: the rule of `search.selection`."""
     ranked = search.ranked_trials
     if not len(ranked):
@@ -162,7 +162,7 @@ def _format_score(objective: Objective, score: float) -> str:
     return percent(score) if objective.is_share else decimals(score)
 
 
-def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
+def _time_in_words(model: ReportedModel, search: SearchRecord) -> str:
     """The minutes of search and final fits, compared with the budget; "" when they were not recorded."""
     metrics, params = model.metrics, model.params
     if not {"search_seconds", "train_seconds"} <= metrics.keys():
@@ -189,7 +189,7 @@ def _winner_table(context: ReportContext, search: SearchRecord) -> Table:
     if search.values is not None:
         frame = search.values.rename(columns={"best_known": "first trial"})
         return text_table(name, "Hyperparameters of the winner and of the first trial", frame, _column_notes(frame))
-    winner = search.refitted_trial.drop(list(NO_HYPERPARAMETERS), errors="ignore")
+    winner = search.refitted_trial.drop(list(OTHER_COLUMNS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": winner.index, "value": winner.to_numpy()})[(winner != "").to_numpy()]
     return text_table(name, "Hyperparameters of the winner", frame)
 

@@ -53,7 +53,7 @@ REFIT_NOTE = (
     "The last column is without the part of the standard deviation that comes from the limited number of test images. It is "
     "estimated from few seeds; 0.00 means that the test images alone explain the spread."
 )
-FIRST_SEED = (
+FIRST_SEED_NOTE = (
     "The sections about classes, single images, probabilities and training describe the network of each model's first seed, "
     "which is the registered one."
 )
@@ -85,7 +85,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     if searches:
         name, title = context.file_name("seeds"), "Searches with several seeds"
         tables.append(Table(name, title, pd.DataFrame(searches), SEARCH_COLUMNS, SEARCH_NOTE, main=True))
-    return Section("How much the seed matters", [FIRST_SEED] if refits else [], tables=tables) if tables else None
+    return Section("How much the seed matters", [FIRST_SEED_NOTE] if refits else [], tables=tables) if tables else None
 
 
 def _refits_row(model: ReportedModel) -> dict[str, Any]:

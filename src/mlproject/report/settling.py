@@ -15,14 +15,14 @@ NOTE = (
 )
 
 
-def _needed(if_small: float, if_large: float, images: float) -> str:
+def _format_requirement(if_small: float, if_large: float, images: float) -> str:
     """(5, 29, NaN) -> "5 to 29"; (NaN, NaN, 12345) -> "12,000 images"; all NaN -> "–"."""
     if pd.isna(if_small):
         return MISSING if pd.isna(images) else f"{approximate_count(images)} images"
     return count(if_small) if if_small == if_large else f"{count(if_small)} to {count(if_large)}"
 
 
-COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _needed)
+COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _format_requirement)
 
 
 def requirements(difference: evaluation.CrossedDifference, images: int) -> dict[str, float]:
@@ -58,18 +58,18 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
         A sentence; none if the difference is significant over images and seeds.
     """
     if pair["covers"] == "images and seeds":
-        return [] if significant else [f"{_with_measured_seeds(pair)}."]
+        return [] if significant else [f"{_sentence_for_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
     trained = "Each network" if len(single) == 2 else single[0]
     return [
         f"{trained} was trained with one seed, so the interval does not cover what another seed would change. "
-        f"{_with_unknown_seeds(pair)}."
+        f"{_sentence_for_unknown_seeds(pair)}."
     ]
 
 
-def _with_measured_seeds(pair: pd.Series) -> str:
+def _sentence_for_measured_seeds(pair: pd.Series) -> str:
     if np.isnan(pair["needed_if_small"]):
-        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
+        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images_clause(pair)}"
     return (
         f"If {pair['a']} and {pair['b']} truly differ by {brief_points(pair['difference'])} points, about "
         f"{count(pair['needed_if_small'])} seeds of each show it in 80% of studies, given the measured standard deviation of "
@@ -77,11 +77,11 @@ def _with_measured_seeds(pair: pd.Series) -> str:
     )
 
 
-def _with_unknown_seeds(pair: pd.Series) -> str:
+def _sentence_for_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
-        more = _more_images(pair)
-        return more[0].upper() + more[1:]
+        clause = _more_images_clause(pair)
+        return clause[0].upper() + clause[1:]
     start = (
         f"At most {count(small)} seeds of each (-P seeds={small:.0f}) find a difference of {brief_points(pair['difference'])} "
         "points in 80% of studies, if accuracies vary by"
@@ -91,7 +91,7 @@ def _with_unknown_seeds(pair: pd.Series) -> str:
     return f"{start} 0.2 points between seeds, and at most {count(large)}, if they vary by 0.5"
 
 
-def _more_images(pair: pd.Series) -> str:
+def _more_images_clause(pair: pd.Series) -> str:
     if np.isnan(pair["needed_images"]):
         return "no number of seeds or test images settles it, because the accuracies are equal"
     verb, limit = ("are not", "about") if pair["covers"] == "images and seeds" else ("may not be", "up to")

@@ -59,24 +59,25 @@ def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel
     Returns:
         The section; None with fewer than two shares that have a coarse and a fine model.
     """
-    couples: dict[float, CoarseFinePair] = {}
+    pair_by_share: dict[float, CoarseFinePair] = {}
     for share in sorted({share_of(model) for model in models}):
-        comparable_pairs = granularity.comparable([model for model in models if share_of(model) == share], [])
+        comparable_pairs = granularity.comparable_pairs([model for model in models if share_of(model) == share], [])
         if comparable_pairs:
-            couples[share] = comparable_pairs[0]
-    if len(couples) < 2:
+            pair_by_share[share] = comparable_pairs[0]
+    if len(pair_by_share) < 2:
         return None
     steps = {model.title: _steps(model) for model in models}
     differences = {
-        share: granularity.summed_difference(pair, granularity.compare_ways(pair)) for share, pair in couples.items()
+        share: granularity.summed_difference(pair, granularity.compare_coarse_and_fine(pair))
+        for share, pair in pair_by_share.items()
     }
     frame = pd.DataFrame(
-        [{"share": share, **_share_row(pair, differences[share], steps)} for share, pair in couples.items()]
+        [{"share": share, **_share_row(pair, differences[share], steps)} for share, pair in pair_by_share.items()]
     )
-    least, most = min(couples), max(couples)
+    least, most = min(pair_by_share), max(pair_by_share)
     answer = (
-        f"With {least:.0%} of the training images, {_lead_in_words(couples[least], differences[least])}; "
-        f"with {most:.0%}, {_lead_in_words(couples[most], differences[most])}."
+        f"With {least:.0%} of the training images, {_lead_in_words(pair_by_share[least], differences[least])}; "
+        f"with {most:.0%}, {_lead_in_words(pair_by_share[most], differences[most])}."
     )
     several_seeds = max(map(len, [*frame["coarse_by_seed"], *frame["fine_by_seed"]])) > 1
     shown = frame.drop(columns=["coarse_by_seed", "fine_by_seed"])
