@@ -64,8 +64,8 @@ def measure(models: Sequence[ReportedModel]) -> pd.DataFrame:
         models: the models of a comparison; one without predictions gets the accuracy that its run logged.
 
     Returns:
-        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST_FIELDS` are costs, and
-        NaN stands for what is not known.
+        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST_FIELDS` are costs,
+        and NaN stands for what is not known.
     """
     frame = pd.DataFrame([row for model in models for row in _model_rows(model)])
     return frame.sort_values(["labels", "accuracy"], ascending=[True, False], kind="stable", ignore_index=True)

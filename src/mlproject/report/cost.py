@@ -158,7 +158,8 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
         if fronts:
             group_note = f" ({heading})" if has_several_groups else ""
             best = "; ".join(
-                f"{join_words(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{group_note} {' and '.join(costs)}"
+                f"{join_words(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{group_note} "
+                f"{' and '.join(costs)}"
                 for front, costs in fronts.items()
             )
             findings.append(

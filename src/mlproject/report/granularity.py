@@ -60,7 +60,8 @@ def sections(
         ]
         if len(coarse_fine_pairs) > 1:
             omissions.append(
-                f"To keep the page short, only {first_pair.coarse.title} and {first_pair.fine.title} are compared class by class"
+                f"To keep the page short, only {first_pair.coarse.title} and {first_pair.fine.title} are compared class by "
+                "class"
             )
     return collected
 

@@ -121,7 +121,8 @@ def _lead_in_words(pair: CoarseFinePair, difference: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
     labels = "fine" if difference["a"] == pair.sum_title else "coarse"
     chance_note = "" if pairs.is_significant(difference) else "which may be chance: "
-    return f"{labels} labels lead by {brief_points(difference['difference'])} points ({chance_note}{pairs.evidence(difference)})"
+    lead = brief_points(difference["difference"])
+    return f"{labels} labels lead by {lead} points ({chance_note}{pairs.evidence(difference)})"
 
 
 def _published_shares(topic: Topic) -> pd.DataFrame:
