@@ -125,10 +125,10 @@ def locate(data_dir: Path | str | None, names: Sequence[str], fallbacks: Sequenc
     folder = named_folder(data_dir)
     if folder is None:
         return first_existing(fallbacks, names)
-    found = first_existing([folder], names)
-    if found is None:
+    path = first_existing([folder], names)
+    if path is None:
         raise UserError(f"data folder {folder} lacks {names[0]}; accepted there: {' or '.join(names)}")
-    return found
+    return path
 
 
 def download(url: str, checksum: str | None, folder: Path) -> Path:
@@ -224,8 +224,8 @@ def read_gzip(path: Path, size: int) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is truncated or damaged ({error}); accepted: a whole gzip file") from error
     if len(content) != size:
-        found = f"only {len(content)}" if len(content) < size else f"more than {size}"
-        raise UserError(f"{path} holds {found} bytes unpacked; accepted: {size}")
+        actual_size = f"only {len(content)}" if len(content) < size else f"more than {size}"
+        raise UserError(f"{path} holds {actual_size} bytes unpacked; accepted: {size}")
     return content
 
 
