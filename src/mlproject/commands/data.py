@@ -80,13 +80,13 @@ def check(images: str) -> int:
     from mlproject.datasets.images.sheet import contact_sheet
 
     own = ImageFolder(images)
-    described = check.describe(own.entries, own.scan, own.readable)
+    described = check.describe(own.entries, own.scan, own.readable_images)
     width = described.table["what"].str.len().max()
     print("\n".join(f"{what:{width}}  {value}" for what, value in described.table.itertuples(index=False)))
     for what, names in described.lists.items():
         print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
     try:
-        check.require_trainable(own.entries, own.scan, own.readable)
+        check.require_trainable(own.entries, own.scan, own.readable_images)
         sheet = contact_sheet(own.entries, own.scan, own.name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)

@@ -94,10 +94,10 @@ def _decode_some(entries: Entries, positions: NDArray[np.intp]) -> list[NDArray[
 @styled
 def _draw(examples: Examples, classes: int, title: str) -> Figure:
     names = list(examples)
-    what = f"examples of {len(names)} of {classes:,} classes" if len(names) < classes else "examples of each class"
+    subtitle = f"examples of {len(names)} of {classes:,} classes" if len(names) < classes else "examples of each class"
     columns = 1 if len(names) <= ROWS else 2
     rows = -(-len(names) // columns)
-    figure = new_figure((columns * (IMAGES * INCHES + 2.5), rows * INCHES + 1), what, title)
+    figure = new_figure((columns * (IMAGES * INCHES + 2.5), rows * INCHES + 1), subtitle, title)
     for column, axes in enumerate(np.atleast_1d(figure.subplots(1, columns))):
         _draw_column(axes, examples, names[column * rows : (column + 1) * rows], rows)
     return figure
@@ -105,18 +105,18 @@ def _draw(examples: Examples, classes: int, title: str) -> Figure:
 
 def _draw_column(axes: Axes, examples: Examples, names: Sequence[str], rows: int) -> None:
     """Draw all images of a column as one, because an axes for each of them would take seconds."""
-    height, width = next(one.shape[:2] for images in examples.values() for one in images)
+    height, width = next(image.shape[:2] for images in examples.values() for image in images)
     gap = max(height // 8, 1)
-    step, wide = height + gap, width + gap
-    canvas = np.full((rows * step, IMAGES * wide, 3), 255, np.uint8)
+    row_step, column_step = height + gap, width + gap
+    canvas = np.full((rows * row_step, IMAGES * column_step, 3), 255, np.uint8)
     for row, name in enumerate(names):
-        for place, image in enumerate(examples[name]):
-            top, left = row * step + gap // 2, place * wide + gap // 2
+        for index, image in enumerate(examples[name]):
+            top, left = row * row_step + gap // 2, index * column_step + gap // 2
             canvas[top : top + height, left : left + width] = image
     axes.imshow(canvas)
     axes.set_anchor("W")  # the layout reserves the names' width from the left edge of the room for the axes
     lines = ["\n".join(textwrap.wrap(name.replace("_", " "), 18, max_lines=3, placeholder="…")) for name in names]
-    axes.set_yticks([row * step + step // 2 for row in range(len(names))], lines, fontweight="bold")
+    axes.set_yticks([row * row_step + row_step // 2 for row in range(len(names))], lines, fontweight="bold")
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
