@@ -175,7 +175,7 @@ def main():
 
     for name, module in (("fork", disk.os), ("SIGHUP", process.signal), ("pthread_kill", process.signal)):
         assert not hasattr(module, name)
-    print(process.host(), process.alive(process.identity()))
+    print(process.host(), process.is_alive(process.identity()))
     try:
         with Watchdog(0.4, print):
             while True:
