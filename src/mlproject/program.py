@@ -146,7 +146,7 @@ class ExperimentScript:
             DivergedError: when the loss stops being finite.
         """
         options = self.options
-        experiment = experiment.on(self.images, options.base) if self.images else experiment
+        experiment = experiment.with_images(self.images, options.base) if self.images else experiment
         experiment = experiment.for_budget(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
