@@ -45,7 +45,7 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     with console.without_remarks():
         from mlproject import tracking
         from mlproject.classifier import Classifier
-        from mlproject.predict import STANDARD_INPUT, Prediction, find, table
+        from mlproject.predict import STANDARD_INPUT, Prediction, format_table, read_images
         from mlproject.predict import predict as predict_all
 
     final = tracking.final_model(model)
@@ -55,7 +55,9 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
         print("warning: this version does not say how its images were prepared; they are made square", file=sys.stderr)
     as_json = as_json or STANDARD_INPUT in paths
     unreadable_count, predictions = 0, list[Prediction]()
-    for prediction in predict_all(Classifier.of(*loaded_model), find(paths, sys.stdin), top, invert, show):
+    for prediction in predict_all(
+        Classifier.from_registered(*loaded_model), read_images(paths, sys.stdin), top, invert, show
+    ):
         if prediction.error:
             unreadable_count += 1
             print(f"{truncate(prediction.name)} is passed over: {prediction.error}", file=sys.stderr)
@@ -67,7 +69,7 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
         notice = "inverted: the border is light, and the training images have dark ones; --invert no keeps it"
         print(notice, file=sys.stderr)
     if not as_json:
-        sys.stdout.writelines(f"{line}\n" for line in table(predictions))
+        sys.stdout.writelines(f"{line}\n" for line in format_table(predictions))
     if show:
         print(f"what the model saw: {show}", file=sys.stderr)
     return 1 if unreadable_count else 0
