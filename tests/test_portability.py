@@ -189,7 +189,7 @@ def main():
         part.write_text("new", encoding="ascii")
     assert Path("held").read_text(encoding="ascii") == "new" and stream.closed
     print("all refused as on Windows")
-    process.leave(0)
+    process.exit_with(0)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def _mark_refused(project_run: str, reason: str) -> None:
 
 def run() -> NoReturn:
     """Run the command that this process was started for, and end the process."""
-    process.leave(main())
+    process.exit_with(main())
 
 
 if __name__ == "__main__":

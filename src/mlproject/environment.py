@@ -39,7 +39,7 @@ def prepare() -> None:
         _check_keras()
         _check_matplotlib()
     except UserError:
-        sys.excepthook = process.say_in_one_line
+        sys.excepthook = process.report_in_one_line
         raise
     # These go before keras.json, in which other projects may have chosen another backend.
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -125,7 +125,7 @@ def stop_if_requested() -> None:
         raise KeyboardInterrupt
 
 
-def leave(code: int) -> NoReturn:
+def exit_with(code: int) -> NoReturn:
     """End the process with this exit code, after everything has been saved. A signal now ends it at once."""
     for number in _stop_signals():
         signal.signal(number, signal.SIG_DFL)
@@ -138,7 +138,7 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def say_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def report_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report an uncaught exception; install it as `sys.excepthook`.
 
     A UserError gets one line and exit code 2, an interruption one line and exit code 130. An interruption inside a

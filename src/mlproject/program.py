@@ -61,7 +61,7 @@ class ExperimentScript:
             self.name, words = "notebook", shlex.split(os.environ.get(ARGUMENTS, ""))
         else:
             self.name, words = Path(sys.argv[0]).stem, sys.argv[1:]
-            sys.excepthook = process.say_in_one_line
+            sys.excepthook = process.report_in_one_line
             process.stop_on_signals()
         console.show_messages()
         # tqdm asks for a library that draws its bars in notebooks.

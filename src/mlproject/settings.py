@@ -166,8 +166,8 @@ class Settings:
     @property
     def final_seeds(self) -> tuple[int, ...]:
         """The seeds of the final fits: those that `seeds` lists, or as many as it says, from `seed` on."""
-        listed = tuple(map(int, self.seeds.split(",")))
-        return listed if len(listed) > 1 else tuple(range(self.seed, self.seed + listed[0]))
+        numbers = tuple(map(int, self.seeds.split(",")))
+        return numbers if len(numbers) > 1 else tuple(range(self.seed, self.seed + numbers[0]))
 
     @property
     def deciding(self) -> dict[str, Any]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     "list",
     epilog=examples("mlproject list", "mlproject list --all"),
 )
-@click.option("--all", "every", is_flag=True, help="also models that are neither champion nor challenger")
+@click.option("--all", "include_all", is_flag=True, help="also models that are neither champion nor challenger")
 @verbose
-def list_(every: bool) -> None:
+def list_(include_all: bool) -> None:
     """List experiments and registered models.
 
     The models are shown with their accuracy on the test images and its 95 % interval; with several seeds, it is the mean over
@@ -38,7 +38,7 @@ def list_(every: bool) -> None:
     print_table(
         ["", "asks"], [[experiment.name, textwrap.shorten(experiment.question, 90)] for experiment in experiments]
     )
-    models = tracking.final_models(which="all" if every else "aliased")
+    models = tracking.final_models(which="all" if include_all else "aliased")
     print("\nregistered models")
     if models:
         print_table(

@@ -178,32 +178,32 @@ def _check_member(path: Path, member: tarfile.TarInfo, max_bytes: int) -> None:
         )
 
 
-def _check_names(where: str, content: bytes, expected: tuple[str, ...]) -> None:
+def _check_names(file_name: str, content: bytes, expected: tuple[str, ...]) -> None:
     """Refuse a list of names that is not the published one."""
     names = content.decode("utf-8", errors="replace").split()
     if tuple(names) != expected:
         unexpected = next((name for name in names if name not in expected), f"{len(names)} names")
         raise UserError(
-            f"{where} is not the published list: found {unexpected!r}; accepted: the {len(expected)} names in order"
+            f"{file_name} is not the published list: found {unexpected!r}; accepted: the {len(expected)} names in order"
         )
 
 
-def _parse(where: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _parse(file_name: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Check `content` and parse it into images uint8 (count, 32, 32, 3) and fine labels int64 (count,)."""
     if len(content) != count * RECORD_BYTES:
         actual_count = (
             f"{len(content) / RECORD_BYTES:g}" if len(content) < count * RECORD_BYTES else f"more than {count}"
         )
-        raise UserError(f"{where} holds {actual_count} records; accepted: {count} records of {RECORD_BYTES} bytes")
+        raise UserError(f"{file_name} holds {actual_count} records; accepted: {count} records of {RECORD_BYTES} bytes")
     records = np.frombuffer(content, np.uint8).reshape(count, RECORD_BYTES)
     coarse, fine = records[:, 0], records[:, 1].astype(np.int64)
-    files.check_labels(where, fine, CLASSES)
+    files.check_labels(file_name, fine, CLASSES)
     wrong_records = np.flatnonzero(coarse != SUPERCLASS_OF[fine])
     if wrong_records.size:
         record, name = wrong_records[0], CLASSES[fine[wrong_records[0]]]
         accepted = SUPERCLASS_OF[fine[record]]
         raise UserError(
-            f"{where} gives {name} (record {record}) the superclass {coarse[record]};"
+            f"{file_name} gives {name} (record {record}) the superclass {coarse[record]};"
             f" accepted: {accepted} ({SUPERCLASSES[accepted]}), as published"
         )
     planes = records[:, 2:].reshape(count, 3, 32, 32)

@@ -27,7 +27,7 @@ def draw_stratified(strata: NDArray[np.int64], fraction: float, seed: int) -> ND
     except ValueError:
         rng = np.random.default_rng(seed)
         _, classes = np.unique(strata, return_inverse=True)
-        return _draw(classes, _apportion(np.bincount(classes), fraction, rng), rng)
+        return _draw_rows(classes, _apportion(np.bincount(classes), fraction, rng), rng)
 
 
 def draw_groups(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
@@ -87,10 +87,12 @@ def draw_share(
         return np.flatnonzero(np.isin(groups, shuffled_groups[: math.ceil(fraction * len(shuffled_groups))]))
     _, classes = np.unique(strata, return_inverse=True)
     target_counts = np.array([math.ceil(fraction * count) for count in np.bincount(classes)])
-    return np.sort(_draw(classes, target_counts, rng))
+    return np.sort(_draw_rows(classes, target_counts, rng))
 
 
-def _draw(classes: NDArray[np.int64], target_counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw_rows(
+    classes: NDArray[np.int64], target_counts: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw `target_counts` images of each class; more of them include fewer of them, drawn with the same random numbers."""
     order = rng.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]

@@ -12,8 +12,8 @@ from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.reading import reading
 from mlproject.errors import UserError
 
-NAMES = ("x_train", "y_train", "x_test", "y_test")
-ACCEPTED = f"the arrays {', '.join(NAMES)} and, where wanted, class_names"
+ARRAY_NAMES = ("x_train", "y_train", "x_test", "y_test")
+ACCEPTED = f"the arrays {', '.join(ARRAY_NAMES)} and, where wanted, class_names"
 
 
 def read(path: Path) -> Entries:
@@ -59,34 +59,34 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     with reading(path, f"NPZ without pickled objects, with {ACCEPTED}"), np.load(path, allow_pickle=False) as stored:
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise UserError(f"{path} holds a single array; accepted: {ACCEPTED}")
-        missing = [name for name in NAMES if name not in stored.files]
+        missing = [name for name in ARRAY_NAMES if name not in stored.files]
         if missing:
             raise UserError(f"{path} lacks {', '.join(missing)}; accepted: {ACCEPTED}")
-        names = [name for name in (*NAMES, "class_names") if name in stored.files]
+        names = [name for name in (*ARRAY_NAMES, "class_names") if name in stored.files]
         arrays = {name: np.asarray(stored[name]) for name in names}
         return arrays, [name for name in stored.files if name not in names]
 
 
-def _check_images(where: str, array: np.ndarray) -> NDArray[np.uint8]:
+def _check_images(array_name: str, array: np.ndarray) -> NDArray[np.uint8]:
     accepted = "uint8 from 0 to 255, (images, height, width) or (images, height, width, 1, 3 or 4)"
     has_accepted_shape = array.ndim == 3 or array.ndim == 4 and array.shape[-1] in (1, 3, 4)
     if array.dtype != np.uint8 or not has_accepted_shape or array.size == 0:
-        raise UserError(f"{where} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
+        raise UserError(f"{array_name} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
     return array
 
 
-def _label_names(where: str, array: np.ndarray, class_names: list[str]) -> list[str]:
+def _label_names(array_name: str, array: np.ndarray, class_names: list[str]) -> list[str]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iuUS":
         raise UserError(
-            f"{where} is {array.dtype} of shape {array.shape}; accepted: whole numbers or text, (images,) or (images, 1)"
+            f"{array_name} is {array.dtype} of shape {array.shape}; accepted: whole numbers or text, (images,) or (images, 1)"
         )
     if array.dtype.kind in "US":
         return _as_texts(array)
     if class_names and len(array) and not 0 <= array.min() <= array.max() < len(class_names):
         raise UserError(
-            f"{where} holds {array.min()} to {array.max()}; accepted: 0 to {len(class_names) - 1}, positions in class_names"
+            f"{array_name} holds {array.min()} to {array.max()}; accepted: 0 to {len(class_names) - 1}, positions in class_names"
         )
     return [class_names[label] if class_names else str(label) for label in array.tolist()]
 

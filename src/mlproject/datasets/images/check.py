@@ -172,7 +172,7 @@ def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict
     copies = _copies(table)
     same_split = copies["split"] == copies["split of first"]
     counts = _class_counts(entries, table)
-    few = counts[counts < FEW_IMAGES].sort_index()
+    small_classes = counts[counts < FEW_IMAGES].sort_index()
     return {
         "unreadable files": _with_reasons(
             zip(entries.table["path"][unreadable], scan["error"][unreadable], strict=True)
@@ -184,7 +184,7 @@ def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict
             _describe_pair(pair, "label")
             for pair in copies[copies["label"] != copies["label of first"]].to_dict("records")
         ],
-        f"classes below {FEW_IMAGES} images": [f"{truncate(name)}: {count}" for name, count in few.items()],
+        f"classes below {FEW_IMAGES} images": [f"{truncate(name)}: {count}" for name, count in small_classes.items()],
     }
 
 

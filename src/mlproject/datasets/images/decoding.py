@@ -247,7 +247,7 @@ def _crop_box(width: float, height: float, preparation: Preparation) -> tuple[fl
 def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
     """Bring pixels into mode L or RGB, without transparency."""
     if image.mode in GREY_16_BIT or image.mode == "F":
-        return _grey_of_8_bits(image)
+        return _to_8_bit_grey(image)
     if image.mode not in MODES:
         raise UnreadableError(f"its pixels are of the kind {image.mode}; accepted: {', '.join(MODES)}")
     if image.has_transparency_data:
@@ -258,7 +258,7 @@ def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
     return image.convert("L") if preparation.channels == 1 or image.mode == "1" else image
 
 
-def _grey_of_8_bits(image: Image.Image) -> Image.Image:
+def _to_8_bit_grey(image: Image.Image) -> Image.Image:
     """Scale grey of 16 bits, or of floating-point numbers from 0 to 1, to 8 bits."""
     values = np.asarray(image)
     low, high = values.min(), values.max()

@@ -17,8 +17,8 @@ from mlproject.datasets.images.entries import COLUMNS, Entries
 from mlproject.datasets.images.reading import read_file, reading
 from mlproject.errors import UserError, truncate
 
-NEEDED = COLUMNS[:2]
-ACCEPTED = f"the columns {', '.join(NEEDED)} and, where wanted, {', '.join(COLUMNS[2:])}"
+REQUIRED_COLUMNS = COLUMNS[:2]
+ACCEPTED = f"the columns {', '.join(REQUIRED_COLUMNS)} and, where wanted, {', '.join(COLUMNS[2:])}"
 MISSING_LIMIT = 0.05  # share of missing files above which a manifest is refused: its paths are then wrong as such
 
 
@@ -92,7 +92,7 @@ def _parse_rows(path: Path, text: str) -> tuple[list[str], list[tuple[int, list[
             # It is sought without `strict`, to which quoted names are an error at any other separator.
             reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
             header = next((row for row in reader if row), [])
-            if {name.strip().lower() for name in header}.issuperset(NEEDED):
+            if {name.strip().lower() for name in header}.issuperset(REQUIRED_COLUMNS):
                 reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
                 rows = [(reader.line_num, row) for row in reader if row][1:]
                 break
@@ -115,7 +115,7 @@ def _column_positions(path: Path, header: list[str]) -> dict[str, int]:
     for name in COLUMNS:
         if lower_names.count(name) > 1:
             raise UserError(f"{path} has the column {name} more than once; accepted: {ACCEPTED}")
-    if not set(lower_names).issuperset(NEEDED):
+    if not set(lower_names).issuperset(REQUIRED_COLUMNS):
         raise UserError(f"{path} has the columns {classes.list_names(header)}; accepted: {ACCEPTED}")
     return {name: lower_names.index(name) for name in COLUMNS if name in lower_names}
 
@@ -133,7 +133,7 @@ def _entries(path: Path, table: pd.DataFrame, locations: list[str], layout: str)
     """Check the rows of a manifest, and find their files."""
     if table.empty:
         raise UserError(f"{path} has no rows; accepted: a row for each image")
-    for name in NEEDED:
+    for name in REQUIRED_COLUMNS:
         if (table[name] == "").any():
             row = int((table[name] == "").argmax())
             raise UserError(f"{path} {locations[row]} has no {name}; accepted: a {name} in every row")
@@ -166,10 +166,10 @@ def _entries(path: Path, table: pd.DataFrame, locations: list[str], layout: str)
 
 def _accepted_splits(path: Path, splits: "pd.Series[str]", locations: list[str]) -> list[str]:
     accepted = [classes.split_of(split.strip()) for split in splits]
-    for row, (given, split) in enumerate(zip(splits, accepted, strict=True)):
-        if given.strip() and not split:
+    for row, (split_text, split) in enumerate(zip(splits, accepted, strict=True)):
+        if split_text.strip() and not split:
             raise UserError(
-                f"{path} {locations[row]} has the split '{truncate(given)}'; accepted: {classes.ACCEPTED_SPLITS}"
+                f"{path} {locations[row]} has the split '{truncate(split_text)}'; accepted: {classes.ACCEPTED_SPLITS}"
             )
     return accepted
 

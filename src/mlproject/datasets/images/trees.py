@@ -79,10 +79,10 @@ def _folder_splits(folder: Path, tree: Walk) -> dict[str, str]:
                 )
         return splits
     if with_subfolders.intersection(split_names):
-        others = [name for name, split in splits.items() if not split]
+        other_folders = [name for name, split in splits.items() if not split]
         raise UserError(
-            f"{folder} holds the folders {classes.list_names(split_names)}, which are splits, and {classes.list_names(others)},"
-            " which are not; accepted: either splits or classes"
+            f"{folder} holds the folders {classes.list_names(split_names)}, which are splits,"
+            f" and {classes.list_names(other_folders)}, which are not; accepted: either splits or classes"
         )
     return {}  # a class may be called "train"
 
@@ -139,14 +139,14 @@ def _judge_passed_over(folder: Path, tree: Walk, stray_images: list[Parts]) -> d
     def paths_passed_over(reason: str) -> list[str]:
         return [path for path, path_reason in tree.passed_over.items() if path_reason.startswith(reason)]
 
-    others = paths_passed_over(OTHER_SUFFIX)
-    many_others = others if len(others) > FEW_OTHERS * len(tree.images) else []
+    other_files = paths_passed_over(OTHER_SUFFIX)
+    many_other_files = other_files if len(other_files) > FEW_OTHERS * len(tree.images) else []
     concerns = (
         ("images beside the folders of classes", [display_path(parts) for parts in stray_images]),
         ("folders without images", [display_path(parts) for parts in empty_folders]),
         ("folders or files that cannot be read", paths_passed_over("cannot be read")),
         ("links that leave it", paths_passed_over(LEAVES)),
-        ("files without the suffix of an accepted image", many_others),
+        ("files without the suffix of an accepted image", many_other_files),
     )
     for description, paths in concerns:
         if paths:

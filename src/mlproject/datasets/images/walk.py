@@ -45,14 +45,14 @@ def walk(folder: Path) -> Walk:
         Its files, in the order of their paths, which is the same on every system.
     """
     tree = Walk(Path(os.path.realpath(folder)))
-    seen: set[str] = set()
+    visited: set[str] = set()
     links: list[tuple[Parts, str]] = []
-    _list_folder(tree, (), str(tree.root), seen, links)
+    _list_folder(tree, (), str(tree.root), visited, links)
     while links:
         batch = sorted(links)
         links.clear()
         for parts, path in batch:
-            _follow_link(tree, parts, path, seen, links)
+            _follow_link(tree, parts, path, visited, links)
     tree.images = dict(sorted(tree.images.items()))
     tree.folders.sort()
     return tree
@@ -63,12 +63,12 @@ def display_path(parts: Parts) -> str:
     return os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
 
 
-def _list_folder(tree: Walk, parts: Parts, path: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
+def _list_folder(tree: Walk, parts: Parts, path: str, visited: set[str], links: list[tuple[Parts, str]]) -> None:
     """List a folder and all folders in it; links are kept for later."""
     pending = [(parts, path)]
     while pending:
         parts, path = pending.pop()
-        seen.add(path)
+        visited.add(path)
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
@@ -86,25 +86,25 @@ def _list_folder(tree: Walk, parts: Parts, path: str, seen: set[str], links: lis
             elif entry.is_dir(follow_symlinks=False):
                 pending.append((child, entry.path))
             else:
-                _add_file(tree, child, entry.path, seen)
+                _add_file(tree, child, entry.path, visited)
 
 
-def _follow_link(tree: Walk, parts: Parts, link: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
+def _follow_link(tree: Walk, parts: Parts, link: str, visited: set[str], links: list[tuple[Parts, str]]) -> None:
     """Follow a link."""
     path = os.path.realpath(link)
     if not os.path.exists(path):
         tree.passed_over[display_path(parts)] = "is a link that leads nowhere"
     elif os.path.commonpath([path, tree.root]) != str(tree.root):
         tree.passed_over[display_path(parts)] = LEAVES
-    elif path in seen:
+    elif path in visited:
         tree.passed_over[display_path(parts)] = "is a link to what has been found already"
     elif os.path.isdir(path):
-        _list_folder(tree, parts, path, seen, links)
+        _list_folder(tree, parts, path, visited, links)
     else:
-        _add_file(tree, parts, path, seen)
+        _add_file(tree, parts, path, visited)
 
 
-def _add_file(tree: Walk, parts: Parts, path: str, seen: set[str]) -> None:
+def _add_file(tree: Walk, parts: Parts, path: str, visited: set[str]) -> None:
     if os.path.splitext(parts[-1])[1].lower() not in SUFFIXES:
         tree.passed_over[display_path(parts)] = OTHER_SUFFIX
         return
@@ -118,7 +118,7 @@ def _add_file(tree: Walk, parts: Parts, path: str, seen: set[str]) -> None:
     elif status.st_size == 0:
         tree.passed_over[display_path(parts)] = "is empty"
     else:
-        seen.add(path)
+        visited.add(path)
         tree.images[parts] = path
 
 
