@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def list_(include_all: bool) -> None:
     """List experiments and registered models.
 
-    The models are shown with their accuracy on the test images and its 95 % interval; with several seeds, it is the mean over
-    them.
+    Models are shown with their accuracy on the test images and its 95 % interval. With several seeds, the accuracy is the mean
+    over them.
     """
     open_store()
     with console.without_remarks():

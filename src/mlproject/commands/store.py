@@ -41,7 +41,7 @@ def ui(host: str, port: int) -> None:
     epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
 )
 @click.option(
-    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="age of trials"
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="how old trials must be"
 )
 @click.option("--delete", is_flag=True, help="delete what is shown")
 @verbose
@@ -72,6 +72,6 @@ def prune(older_than: int, delete: bool) -> None:
         kept_count = housekeeping.delete(prunable)
         print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
         if kept_count:
-            print(f"{counted(kept_count, 'run')} kept, which only the owner may delete")
+            print(f"kept {counted(kept_count, 'run')} that only another user may delete")
     elif prunable.trials or prunable.project_runs or prunable.folders:
         print("nothing is deleted yet; --delete does it")

@@ -101,8 +101,8 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
         return CrossedAccuracy(mean, *accuracy_interval(correct[0]), df=float("inf"), seed_std=float("nan"))
     spread = _spread(correct)
     of_images = float(correct.mean(axis=0).var(ddof=1)) / images if images > 1 else 0.0
-    # Networks that err independently would give this variance, and hard images only make it larger. A lower estimate, as from a
-    # handful of images, is chance, and at 0 there would be no degrees of freedom.
+    # Networks that err independently would have this variance, and hard images only make it larger. A lower estimate, as from a
+    # handful of images, is due to chance, and at 0 there would be no degrees of freedom.
     of_images = max(of_images, mean * (1 - mean) / (seeds * images))
     variance = of_images + spread.own / seeds
     df = _degrees_of_freedom(variance, of_images, images, [spread])

@@ -116,7 +116,7 @@ def _about_few_seeds(seeds: pd.Series) -> str:
     """What the intervals of models with one or two seeds do not cover, beside those of models with more."""
     sentences = ""
     if (seeds == 2).any():
-        sentences += " With two seeds it is approximate: it may contain the true accuracy in only 91% of cases."
+        sentences += " With two seeds they are approximate: they may contain the true accuracy in only 91% of cases."
     if (seeds == 1).any():
         sentences += " With one seed the interval (Wilson's) covers the test images alone."
     return sentences

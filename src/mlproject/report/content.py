@@ -18,7 +18,7 @@ F1 = (
     "images are found)."
 )
 TERMS = (
-    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals hold the true value in 95 of "
+    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals contain the true value in 95 of "
     "100 such studies. p is the probability of a difference at least this large if there were none, adjusted by Holm's method "
     "for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. The seed of a "
     "network decides its initial weights, and the order and the augmentation of its images."

@@ -17,7 +17,7 @@ NO_HYPERPARAMETERS = (
 EXPLAINED = {  # the columns of tables whose names do not say it
     "standard_error": "of the score that the search optimised",
     "minutes": "from the start of the search to the end of the trial",
-    "given": "the values are the best-known ones or a user's, and no proposal of the tuner",
+    "given": "the values are the best-known ones or a user's, not the tuner's",
     "refitted": "the final fits have the values of this trial",
     "first trial": "the values that were the best known before the search",
     "searched": "a range and its step, or the values to choose from",

@@ -74,9 +74,8 @@ def _existing_path(path: Path | str) -> Path:
     if not str(path):
         raise UserError(f"the path of the images is empty; accepted: {ACCEPTED}")
     expanded = Path(os.path.expanduser(path))
-    if os.path.exists(
-        expanded
-    ):  # which is also False where a path is too long, has a null byte or lies in a closed folder
+    # Also False where a path is too long, has a null byte or lies in a closed folder.
+    if os.path.exists(expanded):
         return expanded
     raise UserError(f"{truncate(path)} does not exist or cannot be reached; accepted: {ACCEPTED}")
 
