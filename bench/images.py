@@ -90,7 +90,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        return measure(options.folder, options.count, options.size)
+        measure(options.folder, options.count, options.size)
+        return
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with ProcessPoolExecutor() as pool:

@@ -112,7 +112,8 @@ def fitted(task: Task, trial: Trial, schedule: Schedule, share: float, images: f
 def main() -> None:
     """Print all tables, and each row of the first and the third one as soon as it is there."""
     if "--cold" in sys.argv:  # another benchmark with its own options
-        return cold.main([word for word in sys.argv[1:] if word != "--cold"])
+        cold.main([word for word in sys.argv[1:] if word != "--cold"])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="fashion-mnist-mlp")
     parser.add_argument("--tuners", default=",".join(TUNERS), help="names separated by commas; empty for none")
@@ -155,5 +156,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = process.say_in_one_line
+    sys.excepthook = process.report_in_one_line
     main()

@@ -143,6 +143,7 @@ REFUSED = {
     "mlflow/mlflow#7152": (one_more(name="data"), "name 'data' is taken by a parameter of every run"),
     "ours: a stage's steps": (one_more(name="training_steps"), "'training_steps' is taken"),
     "ours: a fit's seed": (one_more(name="fit_seed"), "'fit_seed' is taken"),
+    "ours: a pretrained network": (one_more(name="pretrained"), "'pretrained' is taken"),
     # a recipe
     "verl-project/verl#119": (
         {"recipe": lambda hp: Recipe((Stage("fine (1)", 1e-3),), 64)},

@@ -12,7 +12,7 @@ from mlproject.search.space import check_best_values, replace_best_values
 from mlproject.task import prepare
 
 sys.path.append(str(PROJECT / "bench"))
-from cold import mid_range  # noqa: E402
+from cold import mid_range
 
 
 def test_values_are_in_the_middle_of_their_ranges(make_task):

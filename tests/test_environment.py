@@ -186,11 +186,11 @@ def fonts(monkeypatch):
     monkeypatch.setattr(
         fontManager, "ttflist", [font for font in fontManager.ttflist if matplotlib.get_data_path() in font.fname]
     )
-    monkeypatch.setattr(style, "findSystemFonts", lambda: [])
+    monkeypatch.setattr(style, "findSystemFonts", list)
     monkeypatch.setattr(style, "_warned", set())
-    style._search.cache_clear()
+    style._find_fonts.cache_clear()
     yield fontManager
-    style._search.cache_clear()
+    style._find_fonts.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mlproject.errors import UserError
 from mlproject.search import trial_fit
 from mlproject.search.given_trials import add_given_trials
 from mlproject.search.oracles import TUNERS
-from mlproject.search.space import declared_with
+from mlproject.search.space import check_best_values, declared_with, replace_best_values
 from mlproject.training.prediction import milliseconds_per_image
 
 FILE = "given.csv"
@@ -90,6 +90,17 @@ def test_given_values_may_declare_more_hyperparameters(make_task, store, monkeyp
     assert set(declared_with(task, task.given[0])) >= {"width_1", "width_2"}
     found, runs = run_search(task, max_trials=3)
     assert runs["params.width_2"].iloc[1] == "7" and set(runs["status"]) == {"FINISHED"}
+
+
+def test_values_may_declare_more_hyperparameters_or_fewer(make_task):
+    deeper = replace_best_values(make_task(DEEP), ["depth=2", "width_1=5"])
+    assert deeper.experiment.best == {**DEEP.best, "depth": 2, "width_1": 5}
+    check_best_values(deeper)
+    assert replace_best_values(deeper, ["depth=1"]).experiment.best == DEEP.best
+    with pytest.raises(UserError, match="best lacks the hyperparameter width_1; accepted: "):
+        check_best_values(replace_best_values(make_task(DEEP), ["depth=2"]))
+    with pytest.raises(UserError, match="best has width_1=6, which neither build nor recipe declares"):
+        check_best_values(replace_best_values(deeper, ["depth=1", "width_1=6"]))
 
 
 @pytest.mark.parametrize(

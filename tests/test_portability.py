@@ -131,7 +131,7 @@ def refuse(event, arguments):
     """Refuse to our package what Windows refuses; an audit hook."""
     if event == "open" and str(arguments[0]).startswith(("/proc/", "/etc/", "/dev/", "/sys/")) and is_ours():
         raise FileNotFoundError(2, "no such file on Windows", str(arguments[0]))
-    elif event in ("os.rename", "os.remove") and is_ours():
+    if event in ("os.rename", "os.remove") and is_ours():
         names = [os.path.realpath(name) for name in arguments[: 2 if event == "os.rename" else 1]]
         opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
         if used := opened.intersection(names):
@@ -175,7 +175,7 @@ def main():
 
     for name, module in (("fork", disk.os), ("SIGHUP", process.signal), ("pthread_kill", process.signal)):
         assert not hasattr(module, name)
-    print(process.host(), process.alive(process.identity()))
+    print(process.host(), process.is_alive(process.identity()))
     try:
         with Watchdog(0.4, print):
             while True:
@@ -189,7 +189,7 @@ def main():
         part.write_text("new", encoding="ascii")
     assert Path("held").read_text(encoding="ascii") == "new" and stream.closed
     print("all refused as on Windows")
-    process.leave(0)
+    process.exit_with(0)
 
 
 if __name__ == "__main__":

@@ -332,6 +332,17 @@ def test_what_is_fixed_keeps_its_best_known_value(make_task, store, tuner, monke
     assert found.trials["learning_rate"].nunique() > 1
 
 
+def test_searches_with_seeds_near_each_other_try_other_points(make_task, store, monkeypatch):
+    """Keras Tuner adds 1 to its seed for each value that it draws."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
+    rates = []
+    for seed in (0, len(TINY.best)):
+        task = dataclasses.replace(make_task(), seed=seed)
+        found, _ = run_search(task, max_trials=6, name=f"seed-{seed}", deterministic=True)
+        rates.append(set(found.trials["learning_rate"].iloc[1:]))
+    assert not rates[0] & rates[1]
+
+
 def test_an_hour_begins_with_the_values_best_known_for_it(store, tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(

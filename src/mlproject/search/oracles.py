@@ -1,5 +1,6 @@
 """What is tried next: Keras Tuner's Oracles, made to begin with the values that are given and to repeat a journal."""
 
+import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,9 @@ def make_oracle(
     oracle = TUNERS[tuner](
         objective=keras_tuner.Objective(objective, "max" if OBJECTIVES[objective].higher_is_better else "min"),
         hyperparameters=fixed_space(experiment.best, experiment.fixed),
-        seed=seed + 1,  # Keras Tuner takes a seed of 0 for no seed
+        # Keras Tuner adds 1 to its seed for each value that it draws, so searches with seeds near each other would try the same
+        # points. It takes a seed of 0 for no seed.
+        seed=random.Random(seed).randrange(1, 2**31),
         max_consecutive_failed_trials=10**9,
     )
     oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given], journal, 0

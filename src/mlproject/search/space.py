@@ -15,18 +15,20 @@ from mlproject.task import Task
 
 LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of a parameter
 # Parameters of runs that are neither settings nor hyperparameters.
-LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "weights", "weights_digest", "trials_digest"}
+LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "pretrained", "weights", "weights_digest", "trials_digest"}
 
 
 def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     """Replace best-known values by values that the user gives.
+
+    A value may declare further hyperparameters, such as those of a third layer, for which values can be given after it.
 
     Args:
         task: the task whose experiment has the best-known values.
         given: texts of the form `name=value`.
 
     Returns:
-        The task with the given values among its best-known ones.
+        The task with the given values among its best-known ones, without those that nothing declares any more.
 
     Raises:
         UserError: for a name that the experiment does not declare, a value outside its range, and a `build` or `recipe` that
@@ -34,15 +36,12 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
     """
     if not given:
         return task
-    try:
-        declared = declared_with(task, task.experiment.best)
-    except Exception as error:  # whatever an experiment's code raises
-        raise UserError(
-            f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
-        ) from error
     best = dict(task.experiment.best)
+    before = declared = _declared_or_refused(task, best, given)
     for pair in given:
         name, _, text = pair.partition("=")
+        if name not in declared:
+            declared = _declared_or_refused(task, best, given)
         try:
             best[name] = parse_value(declared[name], text)
         except (KeyError, ValueError):
@@ -50,7 +49,19 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
             raise UserError(
                 f"values='{truncate(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
             ) from None
+    gone = before.keys() - _declared_or_refused(task, best, given).keys() - {pair.partition("=")[0] for pair in given}
+    best = {name: value for name, value in best.items() if name not in gone}
     return replace(task, experiment=replace(task.experiment, best=best))
+
+
+def _declared_or_refused(task: Task, values: Mapping[str, Value], given: Sequence[str]) -> dict[str, Any]:
+    """As `declared_with`; raises UserError where `build` or `recipe` fails with values that the user gave."""
+    try:
+        return declared_with(task, values)
+    except Exception as error:  # whatever an experiment's code raises
+        raise UserError(
+            f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
+        ) from error
 
 
 def check_best_values(task: Task) -> None:
