@@ -22,7 +22,7 @@ import pandas as pd
 from keras_tuner import HyperParameters
 from matplotlib.figure import Figure
 
-from mlproject import arguments, budget, console, evaluation, export, process, settings
+from mlproject import arguments, budget, console, disk, evaluation, export, process, settings
 from mlproject.datasets import Dataset, Loader, Spec
 from mlproject.experiment import SYNTHETIC, Experiment, hyperparameters, select
 from mlproject.facts import facts, layers
@@ -86,7 +86,8 @@ class ExperimentScript:
             elif isinstance(content, Figure):
                 suffix = SYNTHETIC if self.options.data == "synthetic" else ""
                 path = self.output / f"{self.name}{suffix}-{name}.png"
-                content.savefig(path, dpi=FIGURE_DPI, bbox_inches="tight")
+                with disk.atomic_write(path) as part:
+                    content.savefig(part, format="png", dpi=FIGURE_DPI, bbox_inches="tight")
                 print(f"{name}: {os.path.relpath(path)}", flush=True)
             else:
                 print(f"{name}:\n{content.to_string(index=False)}", flush=True)
