@@ -84,6 +84,7 @@ def test_four_processes_make_one_store(tmp_path):
         [sys.executable, "-c", LOG, "4", "3"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.glob("*.part*"))
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     for round in range(3):
         runs = client.search_runs([client.get_experiment_by_name(f"tests {round}").experiment_id])

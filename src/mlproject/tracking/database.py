@@ -80,6 +80,9 @@ def _create(database: Path) -> None:
     with FileLock(f"{database}.lock", timeout=INITIALISATION_TIMEOUT):
         if database.exists() and database.stat().st_size:  # another process was first
             return
+        # Left by a process that was killed while it had the lock; in a container this one may have the same number.
+        for left in database.parent.glob(f"{database.name}.*.part*"):
+            left.unlink(missing_ok=True)
         part = database.with_name(f"{database.name}.{os.getpid()}.part")
         uri = uri_of(part)
         try:
