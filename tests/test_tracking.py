@@ -168,6 +168,15 @@ def test_the_run_of_a_refused_project_command_says_why_and_the_next_command_dele
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
 
 
+def test_the_run_of_a_project_command_with_results_is_kept_when_only_its_report_cannot_be_written(store, monkeypatch):
+    client = mlflow.MlflowClient()
+    run_id = client.create_run("0", tags={"mlflow.source.type": "PROJECT"}).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    tracking.connect().set_description("what came out")
+    tracking.mark_refused(run_id, "reports cannot be written")
+    assert "refused" not in client.get_run(run_id).data.tags
+
+
 def test_what_a_user_writes_into_descriptions_stays(store):
     client = mlflow.MlflowClient()
     add_version()

@@ -3,7 +3,7 @@
 import contextlib
 
 import mlflow
-from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_TYPE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE, MLFLOW_SOURCE_TYPE
 
 from mlproject.errors import truncate
 from mlproject.tracking import permissions, store
@@ -26,6 +26,8 @@ def mark_refused(run_id: str, reason: str) -> None:
         store.connect()
         client = mlflow.MlflowClient()
         found = client.get_run(run_id)
+        if MLFLOW_RUN_NOTE in found.data.tags:
+            return  # the command has described its results, and only its report cannot be written
         if found.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and found.info.status == "RUNNING":
             delete_refused_runs()
             client.set_tag(run_id, REFUSED, truncate(reason))
