@@ -89,7 +89,7 @@ def connect() -> ProjectRun:
     git_commit()  # read now: a commit that is made while the command runs is not that of the imported code
     project = ProjectRun()
     project.tag_owner()
-    abandoned.end_stale_runs(but=project.run_id)
+    abandoned.end_stale_runs(project_run_id=project.run_id)
     refused.delete_refused_runs()
     return project
 

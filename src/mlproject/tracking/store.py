@@ -52,8 +52,8 @@ def connect() -> None:
         mlflow.set_tracking_uri(uri)
         _test_access(uri)
         if file:
-            database.remove_litter(given)
-            database.remove_litter(uri)
+            database.remove_quoted_folder(given)
+            database.remove_quoted_folder(uri)
         _outbox = Outbox(shown, _deliver, is_transient, patience)
         _outbox.recover()
     except UserError:
