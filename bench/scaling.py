@@ -102,7 +102,7 @@ class ToyPool:
         if self.model is None:
             short = replace(order.plan, trial_seconds=self.seconds)
             record = replace(order.record, planned_seconds=self.seconds)
-            with tracking.recorded() as items:
+            with tracking.record() as items:
                 self.model = train_trial(task, Silent(), replace(order, record=record, plan=short)), items
             self.began = self.returned = time.monotonic()
             self.server_began = cpu_seconds(self.server)

@@ -95,7 +95,7 @@ def call(name: str, parcel: Parcel, given: bytes, board: Any) -> tuple[Any, list
     functions: dict[str, Callable[..., Any]] = {
         function.__name__: function for function in (get_ready, measure, train_trial, train_final)
     }
-    with tracking.recorded() as items:
+    with tracking.record() as items:
         tracking.set_tags({"worker": ray.util.get_node_ip_address()})
         poster = _Poster(attempt, items, board)
         poster.post()  # so that the driver knows the node

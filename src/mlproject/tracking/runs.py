@@ -121,7 +121,7 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
         permissions.require_logging(experiment, name)
-        store.retry(lambda: experiment_page.open_as_training(experiment))
+        store.retry(lambda: experiment_page.mark_as_training(experiment))
         queries.add_experiment(experiment.experiment_id)
     except MlflowException as error:
         said = truncate(" ".join(str(error.message).split()))
