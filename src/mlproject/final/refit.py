@@ -173,7 +173,7 @@ def _evaluate(
         "prediction_images_per_second": prediction_speed,
     }
     if registers:
-        of_trial = {f"{tracking.OF_TRIAL}{name}": score for name, score in found.scores.items()}
+        of_trial = {f"{tracking.TRIAL_PREFIX}{name}": score for name, score in found.scores.items()}
         metrics |= of_trial | {"search_seconds": found.seconds}
         log_artifacts(task, found, result.history, probabilities, features)
     else:

@@ -55,7 +55,7 @@ class RegisteredModel:
     @property
     def metrics(self) -> dict[str, float]:
         """Its scores, as metrics of the search's run."""
-        scores = {f"{tracking.OF_TRIAL}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
+        scores = {f"{tracking.TRIAL_PREFIX}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
         of_seeds = {"test_accuracy_mean": self.mean, "test_accuracy_std": self.std}
         of_seeds |= {"test_accuracy_mean_low": self.low, "test_accuracy_mean_high": self.high}
         return scores | (of_seeds if self.seeds > 1 else {})

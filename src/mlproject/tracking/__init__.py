@@ -47,7 +47,7 @@ from mlproject.tracking.queries import find_run
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
-    OF_TRIAL,
+    TRIAL_PREFIX,
     alias_of,
     describe,
     logged_model_id,
@@ -70,8 +70,8 @@ __all__ = [
     "CHAMPION",
     "FinalModel",
     "LoggedRun",
-    "OF_TRIAL",
     "ProjectRun",
+    "TRIAL_PREFIX",
     "address",
     "alias_of",
     "check_permissions",

@@ -116,7 +116,8 @@ def _require_matching_mlflow(database: Path) -> None:
     known, newest = _revisions()
     if revision != newest and revision in {*known, None}:
         raise UserError(
-            f"{setting} was made by an older MLflow; accepted: copy the file, then run `mlflow db upgrade {shlex.quote(address)}`"
+            f"{setting} was made by an older MLflow; accepted: copy the file, then run `mlflow db upgrade "
+            f"{shlex.quote(address)}`"
         )
     if revision != newest:
         raise UserError(
