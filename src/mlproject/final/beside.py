@@ -15,7 +15,7 @@ from mlproject.cluster.attempts import Attempts, Hung
 from mlproject.cluster.pool import Lost, Pool
 from mlproject.cluster.worker import FinalOrder
 from mlproject.final.cross_validation import fold_checkpoint, kept_folds
-from mlproject.final.refit import FinalFit, TrainedByWorker, plan_schedule, refit, run_of
+from mlproject.final.refit import FinalFit, TrainedByWorker, plan_schedule, refit, run_options
 from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult
 from mlproject.search.tuner import MOST_STARTS
@@ -27,8 +27,8 @@ from mlproject.training.watchdog import StalledError
 logger = logging.getLogger(__name__)
 
 
-def refit_beside(
-    tasks: Sequence[Task], found: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any], pool: Pool
+def refit_in_parallel(
+    tasks: Sequence[Task], search: SearchResult, journal: Journal, seconds: float, params: Mapping[str, Any], pool: Pool
 ) -> list[FinalFit]:
     """Refit the winner with the seed of each task; the model of the first one is registered.
 
@@ -36,7 +36,7 @@ def refit_beside(
 
     Args:
         tasks: the experiment with each of the seeds.
-        found: the search's result.
+        search: the search's result.
         journal: keeps the schedule, the checkpoints and what was finished.
         seconds: the time for each fit.
         params: the settings of the command, which are logged as parameters.
@@ -45,58 +45,59 @@ def refit_beside(
     Returns:
         The fits, in the order of the tasks.
     """
-    schedule = plan_schedule(tasks[0], found, journal, seconds)
+    schedule = plan_schedule(tasks[0], search, journal, seconds)
     logger.info("  final fits train on training and validation images: %s", describe_schedule(schedule))
-    first, by_seed, plan = tasks[0], {task.seed: task for task in tasks}, found.plan
-    waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
-    orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
+    first_task, tasks_by_seed, plan = tasks[0], {task.seed: task for task in tasks}, search.plan
+    seeds = [seed for seed in tasks_by_seed if str(seed) not in journal.fits]
+    orders = {seed: FinalOrder(seed, None, search.values, schedule, None) for seed in seeds}
 
-    def say(what: str, folds: int = 0) -> None:
+    def log_progress(message: str, folds: int = 0) -> None:
         """Tell the user what is done, and how many minutes so many folds and the seeds without a fit may still take."""
-        undone = folds, len(tasks) - len(journal.fits)
-        left = sum(math.ceil(fits / plan.final_workers) for fits in undone) * seconds
-        logger.info("  %s%s; %s", first.place.prefix, what, first.place.left(left, plan.budget))
+        fit_counts = folds, len(tasks) - len(journal.fits)
+        seconds_left = sum(math.ceil(fits / plan.final_workers) for fits in fit_counts) * seconds
+        logger.info("  %s%s; %s", first_task.place.prefix, message, first_task.place.left(seconds_left, plan.budget))
 
-    if first.folds and first.seed in waiting:
-        _cross_validate(first, orders[first.seed], journal, pool, say)
-    say(f"{len(journal.fits)} of {len(tasks)} final fits done")
+    if first_task.folds and first_task.seed in seeds:
+        _cross_validate(first_task, orders[first_task.seed], journal, pool, log_progress)
+    log_progress(f"{len(journal.fits)} of {len(tasks)} final fits done")
 
     def open_run(seed: int) -> str:
-        return tracking.open_run(**run_of(by_seed[seed], journal, seed == first.seed))
+        return tracking.open_run(**run_options(tasks_by_seed[seed], journal, seed == first_task.seed))
 
     def finish(seed: int, trained: Any) -> None:
-        refit(by_seed[seed], found, journal, seconds, params, seed == first.seed, TrainedByWorker(*trained))
-        say(f"{len(journal.fits)} of {len(tasks)} final fits done")
+        refit(tasks_by_seed[seed], search, journal, seconds, params, seed == first_task.seed, TrainedByWorker(*trained))
+        log_progress(f"{len(journal.fits)} of {len(tasks)} final fits done")
 
-    _train(first, orders, pool, journal.checkpoint, open_run, finish)
-    return [refit(task, found, journal, seconds, params, task is first) for task in tasks]  # all are in the journal
+    _train_all(first_task, orders, pool, journal.checkpoint, open_run, finish)
+    # All are in the journal.
+    return [refit(task, search, journal, seconds, params, task is first_task) for task in tasks]
 
 
 def _cross_validate(
-    task: Task, order: FinalOrder, journal: Journal, pool: Pool, say: Callable[[str, int], None]
+    task: Task, order: FinalOrder, journal: Journal, pool: Pool, log_progress: Callable[[str, int], None]
 ) -> None:
     """Train the winner on each fold's other images, so that its cross-validation finds all of its fits done."""
-    kept = kept_folds(journal)
-    done: dict[int, FitResult] = {}
-    orders = {fold: replace(order, fold=fold) for fold in range(len(kept.results) + 1, len(task.folds) + 1)}
+    kept_fits = kept_folds(journal)
+    results: dict[int, FitResult] = {}
+    orders = {fold: replace(order, fold=fold) for fold in range(len(kept_fits.results) + 1, len(task.folds) + 1)}
     checkpoint, count = partial(fold_checkpoint, journal), len(task.folds)
 
-    def say_how_many() -> None:
-        finished = len(kept.results) + len(done)
-        say(f"cross-validation of the winner: {finished} of {count} fits done", count - finished)
+    def log_fits_done() -> None:
+        finished = len(kept_fits.results) + len(results)
+        log_progress(f"cross-validation of the winner: {finished} of {count} fits done", count - finished)
 
-    def keep(fold: int, trained: Any) -> None:
-        done[fold] = TrainedByWorker(*trained).result
-        while (following := len(kept.results) + 1) in done:
-            kept.add(done.pop(following))
-            checkpoint(following).unlink(missing_ok=True)
-        say_how_many()
+    def add_result(fold: int, trained: Any) -> None:
+        results[fold] = TrainedByWorker(*trained).result
+        while (next_fold := len(kept_fits.results) + 1) in results:
+            kept_fits.add(results.pop(next_fold))
+            checkpoint(next_fold).unlink(missing_ok=True)
+        log_fits_done()
 
-    say_how_many()
-    _train(task, orders, pool, checkpoint, lambda fold: "", keep)
+    log_fits_done()
+    _train_all(task, orders, pool, checkpoint, lambda fold: "", add_result)
 
 
-def _train(
+def _train_all(
     task: Task,
     orders: Mapping[int, FinalOrder],
     pool: Pool,
@@ -105,40 +106,40 @@ def _train(
     finish: Callable[[int, Any], None],
 ) -> None:
     """Train the fits of the orders, each from its checkpoint; `finish` gets the key of each and what it returned."""
-    attempts, waiting, starts, runs = Attempts(pool), deque(orders), Counter[int](), dict[int, str]()
+    attempts, waiting_keys, start_counts, run_ids = Attempts(pool), deque(orders), Counter[int](), dict[int, str]()
     try:
-        while waiting or attempts:
-            while waiting and len(attempts) < pool.size:
-                key = waiting.popleft()
-                starts[key] += 1
-                if starts[key] > MOST_STARTS:
+        while waiting_keys or attempts:
+            while waiting_keys and len(attempts) < pool.size:
+                key = waiting_keys.popleft()
+                start_counts[key] += 1
+                if start_counts[key] > MOST_STARTS:
                     raise MemoryError(f"the process died in a final fit {MOST_STARTS} times")
-                order = replace(orders[key], state=_read(checkpoint(key)))
-                runs[key] = open_run(key)
-                attempts.begin(key, runs[key], "train_final", task, order)
-            ended = attempts.collect()
+                order = replace(orders[key], state=_read_checkpoint(checkpoint(key)))
+                run_ids[key] = open_run(key)
+                attempts.begin(key, run_ids[key], "train_final", task, order)
+            finished_fits = attempts.collect()
             while attempts.states:
                 key, state = attempts.states.popitem()
-                _keep(checkpoint(key), state)
-            for key, result in ended:
-                if isinstance(result, Hung | Lost) and runs[key]:  # one that goes on elsewhere opens its run again
-                    tracking.close_run(runs[key], "FAILED" if isinstance(result, Hung) else "KILLED", result.reason)
+                _save_checkpoint(checkpoint(key), state)
+            for key, result in finished_fits:
+                if isinstance(result, Hung | Lost) and run_ids[key]:  # one that goes on elsewhere opens its run again
+                    tracking.close_run(run_ids[key], "FAILED" if isinstance(result, Hung) else "KILLED", result.reason)
                 if isinstance(result, Hung):
                     raise StalledError(result.reason)
                 if isinstance(result, Lost):
                     logger.warning("a final fit goes on elsewhere, because its worker was lost: %s", result.reason)
-                    waiting.appendleft(key)
+                    waiting_keys.appendleft(key)
                 else:
                     finish(key, result)
     finally:
         attempts.give_up()
 
 
-def _read(checkpoint: Path) -> bytes | None:
+def _read_checkpoint(checkpoint: Path) -> bytes | None:
     return checkpoint.read_bytes() if checkpoint.exists() else None
 
 
-def _keep(checkpoint: Path, state: bytes) -> None:
+def _save_checkpoint(checkpoint: Path, state: bytes) -> None:
     """Keep a checkpoint that came from a worker. Without room for it the fit goes on, as it does here."""
     try:
         with disk.atomic_write(checkpoint) as part:
