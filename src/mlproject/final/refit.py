@@ -109,9 +109,8 @@ def refit(
         correct = probabilities.argmax(axis=1) == task.data.test_labels
         test_scores = _log_scores(task, metrics | cross_validated, correct, version)
     weakest = weakest_classes(task.data, probabilities)
-    final_fit = FinalFit(
-        run_id, test_scores, pack(correct, np.bool_), version, accuracy_in_words(cross_validated), weakest
-    )
+    packed = pack(correct, np.bool_)
+    final_fit = FinalFit(run_id, test_scores, packed, version, accuracy_in_words(cross_validated), weakest)
     journal.fits[str(task.seed)] = asdict(final_fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
