@@ -140,7 +140,7 @@ def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Comm
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
-            process.stop_if_told()
+            process.stop_if_requested()
             outcome.failed[task.experiment.name] = first_line(error)
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
 
