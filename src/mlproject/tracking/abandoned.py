@@ -18,8 +18,8 @@ from mlproject.tracking.queries import find_existing_run, search_runs
 # The tag that says why a run ended badly, and its value when the run was stopped from outside.
 FAILURE, INTERRUPTED = "failure", "interrupted"
 OWNER = {"host", "process"}  # the tags that identify the process to which a run belongs
-RUNNING_ON_HOST = "attributes.status = 'RUNNING' and tags.host = '{}'"
-RUNNING_IN_PROJECT = f"attributes.status = 'RUNNING' and tags.`{MLFLOW_SOURCE_TYPE}` = 'PROJECT'"
+OF_THIS_HOST = "attributes.status = 'RUNNING' and tags.host = '{}'"
+OF_A_PROJECT = f"attributes.status = 'RUNNING' and tags.`{MLFLOW_SOURCE_TYPE}` = 'PROJECT'"
 PRESUMED_DEAD_AFTER = 86_400  # seconds after which a run of `mlflow run` on an unknown host is presumed dead
 
 logger = logging.getLogger(__name__)
@@ -71,9 +71,9 @@ def end_own_runs() -> None:
     with contextlib.suppress(Exception):
         while mlflow.active_run():
             mlflow.end_run("KILLED")
-        for run in search_runs(RUNNING_ON_HOST.format(process.host())):
-            if run.data.tags.items() >= owner_tags().items():
-                _set_final_status(run, "KILLED")
+        for running in search_runs(OF_THIS_HOST.format(process.host())):
+            if running.data.tags.items() >= owner_tags().items():
+                _set_final_status(running, "KILLED")
 
 
 def end_stale_runs(project_run_id: str | None) -> None:
@@ -82,7 +82,7 @@ def end_stale_runs(project_run_id: str | None) -> None:
     Args:
         project_run_id: The run of `mlflow run`, which goes on; None if there is none.
     """
-    running = search_runs(RUNNING_ON_HOST.format(process.host())) + search_runs(RUNNING_IN_PROJECT)
+    running = search_runs(OF_THIS_HOST.format(process.host())) + search_runs(OF_A_PROJECT)
     stale = {run.info.run_id: run for run in running if run.info.run_id != project_run_id and _is_stale(run)}
     ended = 0
     for run in stale.values():
