@@ -168,8 +168,8 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         StoreGoneError: The store has not answered for too long.
     """
     process.stop_if_requested()
-    labels = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
-    run_id = store.retry(lambda: _start(name, labels, nested, resume)).info.run_id
+    all_tags = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
+    run_id = store.retry(lambda: _start(name, all_tags, nested, resume)).info.run_id
     try:
         yield run_id
     except BaseException as error:
