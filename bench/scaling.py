@@ -130,7 +130,7 @@ class ToyPool:
         record.val_accuracy = random.Random(record.name).uniform(0.5, 0.8)
         return record
 
-    def posts(self) -> list[Post]:
+    def take_posts(self) -> list[Post]:
         """What each trial has logged by now, spread over its seconds."""
         items, found = self.model[1], []
         for fit in self.under_way:

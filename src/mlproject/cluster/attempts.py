@@ -74,7 +74,7 @@ class Attempts:
         process.stop_if_requested()
         ended = self.pool.wait(list(self._under_way), POLL_SECONDS)
         attempts = {attempt.name: attempt for attempt in self._under_way.values()}
-        for post in self.pool.posts():
+        for post in self.pool.take_posts():
             if post.attempt in attempts:
                 self._receive(attempts[post.attempt], post)
         collected = []

@@ -282,7 +282,7 @@ class Pool:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(handle, force=True)
 
-    def posts(self) -> list[Post]:
+    def take_posts(self) -> list[Post]:
         """What the workers have posted since the last call."""
         import ray
 

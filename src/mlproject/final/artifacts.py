@@ -90,7 +90,7 @@ def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
     Returns:
         Such as "Shirt 42 %, Coat 61 %".
     """
-    lowest = _per_class(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
+    lowest = _per_class_scores(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
     recalls = zip(lowest["class"], lowest["recall"], strict=True)
     return ", ".join(f"{name} {100 * recall:.0f} %" for name, recall in recalls)
 
@@ -133,7 +133,7 @@ def make_tables(
         The tables by their paths among the artifacts.
     """
     tables = {
-        "evaluation/per_class.csv": _per_class(task.data, probabilities),
+        "evaluation/per_class.csv": _per_class_scores(task.data, probabilities),
         "evaluation/history.csv": history,
         "search/trials.csv": trials,
         "search/values.csv": _values_table(task, values),
@@ -147,7 +147,7 @@ def make_tables(
     return tables
 
 
-def _per_class(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
+def _per_class_scores(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
     return evaluation.per_class(data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses)
 
 
@@ -198,7 +198,7 @@ def draw_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> 
     labels, names, predictions = data.test_labels, data.class_names, probabilities.argmax(axis=1)
     return {
         "plots/learning_curves.png": plots.learning_curves(history, title),
-        "plots/per_class.png": plots.per_class_bars(_per_class(data, probabilities), title),
+        "plots/per_class.png": plots.per_class_bars(_per_class_scores(data, probabilities), title),
         "plots/confusion.png": plots.confusion_matrix(labels, predictions, names, data.superclasses, title),
         "plots/examples.png": plots.examples(data.test_images, labels, probabilities, names, title),
     }

@@ -11,7 +11,7 @@ import numpy as np
 from mlproject import evaluation, tracking
 from mlproject.cluster.pool import Pool
 from mlproject.final import card
-from mlproject.final.beside import refit_in_parallel
+from mlproject.final.parallel import refit_in_parallel
 from mlproject.final.refit import FinalFit, refit, test_set
 from mlproject.final.registered import RegisteredModel
 from mlproject.search.journal import Journal, unpack

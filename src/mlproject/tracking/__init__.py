@@ -4,7 +4,7 @@ The modules in reading order:
 
 * `runs` begins, resumes and ends runs.
 * `queries` finds runs, and `abandoned` ends those whose process was killed.
-* `beside` begins and ends runs that are under way at the same time.
+* `concurrent_runs` begins and ends runs that are under way at the same time.
 * `commit` reads the git commit.
 * `log` logs into the active run, and keeps what a worker logs for the process that has the store.
 * `registry` registers models and chooses the champion.
@@ -21,9 +21,9 @@ The modules in reading order:
 """
 
 from mlproject.tracking.abandoned import end_own_runs, reconcile_trials
-from mlproject.tracking.beside import close_run, open_run
 from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
+from mlproject.tracking.concurrent_runs import close_run, open_run
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.interference import disable_autologging, require_no_active_run
 from mlproject.tracking.links import links_of, run_page

@@ -1,4 +1,4 @@
-"""Final fits beside each other: workers train them, and all that follows from a trained network is done here."""
+"""Final fits at the same time: workers train them, and all that follows from a trained network is done here."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Runs that are under way beside each other. MLflow's fluent interface knows one active run at a time."""
+"""Runs that are under way at the same time. MLflow's fluent interface knows one active run at a time."""
 
 from collections.abc import Mapping
 
