@@ -73,8 +73,8 @@ def _require_same_registry(uri: str) -> None:
     registry_uri = os.environ.get("MLFLOW_REGISTRY_URI")
     if registry_uri and canonical(registry_uri) != uri:
         raise UserError(
-            f"MLFLOW_REGISTRY_URI={address_of(registry_uri)!r} is not the store of the runs, {address_of(uri)!r}; accepted: the "
-            "same address, or none: unset MLFLOW_REGISTRY_URI"
+            f"MLFLOW_REGISTRY_URI={address_of(registry_uri)!r} is not the store of the runs, {address_of(uri)!r}; accepted: "
+            "the same address, or none: unset MLFLOW_REGISTRY_URI"
         )
 
 
