@@ -25,10 +25,10 @@ def mark_refused(run_id: str, reason: str) -> None:
     with contextlib.suppress(Exception):
         store.connect()
         client = mlflow.MlflowClient()
-        found = client.get_run(run_id)
-        if MLFLOW_RUN_NOTE in found.data.tags:
+        run = client.get_run(run_id)
+        if MLFLOW_RUN_NOTE in run.data.tags:
             return  # the command has described its results, and only its report cannot be written
-        if found.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and found.info.status == "RUNNING":
+        if run.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and run.info.status == "RUNNING":
             delete_refused_runs()
             client.set_tag(run_id, REFUSED, truncate(reason))
 
@@ -37,5 +37,5 @@ def delete_refused_runs() -> None:
     """Delete the ended runs with the tag; `mlflow runs restore` brings them back. Where that is not permitted they stay."""
     with contextlib.suppress(Exception):
         for run in search_runs(f"tags.{REFUSED} LIKE '%' and attributes.status = 'FAILED'"):
-            with permissions.where_permitted():
+            with permissions.ignore_denial():
                 mlflow.MlflowClient().delete_run(run.info.run_id)
