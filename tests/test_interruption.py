@@ -59,16 +59,19 @@ def test_a_search_that_is_stopped_and_then_killed_goes_on_to_its_end(tmp_path, n
 # The command of its arguments, killed where a function is called for the first time.
 KILLED = """
 import importlib, os, signal, sys
-module, name = sys.argv.pop(1).split(":")
-setattr(importlib.import_module(module), name, lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL))
 from mlproject.__main__ import run
+
+name_of_module, name = sys.argv.pop(1).split(":")
+module = importlib.import_module(name_of_module)
+assert callable(getattr(module, name))
+setattr(module, name, lambda *given, **more: os.kill(os.getpid(), signal.SIGKILL))
 run()
 """
 PLACES = (
     "mlproject.search.trial_fit:_log_result",  # the first trial is trained, and nothing of its result is logged
     "mlproject.final.refit:plan_schedule",  # all trials are in the journal, and the final run is open
     "mlproject.final.refit:_log_scores",  # the model is registered, and its scores are not logged
-    "mlproject.final.card:of_version",  # the final fit is in the journal, and the version has its alias
+    "mlproject.final.card:describe_version",  # the final fit is in the journal, and the version has its alias
     "mlproject.report.publish:publish",  # the search is complete, and there is no report
 )
 

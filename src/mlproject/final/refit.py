@@ -165,7 +165,7 @@ def _train_or_load_weights(
 
 
 def _keep_end(journal: Journal, seed: int, network: tuple[keras.Model, Recipe], result: FitResult) -> None:
-    """Keep the trained weights. Epochs that were trained again would not end in exactly those that may be registered already."""
+    """Keep the trained weights: epochs that were trained again would end in slightly others than those that are registered."""
     model, recipe = network
     rows = [{str(name): value for name, value in row.items()} for row in result.history.to_dict("records")]
     progress = Progress(len(recipe.stages), 0, rows, result.images_per_second)
