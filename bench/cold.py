@@ -228,5 +228,5 @@ def main(given: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = process.say_in_one_line
+    sys.excepthook = process.report_in_one_line
     main(sys.argv[1:])

@@ -81,5 +81,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.excepthook = process.say_in_one_line
+    sys.excepthook = process.report_in_one_line
     sys.exit(main())

@@ -95,5 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = process.say_in_one_line
+    sys.excepthook = process.report_in_one_line
     main()

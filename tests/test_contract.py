@@ -12,7 +12,7 @@ from conftest import TINY
 from PIL import Image
 
 from mlproject.datasets import CIFAR100, KINDS, FashionMNIST, Loader, contract, files, synthetic
-from mlproject.datasets.declaration import declaration
+from mlproject.datasets.declaration import check_declaration
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
 from mlproject.task import prepare
@@ -504,7 +504,7 @@ def test_a_validation_split_or_groups_without_a_meaning_are_refused(changes, mes
 
 @pytest.mark.parametrize("loader", [CIFAR100(), FashionMNIST()])
 def test_the_synthetic_arrays_fulfil_the_contract_as_they_are(loader):
-    declared = declaration(loader)
+    declared = check_declaration(loader)
     made = synthetic.make(declared)
     assert all(one is other for one, other in zip(made, contract.check(declared, made), strict=True))
 

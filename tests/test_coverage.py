@@ -109,7 +109,7 @@ def test_bad_tables_are_refused_in_one_line(bad):
 def test_the_seeds_that_are_needed_find_the_difference_four_times_in_five():
     """In worlds of normal variables with known variances, also when the seeds are few."""
     difference, seed_std, images, of_images, of_interaction = 0.01, 0.004, 10_000, 0.03, 0.08
-    needed = evaluation.needed_to_settle(difference, seed_std, images, of_images, of_interaction).seeds
+    needed = evaluation.sample_size_to_settle(difference, seed_std, images, of_images, of_interaction).seeds
     rng, worlds = np.random.default_rng(0), 20_000
     found = []
     for seeds in (needed - 1, needed):
@@ -123,9 +123,9 @@ def test_the_seeds_that_are_needed_find_the_difference_four_times_in_five():
 
 
 def test_images_that_are_too_few_are_told_with_the_number_needed():
-    assert evaluation.needed_to_settle(0.002, 0.001, 1000, 0.1).seeds is None
-    images = evaluation.needed_to_settle(0.002, 0.001, 1000, 0.1).images
+    assert evaluation.sample_size_to_settle(0.002, 0.001, 1000, 0.1).seeds is None
+    images = evaluation.sample_size_to_settle(0.002, 0.001, 1000, 0.1).images
     assert images == pytest.approx(0.1 * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / 0.002) ** 2, abs=1)
-    assert evaluation.needed_to_settle(0.002, 0.001, images + 1, 0.1).seeds is not None
-    assert evaluation.needed_to_settle(0.0, 0.001, 1000, 0.1) == (None, None)
-    assert evaluation.needed_to_settle(0.1, 0.0, 1000, 0.0).seeds == 2
+    assert evaluation.sample_size_to_settle(0.002, 0.001, images + 1, 0.1).seeds is not None
+    assert evaluation.sample_size_to_settle(0.0, 0.001, 1000, 0.1) == (None, None)
+    assert evaluation.sample_size_to_settle(0.1, 0.0, 1000, 0.0).seeds == 2

@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 
 from mlproject.datasets import CIFAR100, FashionMNIST, cifar100, fashion_mnist, files, synthetic
 from mlproject.datasets.dataset import from_arrays
-from mlproject.datasets.declaration import Declaration, declaration
+from mlproject.datasets.declaration import Declaration, check_declaration
 from mlproject.datasets.files import Arrays
 from mlproject.errors import UserError
 
@@ -383,12 +383,12 @@ def test_synthetic_data_have_the_real_shapes_and_balanced_classes_and_name_their
 
 
 def test_other_classes_under_the_name_of_a_shipped_data_set_have_synthetic_data():
-    declared = replace(declaration(CIFAR100()), classes=("a", "b"), superclasses=(), superclass_of=np.arange(2))
+    declared = replace(check_declaration(CIFAR100()), classes=("a", "b"), superclasses=(), superclass_of=np.arange(2))
     assert set(synthetic.make(declared).train_labels) == {0, 1}
 
 
 def test_the_same_seed_gives_the_same_synthetic_data_and_another_seed_others():
-    declared = declaration(FashionMNIST())
+    declared = check_declaration(FashionMNIST())
     one, same, other = (synthetic.make(declared, seed) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(one[:4], same[:4], strict=True))
     assert (one.train_images != other.train_images).any() and other.source == "synthetic, seed 4"

@@ -188,9 +188,9 @@ def fonts(monkeypatch):
     )
     monkeypatch.setattr(style, "findSystemFonts", list)
     monkeypatch.setattr(style, "_warned", set())
-    style._search.cache_clear()
+    style._find_fonts.cache_clear()
     yield fontManager
-    style._search.cache_clear()
+    style._find_fonts.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def look(path):
     with warnings.catch_warnings(action="ignore"):
         entries = layouts.find(path)
     scan = pixels.scan(entries)
-    return entries, scan, check.readable(entries, scan)
+    return entries, scan, check.readable_images(entries, scan)
 
 
 def test_the_facts_of_an_odd_set_name_what_is_odd(odd_set):

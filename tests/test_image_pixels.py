@@ -66,10 +66,10 @@ def load(files, folder, positions=None, preparation=GREY):
 
 def check(files, found, positions):
     """All but the two damaged images are there, in order."""
-    assert found.kept.tolist() == [position for position in positions if position not in (7, 20)]
-    assert found.kept.dtype == np.int64 and found.errors.keys() == {7, 20} & set(positions)
+    assert found.positions.tolist() == [position for position in positions if position not in (7, 20)]
+    assert found.positions.dtype == np.int64 and found.errors.keys() == {7, 20} & set(positions)
     assert "no JPEG" in found.errors.get(7, "no JPEG") and "damaged" in found.errors.get(20, "damaged")
-    expected = np.stack([decode(files.paths[position].read_bytes(), GREY) for position in found.kept])
+    expected = np.stack([decode(files.paths[position].read_bytes(), GREY) for position in found.positions])
     np.testing.assert_array_equal(found.images, expected)
     assert isinstance(found.images, np.memmap) and not found.images.flags.writeable
 

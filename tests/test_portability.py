@@ -175,7 +175,7 @@ def main():
 
     for name, module in (("fork", disk.os), ("SIGHUP", process.signal), ("pthread_kill", process.signal)):
         assert not hasattr(module, name)
-    print(process.host(), process.alive(process.identity()))
+    print(process.host(), process.is_alive(process.identity()))
     try:
         with Watchdog(0.4, print):
             while True:
@@ -189,7 +189,7 @@ def main():
         part.write_text("new", encoding="ascii")
     assert Path("held").read_text(encoding="ascii") == "new" and stream.closed
     print("all refused as on Windows")
-    process.leave(0)
+    process.exit_with(0)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from mlproject.errors import UserError
 
 
 def classifier(preparation=FashionMNIST.preparation, shape=(28, 28, 1)):
-    return Classifier.of(network(shape), ("dark", "grey", "light"), preparation and preparation.describe())
+    return Classifier.from_registered(network(shape), ("dark", "grey", "light"), preparation and preparation.describe())
 
 
 @pytest.mark.parametrize("size", [(28, 28), (90, 160), (1000, 300), (5, 7)])
 def test_a_photograph_on_a_light_ground_is_seen_as_the_training_images_are(size):
-    seen = classifier().see(encoded(photograph(size=size), "JPEG"))
+    seen = classifier().prepare(encoded(photograph(size=size), "JPEG"))
     assert seen.inverted and seen.pixels.shape == (28, 28, 1) and seen.pixels.dtype == np.uint8
     # The thing is light, its ground and the padding are dark.
     assert seen.pixels[14, 14] > 200 and seen.pixels[0].max() < 40 and seen.pixels[:, 0].max() < 40
@@ -32,25 +32,25 @@ def test_a_photograph_on_a_light_ground_is_seen_as_the_training_images_are(size)
 
 def test_what_shows_light_on_dark_already_or_a_cut_out_thing_is_told_apart():
     dark = encoded(photograph(ground=10, thing=230))
-    assert not classifier().see(dark).inverted
-    assert classifier().see(dark, "yes").inverted and not classifier().see(encoded(photograph()), "no").inverted
+    assert not classifier().prepare(dark).inverted
+    assert classifier().prepare(dark, "yes").inverted and not classifier().prepare(encoded(photograph()), "no").inverted
     cut_out = photograph(mode="RGBA")
     cut_out.putalpha(photograph(ground=0, thing=255, mode="L"))
-    seen = classifier().see(encoded(cut_out))
+    seen = classifier().prepare(encoded(cut_out))
     assert seen.inverted and seen.pixels[14, 14] > 200 and seen.pixels[0].max() < 40
 
 
 def test_other_data_sets_are_not_inverted_and_a_model_without_a_record_takes_squares():
     for preparation in (CIFAR100.preparation, None):
-        seen = classifier(preparation, (32, 32, 3)).see(encoded(photograph(mode="L")))
+        seen = classifier(preparation, (32, 32, 3)).prepare(encoded(photograph(mode="L")))
         assert seen.pixels.shape == (32, 32, 3) and not seen.inverted
     with pytest.raises(UserError, match=r"takes no image files; accepted: arrays of shape \(8, 6, 1\)"):
-        classifier(None, (8, 6, 1)).see(encoded(photograph()))
+        classifier(None, (8, 6, 1)).prepare(encoded(photograph()))
 
 
 def test_an_image_that_is_as_the_training_images_are_keeps_its_pixels(fashion):
     image = fashion.test_images[0] // 4  # the synthetic images have borders of any grey, the real ones dark borders
-    assert np.array_equal(classifier().see(encoded(Image.fromarray(image[..., 0]))).pixels, image)
+    assert np.array_equal(classifier().prepare(encoded(Image.fromarray(image[..., 0]))).pixels, image)
 
 
 @pytest.fixture

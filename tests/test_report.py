@@ -35,7 +35,7 @@ from mlproject.errors import UserError
 from mlproject.report import build, pairs, provenance, searches
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
-from mlproject.report.cost import UNLIKE
+from mlproject.report.cost import MACHINES_NOTE
 from mlproject.report.model_sections import build_sections
 from mlproject.topic import Topic, from_tag
 
@@ -832,12 +832,12 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
     path = other.root / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gpu": "NVIDIA H200", "precision": "bfloat16"}))
     read = read_models([other, models[1]])
-    assert provenance.in_words(read) == (
+    assert provenance.describe_training(read) == (
         ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
         "budget of 5 minutes"
     )
     assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
-    assert UNLIKE not in (report / "report.md").read_text()
+    assert MACHINES_NOTE not in (report / "report.md").read_text()
 
 
 def test_machines_and_layers_are_reported(report):

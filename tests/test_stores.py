@@ -446,7 +446,7 @@ def test_prune_deletes_no_trials_of_other_users(server_with_users, monkeypatch, 
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
         done = run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
         assert done.returncode == 0 and trial in done.stdout, done.stdout + done.stderr
-        assert ("1 run kept, which only the owner may delete" in done.stdout) == (user == "bob")
+        assert ("kept 1 run that only another user may delete" in done.stdout) == (user == "bob")
         assert mlflow.MlflowClient().get_run(trial).info.lifecycle_stage == stage
 
 

@@ -144,5 +144,5 @@ def main(tool: str, asked: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = process.say_in_one_line
+    sys.excepthook = process.report_in_one_line
     main(*arguments.run(read_options, sys.argv[1:], "our_space.py"))

@@ -11,11 +11,11 @@ from mlproject.commands import mlproject
 from mlproject.errors import StoreGoneError, UserError
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        given: the command line; None takes the process'.
+        words: the command line; None takes the process'.
 
     Returns:
         The exit code: 0, 1 when something failed, 2 for bad input, 130 when interrupted.
@@ -26,7 +26,7 @@ def main(given: Sequence[str] | None = None) -> int:
         process.stop_with_mlflow_run()
     console.show_messages(times=not sys.stdout.isatty())  # on a terminal, bars show that time passes
     try:
-        code = arguments.run(mlproject, sys.argv[1:] if given is None else given, "mlproject") or 0
+        code = arguments.run(mlproject, sys.argv[1:] if words is None else words, "mlproject") or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads our output, such as `head`, wants no more of it
@@ -60,7 +60,7 @@ def _mark_refused(project_run: str, reason: str) -> None:
 
 def run() -> NoReturn:
     """Run the command that this process was started for, and end the process."""
-    process.leave(main())
+    process.exit_with(main())
 
 
 if __name__ == "__main__":

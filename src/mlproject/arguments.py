@@ -39,12 +39,12 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def run(command: click.Command, given: Sequence[str], name: str) -> Any:
+def run(command: click.Command, words: Sequence[str], name: str) -> Any:
     """Read a command line and run its command.
 
     Args:
         command: the command.
-        given: the words after the command's name.
+        words: the words after the command's name.
         name: the command's name, for the help.
 
     Returns:
@@ -55,10 +55,10 @@ def run(command: click.Command, given: Sequence[str], name: str) -> Any:
         SystemExit: the help was asked for, or nothing at all; the help has been printed.
     """
     try:
-        with command.make_context(name, list(given)) as context:
+        with command.make_context(name, list(words)) as context:
             return command.invoke(context)
-    except click.exceptions.Exit as done:
-        raise SystemExit(done.exit_code) from None
+    except click.exceptions.Exit as exit_request:
+        raise SystemExit(exit_request.exit_code) from None
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         raise SystemExit(error.exit_code) from None
@@ -137,7 +137,7 @@ def folder(text: str) -> Path:
 
 def limit(text: str) -> str:
     """Check limits on the cost of a network (see `limits.parse_limits`); returns them without spaces."""
-    return ",".join(one.text for one in parse_limits(text))
+    return ",".join(limit.text for limit in parse_limits(text))
 
 
 def seed(text: str) -> int:
@@ -147,11 +147,11 @@ def seed(text: str) -> int:
 
 def seeds(text: str) -> str:
     """Parse how many seeds there are, such as "3", or which ones, such as "0,1,2"; gives the same without spaces."""
-    given = [part.strip() for part in text.split(",")]
-    if len(given) == 1 and given[0].isdecimal() and len(given[0]) < 4 and 1 <= int(given[0]) <= SEEDS_LIMIT:
-        return given[0]
-    if 1 < len(given) <= SEEDS_LIMIT and len({seed(one) for one in given}) == len(given):
-        return ",".join(given)
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 and parts[0].isdecimal() and len(parts[0]) < 4 and 1 <= int(parts[0]) <= SEEDS_LIMIT:
+        return parts[0]
+    if 1 < len(parts) <= SEEDS_LIMIT and len({seed(part) for part in parts}) == len(parts):
+        return ",".join(parts)
     raise ValueError(
         f"'{truncate(text)}' is not accepted; accepted: how many seeds, from 1 to {SEEDS_LIMIT}, or different seeds such as 0,1,2"
     )

@@ -30,26 +30,26 @@ def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
         table: as `evaluation.per_class` returns it. Classes of the same superclass are grouped under its name. A class
             without images has no bars.
     """
-    what = "precision, recall and F1 by class"
+    kind = "precision, recall and F1 by class"
     if len(table) > MOST_BARS:
         ranked = table.dropna(subset=["f1"]).sort_values("f1", ascending=False, kind="stable")
         ends = ranked.head(END_CLASSES), ranked.iloc[END_CLASSES:].tail(END_CLASSES)
         blocks = [end.assign(superclass=name) for end, name in zip(ends, ("Highest F1", "Lowest F1"), strict=True)]
-        what += f", {sum(map(len, blocks))} of {len(table)} classes"
+        kind += f", {sum(map(len, blocks))} of {len(table)} classes"
         blocks = [block for block in blocks if len(block)]
     else:
-        blocks = _by_superclass(table)
+        blocks = _split_by_superclass(table)
         if len(blocks) == 1 and len(table) > MANY_CLASSES:
             half = -(-len(table) // 2)
             blocks = [table[:half].assign(superclass=""), table[half:].assign(superclass="")]
     columns = 2 if sum(map(len, blocks)) > MANY_CLASSES and len(blocks) > 1 else 1
-    columns_of_blocks = [list(part) for part in np.array_split(np.arange(len(blocks)), columns)]
+    columns_of_blocks = [list(block_indices) for block_indices in np.array_split(np.arange(len(blocks)), columns)]
     heights = [len(block) + bool(block["superclass"].iloc[0]) for block in blocks]
-    rows = max(sum(heights[i] for i in part) for part in columns_of_blocks)
+    rows = max(sum(heights[i] for i in block_indices) for block_indices in columns_of_blocks)
     size = (8.0 if columns == 1 else 11.5, 1.2 + 0.34 * rows)
-    figure = new_figure(size, what, title)
-    for axes, part in zip(np.atleast_1d(figure.subplots(1, columns)), columns_of_blocks, strict=True):
-        _score_bars(axes, [blocks[i] for i in part])
+    figure = new_figure(size, kind, title)
+    for axes, block_indices in zip(np.atleast_1d(figure.subplots(1, columns)), columns_of_blocks, strict=True):
+        _draw_score_bars(axes, [blocks[i] for i in block_indices])
         axes.set_ylim(rows - 0.4, -0.7)
     handles, names = figure.axes[0].get_legend_handles_labels()
     bars_first = sorted(zip(handles, names, strict=True), key=lambda entry: entry[1] == "F1")
@@ -78,24 +78,24 @@ def confusion_matrix(
         class_names: one name for each class.
         superclasses: for each class the name of its superclass, or None if the classes have none.
     """
-    what = "confusion matrix, in % of the true class"
+    kind = "confusion matrix, in % of the true class"
     counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
-    names = np.asarray([_shortened(name) for name in class_names])
+    names = np.asarray([_shorten(name) for name in class_names])
     if superclasses is None and len(class_names) > MOST_CELLS:
-        what += f"; the {MOST_CONFUSED} of {len(names)} classes with the most mistakes"
-        counts, names = _most_confused(counts, names)
+        kind += f"; the {MOST_CONFUSED} of {len(names)} classes with the most mistakes"
+        counts, names = _reduce_to_most_confused(counts, names)
     classes = len(names)
     order = np.arange(classes) if superclasses is None else np.argsort(np.asarray(superclasses), kind="stable")
     shares = _shares(counts)[np.ix_(order, order)]
     side = float(np.clip(3 + 0.42 * classes, 5.5, 11.5))
-    figure = new_figure((side + 0.9, side), what, title)
+    figure = new_figure((side + 0.9, side), kind, title)
     axes = figure.subplots()
     axes.set_facecolor("#DDDDDD")  # shows where there are no images
     # The square root makes rare confusions visible, which a linear scale would draw almost white.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PercentFormatter(1))
-    bar.set_label("Share of the true class")
-    bar.outline.set_visible(False)
+    colorbar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, format=PercentFormatter(1))
+    colorbar.set_label("Share of the true class")
+    colorbar.outline.set_visible(False)
     axes.set_xlabel("Predicted")
     axes.set_ylabel("True")
     axes.spines[:].set_visible(False)
@@ -131,8 +131,8 @@ def sibling_confusions(
     figure = new_figure(size, "confusions inside each superclass, in % of the true class", title)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, members, superclass in zip(panels, groups, sorted(set(superclasses)), strict=False):
-        inside = counts[np.ix_(members, members)]
-        shares = _shares(np.column_stack([inside, counts[members].sum(axis=1) - inside.sum(axis=1)]))
+        sibling_counts = counts[np.ix_(members, members)]
+        shares = _shares(np.column_stack([sibling_counts, counts[members].sum(axis=1) - sibling_counts.sum(axis=1)]))
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
         _write_percentages(axes, shares)
         numbers = range(1, len(members) + 1)
@@ -157,30 +157,30 @@ def _shares(counts: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.asarray(shares, dtype=np.float64)
 
 
-def _most_confused(
+def _reduce_to_most_confused(
     counts: NDArray[np.integer], names: NDArray[np.str_]
 ) -> tuple[NDArray[np.integer], NDArray[np.str_]]:
     """A confusion matrix of the classes that take part in the most mistakes, in their order, and of all others as one."""
     mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    shown = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
-    place = np.full(len(names), len(shown))
-    place[shown] = np.arange(len(shown))
-    membership = np.eye(len(shown) + 1, dtype=np.int64)[place]
-    return membership.T @ counts @ membership, np.append(names[shown], "all others")
+    shown_classes = np.sort(np.argsort(-mistakes, kind="stable")[:MOST_CONFUSED])
+    position = np.full(len(names), len(shown_classes))
+    position[shown_classes] = np.arange(len(shown_classes))
+    membership = np.eye(len(shown_classes) + 1, dtype=np.int64)[position]
+    return membership.T @ counts @ membership, np.append(names[shown_classes], "all others")
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     """A class's name as it stands beside an axis. Long names often differ at their end."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}…{name[-10:]}"
 
 
-def _by_superclass(table: pd.DataFrame) -> list[pd.DataFrame]:
+def _split_by_superclass(table: pd.DataFrame) -> list[pd.DataFrame]:
     # In a table read back from CSV the empty superclass is NaN.
     table = table.assign(superclass=table["superclass"].astype(object).fillna(""))
     return [block for _, block in table.groupby("superclass", sort=True)]
 
 
-def _score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
+def _draw_score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
     rows_of_classes: list[int] = []
     row = 0
     for block in blocks:
@@ -198,7 +198,7 @@ def _score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
     axes.plot(table["f1"], rows, ls="", marker="|", ms=13, mew=2.2, color=colour, label=label)
     for row in rows[table["f1"].isna().to_numpy()]:
         axes.text(0.01, row, "no images", va="center", fontsize=8.5, color=GREY)
-    axes.set_yticks(rows, [_shortened(str(name)) for name in table["class"]])
+    axes.set_yticks(rows, [_shorten(str(name)) for name in table["class"]])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))

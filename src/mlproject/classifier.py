@@ -25,7 +25,7 @@ PIXELS = "whole numbers from 0 to 255, not divided by 255"
 Answer = list[dict[str, Any]]  # the most probable class first: {"label": text, "probability": number from 0 to 1}
 
 
-class Seen(NamedTuple):
+class PreparedImage(NamedTuple):
     """What the network sees of an image.
 
     Attributes:
@@ -52,7 +52,9 @@ class Classifier:
     preparation: Preparation | None
 
     @classmethod
-    def of(cls, model: Any, class_names: Sequence[str], description: Mapping[str, Any] | None) -> "Classifier":
+    def from_registered(
+        cls, model: Any, class_names: Sequence[str], description: Mapping[str, Any] | None
+    ) -> "Classifier":
         """Make a classifier of what is registered.
 
         Args:
@@ -67,7 +69,7 @@ class Classifier:
         fits = height == width and height <= LARGEST_SIZE and channels in (1, 3)
         return cls(model, class_names, Preparation(height, channels) if fits else None)
 
-    def see(self, content: bytes, invert: str = "auto") -> Seen:
+    def prepare(self, content: bytes, invert: str = "auto") -> PreparedImage:
         """Prepare an image as the training images were prepared.
 
         Args:
@@ -90,10 +92,10 @@ class Classifier:
             invert == "auto" and preparation.light_on_dark and _has_light_border(content, preparation)
         )
         if not inverted:
-            return Seen(decode(content, preparation), False)
+            return PreparedImage(decode(content, preparation), False)
         red, green, blue = preparation.background
         pixels = decode(content, replace(preparation, background=(255 - red, 255 - green, 255 - blue)))
-        return Seen(255 - pixels, True)
+        return PreparedImage(255 - pixels, True)
 
     def read(self, inputs: Any, invert: str = "auto") -> NDArray[np.uint8]:
         """Read the images of a request.
@@ -101,7 +103,7 @@ class Classifier:
         Args:
             inputs: encoded images, as bytes or base64, in a list, an array or a table's column "image"; or pixels of the
                 shape of the model's inputs, which are taken as they are unless `invert` is "yes".
-            invert: as for `see`.
+            invert: as for `prepare`.
 
         Returns:
             The images, uint8 (n, height, width, channels).
@@ -123,7 +125,7 @@ class Classifier:
         if not len(inputs):
             raise UserError("inputs is empty; accepted: a list of one or more images")
         if isinstance(inputs[0], str | bytes):
-            return np.stack([self._decode(place, one, invert) for place, one in enumerate(inputs)])
+            return np.stack([self._decode(position, image, invert) for position, image in enumerate(inputs)])
         pixels = self._pixels(inputs)
         return 255 - pixels if invert == "yes" else pixels
 
@@ -141,25 +143,25 @@ class Classifier:
         probabilities = np.concatenate([np.asarray(self.model.predict_on_batch(part)) for part in parts])
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
-            [{"label": self.class_names[index], "probability": float(row[index])} for index in best]
-            for row, best in zip(probabilities, order, strict=True)
+            [{"label": self.class_names[index], "probability": float(row[index])} for index in top_indices]
+            for row, top_indices in zip(probabilities, order, strict=True)
         ]
 
-    def _decode(self, place: int, one: object, invert: str) -> NDArray[np.uint8]:
+    def _decode(self, position: int, image: object, invert: str) -> NDArray[np.uint8]:
         """The pixels of one encoded image of a request."""
-        if not isinstance(one, str | bytes):
+        if not isinstance(image, str | bytes):
             raise UserError(
-                f"inputs[{place}] is of type {type(one).__name__} among texts; accepted: base64 of an image"
+                f"inputs[{position}] is of type {type(image).__name__} among texts; accepted: base64 of an image"
             )
         try:
-            return self.see(one if isinstance(one, bytes) else _from_base64(one), invert).pixels
+            return self.prepare(image if isinstance(image, bytes) else _from_base64(image), invert).pixels
         except UnreadableError as error:
             raise UserError(
-                f"inputs[{place}]: {error}; accepted: an image file's bytes, in base64 within JSON"
+                f"inputs[{position}]: {error}; accepted: an image file's bytes, in base64 within JSON"
             ) from None
         except ValueError:  # binascii.Error, or a plain one for characters beyond ASCII
             raise UserError(
-                f"inputs[{place}] is {truncate(one, 40)!r}, which is no base64; accepted: an image file's bytes in base64"
+                f"inputs[{position}] is {truncate(image, 40)!r}, which is no base64; accepted: an image file's bytes in base64"
             ) from None
 
     def _pixels(self, inputs: Sequence[Any] | NDArray[Any]) -> NDArray[np.uint8]:
@@ -176,12 +178,12 @@ class Classifier:
             values = values[..., None]
         if values.shape[1:] != shape:
             raise UserError(f"inputs has the shape {values.shape}; accepted: {accepted}")
-        for place, one in enumerate(values if values.dtype != np.uint8 else ()):
-            no_pixels = one[~((one >= 0) & (one <= 255) & (one == np.rint(one)))]  # NaN is among them
-            if no_pixels.size:
-                raise UserError(f"inputs[{place}] holds {no_pixels[0]:g}; accepted: {accepted}")
-            if values.dtype.kind == "f" and one.max() == 1:  # a picture in black and white that was divided by 255
-                raise UserError(f"inputs[{place}] holds decimals, and none above 1.0; accepted: {accepted}")
+        for position, image in enumerate(values if values.dtype != np.uint8 else ()):
+            invalid = image[~((image >= 0) & (image <= 255) & (image == np.rint(image)))]  # NaN is among them
+            if invalid.size:
+                raise UserError(f"inputs[{position}] holds {invalid[0]:g}; accepted: {accepted}")
+            if values.dtype.kind == "f" and image.max() == 1:  # a picture in black and white that was divided by 255
+                raise UserError(f"inputs[{position}] holds decimals, and none above 1.0; accepted: {accepted}")
         return values.astype(np.uint8)
 
 
@@ -211,9 +213,9 @@ def _has_light_border(content: bytes, preparation: Preparation) -> bool:
     width, height = target_size(width, height, preparation)
     left, top = (preparation.size - width) // 2, (preparation.size - height) // 2
     # Programs show transparent pixels as white.
-    whole = decode(content, replace(preparation, channels=1, background=(255, 255, 255)))[..., 0]
-    kept = whole[top : top + height, left : left + width]
-    border = np.concatenate([kept[0], kept[-1], kept[1:-1, 0], kept[1:-1, -1]])
+    canvas = decode(content, replace(preparation, channels=1, background=(255, 255, 255)))[..., 0]
+    visible = canvas[top : top + height, left : left + width]
+    border = np.concatenate([visible[0], visible[-1], visible[1:-1, 0], visible[1:-1, -1]])
     return float(border.mean()) > MIDDLE_GREY
 
 

@@ -74,17 +74,17 @@ def without_remarks() -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as written:
-        shown = os.dup(2)
-        os.dup2(written.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        original_stderr = os.dup(2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
-            os.dup2(shown, 2)
-            os.close(shown)
-            written.seek(0)
-            for line in written.read().decode(errors="replace").splitlines():
+            os.dup2(original_stderr, 2)
+            os.close(original_stderr)
+            captured.seek(0)
+            for line in captured.read().decode(errors="replace").splitlines():
                 if not REMARK.match(line):
                     sys.stderr.write(f"{line}\n")
 

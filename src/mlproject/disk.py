@@ -88,15 +88,15 @@ def require_writable(setting: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def room(folder: Path, needed: int, what: str) -> Iterator[None]:
+def room(folder: Path, bytes_needed: int, contents: str) -> Iterator[None]:
     """Let a `with` block write large files by `atomic_write`, if the disk has room for them.
 
     What killed processes left in the folder is removed first, whichever files it was to become.
 
     Args:
         folder: the folder of the files; it is created if it is missing.
-        needed: the size of all files in bytes.
-        what: names their contents, in the plural, for the message.
+        bytes_needed: the size of all files in bytes.
+        contents: names their contents, in the plural, for the message.
 
     Raises:
         UserError: the folder cannot be written, or is on a disk without the space, before or within the block.
@@ -105,13 +105,13 @@ def room(folder: Path, needed: int, what: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder, "*.part")
         free = shutil.disk_usage(folder).free
-        if free < needed:
+        if free < bytes_needed:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
         yield
     except OSError as error:
         raise UserError(
-            f"{what} cannot be written into {folder} ({error.strerror}); accepted: a writable folder on a disk with "
-            f"{needed / 1e9:.1f} GB ({needed} bytes)"
+            f"{contents} cannot be written into {folder} ({error.strerror}); accepted: a writable folder on a disk with "
+            f"{bytes_needed / 1e9:.1f} GB ({bytes_needed} bytes)"
         ) from error
 
 
@@ -133,6 +133,6 @@ def set_aside(path: Path, reason: object) -> None:
         path: the damaged file.
         reason: what is wrong with it, for the message.
     """
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    os.replace(path, aside)
-    logger.warning("%s is damaged (%s); it is kept as %s", path, reason, aside.name)
+    new_path = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    os.replace(path, new_path)
+    logger.warning("%s is damaged (%s); it is kept as %s", path, reason, new_path.name)

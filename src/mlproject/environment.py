@@ -39,7 +39,7 @@ def prepare() -> None:
         _check_keras()
         _check_matplotlib()
     except UserError:
-        sys.excepthook = process.say_in_one_line
+        sys.excepthook = process.report_in_one_line
         raise
     # These go before keras.json, in which other projects may have chosen another backend.
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -72,8 +72,8 @@ def _check_keras() -> None:
         )
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):
         if name in os.environ:
-            found = truncate(os.environ[name])
-            raise UserError(f"{name}={found} is not accepted, because it cuts every training short; accepted: not set")
+            value = truncate(os.environ[name])
+            raise UserError(f"{name}={value} is not accepted, because it cuts every training short; accepted: not set")
     path = os.path.join(keras_home(), "keras.json")
     if os.path.exists(path):
         _check_keras_json(path)
@@ -103,5 +103,5 @@ def _check_matplotlib() -> None:
         try:
             import matplotlib  # noqa: F401
         except ValueError as error:
-            found = truncate(os.environ["MPLBACKEND"])
-            raise UserError(f"MPLBACKEND={found} is not accepted by matplotlib; accepted: agg, or not set") from error
+            value = truncate(os.environ["MPLBACKEND"])
+            raise UserError(f"MPLBACKEND={value} is not accepted by matplotlib; accepted: agg, or not set") from error

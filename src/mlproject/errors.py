@@ -45,7 +45,11 @@ def counted(number: int, noun: str) -> str:
 def did_you_mean(wrong: Iterable[str], known: Iterable[str]) -> str:
     """The question "did you mean NAME? " for names that are misspelt or in other letter case, "" where nothing is similar."""
     folded = {name.casefold(): name for name in known}
-    similar = [folded[name] for one in wrong for name in difflib.get_close_matches(one.casefold(), folded, n=1)]
+    similar = [
+        folded[similar_name]
+        for word in wrong
+        for similar_name in difflib.get_close_matches(word.casefold(), folded, n=1)
+    ]
     return f"did you mean {', '.join(dict.fromkeys(similar))}? " if similar else ""
 
 

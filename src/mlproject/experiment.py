@@ -76,9 +76,9 @@ class Experiment:
     topic: Topic = Topic()
 
     def __post_init__(self) -> None:
-        for what, value in (("name", self.name), ("comparison", self.comparison)):
+        for key, value in (("name", self.name), ("comparison", self.comparison)):
             if not (isinstance(value, str) and NAME.fullmatch(value)):
-                raise UserError(f"{what}='{truncate(value)}' of an experiment is not accepted; accepted: {NAME_RULE}")
+                raise UserError(f"{key}='{truncate(value)}' of an experiment is not accepted; accepted: {NAME_RULE}")
         if self.name.endswith(SYNTHETIC):
             raise UserError(f"name='{self.name}' of an experiment; accepted: a name that does not end in {SYNTHETIC}")
         if not isinstance(self.dataset, Loader | None):
@@ -90,14 +90,14 @@ class Experiment:
             raise UserError(f"topic={truncate(repr(self.topic))} of {self.name}; accepted: a Topic of mlproject.topic")
         if self.pretrained != "":
             applications.check_name(self.pretrained)
-        for values in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
-            named = getattr(self, values).items()
-            plain = {name: value.item() if hasattr(value, "item") else value for name, value in named}
-            object.__setattr__(self, values, plain)
-        for what, given in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
-            if unknown := set(given) - self.best.keys():
+        for attribute in ("best", "best_in_an_hour"):  # NumPy's numbers cannot be written to a journal
+            items = getattr(self, attribute).items()
+            plain = {name: value.item() if hasattr(value, "item") else value for name, value in items}
+            object.__setattr__(self, attribute, plain)
+        for attribute, names in (("best_in_an_hour", self.best_in_an_hour), ("fixed", self.fixed)):
+            if unknown := set(names) - self.best.keys():
                 raise UserError(
-                    f"{what} of {self.name}: {', '.join(sorted(unknown))} not accepted; accepted: {', '.join(self.best)}"
+                    f"{attribute} of {self.name}: {', '.join(sorted(unknown))} not accepted; accepted: {', '.join(self.best)}"
                 )
 
     def for_budget(self, minutes: float) -> "Experiment":
@@ -108,7 +108,7 @@ class Experiment:
         """Whether images have the labels that the experiment needs: coarse ones need superclasses."""
         return self.labels != "coarse" or "coarse" in images.labels
 
-    def on(self, images: Loader, base: str = "") -> "Experiment":
+    def with_images(self, images: Loader, base: str = "") -> "Experiment":
         """The same experiment on other images: named after them, and in a comparison of their own.
 
         Args:
@@ -179,7 +179,7 @@ def hyperparameters(values: Mapping[str, Value]) -> HyperParameters:
 
 
 @dataclass(frozen=True)
-class _Discovered:
+class _ExperimentFiles:
     """What the files of a folder declare: experiments by name, errors of broken files, and the names of each file."""
 
     experiments: dict[str, Experiment]
@@ -211,29 +211,29 @@ def find(patterns: str, folder: Path = FOLDER, images: Loader | None = None, bas
         UserError: for a pattern that matches nothing, for a broken file when one of the patterns is a glob, and for an
             experiment that does not fit the images.
     """
-    found = _discover(folder)
+    files = _discover(folder)
     globs = [pattern for pattern in arguments.names(patterns) if any(sign in pattern for sign in "*?[")]
-    if found.broken and globs:
-        known = ", ".join(found.experiments)
-        raise UserError(f"{found.complaint} (repair the file, or name the experiments that you want: {known})")
+    if files.broken and globs:
+        known = ", ".join(files.experiments)
+        raise UserError(f"{files.complaint} (repair the file, or name the experiments that you want: {known})")
     if images is None:
-        chosen = _select_with_data(patterns, found)
+        selected = _select_with_data(patterns, files)
     elif patterns.strip() == "*":
-        waiting = {name: one for name, one in found.experiments.items() if one.dataset is None and one.fits(images)}
-        chosen = select(patterns, waiting, found.complaint)
+        waiting = {name: item for name, item in files.experiments.items() if item.dataset is None and item.fits(images)}
+        selected = select(patterns, waiting, files.complaint)
     else:
-        chosen = select(patterns, found.experiments, found.complaint)
-    if found.broken:
-        warnings.warn(found.complaint, stacklevel=2)
+        selected = select(patterns, files.experiments, files.complaint)
+    if files.broken:
+        warnings.warn(files.complaint, stacklevel=2)
     if images is None:
-        return chosen
-    renamed = [one.on(images, base) for one in chosen]
-    if taken := [one.name for one in renamed if one.name in found.experiments]:
+        return selected
+    adapted = [experiment.with_images(images, base) for experiment in selected]
+    if taken_names := [experiment.name for experiment in adapted if experiment.name in files.experiments]:
         raise UserError(
-            f"the images of {images.name} would name a model {taken[0]}, as another experiment does; accepted: a folder or file "
-            "of another name"
+            f"the images of {images.name} would name a model {taken_names[0]}, as another experiment does; "
+            "accepted: a folder or file of another name"
         )
-    return renamed
+    return adapted
 
 
 def needs_images(name: str) -> UserError:
@@ -241,13 +241,13 @@ def needs_images(name: str) -> UserError:
     return UserError(f"experiment={name!r} needs images of your own; accepted: with images=PATH, such as a folder")
 
 
-def _select_with_data(patterns: str, found: _Discovered) -> list[Experiment]:
+def _select_with_data(patterns: str, files: _ExperimentFiles) -> list[Experiment]:
     """The matching experiments that have a data set; one without is refused if it is named."""
     for name in arguments.names(patterns):
-        if name in found.experiments and found.experiments[name].dataset is None:
+        if name in files.experiments and files.experiments[name].dataset is None:
             raise needs_images(name)
-    known = {name: one for name, one in found.experiments.items() if one.dataset}
-    return select(patterns, known, found.complaint)
+    known = {name: experiment for name, experiment in files.experiments.items() if experiment.dataset}
+    return select(patterns, known, files.complaint)
 
 
 def find_files(patterns: str, folder: Path = FOLDER, images: bool = False) -> list[Path]:
@@ -265,17 +265,17 @@ def find_files(patterns: str, folder: Path = FOLDER, images: bool = False) -> li
     Raises:
         UserError: for a pattern that matches nothing, and for a named file that needs images when there are none.
     """
-    found = _discover(folder)
-    waiting = {name for name, one in found.experiments.items() if one.dataset is None}
-    by_name = {name: path for path, names in found.names.items() for name in (*names, path.stem, path.name)}
-    needy = {name for name, path in by_name.items() if found.names[path] and waiting.issuperset(found.names[path])}
+    files = _discover(folder)
+    waiting = {name for name, experiment in files.experiments.items() if experiment.dataset is None}
+    paths = {name: path for path, names in files.names.items() for name in (*names, path.stem, path.name)}
+    unusable = {name for name, path in paths.items() if files.names[path] and waiting.issuperset(files.names[path])}
     if images and patterns.strip() == "*":
-        by_name = {name: path for name, path in by_name.items() if waiting.intersection(found.names[path])}
+        paths = {name: path for name, path in paths.items() if waiting.intersection(files.names[path])}
     elif not images:
-        if named := needy.intersection(arguments.names(patterns)):
-            raise needs_images(min(named))
-        by_name = {name: path for name, path in by_name.items() if name not in needy}
-    return list(dict.fromkeys(select(patterns, by_name, found.complaint)))
+        if given_names := unusable.intersection(arguments.names(patterns)):
+            raise needs_images(min(given_names))
+        paths = {name: path for name, path in paths.items() if name not in unusable}
+    return list(dict.fromkeys(select(patterns, paths, files.complaint)))
 
 
 def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T]:
@@ -292,37 +292,37 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
     Raises:
         UserError: for a pattern that matches nothing.
     """
-    wanted = arguments.names(patterns)
-    unmatched = [pattern for pattern in wanted if not fnmatch.filter(known, pattern)]
-    if unmatched or not wanted:
+    wanted_patterns = arguments.names(patterns)
+    unmatched = [pattern for pattern in wanted_patterns if not fnmatch.filter(known, pattern)]
+    if unmatched or not wanted_patterns:
         raise unknown_experiment(unmatched, known, complaint)
-    return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
+    return [known[name] for name in known if any(fnmatch.fnmatch(name, pattern) for pattern in wanted_patterns)]
 
 
-def _discover(folder: Path) -> _Discovered:
+def _discover(folder: Path) -> _ExperimentFiles:
     """Import all files of the folder. Files without EXPERIMENTS are helper modules and are passed over."""
-    found = _Discovered({}, {}, {})
-    files = experiment_files(folder)
-    if not files:
+    files = _ExperimentFiles({}, {}, {})
+    paths = experiment_files(folder)
+    if not paths:
         raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
-    for path in files:
+    for path in paths:
         try:
             module = _import(path)
             if not hasattr(module, "EXPERIMENTS"):
                 continue
             experiments = list(module.EXPERIMENTS)
-            if not all(isinstance(one, Experiment) for one in experiments):
+            if not all(isinstance(item, Experiment) for item in experiments):
                 raise TypeError("EXPERIMENTS must hold objects of the class Experiment only")
         except Exception as error:  # whatever a user's file raises, the other files still work
-            found.broken[path] = first_line(error)
+            files.broken[path] = first_line(error)
             continue
         for experiment in experiments:
             # Names that differ in case alone would share a folder on macOS and Windows.
-            if experiment.name.casefold() in map(str.casefold, found.experiments):
+            if experiment.name.casefold() in map(str.casefold, files.experiments):
                 raise UserError(f"{path}: the experiment name {experiment.name!r} is taken; choose another one")
-            found.experiments[experiment.name] = experiment
-        found.names[path] = [experiment.name for experiment in experiments]
-    return found
+            files.experiments[experiment.name] = experiment
+        files.names[path] = [experiment.name for experiment in experiments]
+    return files
 
 
 def _import(path: Path) -> ModuleType:

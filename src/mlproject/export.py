@@ -61,9 +61,9 @@ def _write_onnx(model: keras.Model, path: Path) -> None:
         saved_model = str(Path(folder, "saved_model"))
         _write_saved_model(model, Path(saved_model))
         command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", saved_model, "--output", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise ExportError(f"tf2onnx cannot convert {model.name!r}: {last_line(done.stderr)}")
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if process.returncode:
+        raise ExportError(f"tf2onnx cannot convert {model.name!r}: {last_line(process.stderr)}")
 
 
 FORMATS = {
@@ -109,10 +109,10 @@ def check(format_name: str, folder: Path) -> None:
         raise UserError(f"format={format_name!r} is not a format; accepted: {', '.join(FORMATS)}")
     missing = [package for package in FORMATS[format_name].needs if find_spec(package) is None]
     if missing:
-        others = ", ".join(name for name in FORMATS if not FORMATS[name].needs)
+        installed_formats = ", ".join(name for name in FORMATS if not FORMATS[name].needs)
         raise UserError(
             f"format={format_name!r} needs {' and '.join(missing)} (not installed);"
-            f" accepted: {others}, or {format_name} after `pip install -e .[onnx]`"
+            f" accepted: {installed_formats}, or {format_name} after `pip install -e .[onnx]`"
         )
     disk.require_writable("output", folder)
 
@@ -195,15 +195,15 @@ def loading_code(path: Path, format_name: str = "keras") -> str:
 def _compare(path: Path, format_name: str, images: np.ndarray, probabilities: np.ndarray) -> None:
     """Load the exported model in a new process, and raise ExportError unless it predicts these probabilities."""
     with tempfile.TemporaryDirectory() as folder:
-        arrays = Path(folder, "expected.npz")
-        np.savez(arrays, images=images, probabilities=probabilities)
+        arrays_path = Path(folder, "expected.npz")
+        np.savez(arrays_path, images=images, probabilities=probabilities)
         program = _COMPARE.format(load=loading_code(path, format_name))
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(arrays)], capture_output=True, text=True, errors="replace"
+        process = subprocess.run(
+            [sys.executable, "-c", program, str(arrays_path)], capture_output=True, text=True, errors="replace"
         )
-    if done.returncode:
-        raise ExportError(f"the exported model {path.name!r} does not load: {last_line(done.stderr)}")
-    difference = float(done.stdout.split()[-1])
+    if process.returncode:
+        raise ExportError(f"the exported model {path.name!r} does not load: {last_line(process.stderr)}")
+    difference = float(process.stdout.split()[-1])
     if not difference <= TOLERANCE:  # this form also rejects NaN
         raise ExportError(
             f"the exported model {path.name!r} predicts differently: its probabilities differ by {difference:.2g};"

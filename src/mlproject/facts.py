@@ -36,7 +36,9 @@ def facts(data: Dataset) -> pd.DataFrame:
         "mean of the training pixels, by colour": ", ".join(f"{value:.1f}" for value in mean),
         "their standard deviation": ", ".join(f"{value:.1f}" for value in deviation),
         "classes": f"{len(data.class_names)}",
-        "training images of each class": " to ".join(f"{n:,}" for n in sorted({per_class.min(), per_class.max()})),
+        "training images of each class": " to ".join(
+            f"{count:,}" for count in sorted({per_class.min(), per_class.max()})
+        ),
         "accuracy of always predicting one class": f"{most_frequent:.1%}",
     }
     return pd.DataFrame({"what": list(rows), "value": list(rows.values())})
@@ -51,13 +53,13 @@ def all_facts(data: Dataset) -> pd.DataFrame:
     Returns:
         The columns `what` and `value`, both text: those of `facts`, then the loader's, then the files or classes that it names.
     """
-    found = data.description
-    if found is None:
+    description = data.description
+    if description is None:
         return facts(data)
-    named = pd.DataFrame(
-        [(f"{what}: which", "; ".join(names)) for what, names in found.lists.items()], columns=["what", "value"]
+    lists = pd.DataFrame(
+        [(f"{fact}: which", "; ".join(names)) for fact, names in description.lists.items()], columns=["what", "value"]
     )
-    return pd.concat([facts(data), found.table, named], ignore_index=True)
+    return pd.concat([facts(data), description.table, lists], ignore_index=True)
 
 
 def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
@@ -84,8 +86,10 @@ def layers(experiment: Experiment, spec: Spec) -> pd.DataFrame:
         ) from error
     shape_of = dict(zip(table["layer"], table["output_shape"], strict=True))
     # A model within the model is not a layer of the table, so it has no shape here.
-    before = [", ".join(shape_of[name] for name in names.split() if name in shape_of) for names in table["inputs"]]
-    table.insert(list(table.columns).index("output_shape"), "input_shape", before)
+    input_shapes = [
+        ", ".join(shape_of[name] for name in names.split() if name in shape_of) for names in table["inputs"]
+    ]
+    table.insert(list(table.columns).index("output_shape"), "input_shape", input_shapes)
     for column in table.select_dtypes(bool):
         table[column] = table[column].map({True: "yes", False: ""})
     return table

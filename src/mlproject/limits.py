@@ -47,7 +47,7 @@ def parse_limits(text: str) -> tuple[Limit, ...]:
     Raises:
         UserError: for anything else.
     """
-    return tuple(_parse_one(part.strip()) for part in text.split(",")) if text.strip() else ()
+    return tuple(_parse_limit(part.strip()) for part in text.split(",")) if text.strip() else ()
 
 
 def describe_cost(quantity: str, cost: float) -> str:
@@ -55,12 +55,12 @@ def describe_cost(quantity: str, cost: float) -> str:
     return f"{quantity} {cost:,.0f}" if quantity == PARAMETERS else f"{quantity} {cost:.3g}"
 
 
-def _parse_one(part: str) -> Limit:
-    found = _LIMIT.fullmatch(part)
+def _parse_limit(part: str) -> Limit:
+    match = _LIMIT.fullmatch(part)
     try:
-        bound = float(found[3]) if found else math.nan
+        bound = float(match[3]) if match else math.nan
     except ValueError:
         bound = math.nan
-    if found is None or not 0 < bound < math.inf:
+    if match is None or not 0 < bound < math.inf:
         raise UserError(f"limit='{truncate(part)}' is not accepted; accepted: {ACCEPTED}")
-    return Limit(found[1], bound, found[2] == "<=", "".join(part.split()))
+    return Limit(match[1], bound, match[2] == "<=", "".join(part.split()))

@@ -32,14 +32,14 @@ def existing_uri() -> str:
     Raises:
         UserError: It is a file that does not exist.
     """
-    given = given_uri()
-    file = database_of(given)
+    uri = given_uri()
+    file = database_of(uri)
     if file and not file.exists():
         raise UserError(
             f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
             "run, or MLFLOW_TRACKING_URI=URI"
         )
-    return canonical(given)
+    return canonical(uri)
 
 
 def canonical(uri: str) -> str:
@@ -117,8 +117,8 @@ def address_of(uri: str) -> str:
     database = database_of(uri)
     if database is None:
         return without_password(uri.strip().rstrip("/"))
-    here = Path.cwd().resolve()
-    return SQLITE + (database.relative_to(here) if database.is_relative_to(here) else database).as_posix()
+    folder = Path.cwd().resolve()
+    return SQLITE + (database.relative_to(folder) if database.is_relative_to(folder) else database).as_posix()
 
 
 def without_password(uri: str) -> str:
@@ -142,9 +142,9 @@ def require_plain_name(folder: Path) -> None:
     Raises:
         UserError: The path has a percent sign before two hexadecimal digits.
     """
-    code = re.search("%[0-9a-fA-F]{2}", str(folder))
-    if code:
+    escape = re.search("%[0-9a-fA-F]{2}", str(folder))
+    if escape:
         raise UserError(
-            f"the folder {folder} cannot keep an MLflow store, because MLflow reads {code[0]!r} as {unquote(code[0])!r}; "
+            f"the folder {folder} cannot keep an MLflow store, because MLflow reads {escape[0]!r} as {unquote(escape[0])!r}; "
             "accepted: a path without a percent sign before two hexadecimal digits"
         )

@@ -66,11 +66,11 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
     Returns:
         The error. It suggests the most similar name if one is similar, and the option `images` for the name of a folder.
     """
-    question = did_you_mean(unmatched, known)
-    folders = [f"for images in a folder: images={truncate(one)}" for one in unmatched if os.path.isdir(one)]
+    suggestion = did_you_mean(unmatched, known)
+    folders = [f"for images in a folder: images={truncate(name)}" for name in unmatched if os.path.isdir(name)]
     hints = "".join(f"; {hint}" for hint in (*folders, complaint) if hint)
     return UserError(
-        f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {question}accepted: {', '.join(known)}, "
+        f"experiment='{truncate(', '.join(unmatched))}' matches no experiment; {suggestion}accepted: {', '.join(known)}, "
         f"a list or a glob{hints}"
     )
 
@@ -85,7 +85,7 @@ def _declared_names(path: Path) -> list[str] | None:
     except (SyntaxError, ValueError):
         return None
     stored = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-    stored += [one.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for one in node.names]
+    stored += [imported.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for imported in node.names]
     if stored.count("EXPERIMENTS") != 1 or b"EXPERIMENTS." in content:
         return None  # imported, or changed after it was made
     assigned = {
@@ -95,14 +95,17 @@ def _declared_names(path: Path) -> list[str] | None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    listed = assigned.get("EXPERIMENTS")
-    if not isinstance(listed, ast.List | ast.Tuple):
+    declared_list = assigned.get("EXPERIMENTS")
+    if not isinstance(declared_list, ast.List | ast.Tuple):
         return None
-    names = [_name_argument(assigned.get(one.id) if isinstance(one, ast.Name) else one) for one in listed.elts]
+    names = [
+        _name_argument(assigned.get(element.id) if isinstance(element, ast.Name) else element)
+        for element in declared_list.elts
+    ]
     return None if None in names else [name for name in names if name]
 
 
 def _name_argument(call: ast.AST | None) -> str | None:
-    given = [one.value for one in call.keywords if one.arg == "name"] if isinstance(call, ast.Call) else []
-    constant = given[0] if given else None
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "name"] if isinstance(call, ast.Call) else []
+    constant = values[0] if values else None
     return constant.value if isinstance(constant, ast.Constant) and isinstance(constant.value, str) else None

@@ -66,8 +66,8 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
         KeyboardInterrupt: this process received SIGINT or SIGTERM; the kernel has ended by then.
     """
     try:
-        place = _place_for_sockets()
-        with tempfile.TemporaryDirectory(prefix="kernel", dir=place) as sockets:
+        socket_folder = _socket_folder()
+        with tempfile.TemporaryDirectory(prefix="kernel", dir=socket_folder) as sockets:
             client = NotebookClient(
                 notebook,
                 timeout=None,
@@ -76,7 +76,7 @@ def execute(notebook: NotebookNode, arguments: Sequence[str]) -> None:
                 record_timing=False,
                 coalesce_streams=True,
                 resources={"metadata": {"path": str(Path.cwd())}},
-                config=_transport(Path(sockets)) if place else Config(),
+                config=_transport(Path(sockets)) if socket_folder else Config(),
             )
             client.execute(env=os.environ | {ARGUMENTS: shlex.join(arguments)})
     except CellExecutionError as error:
@@ -99,7 +99,7 @@ def _transport(sockets: Path) -> Config:
     return Config(KernelManager={"transport": "ipc", "ip": str(sockets / "socket")})
 
 
-def _place_for_sockets() -> str | None:
+def _socket_folder() -> str | None:
     """The folder for temporary files, or another one where that cannot hold sockets; None where none can (Windows).
 
     The path of a socket has about 100 bytes at most, and on clusters that of the temporary folder is often longer. Some
@@ -107,14 +107,14 @@ def _place_for_sockets() -> str | None:
     """
     if not hasattr(socket, "AF_UNIX"):
         return None
-    for place in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp"):
+    for candidate in (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "/tmp"), "/tmp"):
         with (
             contextlib.suppress(OSError),
-            tempfile.TemporaryDirectory(prefix="kernel", dir=place) as folder,
+            tempfile.TemporaryDirectory(prefix="kernel", dir=candidate) as folder,
             socket.socket(socket.AF_UNIX) as probe,
         ):
             probe.bind(str(Path(folder, "socket-0")))
-            return place
+            return candidate
     return None
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, sibling_confusions
-from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, show_image, styled, with_tip
+from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, set_tip, show_image, styled
 
 __all__ = [
     "MANY_CLASSES",
@@ -41,16 +41,16 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
     """
     figure = new_figure((11, 4.4), "learning curves", title)
     for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        _curve(axes, history, measure, BLUE, "o", "training")
+        _draw_curve(axes, history, measure, BLUE, "o", "training")
         if f"val_{measure}" in history and history[f"val_{measure}"].notna().any():
-            _curve(axes, history, f"val_{measure}", VERMILION, "s", "validation")
+            _draw_curve(axes, history, f"val_{measure}", VERMILION, "s", "validation")
         axes.set_xlabel("Epoch")
         axes.set_ylabel(measure.capitalize())
         axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(True)
         if "stage" in history:
-            _stage_borders(axes, history)
+            _draw_stage_borders(axes, history)
         axes.legend(loc="best")
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure
@@ -79,14 +79,14 @@ def examples(
     figure = new_figure((1.5 * count, 5.2), "the most confident predictions", title)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
     rows = (upper, hits, "Correct predictions"), (lower, mistakes, "Mistakes: true → predicted")
-    for part, chosen, heading in rows:
-        part.suptitle(heading if len(chosen) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
-        for axes, index in zip(part.subplots(1, count), chosen[:count], strict=False):
+    for subfigure, indices, heading in rows:
+        subfigure.suptitle(heading if len(indices) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
+        for axes, index in zip(subfigure.subplots(1, count), indices[:count], strict=False):
             show_image(axes, images[index])
             names = dict.fromkeys((class_names[labels[index]], class_names[predictions[index]]))
             axes.set_anchor("N")
             axes.set_title(_prediction_text(list(names), confidence[index]), fontsize=8.5)
-        for axes in part.axes:
+        for axes in subfigure.axes:
             axes.set_axis_off()
     return figure
 
@@ -110,19 +110,19 @@ def samples(
     rows = _sample_rows(labels, class_names, superclasses)
     columns = 1 if superclasses is None else 2  # of rows; a hundred classes in one column would be too tall
     height = math.ceil(len(rows) / columns)
-    width = max(len(chosen) for _, chosen in rows) + 3  # the row's name takes as much room as three images
+    width = max(len(entries) for _, entries in rows) + 3  # the row's name takes as much room as three images
     size = (0.72 * width * columns, (1.0 if superclasses else 0.74) * height + 0.8)
     figure = new_figure(size, "samples", title)
     grid = figure.add_gridspec(height, width * columns, wspace=0.05, hspace=0.05)
-    for number, (name, chosen) in enumerate(rows):
+    for number, (name, entries) in enumerate(rows):
         row, start = number % height, width * (number // height)
         axes = figure.add_subplot(grid[row, start : start + 3])
         axes.text(1, 0.5, textwrap.fill(name.replace("_", " "), 18), ha="right", va="center", fontweight="bold")
         axes.set_axis_off()
-        for place, (index, below) in enumerate(chosen):
-            axes = figure.add_subplot(grid[row, start + 3 + place])
+        for position, (index, text) in enumerate(entries):
+            axes = figure.add_subplot(grid[row, start + 3 + position])
             show_image(axes, images[index])
-            axes.set_title(below, fontsize=7, pad=2)
+            axes.set_title(text, fontsize=7, pad=2)
             axes.set_axis_off()
     return figure
 
@@ -142,35 +142,35 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
     synthetic = table["synthetic"].astype(bool) if "synthetic" in table else pd.Series(False, index=table.index)
     by_seed = table["by_seed"] if "by_seed" in table else [()] * len(table)
     models = zip(table["accuracy"], table["low"], table["high"], synthetic, by_seed, strict=True)
-    for row, (accuracy, low, high, on_synthetic, seeds) in enumerate(models):
-        if len(seeds) > 1:  # below the bar, where neither the bar nor the mean hides them
-            axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=BLUE, ms=4, mew=0, alpha=0.6)
+    for row, (accuracy, low, high, on_synthetic, seed_accuracies) in enumerate(models):
+        if len(seed_accuracies) > 1:  # below the bar, where neither the bar nor the mean hides them
+            axes.plot(seed_accuracies, [row + 0.2] * len(seed_accuracies), "o", color=BLUE, ms=4, mew=0, alpha=0.6)
         axes.plot([low, high], [row, row], color=BLUE, lw=5, alpha=0.45, solid_capstyle="butt")
         (mark,) = axes.plot(accuracy, row, "o", color=BLUE, ms=8, mfc="white" if on_synthetic else BLUE)
-        with_tip(mark, f"{table['name'].iloc[row]}: {accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}")
+        set_tip(mark, f"{table['name'].iloc[row]}: {accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}")
         text = f"{accuracy:.2%}  [{low:.2%}, {high:.2%}]"
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    shown = "Test accuracy"
+    label = "Test accuracy"
     if "cv_accuracy" in table and table["cv_accuracy"].notna().any():
-        _cross_validated(axes, table["cv_accuracy"], table["cv_low"], table["cv_high"])
-        shown += "; diamonds: cross-validated accuracy"
+        _draw_cross_validated(axes, table["cv_accuracy"], table["cv_low"], table["cv_high"])
+        label += "; diamonds: cross-validated accuracy"
     names = [textwrap.fill(name, 36, break_long_words=False, break_on_hyphens=False) for name in table["name"]]
     axes.set_yticks(range(len(table)), pd.Series(names) + np.where(synthetic, "\n(synthetic data)", ""))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    axes.set_xlabel(f"{shown} (axis cut to the intervals)")
+    axes.set_xlabel(f"{label} (axis cut to the intervals)")
     axes.grid(True, axis="x")
     return figure
 
 
-def _cross_validated(axes: Axes, accuracies: pd.Series, lows: pd.Series, highs: pd.Series) -> None:
+def _draw_cross_validated(axes: Axes, accuracies: pd.Series, lows: pd.Series, highs: pd.Series) -> None:
     """Draw a diamond with an interval below each row whose accuracy is not NaN."""
     for row, (accuracy, low, high) in enumerate(zip(accuracies, lows, highs, strict=True)):
         if not np.isnan(accuracy):
-            below = row + 0.25
-            axes.plot([low, high], [below, below], color=ORANGE, lw=3, alpha=0.6, solid_capstyle="butt")
-            axes.plot(accuracy, below, "D", color=ORANGE, ms=6)
+            y = row + 0.25
+            axes.plot([low, high], [y, y], color=ORANGE, lw=3, alpha=0.6, solid_capstyle="butt")
+            axes.plot(accuracy, y, "D", color=ORANGE, ms=6)
 
 
 def _most_confident(
@@ -195,11 +195,11 @@ def _sample_rows(
     return list(rows.items())
 
 
-def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str, label: str) -> None:
+def _draw_curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str, label: str) -> None:
     axes.plot(history["epoch"], history[column], color=colour, marker=marker, ms=4, lw=1.8, label=label)
 
 
-def _stage_borders(axes: Axes, history: pd.DataFrame) -> None:
+def _draw_stage_borders(axes: Axes, history: pd.DataFrame) -> None:
     starts = history[history["stage"] != history["stage"].shift()]
     if len(starts) < 2:
         return

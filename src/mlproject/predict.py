@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mlproject import disk
-from mlproject.classifier import BATCH, Answer, Classifier, Seen
+from mlproject.classifier import BATCH, Answer, Classifier, PreparedImage
 from mlproject.datasets.images.decoding import UnreadableError
 from mlproject.datasets.images.walk import walk
 from mlproject.errors import UserError, truncate
@@ -21,7 +21,7 @@ STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True)
-class Given:
+class ImageInput:
     """An image that a user asks about.
 
     Attributes:
@@ -40,7 +40,7 @@ class Prediction:
     """What became of an image.
 
     Attributes:
-        name: as in `Given`.
+        name: as in `ImageInput`.
         answer: the most probable classes; empty if the image can't be read.
         inverted: whether black and white were exchanged.
         error: why the image can't be read, or "".
@@ -53,11 +53,11 @@ class Prediction:
 
     def as_json(self) -> str:
         """One line of JSON: image and error, or image, predictions and inverted."""
-        said = {"error": self.error} if self.error else {"predictions": self.answer, "inverted": self.inverted}
-        return json.dumps({"image": self.name} | said, ensure_ascii=False)
+        outcome = {"error": self.error} if self.error else {"predictions": self.answer, "inverted": self.inverted}
+        return json.dumps({"image": self.name} | outcome, ensure_ascii=False)
 
 
-def find(paths: Sequence[str], lines: Iterable[str]) -> Iterator[Given]:
+def read_images(paths: Sequence[str], lines: Iterable[str]) -> Iterator[ImageInput]:
     """Read the images that a command names.
 
     Args:
@@ -73,24 +73,24 @@ def find(paths: Sequence[str], lines: Iterable[str]) -> Iterator[Given]:
     for path in paths:
         if path == STANDARD_INPUT:
             try:
-                yield from (_of_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
+                yield from (_read_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
             except UnicodeDecodeError as error:
                 raise UserError(
                     "- (the standard input) is no text in UTF-8; accepted: lines of JSON, each a path or an image in base64"
                 ) from error
         elif os.path.isdir(path):
-            found = walk(Path(path)).images
-            if not found:
+            image_paths = walk(Path(path)).images
+            if not image_paths:
                 raise UserError(
                     f"{truncate(path)} has no image files; accepted: a folder with JPEG, PNG or other images"
                 )
-            yield from (_of_file(real, os.path.join(path, *parts)) for parts, real in found.items())
+            yield from (_read_file(real_path, os.path.join(path, *parts)) for parts, real_path in image_paths.items())
         else:
-            yield _of_file(path, path)
+            yield _read_file(path, path)
 
 
 def predict(
-    classifier: Classifier, images: Iterable[Given], top: int, invert: str = "auto", show: Path | None = None
+    classifier: Classifier, images: Iterable[ImageInput], top: int, invert: str = "auto", show: Path | None = None
 ) -> Iterator[Prediction]:
     """Predict images, and pass over those that can't be read.
 
@@ -98,7 +98,7 @@ def predict(
         classifier: the model.
         images: the images; no more than a batch of them is in memory.
         top: how many classes an answer has.
-        invert: "auto", "yes" or "no", as `Classifier.see` describes.
+        invert: "auto", "yes" or "no", as `Classifier.prepare` describes.
         show: a folder for what the model saw, as PNG files with the size and colours of the model's inputs; it is created.
 
     Yields:
@@ -109,19 +109,19 @@ def predict(
     """
     if show:
         disk.require_writable("show", show)
-    waiting: list[tuple[Given, Seen | str]] = []
+    batch: list[tuple[ImageInput, PreparedImage | str]] = []
     for number, image in enumerate(images, 1):
-        seen = _see(classifier, image, invert)
-        if show and isinstance(seen, Seen):
-            _write(seen, show / f"{number:04}-{_file_name(image.name)}.png")
-        waiting.append((image, seen))
-        if len(waiting) == BATCH:
-            yield from _answers(classifier, waiting, top)
-            waiting = []
-    yield from _answers(classifier, waiting, top)
+        prepared = _prepare(classifier, image, invert)
+        if show and isinstance(prepared, PreparedImage):
+            _write_png(prepared, show / f"{number:04}-{_file_name(image.name)}.png")
+        batch.append((image, prepared))
+        if len(batch) == BATCH:
+            yield from _predict_batch(classifier, batch, top)
+            batch = []
+    yield from _predict_batch(classifier, batch, top)
 
 
-def table(predictions: Sequence[Prediction]) -> list[str]:
+def format_table(predictions: Sequence[Prediction]) -> list[str]:
     """Lay predictions out for people.
 
     Args:
@@ -131,54 +131,62 @@ def table(predictions: Sequence[Prediction]) -> list[str]:
         Lines: for each image a row for each class, the image's name in the first one.
     """
     rows = [
-        (truncate(one.name) + " (inverted)" * one.inverted if not place else "", guess["label"], guess["probability"])
-        for one in predictions
-        for place, guess in enumerate(one.answer)
+        (
+            truncate(prediction.name) + " (inverted)" * prediction.inverted if not index else "",
+            guess["label"],
+            guess["probability"],
+        )
+        for prediction in predictions
+        for index, guess in enumerate(prediction.answer)
     ]
     names = max((len(name) for name, _, _ in rows), default=0)
     labels = max((len(label) for _, label, _ in rows), default=0)
     return [f"{name:{names}}  {label:{labels}}  {probability:7.2%}" for name, label, probability in rows]
 
 
-def _of_file(path: str, name: str) -> Given:
+def _read_file(path: str, name: str) -> ImageInput:
     try:
-        return Given(name, Path(path).read_bytes())
+        return ImageInput(name, Path(path).read_bytes())
     except OSError as error:
-        return Given(name, None, f"it can't be read ({error.strerror})")
+        return ImageInput(name, None, f"it can't be read ({error.strerror})")
 
 
-def _of_line(number: int, line: str) -> Given:
+def _read_line(number: int, line: str) -> ImageInput:
     """The image that a line of JSON names or holds."""
     name = f"line {number}"
     try:
-        found = json.loads(line)
-        path = found.get("path") if isinstance(found, dict) else found
+        parsed = json.loads(line)
+        path = parsed.get("path") if isinstance(parsed, dict) else parsed
         if isinstance(path, str):
-            return _of_file(path, path)
-        return Given(name, base64.b64decode(found["image"], validate=True))
+            return _read_file(path, path)
+        return ImageInput(name, base64.b64decode(parsed["image"], validate=True))
     except (ValueError, LookupError, TypeError):
-        return Given(name, None, 'it is neither a path, {"path": PATH} nor {"image": BASE64} in JSON')
+        return ImageInput(name, None, 'it is neither a path, {"path": PATH} nor {"image": BASE64} in JSON')
 
 
-def _see(classifier: Classifier, image: Given, invert: str) -> Seen | str:
+def _prepare(classifier: Classifier, image: ImageInput, invert: str) -> PreparedImage | str:
     """What the model sees of an image, or why it sees nothing."""
     if image.content is None:
         return image.error
     try:
-        return classifier.see(image.content, invert)
+        return classifier.prepare(image.content, invert)
     except UnreadableError as error:
         return str(error)
 
 
-def _answers(classifier: Classifier, images: Sequence[tuple[Given, Seen | str]], top: int) -> Iterator[Prediction]:
+def _predict_batch(
+    classifier: Classifier, images: Sequence[tuple[ImageInput, PreparedImage | str]], top: int
+) -> Iterator[Prediction]:
     """Predict one batch of images."""
-    seen = [one for _, one in images if isinstance(one, Seen)]
-    answers = iter(classifier.classify(np.stack([one.pixels for one in seen]), top) if seen else [])
-    for image, one in images:
-        if isinstance(one, Seen):
-            yield Prediction(image.name, next(answers), one.inverted)
+    prepared_images = [prepared for _, prepared in images if isinstance(prepared, PreparedImage)]
+    answers = iter(
+        classifier.classify(np.stack([prepared.pixels for prepared in prepared_images]), top) if prepared_images else []
+    )
+    for image, prepared in images:
+        if isinstance(prepared, PreparedImage):
+            yield Prediction(image.name, next(answers), prepared.inverted)
         else:
-            yield Prediction(image.name, [], error=one)
+            yield Prediction(image.name, [], error=prepared)
 
 
 def _file_name(name: str) -> str:
@@ -186,8 +194,8 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(name).name)[:40]
 
 
-def _write(seen: Seen, path: Path) -> None:
+def _write_png(image: PreparedImage, path: Path) -> None:
     """Write what the model saw as a PNG file."""
-    grey = seen.pixels.shape[2] == 1
+    grey = image.pixels.shape[2] == 1
     with disk.atomic_write(path) as part:
-        Image.fromarray(seen.pixels[:, :, 0] if grey else seen.pixels).save(part, format="PNG")
+        Image.fromarray(image.pixels[:, :, 0] if grey else image.pixels).save(part, format="PNG")

@@ -27,12 +27,12 @@ def host() -> str:
     Inside a container the text also contains the process namespace, because processes are only visible within it.
     """
     try:
-        return f"{socket.gethostname()} {_machine()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {_machine_id()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
-        return f"{socket.gethostname()} {_machine()}"
+        return f"{socket.gethostname()} {_machine_id()}"
 
 
-def _machine() -> str:
+def _machine_id() -> str:
     """A number that tells machines of the same name apart (many are called "ubuntu"); empty where there is none."""
     with contextlib.suppress(OSError):
         return Path("/etc/machine-id").read_text().strip()
@@ -42,11 +42,11 @@ def _machine() -> str:
 
 def identity() -> str:
     """The process id and start time (seconds since 1970). Together they are unique even when the id is used again."""
-    me = psutil.Process()
-    return f"{me.pid} {me.create_time():.0f}"
+    this_process = psutil.Process()
+    return f"{this_process.pid} {this_process.create_time():.0f}"
 
 
-def alive(identity: str) -> bool:
+def is_alive(identity: str) -> bool:
     """Whether a process still runs.
 
     Args:
@@ -54,9 +54,10 @@ def alive(identity: str) -> bool:
     """
     pid, started = identity.split()
     try:
-        other = psutil.Process(int(pid))
+        process = psutil.Process(int(pid))
         return bool(
-            abs(other.create_time() - float(started)) < START_TIME_TOLERANCE and other.status() != psutil.STATUS_ZOMBIE
+            abs(process.create_time() - float(started)) < START_TIME_TOLERANCE
+            and process.status() != psutil.STATUS_ZOMBIE
         )
     except psutil.NoSuchProcess:
         return _is_hidden(int(pid))
@@ -75,7 +76,7 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-_told_at: float | None = None  # the time of the first signal to stop
+_stop_requested_at: float | None = None  # the time of the first signal to stop
 _interrupting = False  # True between the call of `interrupt_main_thread` and the arrival of its signal
 
 
@@ -87,7 +88,7 @@ def stop_on_signals() -> None:
     at once.
     """
     for number in _stop_signals():
-        signal.signal(number, _stop)
+        signal.signal(number, _handle_stop_signal)
 
 
 def _stop_signals() -> list[signal.Signals]:
@@ -97,38 +98,38 @@ def _stop_signals() -> list[signal.Signals]:
     return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    global _told_at, _interrupting
+def _handle_stop_signal(signum: int, frame: FrameType | None) -> None:
+    global _stop_requested_at, _interrupting
     if _interrupting:
         _interrupting = False
         raise KeyboardInterrupt
-    if _told_at is None:
-        _told_at = time.monotonic()
+    if _stop_requested_at is None:
+        _stop_requested_at = time.monotonic()
         raise KeyboardInterrupt
-    if time.monotonic() - _told_at > FORCED_EXIT_AFTER:
+    if time.monotonic() - _stop_requested_at > FORCED_EXIT_AFTER:
         os._exit(130)
 
 
-def told_to_stop() -> bool:
+def is_stop_requested() -> bool:
     """Whether a signal to stop has come."""
-    return _told_at is not None
+    return _stop_requested_at is not None
 
 
-def stop_if_told() -> None:
+def stop_if_requested() -> None:
     """Raise KeyboardInterrupt if a signal to stop has come.
 
     The signal's own KeyboardInterrupt can get lost: Python drops an exception that is raised in a weak reference's
     callback.
     """
-    if told_to_stop():
+    if is_stop_requested():
         raise KeyboardInterrupt
 
 
-def leave(code: int) -> NoReturn:
+def exit_with(code: int) -> NoReturn:
     """End the process with this exit code, after everything has been saved. A signal now ends it at once."""
     for number in _stop_signals():
         signal.signal(number, signal.SIG_DFL)
-    if told_to_stop():
+    if is_stop_requested():
         # If the signal came while a thread was being created, Python would wait for that thread forever (observed with
         # MLflow's uploads).
         sys.stdout.flush()
@@ -137,7 +138,7 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def say_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def report_in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report an uncaught exception; install it as `sys.excepthook`.
 
     A UserError gets one line and exit code 2, an interruption one line and exit code 130. An interruption inside a
@@ -147,7 +148,7 @@ def say_in_one_line(kind: type[BaseException], error: BaseException, traceback: 
     if issubclass(kind, UserError):
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    if issubclass(kind, KeyboardInterrupt) or told_to_stop():
+    if issubclass(kind, KeyboardInterrupt) or is_stop_requested():
         sys.stderr.write("interrupted: everything that was finished is kept\n")
         sys.exit(130)
     sys.__excepthook__(kind, error, traceback)
@@ -185,15 +186,15 @@ def _stop_after(parent: psutil.Process) -> None:
     _signal_main_thread(signal.SIGTERM)
 
 
-def mlflow_run_since(began: float) -> bool:
+def has_mlflow_run_since(began: float) -> bool:
     """Whether some `mlflow run` of the current folder is alive that could have started a run at a given time.
 
     Args:
         began: the start of the run, seconds since 1970.
     """
     return any(
-        one.info["create_time"] <= began + 1 and _is_mlflow_run(one, Path.cwd())
-        for one in psutil.process_iter(["create_time"])
+        process.info["create_time"] <= began + 1 and _is_mlflow_run(process, Path.cwd())
+        for process in psutil.process_iter(["create_time"])
     )
 
 

@@ -58,15 +58,15 @@ class ExperimentScript:
         self.notebook = in_notebook()
         self.root = _project_folder()
         if self.notebook:
-            self.name, given = "notebook", shlex.split(os.environ.get(ARGUMENTS, ""))
+            self.name, words = "notebook", shlex.split(os.environ.get(ARGUMENTS, ""))
         else:
-            self.name, given = Path(sys.argv[0]).stem, sys.argv[1:]
-            sys.excepthook = process.say_in_one_line
+            self.name, words = Path(sys.argv[0]).stem, sys.argv[1:]
+            sys.excepthook = process.report_in_one_line
             process.stop_on_signals()
         console.show_messages()
         # tqdm asks for a library that draws its bars in notebooks.
         warnings.filterwarnings("ignore", "IProgress not found")
-        self.options = arguments.run(_command(minutes), given, self.name)
+        self.options = arguments.run(_command(minutes), words, self.name)
         self.images = settings.own_images(**{name: getattr(self.options, name) for name in settings.IMAGE_OPTIONS})
         self.output = self.root / self.options.output
         # Images per second of each stage, by `Task.network_key`.
@@ -84,8 +84,8 @@ class ExperimentScript:
             if self.notebook:
                 _display(content, name)
             elif isinstance(content, Figure):
-                made_from = SYNTHETIC if self.options.data == "synthetic" else ""
-                path = self.output / f"{self.name}{made_from}-{name}.png"
+                suffix = SYNTHETIC if self.options.data == "synthetic" else ""
+                path = self.output / f"{self.name}{suffix}-{name}.png"
                 content.savefig(path, dpi=FIGURE_DPI, bbox_inches="tight")
                 print(f"{name}: {os.path.relpath(path)}", flush=True)
             else:
@@ -116,16 +116,20 @@ class ExperimentScript:
         table = self.published(f"{experiment.name}.trials")
         if "val_accuracy" not in table:
             return table
-        shown = ["trial", "val_accuracy", *(name for name in ("refitted", *experiment.best) if name in table)]
-        return table.sort_values("val_accuracy", ascending=False)[shown].fillna({"refitted": ""})
+        columns = ["trial", "val_accuracy", *(name for name in ("refitted", *experiment.best) if name in table)]
+        return table.sort_values("val_accuracy", ascending=False)[columns].fillna({"refitted": ""})
 
     def chosen(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         """The experiments of the file that `--experiment` asks for; raises UserError when there is none.
 
         By default these are all, or all that fit the images of `--images`.
         """
-        everything = self.options.experiment.strip() == "*"
-        known = {one.name: one for one in experiments if not (everything and self.images) or one.fits(self.images)}
+        is_default = self.options.experiment.strip() == "*"
+        known = {
+            experiment.name: experiment
+            for experiment in experiments
+            if not (is_default and self.images) or experiment.fits(self.images)
+        }
         return select(self.options.experiment, known)
 
     def train(self, experiment: Experiment) -> Trained:
@@ -142,7 +146,7 @@ class ExperimentScript:
             DivergedError: when the loss stops being finite.
         """
         options = self.options
-        experiment = experiment.on(self.images, options.base) if self.images else experiment
+        experiment = experiment.with_images(self.images, options.base) if self.images else experiment
         experiment = experiment.for_budget(options.minutes)
         (task,) = prepare(
             [experiment], options.data, options.data_dir, options.weights, options.seed, self.root / CACHE
@@ -155,9 +159,9 @@ class ExperimentScript:
         trained = Trained(experiment, task.data, model, history, probabilities, task.title, path)
         low, high = evaluation.accuracy_interval(trained.correct)
         print(f"  test accuracy {trained.correct.mean():.4f} [{low:.4f}, {high:.4f}]")
-        shown = Path(os.path.relpath(path))
-        print(f"  exported: {shown}; a fresh process has loaded it and predicted the same")
-        print(f"  load it with: {export.loading_code(shown, options.format)}", flush=True)
+        shown_path = Path(os.path.relpath(path))
+        print(f"  exported: {shown_path}; a fresh process has loaded it and predicted the same")
+        print(f"  load it with: {export.loading_code(shown_path, options.format)}", flush=True)
         return trained
 
     def _fit(self, task: Task) -> tuple[keras.Model, pd.DataFrame]:
@@ -165,8 +169,8 @@ class ExperimentScript:
         best, seconds = task.experiment.best, 60 * self.options.minutes
         fit_data = task.fit_data(task.train, task.validation)
         if task.network_key not in self.speeds:
-            measured = measure_throughput(*task.network(best), fit_data, seconds)
-            self.speeds[task.network_key] = measured.images_per_second
+            throughput = measure_throughput(*task.network(best), fit_data, seconds)
+            self.speeds[task.network_key] = throughput.images_per_second
         model, recipe = task.network(best)
         check_network(model, task.spec)
         check_probabilities(predict(model, task.data.train_images[:8]))
@@ -198,12 +202,12 @@ def main(experiments: Sequence[Experiment]) -> list[Trained]:
         The trained models.
     """
     script = ExperimentScript()
-    done = [script.train(experiment) for experiment in script.chosen(experiments)]
-    for trained in done:
+    trained_models = [script.train(experiment) for experiment in script.chosen(experiments)]
+    for trained in trained_models:
         script.show(trained.learning_curves(), f"{trained.experiment.name}-curves")
         script.show(trained.confusion_matrix(), f"{trained.experiment.name}-confusion")
-    script.show(pd.DataFrame([trained.score() for trained in done]), "scores")
-    return done
+    script.show(pd.DataFrame([trained.score() for trained in trained_models]), "scores")
+    return trained_models
 
 
 def in_notebook() -> bool:
@@ -214,8 +218,11 @@ def in_notebook() -> bool:
 
 def _project_folder() -> Path:
     """This folder or the nearest above it that holds the file MLproject; this one when none does."""
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "MLproject").is_file()), here)
+    start = Path.cwd()
+    return next(
+        (folder for folder in (start, *start.parents) if (folder / "MLproject").is_file()),
+        start,
+    )
 
 
 def _command(minutes: float) -> click.Command:
@@ -245,8 +252,8 @@ def _command(minutes: float) -> click.Command:
     )
     @click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for models and plots")
     @settings.options(*settings.TRAINING_OPTIONS)
-    def options(**given: Any) -> SimpleNamespace:
-        return SimpleNamespace(**given)
+    def options(**values: Any) -> SimpleNamespace:
+        return SimpleNamespace(**values)
 
     return options
 
@@ -259,5 +266,8 @@ def _display(content: Figure | pd.DataFrame, name: str) -> None:
         content.savefig(png, format="png", dpi=FIGURE_DPI, bbox_inches="tight")
         display(Image(png.getvalue(), alt=name))
     else:
-        both = {"text/html": content.to_html(index=False, border=0), "text/plain": content.to_string(index=False)}
-        display(both, raw=True)
+        representations = {
+            "text/html": content.to_html(index=False, border=0),
+            "text/plain": content.to_string(index=False),
+        }
+        display(representations, raw=True)

@@ -153,7 +153,7 @@ class Recipe:
         return area
 
 
-def _check_numbers(what: str, fields: Mapping[str, Any]) -> None:
+def _check_numbers(owner: str, fields: Mapping[str, Any]) -> None:
     """Raise UserError for the first field that is not a number in its range."""
     for name, value in fields.items():
         allowed = RANGES.get(name)
@@ -162,4 +162,4 @@ def _check_numbers(what: str, fields: Mapping[str, Any]) -> None:
         kind = numbers.Integral if allowed.whole else numbers.Real
         fits = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
         if not fits or value < allowed.lowest or (allowed.open and value == allowed.lowest) or value >= allowed.below:
-            raise UserError(f"{name}={value!r} of a {what}; accepted: {allowed.accepted}")
+            raise UserError(f"{name}={value!r} of a {owner}; accepted: {allowed.accepted}")

@@ -156,7 +156,7 @@ def _part(what: str, accepted: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # whatever a user's code or a library raises
-        process.stop_if_told()
+        process.stop_if_requested()
         raise UserError(f"{what} fails: {first_line(error)}; accepted: {accepted}") from error
 
 

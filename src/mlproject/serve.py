@@ -99,10 +99,10 @@ def serve(uri: str, host: str, port: int) -> int:
 def _end(server: psutil.Process) -> None:
     """End MLflow and the processes that it started, which it leaves running if a signal reaches it alone."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = [*server.children(recursive=True), server]
-        for process in family:
+        processes = [*server.children(recursive=True), server]
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-        _, remaining = psutil.wait_procs(family, timeout=SECONDS_TO_END)
+        _, remaining = psutil.wait_procs(processes, timeout=SECONDS_TO_END)
         for process in remaining:
             process.kill()

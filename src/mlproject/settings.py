@@ -127,12 +127,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.repeats > 1 and not self.folds:
             raise UserError(f"repeats={self.repeats}; accepted: 1, or with folds=2 or more")
-        if self.deterministic and any(one.quantity == MILLISECONDS for one in self.limits):
+        if self.deterministic and any(limit.quantity == MILLISECONDS for limit in self.limits):
             raise UserError(
                 f"limit={self.limit!r} with deterministic=true: {MILLISECONDS} is measured by a clock, which differs from "
                 f"run to run; accepted: limit={PARAMETERS}<NUMBER, or deterministic=false"
             )
-        if self.deterministic and self.several_workers and (self.tuner != "random" or self.prune):
+        if self.deterministic and self.has_several_workers and (self.tuner != "random" or self.prune):
             raise UserError(
                 f"deterministic=true with {self.workers_in_words}: which trial ends first differs from run to run, and what "
                 "is tried next and pruned depends on it; accepted: tuner=random with prune=false, or workers=1"
@@ -144,7 +144,7 @@ class Settings:
         return self.ray or os.environ.get("RAY_ADDRESS", "")
 
     @property
-    def several_workers(self) -> bool:
+    def has_several_workers(self) -> bool:
         """Whether fits are trained by workers, and not one after another in this process."""
         return bool(self.cluster_address) or (self.workers or 1) > 1
 
@@ -166,8 +166,8 @@ class Settings:
     @property
     def final_seeds(self) -> tuple[int, ...]:
         """The seeds of the final fits: those that `seeds` lists, or as many as it says, from `seed` on."""
-        listed = tuple(map(int, self.seeds.split(",")))
-        return listed if len(listed) > 1 else tuple(range(self.seed, self.seed + listed[0]))
+        numbers = tuple(map(int, self.seeds.split(",")))
+        return numbers if len(numbers) > 1 else tuple(range(self.seed, self.seed + numbers[0]))
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -186,8 +186,8 @@ class Settings:
         Returns:
             A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
         """
-        given = {option: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
-        return command_line({option.name: value for option, value in given.items() if value != option.default}, start)
+        values = {option: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
+        return command_line({option.name: value for option, value in values.items() if value != option.default}, start)
 
 
 def options_to_repeat(logged: Mapping[str, str]) -> dict[str, str]:
@@ -200,27 +200,27 @@ def options_to_repeat(logged: Mapping[str, str]) -> dict[str, str]:
         The settings that a command must name to repeat the run: those that are not the default, and always the tuner and the
         budget, whose defaults may change.
     """
-    wanted = {}
+    to_repeat = {}
     for option in fields(Settings):
         value = logged.get(option.name, "")
         unchanged = value in ("", "0", str(option.default)) and option.name not in ("tuner", "budget_minutes")
         if option.metadata["decides"] and value and not unchanged:
-            wanted[option.name] = value.lower() if value in ("True", "False") else value
-    return wanted
+            to_repeat[option.name] = value.lower() if value in ("True", "False") else value
+    return to_repeat
 
 
-def command_line(given: Mapping[str, object], start: str | None = None) -> str:
+def command_line(values: Mapping[str, object], start: str | None = None) -> str:
     """A `tune` command with these options.
 
     Args:
-        given: the options' values by name.
+        values: the options' values by name.
         start: how the command begins under `mlflow run`; None stands for `mlproject tune`.
 
     Returns:
         A line for the shell.
     """
     words = [start or "mlproject tune"]
-    for name, value in given.items():
+    for name, value in values.items():
         if start:
             words.append(f"-P {shlex.quote(f'{name}={value}')}")
         else:

@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
 _CJK = ("fonts-noto-cjk", "google-noto-sans-cjk-fonts", "font-noto-sans-cjk")
 _SYMBOLS = ("fonts-symbola", "gdouros-symbola-fonts", "font-noto-emoji")
 _EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA")  # first words of characters' Unicode names
-_warned: set[tuple[str, str, str]] = set()  # the packages that were named in this process
+_warned_packages: set[tuple[str, str, str]] = set()  # the packages that were named in this process
 
 logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
@@ -74,7 +74,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """
 
     @functools.wraps(draw)
-    def drawn(*arguments: Arguments.args, **options: Arguments.kwargs) -> Figure:
+    def wrapper(*arguments: Arguments.args, **options: Arguments.kwargs) -> Figure:
         with matplotlib.style.context(["default", STYLE]):
             figure = draw(*arguments, **options)
         fonts = _fonts_for(frozenset().union(*(text.get_text() for text in figure.findobj(Text))))
@@ -83,19 +83,19 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
         with matplotlib.style.context(["default", STYLE | {"font.family": [FONT, *fonts]}]):
             return draw(*arguments, **options)
 
-    return drawn
+    return wrapper
 
 
-def new_figure(size: tuple[float, float], what: str, title: str) -> Figure:
-    """Make an empty figure with the heading "title: what".
+def new_figure(size: tuple[float, float], kind: str, title: str) -> Figure:
+    """Make an empty figure with the heading "title: kind".
 
     Args:
         size: width and height in inches.
-        what: the kind of the figure.
+        kind: the kind of the figure.
         title: the name of the model or data set, or "" for a heading without it.
     """
     figure = StyledFigure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    heading = f"{title}: {what}" if title else what[0].upper() + what[1:]
+    heading = f"{title}: {kind}" if title else kind[0].upper() + kind[1:]
     figure.suptitle(textwrap.fill(heading, int(8.5 * size[0])), fontsize=13, fontweight="bold")
     return figure
 
@@ -112,36 +112,36 @@ def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:
     axes.imshow(visible, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
-def with_tip(mark: Artist, text: str) -> None:
+def set_tip(mark: Artist, text: str) -> None:
     """Give a mark of a figure a text that the report's page shows while the pointer is on the mark."""
     mark.set_gid(TIP + text)
 
 
 def _fonts_for(characters: frozenset[str]) -> tuple[str, ...]:
     """The families of fonts for those characters that FONT lacks, the one that has the most of them first."""
-    written = {character for character in characters if unicodedata.category(character)[0] not in "CZ"}
-    missing = written - _having(written, _installed()[FONT])
-    return _search(frozenset(missing)) if missing else ()
+    visible = {character for character in characters if unicodedata.category(character)[0] not in "CZ"}
+    missing = visible - _characters_in(visible, _installed_fonts()[FONT])
+    return _find_fonts(frozenset(missing)) if missing else ()
 
 
 @functools.cache
-def _search(missing: frozenset[str]) -> tuple[str, ...]:
+def _find_fonts(missing: frozenset[str]) -> tuple[str, ...]:
     chosen: list[str] = []
-    left = set(missing)
+    uncovered = set(missing)
     _add_new_fonts()
-    has = {family: _having(missing, path) for family, path in _installed().items()}
-    while left:
+    coverage = {family: _characters_in(missing, path) for family, path in _installed_fonts().items()}
+    while uncovered:
         # With equal merits, a font without serifs fits FONT.
-        family = max(has, key=lambda one: (len(has[one] & left), "Sans" in one))
-        if not has[family] & left:
+        family = max(coverage, key=lambda name: (len(coverage[name] & uncovered), "Sans" in name))
+        if not coverage[family] & uncovered:
             break
         chosen.append(family)
-        left -= has[family]
-    _warn(sorted(left))
+        uncovered -= coverage[family]
+    _warn_of_missing(sorted(uncovered))
     return tuple(chosen)
 
 
-def _installed() -> dict[str, str]:
+def _installed_fonts() -> dict[str, str]:
     """The file of the regular font of each family that matplotlib knows, without the one that draws boxes."""
     entries = sorted(fontManager.ttflist, key=lambda entry: (entry.style != "normal", entry.weight != 400))
     return {entry.name: entry.fname for entry in reversed(entries) if "Last" not in entry.name}
@@ -149,14 +149,14 @@ def _installed() -> dict[str, str]:
 
 def _add_new_fonts() -> None:
     """Tell matplotlib of the fonts that were installed since it listed them, which it does once and for all."""
-    known = {entry.fname for entry in fontManager.ttflist}
+    known_paths = {entry.fname for entry in fontManager.ttflist}
     for path in findSystemFonts():
-        if path not in known:
+        if path not in known_paths:
             with contextlib.suppress(Exception):  # whatever is wrong with a file, the other fonts can be used
                 fontManager.addfont(path)
 
 
-def _having(characters: Set[str], path: str) -> set[str]:
+def _characters_in(characters: Set[str], path: str) -> set[str]:
     """Those of the characters that a font has."""
     try:
         font = get_font(path)
@@ -165,7 +165,7 @@ def _having(characters: Set[str], path: str) -> set[str]:
         return set()
 
 
-def _packages(character: str) -> tuple[str, str, str]:
+def _font_packages(character: str) -> tuple[str, str, str]:
     if unicodedata.category(character)[0] == "S":
         return _SYMBOLS
     script = unicodedata.name(character, "SYMBOLS").partition(" ")[0]
@@ -174,17 +174,19 @@ def _packages(character: str) -> tuple[str, str, str]:
     return "fonts-noto-core", f"google-noto-sans-{script.lower()}-fonts", f"font-noto-sans-{script.lower()}"
 
 
-def _warn(characters: Sequence[str]) -> None:
+def _warn_of_missing(characters: Sequence[str]) -> None:
     """Say which characters no font has, once for each kind of them."""
-    kinds: dict[tuple[str, str, str], str] = {}
+    missing_by_packages: dict[tuple[str, str, str], str] = {}
     for character in characters:
-        kinds[_packages(character)] = kinds.get(_packages(character), "") + character
-    for packages, some in kinds.items():
-        if packages not in _warned:
-            _warned.add(packages)
+        missing_by_packages[_font_packages(character)] = (
+            missing_by_packages.get(_font_packages(character), "") + character
+        )
+    for packages, missing in missing_by_packages.items():
+        if packages not in _warned_packages:
+            _warned_packages.add(packages)
             logger.warning(
                 "no installed font has %s, so figures show boxes in their place; packages with a font that has them: "
                 "%s (Debian, Ubuntu), %s (Fedora), %s (Homebrew)",
-                some if len(some) <= 10 else f"{some[:10]}...",
+                missing if len(missing) <= 10 else f"{missing[:10]}...",
                 *packages,
             )

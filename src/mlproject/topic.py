@@ -37,8 +37,8 @@ class Topic:
             raise UserError(f"published of the topic has columns of {lengths} rows; accepted: columns of one length")
         if self.published and not self.source:
             raise UserError("source='' of a topic with published figures; accepted: who published them, and where")
-        plain = {name: [_plain(name, figure) for figure in column] for name, column in self.published.items()}
-        object.__setattr__(self, "published", plain)
+        published = {name: [_json_value(name, value) for value in column] for name, column in self.published.items()}
+        object.__setattr__(self, "published", published)
 
     @property
     def tag(self) -> str:
@@ -46,15 +46,15 @@ class Topic:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def _plain(heading: str, figure: Any) -> Any:
+def _json_value(heading: str, value: Any) -> Any:
     """The figure in a type that JSON has, which NumPy's numbers are not."""
-    if figure is None or isinstance(figure, str):
-        return figure
-    if not isinstance(figure, numbers.Real):
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, numbers.Real):
         raise UserError(
-            f"published of the topic has {truncate(repr(figure))} below {heading!r}; accepted: texts and numbers"
+            f"published of the topic has {truncate(repr(value))} below {heading!r}; accepted: texts and numbers"
         )
-    return int(figure) if isinstance(figure, numbers.Integral) else float(figure)
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def from_tag(text: str) -> Topic:

@@ -76,10 +76,10 @@ class Trained:
         Returns:
             A row for each shift: model, shift in pixels, accuracy (0 to 1).
         """
-        some, labels = self.data.test_images[:images], self.data.test_labels[:images]
+        test_images, labels = self.data.test_images[:images], self.data.test_labels[:images]
         rows = []
         for pixels in SHIFTS:
-            shifted = np.pad(some, ((0, 0), (0, 0), (pixels, 0), (0, 0)))[:, :, : some.shape[2]]
+            shifted = np.pad(test_images, ((0, 0), (0, 0), (pixels, 0), (0, 0)))[:, :, : test_images.shape[2]]
             predictions = predict(self.model, shifted).argmax(axis=1)
             rows.append({"model": self.title, "shift in pixels": pixels, "accuracy": np.mean(predictions == labels)})
         return pd.DataFrame(rows)

@@ -140,7 +140,7 @@ def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Comm
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
-            process.stop_if_told()
+            process.stop_if_requested()
             outcome.failed[task.experiment.name] = first_line(error)
             logger.error("%s failed: %s", task.experiment.name, first_line(error))
 
@@ -151,7 +151,7 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
     with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
         registered = _already_complete(journal, name)
         if registered:
-            logger.info("  already complete: %s; fresh=true starts anew", registered)
+            logger.info("  already complete: %s; fresh=true starts again", registered)
         else:
             parent = _parent_run(journal)
             logger.info("  at most %s", task.place.left(command.settings.budget_seconds - journal.seconds))
@@ -170,7 +170,7 @@ def _parent_run(journal: Journal) -> str | None:
     """The run of this search, which goes on; None for a new search. One whose runs or model were deleted is a new search."""
     parent = tracking.find_run(journal.search, "search")
     if journal.throughput and (journal.result or parent is None):
-        logger.info("  starts anew, because its runs or its model are no longer in the store")
+        logger.info("  starts again, because its runs or its model are no longer in the store")
         journal.restart()
         return None
     return parent

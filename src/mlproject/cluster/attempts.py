@@ -71,7 +71,7 @@ class Attempts:
         Returns:
             For each fit that ended its key, and what the function returned, or `Lost`, or `Hung`.
         """
-        process.stop_if_told()
+        process.stop_if_requested()
         done = self.pool.wait(list(self._under_way), POLL_SECONDS)
         attempts = {attempt.name: attempt for attempt in self._under_way.values()}
         for post in self.pool.posts():

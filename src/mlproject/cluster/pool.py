@@ -50,7 +50,7 @@ def require_ray(settings: "Settings") -> None:
     Raises:
         UserError: ray is missing.
     """
-    if settings.several_workers and importlib.util.find_spec("ray") is None:
+    if settings.has_several_workers and importlib.util.find_spec("ray") is None:
         raise UserError(
             f"{settings.workers_in_words} needs the package ray; accepted: with it (`make cluster`, or "
             "`pip install -e '.[cluster]'`), or workers=1 without it"
@@ -70,7 +70,7 @@ def open_pool(settings: "Settings") -> "Iterator[Pool | None]":
     Raises:
         UserError: for an address at which no cluster answers, and for more workers than this machine has cores.
     """
-    if not settings.several_workers:
+    if not settings.has_several_workers:
         yield None
         return
     address = settings.cluster_address

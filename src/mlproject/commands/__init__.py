@@ -3,13 +3,13 @@
 import click
 
 from mlproject.commands import data, experiments, models, report, store, tune, use
-from mlproject.commands.shared import InOrder, examples
+from mlproject.commands.shared import OrderedGroup, examples
 
 __all__ = ["mlproject"]
 
 
 @click.group(
-    cls=InOrder,
+    cls=OrderedGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=examples("mlproject tune fashion-mnist-cnn", "mlproject report", "mlproject ui", "mlproject tune --help"),
 )

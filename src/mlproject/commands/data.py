@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import console, disk, settings
-from mlproject.commands.shared import InOrder, examples, verbose
+from mlproject.commands.shared import OrderedGroup, examples, verbose
 from mlproject.errors import UserError, did_you_mean, truncate
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ FOLDER = Path("reports", "data")
 
 
 @click.group(
-    cls=InOrder,
+    cls=OrderedGroup,
     epilog=examples("mlproject data fetch", "mlproject data check photos"),
 )
 def data() -> None:
@@ -36,11 +36,11 @@ def data() -> None:
 @verbose
 def fetch(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
     """Find or download the experiments' data sets."""
-    for dataset in _datasets(names).values():
-        found = dataset.load(dataset.labels[0], data, data_dir)
+    for loader in _datasets(names).values():
+        dataset = loader.load(loader.labels[0], data, data_dir)
         print(
-            f"{found.name}: {len(found.train_images)} training and {len(found.test_images)} test images, "
-            f"digest {found.digest}, from {found.source}"
+            f"{dataset.name}: {len(dataset.train_images)} training and {len(dataset.test_images)} test images, "
+            f"digest {dataset.digest}, from {dataset.source}"
         )
 
 
@@ -57,11 +57,11 @@ def show(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
     from mlproject.experiment import SYNTHETIC
     from mlproject.facts import facts
 
-    for dataset in datasets.values():
-        found = dataset.load(dataset.labels[-1], data, data_dir)
-        print(f"{found.name}\n{facts(found).to_string(index=False, header=False)}")
-        name = f"{found.name}{SYNTHETIC if data == 'synthetic' else ''}"
-        print(f"examples: {_write(data_sheet(found, name), name)}\n", flush=True)
+    for loader in datasets.values():
+        dataset = loader.load(loader.labels[-1], data, data_dir)
+        print(f"{dataset.name}\n{facts(dataset).to_string(index=False, header=False)}")
+        name = f"{dataset.name}{SYNTHETIC if data == 'synthetic' else ''}"
+        print(f"examples: {_write_figure(data_sheet(dataset, name), name)}\n", flush=True)
 
 
 @data.command(
@@ -79,19 +79,19 @@ def check(images: str) -> int:
     from mlproject.datasets.images import check
     from mlproject.datasets.images.sheet import contact_sheet
 
-    own = ImageFolder(images)
-    described = check.describe(own.entries, own.scan, own.readable)
-    width = described.table["what"].str.len().max()
-    print("\n".join(f"{what:{width}}  {value}" for what, value in described.table.itertuples(index=False)))
-    for what, names in described.lists.items():
-        print(f"\n{what}:\n" + "\n".join(f"  {name}" for name in names))
+    image_folder = ImageFolder(images)
+    description = check.describe(image_folder.entries, image_folder.scan, image_folder.readable_images)
+    width = description.table["what"].str.len().max()
+    print("\n".join(f"{fact:{width}}  {value}" for fact, value in description.table.itertuples(index=False)))
+    for fact, names in description.lists.items():
+        print(f"\n{fact}:\n" + "\n".join(f"  {name}" for name in names))
     try:
-        check.require_trainable(own.entries, own.scan, own.readable)
-        sheet = contact_sheet(own.entries, own.scan, own.name)
+        check.require_trainable(image_folder.entries, image_folder.scan, image_folder.readable_images)
+        figure = contact_sheet(image_folder.entries, image_folder.scan, image_folder.name)
     except UserError as error:
         print(f"\nerror: nothing can be trained with these images: {error}", file=sys.stderr)
         return 1
-    print(f"\nexamples: {_write(sheet, own.name)}")
+    print(f"\nexamples: {_write_figure(figure, image_folder.name)}")
     print(f"train with them: mlproject tune --images {shlex.quote(images)}")
     return 0
 
@@ -101,15 +101,15 @@ def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
     with console.without_remarks():
         from mlproject.experiment import find
 
-    known = {one.dataset.name: one.dataset for one in find("*") if one.dataset}
+    known = {experiment.dataset.name: experiment.dataset for experiment in find("*") if experiment.dataset}
     for name in names:
         if name not in known:
-            question = did_you_mean([name], known)
-            raise UserError(f"data set '{truncate(name)}' is not known; {question}accepted: {', '.join(known)}")
+            suggestion = did_you_mean([name], known)
+            raise UserError(f"data set '{truncate(name)}' is not known; {suggestion}accepted: {', '.join(known)}")
     return {name: known[name] for name in names or known}
 
 
-def _write(figure: "Figure", name: str) -> Path:
+def _write_figure(figure: "Figure", name: str) -> Path:
     """Write the figure of a data set; gives its path."""
     disk.require_writable("folder", FOLDER)
     path = FOLDER / f"{name}.png"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import arguments, console, disk, settings
-from mlproject.commands.shared import examples, one_of, verbose
+from mlproject.commands.shared import choose_names, examples, verbose
 from mlproject.errors import UserError
 from mlproject.names import check_spelling
 
@@ -27,15 +27,15 @@ def explain(names: tuple[str, ...], experiment: str, **images: Any) -> None:
 
     The table says which of them depend on the number of colours and of classes.
     """
-    chosen = one_of("experiment", names, experiment)
-    check_spelling(chosen)
+    patterns = choose_names("experiment", names, experiment)
+    check_spelling(patterns)
     with console.without_remarks():
         from mlproject.experiment import find
         from mlproject.facts import layers
         from mlproject.task import prepare
 
-    found = find(chosen, images=settings.own_images(**images), base=images["base"])
-    for task in prepare(found, "synthetic"):
+    experiments = find(patterns, images=settings.own_images(**images), base=images["base"])
+    for task in prepare(experiments, "synthetic"):
         print(f"{task.experiment.name}\n{layers(task.experiment, task.spec).to_string(index=False)}\n")
 
 
@@ -55,27 +55,27 @@ def notebook(
 
     Each gets a run that keeps the executed notebook.
     """
-    chosen = one_of("experiment", names, experiment, default="")
-    if not chosen:
+    patterns = choose_names("experiment", names, experiment, default="")
+    if not patterns:
         raise UserError("experiment='' names no experiment; accepted: names of experiments or of their files, or globs")
-    check_spelling(chosen, files=True)
+    check_spelling(patterns, files=True)
     with console.without_remarks():
         from mlproject import notebooks, tracking
         from mlproject.experiment import find_files
 
     images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
-    scripts = find_files(chosen, images=images is not None)
+    scripts = find_files(patterns, images=images is not None)
     if output:
         disk.require_writable("output", output)
     project = tracking.connect()
     tracking.use_comparison(project, "notebooks")
-    given = {name: value for name, value in {"minutes": minutes, **training}.items() if value is not None}
+    options = {name: value for name, value in {"minutes": minutes, **training}.items() if value is not None}
     failed = {}
     for script in scripts:
         print(f"{script.stem}: running", flush=True)
         try:
             with tracking.run(script.stem, {"role": "notebook", "data": training["data"]}) as run_id:
-                path = _run_notebook(notebooks.convert(script), script.stem, given, output)
+                path = _run_notebook(notebooks.convert(script), script.stem, options, output)
             print(f"{script.stem}: done{f', {path}' if path else ''}", flush=True)
             print(f"  in MLflow's UI (`mlproject ui`): {tracking.run_page(run_id)}/artifacts", flush=True)
         except notebooks.NotebookError as error:
@@ -85,12 +85,12 @@ def notebook(
     return 1 if failed else 0
 
 
-def _run_notebook(content: "NotebookNode", name: str, given: dict[str, Any], folder: Path | None) -> Path | None:
+def _run_notebook(content: "NotebookNode", name: str, options: dict[str, Any], folder: Path | None) -> Path | None:
     """Execute and log one notebook, and write it where asked for. One that fails is logged as far as it came."""
     from mlproject import notebooks, tracking
 
-    tracking.log_params(given)
-    command_line = [text for option, value in given.items() for text in (f"--{option.replace('_', '-')}", str(value))]
+    tracking.log_params(options)
+    command_line = [text for option, value in options.items() for text in (f"--{option.replace('_', '-')}", str(value))]
     with tempfile.TemporaryDirectory() as temporary:
         try:
             notebooks.execute(content, command_line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import arguments, console
-from mlproject.commands.shared import examples, one_of, open_store, print_table, verbose
+from mlproject.commands.shared import choose_names, examples, open_store, print_table, verbose
 from mlproject.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     "list",
     epilog=examples("mlproject list", "mlproject list --all"),
 )
-@click.option("--all", "every", is_flag=True, help="also models that are neither champion nor challenger")
+@click.option("--all", "include_all", is_flag=True, help="also models that are neither champion nor challenger")
 @verbose
-def list_(every: bool) -> None:
+def list_(include_all: bool) -> None:
     """List experiments and registered models.
 
-    The models are shown with their accuracy on the test images and its 95 % interval; with several seeds, it is the mean over
-    them.
+    Models are shown with their accuracy on the test images and its 95 % interval. With several seeds, the accuracy is the mean
+    over them.
     """
     open_store()
     with console.without_remarks():
@@ -35,22 +35,26 @@ def list_(every: bool) -> None:
 
     experiments = find("*")
     print("experiments")
-    print_table(["", "asks"], [[one.name, textwrap.shorten(one.question, 90)] for one in experiments])
-    models = tracking.final_models(which="all" if every else "aliased")
+    print_table(
+        ["", "asks"], [[experiment.name, textwrap.shorten(experiment.question, 90)] for experiment in experiments]
+    )
+    models = tracking.final_models(which="all" if include_all else "aliased")
     print("\nregistered models")
     if models:
-        print_table(["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_row(one) for one in models])
+        print_table(
+            ["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_model_row(model) for model in models]
+        )
         print(f"\nload: mlflow.keras.load_model('models:/{models[0].name}/{models[0].version}')")
     else:
         print("  none; `mlproject tune` registers some")
 
 
-def _row(model: "FinalModel") -> list[str]:
+def _model_row(model: "FinalModel") -> list[str]:
     metrics = model.metrics
-    shown = "test_accuracy_mean" if "test_accuracy_mean" in metrics else "test_accuracy"
-    accuracy = f"{metrics[shown]:.4f}" if shown in metrics else ""
-    if f"{shown}_low" in metrics:  # older versions of several seeds lack it
-        accuracy += f" [{metrics[f'{shown}_low']:.4f}, {metrics[f'{shown}_high']:.4f}]"
+    metric = "test_accuracy_mean" if "test_accuracy_mean" in metrics else "test_accuracy"
+    accuracy = f"{metrics[metric]:.4f}" if metric in metrics else ""
+    if f"{metric}_low" in metrics:  # older versions of several seeds lack it
+        accuracy += f" [{metrics[f'{metric}_low']:.4f}, {metrics[f'{metric}_high']:.4f}]"
     date = datetime.fromtimestamp(model.created / 1000).strftime("%Y-%m-%d %H:%M")
     seeds, minutes = f"{metrics.get('seeds', 1):g}", model.params.get("budget_minutes", "")
     return [f"{model.name}/{model.version}", model.alias, accuracy, seeds, minutes, date]
@@ -69,8 +73,8 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
 
     The file loads without MLflow. MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION.
     """
-    chosen = one_of("model", names, model, default="")
-    if not chosen:
+    selector = choose_names("model", names, model, default="")
+    if not selector:
         raise UserError("model='' names no model; accepted: NAME, NAME@ALIAS or NAME/VERSION, see `mlproject list`")
     open_store()
     with console.without_remarks():
@@ -80,7 +84,7 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
         from mlproject.export import ExportError, check, companions, loading_code, write
 
     check(format, output)
-    final = tracking.final_model(chosen)
+    final = tracking.final_model(selector)
     network, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class InOrder(click.Group):
+class OrderedGroup(click.Group):
     """A group whose help lists the commands as they were added, the most used ones first."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,13 +48,13 @@ verbose = click.option(
 )
 
 
-def one_of(what: str, words: tuple[str, ...], option: str, default: str = "*") -> str:
+def choose_names(name: str, arguments: tuple[str, ...], option_value: str, default: str = "*") -> str:
     """Names that were given either as arguments or by an option.
 
     Args:
-        what: the name of the option.
-        words: the arguments.
-        option: the option's value.
+        name: the name of the option.
+        arguments: the arguments.
+        option_value: the option's value.
         default: the option's default.
 
     Returns:
@@ -63,11 +63,11 @@ def one_of(what: str, words: tuple[str, ...], option: str, default: str = "*") -
     Raises:
         UserError: for both at once.
     """
-    if words and option != default:
+    if arguments and option_value != default:
         raise UserError(
-            f"{what}={truncate(option)!r} and the argument {truncate(words[0])!r}; accepted: one of the two ways"
+            f"{name}={truncate(option_value)!r} and the argument {truncate(arguments[0])!r}; accepted: one of the two ways"
         )
-    return ",".join(words) or option
+    return ",".join(arguments) or option_value
 
 
 def open_store() -> "ProjectRun":

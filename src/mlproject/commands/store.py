@@ -29,7 +29,7 @@ def ui(host: str, port: int) -> None:
     address = web_address(host, port)
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
     print("or, for each comparison, the final models side by side:")
-    for model in {one.tags.get("comparison"): one for one in tracking.final_models()}.values():
+    for model in {model.tags.get("comparison"): model for model in tracking.final_models()}.values():
         links = tracking.links_of(model.name, model.version, model.run_id, address)
         print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
     sys.stdout.flush()
@@ -41,7 +41,7 @@ def ui(host: str, port: int) -> None:
     epilog=examples("mlproject prune", "mlproject prune --older-than 7 --delete"),
 )
 @click.option(
-    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="age of trials"
+    "--older-than", type=click.IntRange(0), default=30, show_default=True, metavar="DAYS", help="how old trials must be"
 )
 @click.option("--delete", is_flag=True, help="delete what is shown")
 @verbose
@@ -55,23 +55,23 @@ def prune(older_than: int, delete: bool) -> None:
     open_store()
     from mlproject.tracking import housekeeping
 
-    found = housekeeping.find_prunable(older_than)
-    for what, runs in (
-        (f"trials older than {older_than} days, of models without an alias", found.trials),
-        ("project runs that failed", found.project_runs),
+    prunable = housekeeping.find_prunable(older_than)
+    for description, runs in (
+        (f"trials older than {older_than} days, of models without an alias", prunable.trials),
+        ("project runs that failed", prunable.project_runs),
     ):
-        print(f"{len(runs)} {what}")
+        print(f"{len(runs)} {description}")
         for run in runs:
             print(f"  {run.info.run_id}  {run.info.run_name}")
     print(
-        f"{len(found.folders)} folders without a run or model, {housekeeping.folder_bytes(found.folders) / 1e6:.1f} MB"
+        f"{len(prunable.folders)} folders without a run or model, {housekeeping.folder_bytes(prunable.folders) / 1e6:.1f} MB"
     )
-    for folder in found.folders:
+    for folder in prunable.folders:
         print(f"  {folder}")
     if delete:
-        kept = housekeeping.delete(found)
+        kept_count = housekeeping.delete(prunable)
         print("deleted; `mlflow gc` removes the deleted runs' files for good, until then they can be restored")
-        if kept:
-            print(f"{counted(kept, 'run')} kept, which only the owner may delete")
-    elif found.trials or found.project_runs or found.folders:
+        if kept_count:
+            print(f"kept {counted(kept_count, 'run')} that only another user may delete")
+    elif prunable.trials or prunable.project_runs or prunable.folders:
         print("nothing is deleted yet; --delete does it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import console, location, settings
-from mlproject.commands.shared import examples, one_of, print_table, verbose
+from mlproject.commands.shared import choose_names, examples, print_table, verbose
 from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[EXPERIMENT]...")
 @settings.options()
 @verbose
-def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
+def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
     """Search, train and register experiments.
 
     Keras Tuner tries hyperparameters, the winner is trained on all training images, its model is registered, and a report
     compares all registered models. Without an EXPERIMENT, all are tuned. The same command continues a search that was
     interrupted.
     """
-    chosen = settings.Settings(experiment=one_of("experiment", names, experiment), **given)
-    check_spelling(chosen.experiment)
+    tune_settings = settings.Settings(experiment=choose_names("experiment", names, experiment), **options)
+    check_spelling(tune_settings.experiment)
     print("loading TensorFlow and the data", flush=True)
     with console.without_remarks():
         from mlproject import tracking
@@ -44,21 +44,21 @@ def tune(names: tuple[str, ...], experiment: str, **given: Any) -> int:
         from mlproject.tune import prepare_tasks
         from mlproject.tune import tune as tune_all
 
-    tasks = prepare_tasks(chosen)
+    tasks = prepare_tasks(tune_settings)
     project = tracking.connect()
     tracking.use_comparison(project, REPORTS.name)  # a store that refuses to log is found out now, not after hours
     try:
-        outcome = tune_all(chosen, tasks, project)
+        outcome = tune_all(tune_settings, tasks, project)
         _print_outcome(outcome)
         page = publish(project) if outcome.registered else None
     except (KeyboardInterrupt, StoreGoneError) as error:
         if isinstance(error, KeyboardInterrupt):
             tracking.end_own_runs()
-        print(f"to go on: {chosen.repeat(project.command)}", file=sys.stderr, flush=True)
+        print(f"to go on: {tune_settings.repeat(project.command)}", file=sys.stderr, flush=True)
         raise
     if page:
         print(f"\nreport: {page}\n")
-        _print_next_steps(outcome.registered[0], chosen.repeat(project.command))
+        _print_next_steps(outcome.registered[0], tune_settings.repeat(project.command))
     return 1 if outcome.failed else 0
 
 
@@ -67,27 +67,27 @@ def _print_outcome(outcome: "Outcome") -> None:
     print()
     rows = [
         {
-            "": one.name,
-            "validation": f"{one.val_accuracy:.4f}",
-            "test [95 % interval]": f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]",
-            "mean of": f"{one.seeds} seeds" if one.seeds > 1 else "",
-            "minutes": "" if math.isnan(one.minutes) else f"{one.minutes:.1f}",
-            "registered as": one.uri,
+            "": model.name,
+            "validation": f"{model.val_accuracy:.4f}",
+            "test [95 % interval]": f"{model.mean:.4f} [{model.low:.4f}, {model.high:.4f}]",
+            "mean of": f"{model.seeds} seeds" if model.seeds > 1 else "",
+            "minutes": "" if math.isnan(model.minutes) else f"{model.minutes:.1f}",
+            "registered as": model.uri,
         }
-        for one in outcome.registered
+        for model in outcome.registered
     ]
     if rows:
-        shown = [name for name in rows[0] if any(row[name] for row in rows)]
-        print_table(shown, [[row[name] for name in shown] for row in rows])
-    for one in outcome.registered:
-        if one.cross_validated:
-            print(f"  {one.name}: {one.cross_validated}")
+        columns = [name for name in rows[0] if any(row[name] for row in rows)]
+        print_table(columns, [[row[name] for name in columns] for row in rows])
+    for model in outcome.registered:
+        if model.cross_validated:
+            print(f"  {model.name}: {model.cross_validated}")
     for name, reason in outcome.failed.items():
         print(f"  {name} FAILED: {reason}")
     sys.stdout.flush()
 
 
-def _print_next_steps(model: "RegisteredModel", again: str) -> None:
+def _print_next_steps(model: "RegisteredModel", repeat_command: str) -> None:
     """Commands to type as they stand where this one was typed, and addresses of pages in MLflow's UI."""
     from mlproject import tracking
 
@@ -98,13 +98,13 @@ def _print_next_steps(model: "RegisteredModel", again: str) -> None:
     print("next:")
     if activate := console.how_to_activate():
         print(f"  {activate}")
-    chosen = model.name if model.alias == tracking.CHAMPION else model.uri.removeprefix("models:/")
-    print(f"  mlproject predict {chosen} photo.jpg")
+    selector = model.name if model.alias == tracking.CHAMPION else model.uri.removeprefix("models:/")
+    print(f"  mlproject predict {selector} photo.jpg")
     print("  mlproject ui     then, after about 20 seconds, open")
-    for what, address in vars(links).items():
+    for page, address in vars(links).items():
         if address:
-            print(f"    {what:7} {address}")
-    print(f"  {again}     with --fresh true (-P fresh=true) to repeat it")
+            print(f"    {page:7} {address}")
+    print(f"  {repeat_command}     with --fresh true (-P fresh=true) to repeat it")
     print("in Python, anywhere:")
     print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")
     print(f"  model = mlflow.keras.load_model({model.uri!r})")

@@ -45,32 +45,34 @@ def predict(model: str, paths: tuple[str, ...], as_json: bool, top: int, invert:
     with console.without_remarks():
         from mlproject import tracking
         from mlproject.classifier import Classifier
-        from mlproject.predict import STANDARD_INPUT, Prediction, find, table
+        from mlproject.predict import STANDARD_INPUT, Prediction, format_table, read_images
         from mlproject.predict import predict as predict_all
 
     final = tracking.final_model(model)
     with console.without_remarks():
-        loaded = tracking.load_model(final)
-    if loaded.preparation is None:
+        loaded_model = tracking.load_model(final)
+    if loaded_model.preparation is None:
         print("warning: this version does not say how its images were prepared; they are made square", file=sys.stderr)
     as_json = as_json or STANDARD_INPUT in paths
-    unreadable, readable = 0, list[Prediction]()
-    for one in predict_all(Classifier.of(*loaded), find(paths, sys.stdin), top, invert, show):
-        if one.error:
-            unreadable += 1
-            print(f"{truncate(one.name)} is passed over: {one.error}", file=sys.stderr)
+    unreadable_count, predictions = 0, list[Prediction]()
+    for prediction in predict_all(
+        Classifier.from_registered(*loaded_model), read_images(paths, sys.stdin), top, invert, show
+    ):
+        if prediction.error:
+            unreadable_count += 1
+            print(f"{truncate(prediction.name)} is passed over: {prediction.error}", file=sys.stderr)
         else:
-            readable.append(one)
+            predictions.append(prediction)
         if as_json:
-            print(one.as_json(), flush=True)
-    if invert == "auto" and any(one.inverted for one in readable):
-        said = "inverted: the border is light, and the training images have dark ones; --invert no keeps it"
-        print(said, file=sys.stderr)
+            print(prediction.as_json(), flush=True)
+    if invert == "auto" and any(prediction.inverted for prediction in predictions):
+        notice = "inverted: the border is light, and the training images have dark ones; --invert no keeps it"
+        print(notice, file=sys.stderr)
     if not as_json:
-        sys.stdout.writelines(f"{line}\n" for line in table(readable))
+        sys.stdout.writelines(f"{line}\n" for line in format_table(predictions))
     if show:
         print(f"what the model saw: {show}", file=sys.stderr)
-    return 1 if unreadable else 0
+    return 1 if unreadable_count else 0
 
 
 @click.command(epilog=examples("mlproject serve fashion-mnist-cnn", "mlproject serve photos-cnn/2 --port 5002"))

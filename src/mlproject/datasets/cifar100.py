@@ -55,7 +55,10 @@ CLASSES_OF_SUPERCLASS = {
 SUPERCLASSES: tuple[str, ...] = tuple(sorted(CLASSES_OF_SUPERCLASS))
 CLASSES: tuple[str, ...] = tuple(sorted(name for names in CLASSES_OF_SUPERCLASS.values() for name in names))
 SUPERCLASS_OF = np.array(
-    [SUPERCLASSES.index(next(s for s, names in CLASSES_OF_SUPERCLASS.items() if name in names)) for name in CLASSES]
+    [
+        SUPERCLASSES.index(next(superclass for superclass, names in CLASSES_OF_SUPERCLASS.items() if name in names))
+        for name in CLASSES
+    ]
 )
 
 # The files that list the names, in the order of the labels.
@@ -64,8 +67,8 @@ _NAME_LISTS = {"coarse_label_names.txt": SUPERCLASSES, "fine_label_names.txt": C
 
 def _size_limits() -> dict[str, int]:
     """The largest number of bytes to read from each file: the size of the official records, or a bound for a list."""
-    records = {name: count * RECORD_BYTES for name, count in RECORD_COUNTS.items()}
-    return records | dict.fromkeys(_NAME_LISTS, NAME_LIST_BYTES)
+    record_limits = {name: count * RECORD_BYTES for name, count in RECORD_COUNTS.items()}
+    return record_limits | dict.fromkeys(_NAME_LISTS, NAME_LIST_BYTES)
 
 
 class CIFAR100(Loader):
@@ -175,30 +178,32 @@ def _check_member(path: Path, member: tarfile.TarInfo, max_bytes: int) -> None:
         )
 
 
-def _check_names(where: str, content: bytes, expected: tuple[str, ...]) -> None:
+def _check_names(file_name: str, content: bytes, expected: tuple[str, ...]) -> None:
     """Refuse a list of names that is not the published one."""
-    found = content.decode("utf-8", errors="replace").split()
-    if tuple(found) != expected:
-        unexpected = next((name for name in found if name not in expected), f"{len(found)} names")
+    names = content.decode("utf-8", errors="replace").split()
+    if tuple(names) != expected:
+        unexpected = next((name for name in names if name not in expected), f"{len(names)} names")
         raise UserError(
-            f"{where} is not the published list: found {unexpected!r}; accepted: the {len(expected)} names in order"
+            f"{file_name} is not the published list: found {unexpected!r}; accepted: the {len(expected)} names in order"
         )
 
 
-def _parse(where: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _parse(file_name: str, content: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Check `content` and parse it into images uint8 (count, 32, 32, 3) and fine labels int64 (count,)."""
     if len(content) != count * RECORD_BYTES:
-        found = f"{len(content) / RECORD_BYTES:g}" if len(content) < count * RECORD_BYTES else f"more than {count}"
-        raise UserError(f"{where} holds {found} records; accepted: {count} records of {RECORD_BYTES} bytes")
+        actual_count = (
+            f"{len(content) / RECORD_BYTES:g}" if len(content) < count * RECORD_BYTES else f"more than {count}"
+        )
+        raise UserError(f"{file_name} holds {actual_count} records; accepted: {count} records of {RECORD_BYTES} bytes")
     records = np.frombuffer(content, np.uint8).reshape(count, RECORD_BYTES)
     coarse, fine = records[:, 0], records[:, 1].astype(np.int64)
-    files.check_labels(where, fine, CLASSES)
-    wrong = np.flatnonzero(coarse != SUPERCLASS_OF[fine])
-    if wrong.size:
-        record, name = wrong[0], CLASSES[fine[wrong[0]]]
+    files.check_labels(file_name, fine, CLASSES)
+    wrong_records = np.flatnonzero(coarse != SUPERCLASS_OF[fine])
+    if wrong_records.size:
+        record, name = wrong_records[0], CLASSES[fine[wrong_records[0]]]
         accepted = SUPERCLASS_OF[fine[record]]
         raise UserError(
-            f"{where} gives {name} (record {record}) the superclass {coarse[record]};"
+            f"{file_name} gives {name} (record {record}) the superclass {coarse[record]};"
             f" accepted: {accepted} ({SUPERCLASSES[accepted]}), as published"
         )
     planes = records[:, 2:].reshape(count, 3, 32, 32)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 _FORM = f"files.Arrays({', '.join(Arrays._fields)})"
 
 
-def read(declared: Declaration, loader: "Loader", data_dir: Path | str | None) -> Arrays:
+def read(declaration: Declaration, loader: "Loader", data_dir: Path | str | None) -> Arrays:
     """Call a loader.
 
     Args:
-        declared: what the loader declares.
+        declaration: what the loader declares.
         loader: the data set.
         data_dir: the folder that holds the files, or None.
 
@@ -49,20 +49,22 @@ def read(declared: Declaration, loader: "Loader", data_dir: Path | str | None) -
     except Exception as error:  # a loader of a user's own can raise anything
         frames = traceback.extract_tb(error.__traceback__)
         # The last frame in the loader's own file, rather than in a library that it calls.
-        lines = [frame.lineno for frame in frames if frame.filename == _file_of(loader)]
-        where = f" in line {lines[-1]}" if lines else ""
+        line_numbers = [frame.lineno for frame in frames if frame.filename == _source_file(loader)]
+        location = f" in line {line_numbers[-1]}" if line_numbers else ""
         raise UserError(
-            f"data set {declared.name}: {type(loader).__name__}.read failed{where} ({truncate(first_line(error))});"
+            f"data set {declaration.name}: {type(loader).__name__}.read failed{location} ({truncate(first_line(error))});"
             f" accepted: a method read(self, data_dir) that returns {_FORM}"
         ) from error
     # A plain tuple is refused because its order is not certain: scikit-learn's begins with both images, Keras' is nested.
     if not isinstance(arrays, Arrays):
-        found = f"a {type(arrays).__name__}" if arrays is not None else "nothing"
-        raise UserError(f"data set {declared.name}: {type(loader).__name__}.read returned {found}; accepted: {_FORM}")
+        returned = f"a {type(arrays).__name__}" if arrays is not None else "nothing"
+        raise UserError(
+            f"data set {declaration.name}: {type(loader).__name__}.read returned {returned}; accepted: {_FORM}"
+        )
     return arrays
 
 
-def _file_of(loader: "Loader") -> str | None:
+def _source_file(loader: "Loader") -> str | None:
     """The file that defines a loader; None for one of a notebook."""
     try:
         return inspect.getsourcefile(type(loader))
@@ -70,11 +72,11 @@ def _file_of(loader: "Loader") -> str | None:
         return None
 
 
-def check(declared: Declaration, arrays: Arrays) -> Arrays:
+def check(declaration: Declaration, arrays: Arrays) -> Arrays:
     """Check the arrays of a data set and bring them into the form that `Arrays` describes.
 
     Args:
-        declared: what the loader declares.
+        declaration: what the loader declares.
         arrays: what the loader returned.
 
     Returns:
@@ -87,21 +89,21 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
     Raises:
         UserError: something has no meaning or more than one; the message names the data set and the array.
     """
-    train = _part(declared, "train", arrays.train_images, arrays.train_labels)
-    test = _part(declared, "test", arrays.test_images, arrays.test_labels)
-    where = f"data set {declared.name}:"
-    absent = _absent(declared, train[1])
-    if absent:
-        raise UserError(f"{where} train_labels lacks the classes {absent}; accepted: images of every class")
-    absent = _absent(declared, test[1])
-    if absent:
+    train = _check_part(declaration, "train", arrays.train_images, arrays.train_labels)
+    test = _check_part(declaration, "test", arrays.test_images, arrays.test_labels)
+    prefix = f"data set {declaration.name}:"
+    absent_names = _absent_classes(declaration, train[1])
+    if absent_names:
+        raise UserError(f"{prefix} train_labels lacks the classes {absent_names}; accepted: images of every class")
+    absent_names = _absent_classes(declaration, test[1])
+    if absent_names:
         warnings.warn(
-            f"{where} test_labels lacks the classes {absent}; they get no scores, and macro averages leave them out",
+            f"{prefix} test_labels lacks the classes {absent_names}; they get no scores, and macro averages leave them out",
             stacklevel=3,
         )
-    _check_notes(declared, arrays)
-    validation = None if arrays.validation is None else _validation(declared, arrays.validation, train[1])
-    groups = None if arrays.groups is None else _groups(declared, arrays.groups, len(train[1]))
+    _check_notes(declaration, arrays)
+    validation = None if arrays.validation is None else _check_validation(declaration, arrays.validation, train[1])
+    groups = None if arrays.groups is None else _check_groups(declaration, arrays.groups, len(train[1]))
     return arrays._replace(
         train_images=train[0],
         train_labels=train[1],
@@ -110,125 +112,125 @@ def check(declared: Declaration, arrays: Arrays) -> Arrays:
         source=str(arrays.source),
         validation=validation,
         groups=groups,
-        preparation=_preparation(declared, arrays.preparation),
+        preparation=_check_preparation(declaration, arrays.preparation),
     )
 
 
-def _check_notes(declared: Declaration, arrays: Arrays) -> None:
+def _check_notes(declaration: Declaration, arrays: Arrays) -> None:
     """Refuse a source or a description of another type, which would fail when the first model is logged."""
-    where = f"data set {declared.name}:"
+    prefix = f"data set {declaration.name}:"
     if not isinstance(arrays.source, str | Path):
         raise UserError(
-            f"{where} source is {truncate(repr(arrays.source))};"
+            f"{prefix} source is {truncate(repr(arrays.source))};"
             " accepted: a text or path that says where the data were read from"
         )
     if not isinstance(arrays.description, Description | None):
         raise UserError(
-            f"{where} description is {truncate(repr(arrays.description))}; accepted: None, or a files.Description"
+            f"{prefix} description is {truncate(repr(arrays.description))}; accepted: None, or a files.Description"
         )
 
 
-def _preparation(declared: Declaration, value: object) -> dict[str, object] | None:
+def _check_preparation(declaration: Declaration, value: object) -> dict[str, object] | None:
     """Check how images are prepared; of a `Preparation` its description is kept."""
-    described = value.describe() if isinstance(value, Preparation) and value.shape == declared.shape else value
+    description = value.describe() if isinstance(value, Preparation) and value.shape == declaration.shape else value
     with contextlib.suppress(TypeError, ValueError):  # a type that JSON lacks, or a dict that holds itself
-        json.dumps(described)
-        if described is None or isinstance(described, dict):
-            return described
+        json.dumps(description)
+        if description is None or isinstance(description, dict):
+            return description
     raise UserError(
-        f"data set {declared.name}: preparation is {truncate(value)}; accepted: None, a Preparation for images of shape"
-        f" {declared.shape}, or a dict of types that JSON has"
+        f"data set {declaration.name}: preparation is {truncate(value)}; accepted: None, a Preparation for images of shape"
+        f" {declaration.shape}, or a dict of types that JSON has"
     )
 
 
-def _validation(declared: Declaration, value: object, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _check_validation(declaration: Declaration, value: object, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Check the rows of the user's own validation images; returns them sorted."""
-    where = f"data set {declared.name}: validation"
+    array_name = f"data set {declaration.name}: validation"
     accepted = f"rows of training images, 0 to {len(labels) - 1}, each once, and some of them left for training"
-    array = _array(where, value)
+    array = _as_array(array_name, value)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise UserError(f"{where} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
-    rows, times = np.unique(array, return_counts=True)
+        raise UserError(f"{array_name} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
+    rows, counts = np.unique(array, return_counts=True)
     if rows[0] < 0 or rows[-1] >= len(labels):
-        raise UserError(f"{where} holds {rows[0] if rows[0] < 0 else rows[-1]}; accepted: {accepted}")
-    if times.max() > 1:
-        raise UserError(f"{where} holds {rows[times.argmax()]} {times.max()} times; accepted: {accepted}")
+        raise UserError(f"{array_name} holds {rows[0] if rows[0] < 0 else rows[-1]}; accepted: {accepted}")
+    if counts.max() > 1:
+        raise UserError(f"{array_name} holds {rows[counts.argmax()]} {counts.max()} times; accepted: {accepted}")
     if len(rows) == len(labels):
-        raise UserError(f"{where} holds all {len(rows)} training images; accepted: {accepted}")
-    absent = _absent(declared, np.delete(labels, rows))
-    if absent:
-        warnings.warn(f"{where} holds all training images of {absent}; trials never see them", stacklevel=4)
+        raise UserError(f"{array_name} holds all {len(rows)} training images; accepted: {accepted}")
+    absent_names = _absent_classes(declaration, np.delete(labels, rows))
+    if absent_names:
+        warnings.warn(f"{array_name} holds all training images of {absent_names}; trials never see them", stacklevel=4)
     return np.asarray(rows, np.int64)
 
 
-def _groups(declared: Declaration, value: object, images: int) -> NDArray[np.int64]:
+def _check_groups(declaration: Declaration, value: object, image_count: int) -> NDArray[np.int64]:
     """Check the groups of the training images; names of groups become numbers."""
-    where = f"data set {declared.name}: groups"
-    array = _array(where, value)
-    if array.shape != (images,) or array.dtype.kind not in "iuSUT":
+    array_name = f"data set {declaration.name}: groups"
+    array = _as_array(array_name, value)
+    if array.shape != (image_count,) or array.dtype.kind not in "iuSUT":
         raise UserError(
-            f"{where} is {array.dtype} of shape {array.shape};"
-            f" accepted: a whole number or a name for each of {images} training images"
+            f"{array_name} is {array.dtype} of shape {array.shape};"
+            f" accepted: a whole number or a name for each of {image_count} training images"
         )
-    found = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SUT" else array
-    if found.min() == found.max():
-        raise UserError(f"{where} holds one group only; accepted: at least two groups, one of them for validation")
-    return np.asarray(found, np.int64)
+    group_numbers = np.unique(array, return_inverse=True)[1] if array.dtype.kind in "SUT" else array
+    if group_numbers.min() == group_numbers.max():
+        raise UserError(f"{array_name} holds one group only; accepted: at least two groups, one of them for validation")
+    return np.asarray(group_numbers, np.int64)
 
 
-def _absent(declared: Declaration, labels: NDArray[np.int64]) -> str:
+def _absent_classes(declaration: Declaration, labels: NDArray[np.int64]) -> str:
     """The names of the classes without a label, separated by commas."""
-    counts = np.bincount(labels, minlength=len(declared.classes))
-    return truncate(", ".join(name for name, count in zip(declared.classes, counts, strict=True) if not count))
+    counts = np.bincount(labels, minlength=len(declaration.classes))
+    return truncate(", ".join(name for name, count in zip(declaration.classes, counts, strict=True) if not count))
 
 
-def _part(
-    declared: Declaration, part: str, images: object, labels: object
+def _check_part(
+    declaration: Declaration, part: str, images: object, labels: object
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Check the images and labels of one part, "train" or "test"."""
-    images = _images(f"data set {declared.name}: {part}_images", images, declared.shape)
-    labels = _labels(f"data set {declared.name}: {part}_labels", labels, declared.classes)
+    images = _check_images(f"data set {declaration.name}: {part}_images", images, declaration.shape)
+    labels = _check_labels(f"data set {declaration.name}: {part}_labels", labels, declaration.classes)
     if len(images) != len(labels):
         raise UserError(
-            f"data set {declared.name}: {part}_images holds {len(images)} images, but {part}_labels {len(labels)}"
+            f"data set {declaration.name}: {part}_images holds {len(images)} images, but {part}_labels {len(labels)}"
             " labels; accepted: a label for each image"
         )
     return images, labels
 
 
-def _array(where: str, value: object) -> np.ndarray:
+def _as_array(array_name: str, value: object) -> np.ndarray:
     """Turn a value into an array that is not empty; what NumPy could only wrap as Python objects is refused."""
     if np.ma.is_masked(value):
-        raise UserError(f"{where} has masked or missing values; accepted: a value for every image")
+        raise UserError(f"{array_name} has masked or missing values; accepted: a value for every image")
     try:
         # `asarray` would hide that an array is memory-mapped, by which others know that it may not fit into memory.
         array = value if isinstance(value, np.memmap) else np.asarray(value)
         if array.dtype == object:  # which may hold arrays of one shape, or plain numbers or texts
             array = np.asarray(array.tolist())
     except Exception as error:  # objects of other libraries can raise anything when they become arrays
-        shapes = _shapes(value)
-        found = f"has entries of the shapes {shapes}" if shapes else f"is no array ({truncate(first_line(error))})"
-        raise UserError(f"{where} {found}; accepted: an array, whose entries all have one shape") from error
+        shapes = _describe_shapes(value)
+        problem = f"has entries of the shapes {shapes}" if shapes else f"is no array ({truncate(first_line(error))})"
+        raise UserError(f"{array_name} {problem}; accepted: an array, whose entries all have one shape") from error
     if array.dtype == object:
-        types = ", ".join(sorted({type(one).__name__ for one in array.flat}))
-        raise UserError(f"{where} holds {truncate(types)}; accepted: an array of numbers, or names as labels")
+        types = ", ".join(sorted({type(entry).__name__ for entry in array.flat}))
+        raise UserError(f"{array_name} holds {truncate(types)}; accepted: an array of numbers, or names as labels")
     if array.size == 0:
-        raise UserError(f"{where} is empty (shape {array.shape}); accepted: at least one image of each class")
+        raise UserError(f"{array_name} is empty (shape {array.shape}); accepted: at least one image of each class")
     return array
 
 
-def _shapes(value: object) -> str:
+def _describe_shapes(value: object) -> str:
     """The first two different shapes of the entries; empty if they cannot be told."""
     try:
-        shapes = list(dict.fromkeys(np.shape(one) for one in value))  # type: ignore[attr-defined]
+        shapes = list(dict.fromkeys(np.shape(entry) for entry in value))  # type: ignore[attr-defined]
     except Exception:  # the entries have no shape either
         return ""
     return " and ".join(map(str, shapes[:2])) if len(shapes) > 1 else ""
 
 
-def _images(where: str, value: object, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _check_images(array_name: str, value: object, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Check images and bring them into the form uint8 (n, height, width, channels)."""
-    array = _array(where, value)
+    array = _as_array(array_name, value)
     if array.shape[1:] == shape[:2] and shape[2] == 1:
         array = array[..., None]
     if array.shape[1:] != shape:
@@ -241,31 +243,33 @@ def _images(where: str, value: object, shape: tuple[int, int, int]) -> NDArray[n
         if array.shape[:-1] == shape:
             hint = ", with the images along the last axis: use numpy.moveaxis(images, -1, 0)"
         raise UserError(
-            f"{where} has the shape {array.shape}{hint};"
+            f"{array_name} has the shape {array.shape}{hint};"
             f" accepted: (n, {height}, {width}, {channels}), n images of the shape that is declared"
         )
-    pixels = _pixels(where, array)
+    pixels = _check_pixels(array_name, array)
     return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
 
 
-def _pixels(where: str, array: np.ndarray) -> NDArray[np.uint8]:
+def _check_pixels(array_name: str, array: np.ndarray) -> NDArray[np.uint8]:
     """Check the values of images and make them uint8."""
     accepted = "integers from 0 to 255, best as uint8"
     kind = array.dtype.kind
     if kind not in "iuf":
-        raise UserError(f"{where} is {array.dtype}; accepted: {accepted}")
+        raise UserError(f"{array_name} is {array.dtype}; accepted: {accepted}")
     low, high = mapped.extremes(array)
     if kind == "f":
-        raise UserError(f"{where} holds {_describe_floats(array.dtype, float(low), float(high))}; accepted: {accepted}")
+        raise UserError(
+            f"{array_name} holds {_describe_floats(array.dtype, float(low), float(high))}; accepted: {accepted}"
+        )
     if low < 0 or high > 255:
-        raise UserError(f"{where} holds values from {low} to {high}; accepted: {accepted}")
+        raise UserError(f"{array_name} holds values from {low} to {high}; accepted: {accepted}")
     if high <= 1:
         raise UserError(
-            f"{where} holds no value above {high}; accepted: {accepted}, for which pixels must not be divided by 255,"
+            f"{array_name} holds no value above {high}; accepted: {accepted}, for which pixels must not be divided by 255,"
             " and black and white are 0 and 255"
         )
     if low == high:
-        raise UserError(f"{where} holds nothing but the value {low}; accepted: images that differ")
+        raise UserError(f"{array_name} holds nothing but the value {low}; accepted: images that differ")
     return array.astype(np.uint8, copy=False)
 
 
@@ -273,45 +277,47 @@ def _describe_floats(dtype: np.dtype, low: float, high: float) -> str:
     """Say what floats look like, and how they become pixels."""
     if np.isnan(low):  # the minimum is NaN if any value is
         return f"NaN ({dtype})"
-    found = f"{dtype} from {low:g} to {high:g}"
+    value_range = f"{dtype} from {low:g} to {high:g}"
     if low < -1 or high > 255:
-        return found
+        return value_range
     if low < 0:
-        return f"{found}, which look like pixels / 127.5 - 1: add 1, multiply by 127.5, round and convert to uint8"
+        return (
+            f"{value_range}, which look like pixels / 127.5 - 1: add 1, multiply by 127.5, round and convert to uint8"
+        )
     if high <= 1:
-        return f"{found}, which look like pixels / 255: multiply by 255, round and convert to uint8"
-    return f"{found}: round and convert to uint8"
+        return f"{value_range}, which look like pixels / 255: multiply by 255, round and convert to uint8"
+    return f"{value_range}: round and convert to uint8"
 
 
-def _labels(where: str, value: object, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _check_labels(array_name: str, value: object, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Check labels and bring them into the form int64 (n,)."""
-    array = _array(where, value)
+    array = _as_array(array_name, value)
     is_text = array.dtype.kind in "SUT"
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape[1:] == (len(classes),) and not is_text:
-        array = _from_one_hot(where, array)
+        array = _from_one_hot(array_name, array)
     if array.ndim != 1:
         raise UserError(
-            f"{where} has the shape {array.shape}; accepted: (n,) or (n, 1), or one-hot (n, {len(classes)})"
+            f"{array_name} has the shape {array.shape}; accepted: (n,) or (n, 1), or one-hot (n, {len(classes)})"
         )
-    return _from_names(where, array, classes) if is_text else _indices(where, array, classes)
+    return _from_names(array_name, array, classes) if is_text else _check_indices(array_name, array, classes)
 
 
-def _from_one_hot(where: str, array: np.ndarray) -> NDArray[np.int64]:
+def _from_one_hot(array_name: str, array: np.ndarray) -> NDArray[np.int64]:
     """The position of the 1 in each row."""
     ones = array == 1
     valid = (ones.sum(axis=1) == 1) & (ones | (array == 0)).all(axis=1)
     if not valid.all():
         row = int(np.argmin(valid))
         raise UserError(
-            f"{where} holds the row {truncate(array[row].tolist())} for image {row};"
+            f"{array_name} holds the row {truncate(array[row].tolist())} for image {row};"
             " accepted: rows with exactly one 1, and 0 elsewhere"
         )
     return np.asarray(ones.argmax(axis=1), np.int64)
 
 
-def _from_names(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _from_names(array_name: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """The index of each name."""
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
@@ -319,24 +325,24 @@ def _from_names(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDAr
     unknown = [str(name) for name in names if name not in classes]
     if unknown:
         raise UserError(
-            f"{where} holds '{truncate(unknown[0])}', which is not in its classes;"
+            f"{array_name} holds '{truncate(unknown[0])}', which is not in its classes;"
             f" accepted: {truncate(', '.join(classes))}, or the indices 0 to {len(classes) - 1}"
         )
     return np.array([classes.index(name) for name in names], dtype=np.int64)[positions]
 
 
-def _indices(where: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _check_indices(array_name: str, array: np.ndarray, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Check labels that are numbers, and make them int64."""
     accepted = f"whole numbers from 0 to {len(classes) - 1}, indices into its classes"
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{where} is {array.dtype}; accepted: {accepted}, or names")
+        raise UserError(f"{array_name} is {array.dtype}; accepted: {accepted}, or names")
     if array.dtype.kind == "f":
-        odd = array[~np.isfinite(array) | (array != np.floor(array))]
-        if odd.size:
-            raise UserError(f"{where} holds {odd[0]:g}; accepted: {accepted}, or names")
+        invalid = array[~np.isfinite(array) | (array != np.floor(array))]
+        if invalid.size:
+            raise UserError(f"{array_name} holds {invalid[0]:g}; accepted: {accepted}, or names")
     low, high = int(array.min()), int(array.max())
     if (low, high) == (1, len(classes)):
-        raise UserError(f"{where} holds 1 to {high}, so its labels begin at 1: subtract 1; accepted: {accepted}")
+        raise UserError(f"{array_name} holds 1 to {high}, so its labels begin at 1: subtract 1; accepted: {accepted}")
     if low < 0 or high >= len(classes):
-        raise UserError(f"{where} holds {low if low < 0 else high}; accepted: {accepted}, or names")
+        raise UserError(f"{array_name} holds {low if low < 0 else high}; accepted: {accepted}, or names")
     return np.ascontiguousarray(array.astype(np.int64, copy=False))

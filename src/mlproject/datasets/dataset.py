@@ -149,20 +149,20 @@ class Dataset:
                 " from 0 to 4294967295 and a fraction between 0 and 1"
             )
         if self.validation is not None:
-            chosen = self.validation
+            validation_rows = self.validation
         elif self.groups is not None:
-            chosen = splitting.grouped(self.train_strata, self.groups, validation_fraction, seed)
+            validation_rows = splitting.draw_groups(self.train_strata, self.groups, validation_fraction, seed)
         else:
-            chosen = splitting.stratified(self.train_strata, validation_fraction, seed)
-        if not len(chosen):
-            found = "no class has two images" if self.groups is None else "every group holds all images of a class"
+            validation_rows = splitting.draw_stratified(self.train_strata, validation_fraction, seed)
+        if not len(validation_rows):
+            reason = "no class has two images" if self.groups is None else "every group holds all images of a class"
             raise UserError(
-                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}: {found};"
+                f"cannot split {self.name} with seed {seed} and validation fraction {validation_fraction}: {reason};"
                 " accepted: images for training and for validation of at least one class"
             )
-        validating = np.zeros(len(self.train_strata), dtype=bool)
-        validating[chosen] = True
-        return np.flatnonzero(~validating), np.flatnonzero(validating)
+        is_validation = np.zeros(len(self.train_strata), dtype=bool)
+        is_validation[validation_rows] = True
+        return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
 
     def sample(self, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         """Draw a fraction of the given training images, stratified by the finest labels, without replacement.
@@ -200,14 +200,14 @@ class Dataset:
             return self
         held_out = np.zeros(len(self.train_strata), dtype=bool)
         held_out[self.validation if self.validation is not None else []] = True
-        free = np.flatnonzero(~held_out)
-        groups = None if self.groups is None else self.groups[free]
-        drawn = free[splitting.share(self.train_strata[free], groups, share, seed)]
-        if missing := set(self.train_labels[free]) - set(self.train_labels[drawn]):
+        free_rows = np.flatnonzero(~held_out)
+        groups = None if self.groups is None else self.groups[free_rows]
+        drawn_rows = free_rows[splitting.draw_share(self.train_strata[free_rows], groups, share, seed)]
+        if missing := set(self.train_labels[free_rows]) - set(self.train_labels[drawn_rows]):
             name = self.class_names[min(missing)]
             raise UserError(f"train_share={share:g} leaves {self.name} no image of {name}; accepted: a larger share")
-        rows = np.sort(np.concatenate([drawn, np.flatnonzero(held_out)]))
-        part = replace(
+        rows = np.sort(np.concatenate([drawn_rows, np.flatnonzero(held_out)]))
+        subset = replace(
             self,
             train_images=self.train_images[rows],
             train_labels=self.train_labels[rows],
@@ -215,7 +215,7 @@ class Dataset:
             groups=None if self.groups is None else self.groups[rows],
             validation=None if self.validation is None else np.flatnonzero(held_out[rows]),
         )
-        return replace(part, digest=part._content_digest(), whole_digest=self.digest)
+        return replace(subset, digest=subset._content_digest(), whole_digest=self.digest)
 
     @cached_property
     def _channel_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -244,11 +244,11 @@ class Dataset:
         return tuple(map(tuple, (patches.T @ patches / len(patches)).tolist()))
 
 
-def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: bool) -> Dataset:
+def from_arrays(declaration: Declaration, labels: str, arrays: Arrays, synthetic: bool) -> Dataset:
     """Make a `Dataset` from the arrays of a loader, with labels at the given granularity.
 
     Args:
-        declared: the data set's name, classes and superclasses.
+        declaration: the data set's name, classes and superclasses.
         labels: "coarse" for the superclasses as classes, "fine" for the classes with their superclasses, anything else
             for the classes alone.
         arrays: images and finest labels, checked.
@@ -257,16 +257,16 @@ def from_arrays(declared: Declaration, labels: str, arrays: Arrays, synthetic: b
     Returns:
         The data set with its digests.
     """
-    train_labels, test_labels, class_names = arrays.train_labels, arrays.test_labels, declared.classes
+    train_labels, test_labels, class_names = arrays.train_labels, arrays.test_labels, declaration.classes
     superclass_of: np.ndarray | None = None
     superclass_names: tuple[str, ...] = ()
     if labels == "coarse":
-        train_labels, test_labels = declared.superclass_of[train_labels], declared.superclass_of[test_labels]
-        class_names = declared.superclasses
+        train_labels, test_labels = declaration.superclass_of[train_labels], declaration.superclass_of[test_labels]
+        class_names = declaration.superclasses
     elif labels == "fine":
-        superclass_of, superclass_names = declared.superclass_of, declared.superclasses
+        superclass_of, superclass_names = declaration.superclass_of, declaration.superclasses
     return Dataset(
-        name=declared.name,
+        name=declaration.name,
         labels=labels,
         train_images=arrays.train_images,
         train_labels=train_labels,

@@ -109,10 +109,10 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """
     header = (0x0800 + len(shape), *shape)  # 0x08 is the code for unsigned bytes
     content = files.read_gzip(path, 4 * len(header) + int(np.prod(shape)))
-    found = tuple(np.frombuffer(content, ">u4", len(header)).tolist())
-    if found != header:
+    actual_header = tuple(np.frombuffer(content, ">u4", len(header)).tolist())
+    if actual_header != header:
         raise UserError(
-            f"{path} has the magic number {found[0]:#06x} and shape {found[1:]};"
+            f"{path} has the magic number {actual_header[0]:#06x} and shape {actual_header[1:]};"
             f" accepted: {header[0]:#06x} and {header[1:]}"
         )
     return np.frombuffer(content, np.uint8, offset=4 * len(header)).reshape(shape)

@@ -125,10 +125,10 @@ def locate(data_dir: Path | str | None, names: Sequence[str], fallbacks: Sequenc
     folder = named_folder(data_dir)
     if folder is None:
         return first_existing(fallbacks, names)
-    found = first_existing([folder], names)
-    if found is None:
+    path = first_existing([folder], names)
+    if path is None:
         raise UserError(f"data folder {folder} lacks {names[0]}; accepted there: {' or '.join(names)}")
-    return found
+    return path
 
 
 def download(url: str, checksum: str | None, folder: Path) -> Path:
@@ -174,15 +174,15 @@ def download(url: str, checksum: str | None, folder: Path) -> Path:
 class BoundedReader:
     """A binary stream that delivers at most `limit` bytes: an archive of kilobytes can unpack to terabytes."""
 
-    def __init__(self, stream: io.BufferedIOBase, where: str, limit: int) -> None:
+    def __init__(self, stream: io.BufferedIOBase, stream_name: str, limit: int) -> None:
         """Wrap a stream.
 
         Args:
             stream: the stream to read from.
-            where: the name of the stream in error messages.
+            stream_name: the name of the stream in error messages.
             limit: the number of bytes that may be read in all.
         """
-        self.stream, self.where, self.limit, self.bytes_left = stream, where, limit, limit
+        self.stream, self.stream_name, self.limit, self.bytes_left = stream, stream_name, limit, limit
 
     def read(self, size: int) -> bytes:
         """Read the next bytes.
@@ -200,7 +200,7 @@ class BoundedReader:
         self.bytes_left -= len(content)
         if self.bytes_left < 0:
             raise UserError(
-                f"{self.where} holds more than {self.limit} bytes unpacked; accepted: at most {self.limit} bytes"
+                f"{self.stream_name} holds more than {self.limit} bytes unpacked; accepted: at most {self.limit} bytes"
             )
         return content
 
@@ -224,16 +224,16 @@ def read_gzip(path: Path, size: int) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is truncated or damaged ({error}); accepted: a whole gzip file") from error
     if len(content) != size:
-        found = f"only {len(content)}" if len(content) < size else f"more than {size}"
-        raise UserError(f"{path} holds {found} bytes unpacked; accepted: {size}")
+        actual_size = f"only {len(content)}" if len(content) < size else f"more than {size}"
+        raise UserError(f"{path} holds {actual_size} bytes unpacked; accepted: {size}")
     return content
 
 
-def check_labels(where: str, labels: np.ndarray, names: Sequence[str]) -> None:
+def check_labels(file_name: str, labels: np.ndarray, names: Sequence[str]) -> None:
     """Check that every label is an index into the class names and that all classes have equally many records.
 
     Args:
-        where: the name of the labels' file in error messages.
+        file_name: the name of the labels' file in error messages.
         labels: integers (n,), not negative.
         names: the class names.
 
@@ -242,12 +242,12 @@ def check_labels(where: str, labels: np.ndarray, names: Sequence[str]) -> None:
     """
     largest = int(labels.max())
     if largest >= len(names):
-        raise UserError(f"{where} holds label {largest}; accepted: 0 to {len(names) - 1}")
+        raise UserError(f"{file_name} holds label {largest}; accepted: 0 to {len(names) - 1}")
     counts = np.bincount(labels, minlength=len(names))
     expected = len(labels) // len(names)
     if (counts != expected).any():
         index = int(np.flatnonzero(counts != expected)[0])
         raise UserError(
-            f"{where} holds {counts[index]} records of class {index} ({names[index]});"
+            f"{file_name} holds {counts[index]} records of class {index} ({names[index]});"
             f" accepted: {expected} records of each class"
         )

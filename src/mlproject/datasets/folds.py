@@ -41,44 +41,46 @@ def draw_folds(data: Dataset, folds: int, repeats: int, seed: int) -> tuple[Fold
         raise UserError(
             f"folds={folds}, but {data.name} has a validation split of its own; accepted: folds=0, or images without this split"
         )
-    most, what = _most_folds(data)
-    if folds > most:
-        raise UserError(f"folds={folds} for {data.name}; accepted: 0, or from 2 to {most}, because {what}")
-    drawn = tuple(fold for repeat in range(repeats) for fold in _partition(data, folds, (seed, repeat)))
-    _warn_of_small_classes(data, drawn[:folds])
-    return drawn
+    limit, reason = _most_folds(data)
+    if folds > limit:
+        raise UserError(f"folds={folds} for {data.name}; accepted: 0, or from 2 to {limit}, because {reason}")
+    drawn_folds = tuple(fold for repeat in range(repeats) for fold in _draw_partition(data, folds, (seed, repeat)))
+    _warn_of_small_classes(data, drawn_folds[:folds])
+    return drawn_folds
 
 
-def out_of_fold(folds: Sequence[Fold], predictions: Sequence[NDArray[np.float32]], images: int) -> NDArray[np.float32]:
+def out_of_fold(
+    folds: Sequence[Fold], predictions: Sequence[NDArray[np.float32]], image_count: int
+) -> NDArray[np.float32]:
     """Put the predictions for held-out rows together.
 
     Args:
         folds: what each fit trained on and held out.
         predictions: for each fit the probabilities of the rows that it held out, float32 (rows, classes).
-        images: the number of training images.
+        image_count: the number of training images.
 
     Returns:
         float32 (images, classes): for each image the mean over the fits that held it out; 0 where none did.
     """
-    total, times = np.zeros((images, predictions[0].shape[1]), np.float32), np.zeros((images, 1), np.float32)
+    total, counts = np.zeros((image_count, predictions[0].shape[1]), np.float32), np.zeros((image_count, 1), np.float32)
     for fold, predicted in zip(folds, predictions, strict=True):
         total[fold.validation] += predicted
-        times[fold.validation] += 1
-    return np.asarray(total / np.maximum(times, 1), np.float32)
+        counts[fold.validation] += 1
+    return np.asarray(total / np.maximum(counts, 1), np.float32)
 
 
-def fold_numbers(folds: Sequence[Fold], images: int) -> NDArray[np.int64]:
+def fold_numbers(folds: Sequence[Fold], image_count: int) -> NDArray[np.int64]:
     """Which fold holds each image out.
 
     Args:
         folds: of a cross-validation, as from `draw_folds`.
-        images: the number of training images.
+        image_count: the number of training images.
 
     Returns:
         int64 (repeats, images), the number of the fold in each repeat, from 1.
     """
-    repeats = sum(len(fold.validation) for fold in folds) // images
-    numbers = np.zeros((repeats, images), np.int64)
+    repeats = sum(len(fold.validation) for fold in folds) // image_count
+    numbers = np.zeros((repeats, image_count), np.int64)
     for index, fold in enumerate(folds):
         repeat, number = divmod(index, len(folds) // repeats)
         numbers[repeat, fold.validation] = number + 1
@@ -94,14 +96,14 @@ def _most_folds(data: Dataset) -> tuple[int, str]:
     return largest, f"the largest class has {largest} training images"
 
 
-def _partition(data: Dataset, folds: int, seed: tuple[int, int]) -> Iterator[Fold]:
+def _draw_partition(data: Dataset, folds: int, seed: tuple[int, int]) -> Iterator[Fold]:
     """One partition of the training images. Each repeat has a random state of its own, which no other seed has."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    kind = StratifiedKFold if data.groups is None else StratifiedGroupKFold
+    splitter_class = StratifiedKFold if data.groups is None else StratifiedGroupKFold
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of small classes, which `draw_folds` describes by their names
         rows = np.zeros(len(data.train_strata))
-        for train, validation in kind(folds, shuffle=True, random_state=state).split(
+        for train, validation in splitter_class(folds, shuffle=True, random_state=state).split(
             rows, data.train_strata, data.groups
         ):
             yield Fold(np.asarray(train, np.int64), np.asarray(validation, np.int64))
@@ -112,14 +114,14 @@ def _warn_of_small_classes(data: Dataset, partition: tuple[Fold, ...]) -> None:
     counts = np.array(
         [np.bincount(data.train_labels[fold.validation], minlength=len(data.class_names)) for fold in partition]
     )
-    held_out_by = np.count_nonzero(counts, axis=0)
-    for chosen, what in (
-        (held_out_by == 1, "one fold holds all images of {}, so the fit that predicts them never saw them"),
+    fold_counts = np.count_nonzero(counts, axis=0)
+    for affected, message in (
+        (fold_counts == 1, "one fold holds all images of {}, so the fit that predicts them never saw them"),
         (
-            (held_out_by > 1) & (held_out_by < len(partition)),
+            (fold_counts > 1) & (fold_counts < len(partition)),
             "some folds hold no image of {}, of which there are too few",
         ),
     ):
-        if chosen.any():
-            names = ", ".join(name for name, one in zip(data.class_names, chosen, strict=True) if one)
-            warnings.warn(f"folds={len(partition)} for {data.name}: {what.format(truncate(names))}", stacklevel=3)
+        if affected.any():
+            names = ", ".join(name for name, is_affected in zip(data.class_names, affected, strict=True) if is_affected)
+            warnings.warn(f"folds={len(partition)} for {data.name}: {message.format(truncate(names))}", stacklevel=3)

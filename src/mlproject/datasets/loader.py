@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from mlproject.datasets import contract, synthetic
 from mlproject.datasets.dataset import Dataset, from_arrays
-from mlproject.datasets.declaration import declaration
+from mlproject.datasets.declaration import check_declaration
 from mlproject.datasets.files import Arrays
 from mlproject.datasets.images.preparation import Preparation
 from mlproject.errors import UserError
@@ -84,13 +84,13 @@ class Loader(ABC):
             UserError: unknown labels or kind; files that are missing, damaged or not as published; a failed download; a
                 loader that breaks the contract (see `mlproject.datasets.contract`).
         """
-        declared = declaration(self)
+        declaration = check_declaration(self)
         if labels not in self.labels:
             raise UserError(f"unknown labels {labels!r} of data set {self.name}; accepted: {', '.join(self.labels)}")
         if kind not in KINDS:
             raise UserError(f"unknown kind of data {kind!r}; accepted: {', '.join(KINDS)}")
-        arrays = synthetic.make(declared) if kind == "synthetic" else contract.read(declared, self, data_dir)
-        checked = contract.check(declared, arrays)
+        arrays = synthetic.make(declaration) if kind == "synthetic" else contract.read(declaration, self, data_dir)
+        checked = contract.check(declaration, arrays)
         if checked.preparation is None and self.preparation:
             checked = checked._replace(preparation=self.preparation.describe())
-        return from_arrays(declared, labels, checked, synthetic=kind == "synthetic")
+        return from_arrays(declaration, labels, checked, synthetic=kind == "synthetic")

@@ -51,5 +51,5 @@ def extremes(array: np.ndarray) -> tuple[Any, Any]:
     Returns:
         Both, of the array's type; NaN if any value is.
     """
-    found = [(part.min(), part.max()) for part in parts(array)]
-    return np.min([low for low, _ in found]), np.max([high for _, high in found])
+    part_extremes = [(part.min(), part.max()) for part in parts(array)]
+    return np.min([low for low, _ in part_extremes]), np.max([high for _, high in part_extremes])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 
-def stratified(strata: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+def draw_stratified(strata: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
     """Draw validation images in the proportions of the classes.
 
     Where scikit-learn's stratified split works, this is it. It refuses a class with one image, and fewer validation images
@@ -25,16 +25,16 @@ def stratified(strata: NDArray[np.int64], fraction: float, seed: int) -> NDArray
     try:
         return np.asarray(train_test_split(rows, test_size=fraction, random_state=seed, stratify=strata)[1])
     except ValueError:
-        random = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         _, classes = np.unique(strata, return_inverse=True)
-        return _draw(classes, _apportion(np.bincount(classes), fraction, random), random)
+        return _draw_rows(classes, _apportion(np.bincount(classes), fraction, rng), rng)
 
 
-def grouped(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+def draw_groups(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
     """Draw whole groups of images for validation, as nearly as possible in the proportions of the classes.
 
     The groups come in random order. One is drawn if this brings the numbers of validation images of its classes closer
-    to what `stratified` would draw (in squares), and if each of its classes keeps a training image. If no group is, the one
+    to what `draw_stratified` would draw (in squares), and if each of its classes keeps a training image. If no group is, the one
     that comes closest is drawn. scikit-learn's StratifiedGroupKFold would not keep every class in training.
 
     Args:
@@ -46,28 +46,30 @@ def grouped(strata: NDArray[np.int64], groups: NDArray[np.int64], fraction: floa
     Returns:
         int64, the rows of the validation images in rising order; empty if no group can be drawn.
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     _, classes = np.unique(strata, return_inverse=True)
-    names, numbers = np.unique(groups, return_inverse=True)
+    group_names, group_numbers = np.unique(groups, return_inverse=True)
     counts = np.bincount(classes)
-    wanted, drawn = _apportion(counts, fraction, random), np.zeros_like(counts)
-    chosen, closest = np.zeros(len(names), dtype=bool), (math.inf, -1)
-    members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
-    for group in random.permutation(len(names)):
-        of_group, images = np.unique(classes[members[group]], return_counts=True)
-        if (drawn[of_group] + images >= counts[of_group]).any():
+    target_counts, drawn_counts = _apportion(counts, fraction, rng), np.zeros_like(counts)
+    is_drawn, closest = np.zeros(len(group_names), dtype=bool), (math.inf, -1)
+    members = np.split(np.argsort(group_numbers, kind="stable"), np.cumsum(np.bincount(group_numbers))[:-1])
+    for group in rng.permutation(len(group_names)):
+        group_classes, group_counts = np.unique(classes[members[group]], return_counts=True)
+        if (drawn_counts[group_classes] + group_counts >= counts[group_classes]).any():
             continue
-        missing = wanted[of_group] - drawn[of_group]
-        farther = float(((missing - images) ** 2).sum() - (missing**2).sum())
-        if farther < 0:
-            chosen[group], drawn[of_group] = True, drawn[of_group] + images
-        closest = min(closest, (farther, int(group)))
-    if not chosen.any() and closest[1] >= 0:
-        chosen[closest[1]] = True
-    return np.flatnonzero(chosen[numbers])
+        shortfall = target_counts[group_classes] - drawn_counts[group_classes]
+        distance_change = float(((shortfall - group_counts) ** 2).sum() - (shortfall**2).sum())
+        if distance_change < 0:
+            is_drawn[group], drawn_counts[group_classes] = True, drawn_counts[group_classes] + group_counts
+        closest = min(closest, (distance_change, int(group)))
+    if not is_drawn.any() and closest[1] >= 0:
+        is_drawn[closest[1]] = True
+    return np.flatnonzero(is_drawn[group_numbers])
 
 
-def share(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fraction: float, seed: int) -> NDArray[np.int64]:
+def draw_share(
+    strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fraction: float, seed: int
+) -> NDArray[np.int64]:
     """Draw a share of the images in the proportions of the classes. A smaller share is part of a larger one.
 
     Args:
@@ -79,37 +81,39 @@ def share(strata: NDArray[np.int64], groups: NDArray[np.int64] | None, fraction:
     Returns:
         int64, the rows in rising order.
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     if groups is not None:
-        names = random.permutation(np.unique(groups))
-        return np.flatnonzero(np.isin(groups, names[: math.ceil(fraction * len(names))]))
+        shuffled_groups = rng.permutation(np.unique(groups))
+        return np.flatnonzero(np.isin(groups, shuffled_groups[: math.ceil(fraction * len(shuffled_groups))]))
     _, classes = np.unique(strata, return_inverse=True)
-    wanted = np.array([math.ceil(fraction * count) for count in np.bincount(classes)])
-    return np.sort(_draw(classes, wanted, random))
+    target_counts = np.array([math.ceil(fraction * count) for count in np.bincount(classes)])
+    return np.sort(_draw_rows(classes, target_counts, rng))
 
 
-def _draw(classes: NDArray[np.int64], wanted: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw `wanted` images of each class; more of them include fewer of them, drawn with the same random numbers."""
-    order = random.permutation(len(classes))
+def _draw_rows(
+    classes: NDArray[np.int64], target_counts: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw `target_counts` images of each class; more of them include fewer of them, drawn with the same random numbers."""
+    order = rng.permutation(len(classes))
     order = order[np.argsort(classes[order], kind="stable")]
-    place = np.arange(len(classes)) - np.searchsorted(classes[order], classes[order])  # 0 for the first of each class
-    return order[place < wanted[classes[order]]]
+    rank = np.arange(len(classes)) - np.searchsorted(classes[order], classes[order])  # 0 for the first of each class
+    return order[rank < target_counts[classes[order]]]
 
 
-def _apportion(counts: NDArray[np.int64], fraction: float, random: np.random.Generator) -> NDArray[np.int64]:
+def _apportion(counts: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """How many images of each class are drawn, if classes have `counts` (each at least 1).
 
     Every class keeps a training image. If as many images as classes are drawn, each class with two or more images gives at
     least one. Beyond that the numbers are proportional, and what rounding leaves goes to the largest remainders; a random
     order decides between equal ones.
     """
-    most = counts - 1
-    total = min(math.ceil(fraction * counts.sum()), int(most.sum()))
-    shares = total * counts / counts.sum() + 1e-9 * random.random(len(counts))
-    least = np.minimum(most, 1) if np.minimum(most, 1).sum() <= total else np.zeros_like(counts)
-    numbers = np.clip(np.floor(shares).astype(np.int64), least, most)
-    while numbers.sum() < total:
-        numbers[np.where(numbers < most, shares - numbers, -np.inf).argmax()] += 1
-    while numbers.sum() > total:
-        numbers[np.where(numbers > least, shares - numbers, np.inf).argmin()] -= 1
-    return np.asarray(numbers, np.int64)
+    upper_bounds = counts - 1
+    total = min(math.ceil(fraction * counts.sum()), int(upper_bounds.sum()))
+    shares = total * counts / counts.sum() + 1e-9 * rng.random(len(counts))
+    lower_bounds = np.minimum(upper_bounds, 1) if np.minimum(upper_bounds, 1).sum() <= total else np.zeros_like(counts)
+    allocation = np.clip(np.floor(shares).astype(np.int64), lower_bounds, upper_bounds)
+    while allocation.sum() < total:
+        allocation[np.where(allocation < upper_bounds, shares - allocation, -np.inf).argmax()] += 1
+    while allocation.sum() > total:
+        allocation[np.where(allocation > lower_bounds, shares - allocation, np.inf).argmin()] -= 1
+    return np.asarray(allocation, np.int64)

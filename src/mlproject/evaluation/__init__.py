@@ -37,7 +37,7 @@ from mlproject.evaluation.fine_coarse_differences import class_differences
 from mlproject.evaluation.multiple_testing import benjamini_hochberg, holm
 from mlproject.evaluation.paired import holm_adjusted_mcnemar, paired_difference
 from mlproject.evaluation.permutation import permutation_test
-from mlproject.evaluation.power import needed_to_settle
+from mlproject.evaluation.power import sample_size_to_settle
 from mlproject.evaluation.scores import (
     SCORES,
     accuracy_interval,
@@ -72,10 +72,10 @@ __all__ = [
     "in_top_k",
     "macro_f1",
     "nadeau_bengio_error",
-    "needed_to_settle",
     "paired_difference",
     "per_class",
     "permutation_test",
+    "sample_size_to_settle",
     "score_standard_error",
     "summary",
     "validation_scores",

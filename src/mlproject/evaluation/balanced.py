@@ -18,9 +18,9 @@ def balanced_accuracy(labels: NDArray[np.integer], predictions: NDArray[np.integ
     Returns:
         The mean, 0..1. Always predicting one of k classes gives 1 / k.
     """
-    true = np.bincount(labels)
-    hits = np.bincount(labels[predictions == labels], minlength=len(true))
-    return float(np.mean(hits[true > 0] / true[true > 0]))
+    sizes = np.bincount(labels)
+    hits = np.bincount(labels[predictions == labels], minlength=len(sizes))
+    return float(np.mean(hits[sizes > 0] / sizes[sizes > 0]))
 
 
 def macro_f1(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> float:
@@ -49,10 +49,10 @@ def f1_parts(
     Returns:
         float64, (classes with images,), twice: the correct predictions, and the true plus the predicted images.
     """
-    present, truth = np.unique(labels, return_inverse=True)
-    hits = np.bincount(truth[predictions == labels], minlength=len(present)).astype(np.float64)
+    present, class_indices = np.unique(labels, return_inverse=True)
+    hits = np.bincount(class_indices[predictions == labels], minlength=len(present)).astype(np.float64)
     predicted = np.bincount(predictions, minlength=int(present[-1]) + 1)[present]
-    return hits, (np.bincount(truth) + predicted).astype(np.float64)
+    return hits, (np.bincount(class_indices) + predicted).astype(np.float64)
 
 
 def mean_f1(hits: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,8 +79,8 @@ def image_losses(labels: NDArray[np.integer], probabilities: NDArray[np.floating
         float64, (images,), in nats; probabilities are clipped to at least 1e-7. NaN where a probability is NaN.
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    of_true_class = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
-    return np.asarray(-np.log(np.clip(of_true_class, SMALLEST_PROBABILITY, 1.0)), dtype=np.float64)
+    true_class_probabilities = probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1)
+    return np.asarray(-np.log(np.clip(true_class_probabilities, SMALLEST_PROBABILITY, 1.0)), dtype=np.float64)
 
 
 def validation_scores(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
@@ -123,7 +123,7 @@ def score_standard_error(
         return float(np.std(losses) / np.sqrt(len(losses)))
     if objective == "val_macro_f1":
         return float("nan")
-    of_class = np.zeros_like(labels) if objective == "val_accuracy" else np.unique(labels, return_inverse=True)[1]
-    images = np.bincount(of_class)
-    recalls = np.bincount(of_class[predictions == labels], minlength=len(images)) / images
-    return float(np.sqrt(np.sum(recalls * (1 - recalls) / images)) / len(images))
+    groups = np.zeros_like(labels) if objective == "val_accuracy" else np.unique(labels, return_inverse=True)[1]
+    sizes = np.bincount(groups)
+    recalls = np.bincount(groups[predictions == labels], minlength=len(sizes)) / sizes
+    return float(np.sqrt(np.sum(recalls * (1 - recalls) / sizes)) / len(sizes))

@@ -41,12 +41,12 @@ def cross_validated_interval(correct: NDArray[np.bool_], folds: NDArray[np.integ
         The interval's ends (low, high), 0..1.
     """
     accuracy, images = float(correct.mean()), correct.shape[1]
-    count = len(np.unique(folds[0]))
+    fold_count = len(np.unique(folds[0]))
     scores = [
-        float(right[numbers == fold].mean())
-        for right, numbers in zip(correct, folds, strict=True)
-        for fold in np.unique(numbers)
+        float(repeat_correct[repeat_folds == fold].mean())
+        for repeat_correct, repeat_folds in zip(correct, folds, strict=True)
+        for fold in np.unique(repeat_folds)
     ]
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * nadeau_bengio_error(scores, 1 / (count - 1))
+    half_width = stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * nadeau_bengio_error(scores, 1 / (fold_count - 1))
     low, high = wilson_interval(round(accuracy * images), images)
-    return float(max(min(accuracy - half, low), 0)), float(min(max(accuracy + half, high), 1))
+    return float(max(min(accuracy - half_width, low), 0)), float(min(max(accuracy + half_width, high), 1))

@@ -70,12 +70,12 @@ class _SeedSpread(NamedTuple):
 
     seeds: int
     variance: float
-    chance: float
+    interaction: float
 
     @property
-    def own(self) -> float:
+    def seed_variance(self) -> float:
         """The variance between seeds on infinitely many images."""
-        return max(self.variance - self.chance, 0.0)
+        return max(self.variance - self.interaction, 0.0)
 
 
 def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
@@ -99,20 +99,21 @@ def crossed_accuracy(correct: NDArray[np.bool_]) -> CrossedAccuracy:
     mean = float(correct.mean())
     if seeds == 1:
         return CrossedAccuracy(mean, *accuracy_interval(correct[0]), df=float("inf"), seed_std=float("nan"))
-    spread = _spread(correct)
-    of_images = float(correct.mean(axis=0).var(ddof=1)) / images if images > 1 else 0.0
-    # Networks that err independently would give this variance, and hard images only make it larger. A lower estimate, as from a
-    # handful of images, is chance, and at 0 there would be no degrees of freedom.
-    of_images = max(of_images, mean * (1 - mean) / (seeds * images))
-    variance = of_images + spread.own / seeds
-    df = _degrees_of_freedom(variance, of_images, images, [spread])
-    effective = mean * (1 - mean) / variance if variance else images
-    t = _critical(df)
-    centre = (mean + t**2 / (2 * effective)) / (1 + t**2 / effective)
-    half = t / (1 + t**2 / effective) * float(np.sqrt(mean * (1 - mean) / effective + t**2 / (4 * effective**2)))
+    spread = _seed_spread(correct)
+    variance_from_images = float(correct.mean(axis=0).var(ddof=1)) / images if images > 1 else 0.0
+    # Networks that err independently would have this variance, and hard images only make it larger. A lower estimate, as from a
+    # handful of images, is due to chance, and at 0 there would be no degrees of freedom.
+    variance_from_images = max(variance_from_images, mean * (1 - mean) / (seeds * images))
+    variance = variance_from_images + spread.seed_variance / seeds
+    df = _degrees_of_freedom(variance, variance_from_images, images, [spread])
+    effective_images = mean * (1 - mean) / variance if variance else images
+    t = _critical_t(df)
+    centre = (mean + t**2 / (2 * effective_images)) / (1 + t**2 / effective_images)
+    root = float(np.sqrt(mean * (1 - mean) / effective_images + t**2 / (4 * effective_images**2)))
+    half_width = t / (1 + t**2 / effective_images) * root
     # For a mean of 0 or 1, rounding could leave the mean outside of its interval.
-    low, high = min(max(centre - half, 0.0), mean), max(min(centre + half, 1.0), mean)
-    return CrossedAccuracy(mean, low, high, df, float(np.sqrt(spread.own)))
+    low, high = min(max(centre - half_width, 0.0), mean), max(min(centre + half_width, 1.0), mean)
+    return CrossedAccuracy(mean, low, high, df, float(np.sqrt(spread.seed_variance)))
 
 
 def crossed_difference(
@@ -144,25 +145,25 @@ def crossed_difference(
     correct_a = check_correct("correct_a", correct_a, by_seed=True)
     correct_b = check_correct("correct_b", correct_b, by_seed=True)
     check_same_length("correct_a", correct_a.T, "correct_b", correct_b.T)
-    of_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)
-    images, difference = len(of_image), float(of_image.mean())
-    of_one = 1 / images  # the variance where the difference is 1 for one image and 0 for the others
-    between_images = max(float(of_image.var(ddof=1)), of_one) if images > 1 else of_one
+    image_differences = correct_a.mean(axis=0) - correct_b.mean(axis=0)
+    images, difference = len(image_differences), float(image_differences.mean())
+    smallest_variance = 1 / images  # the variance where the difference is 1 for one image and 0 for the others
+    between_images = max(float(image_differences.var(ddof=1)), smallest_variance) if images > 1 else smallest_variance
     spreads = _seed_spreads(correct_a, correct_b, same_networks)
-    variance = between_images / images + sum(one.own / one.seeds for one in spreads)
+    variance = between_images / images + sum(spread.seed_variance / spread.seeds for spread in spreads)
     df = _degrees_of_freedom(variance, between_images / images, images, spreads)
-    error = float(np.sqrt(variance))
-    half = _critical(df) * error
-    contained = images * sum(one.chance / one.seeds for one in spreads)
+    standard_error = float(np.sqrt(variance))
+    half_width = _critical_t(df) * standard_error
+    contained_interaction = images * sum(spread.interaction / spread.seeds for spread in spreads)
     return CrossedDifference(
         difference,
-        max(difference - half, -1.0),
-        min(difference + half, 1.0),
-        p=float(2 * special.stdtr(df, -abs(difference) / error)),
+        max(difference - half_width, -1.0),
+        min(difference + half_width, 1.0),
+        p=float(2 * special.stdtr(df, -abs(difference) / standard_error)),
         seeds_covered=bool(spreads),
-        seed_std=float(np.sqrt(sum(one.own for one in spreads) / 2)) if spreads else float("nan"),
-        image_variance=max(between_images - contained, 0.0),
-        interaction_variance=images * sum(one.chance for one in spreads),
+        seed_std=float(np.sqrt(sum(spread.seed_variance for spread in spreads) / 2)) if spreads else float("nan"),
+        image_variance=max(between_images - contained_interaction, 0.0),
+        interaction_variance=images * sum(spread.interaction for spread in spreads),
     )
 
 
@@ -172,31 +173,31 @@ def _seed_spreads(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], sa
         return []
     if same_networks:
         check_same_length("correct_a", correct_a, "correct_b", correct_b)
-        return [_spread(correct_a - correct_b.astype(np.float64))]
-    return [_spread(correct_a), _spread(correct_b)]
+        return [_seed_spread(correct_a - correct_b.astype(np.float64))]
+    return [_seed_spread(correct_a), _seed_spread(correct_b)]
 
 
-def _spread(values: NDArray[np.bool_] | NDArray[np.float64]) -> _SeedSpread:
+def _seed_spread(values: NDArray[np.bool_] | NDArray[np.float64]) -> _SeedSpread:
     """The mean squares of a two-way table without replication, divided by the number of images."""
     seeds, images = values.shape
     between_seeds = float(values.mean(axis=1).var(ddof=1))
     between_images = float(values.mean(axis=0).var())
-    rest = float(values.var()) - between_images - between_seeds * (seeds - 1) / seeds
-    freedom = (images - 1) * (seeds - 1)
-    return _SeedSpread(seeds, between_seeds, max(rest, 0.0) * seeds / freedom if freedom else 0.0)
+    residual = float(values.var()) - between_images - between_seeds * (seeds - 1) / seeds
+    residual_df = (images - 1) * (seeds - 1)
+    return _SeedSpread(seeds, between_seeds, max(residual, 0.0) * seeds / residual_df if residual_df else 0.0)
 
 
-def _critical(df: float) -> float:
+def _critical_t(df: float) -> float:
     """The quantile of Student's t for the interval."""
     return float(special.stdtrit(df, (1 + CONFIDENCE) / 2))
 
 
-def _degrees_of_freedom(variance: float, of_images: float, images: int, spreads: list[_SeedSpread]) -> float:
+def _degrees_of_freedom(variance: float, variance_from_images: float, images: int, spreads: list[_SeedSpread]) -> float:
     """Satterthwaite's, with the whole variance of the seeds' means below the line, as Hillis proposes.
 
     With only the part that is left after subtracting the interaction, a seeds' variance that happens to be estimated as 0 would
     count as known exactly.
     """
-    below = of_images**2 / max(images - 1, 1)
-    below += sum((one.variance / one.seeds) ** 2 / (one.seeds - 1) for one in spreads)
-    return float(variance**2 / below) if below else float("inf")
+    denominator = variance_from_images**2 / max(images - 1, 1)
+    denominator += sum((spread.variance / spread.seeds) ** 2 / (spread.seeds - 1) for spread in spreads)
+    return float(variance**2 / denominator) if denominator else float("inf")

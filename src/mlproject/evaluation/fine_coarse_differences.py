@@ -90,13 +90,13 @@ def _bootstrap_differences(
         counts = counts.reshape(len(draws), -1)
         return _scores(counts, fine_indicators) - _scores(counts, coarse_indicators)[:, :, superclass_of]
 
-    images, random = outcomes.shape[1], np.random.default_rng(0)
+    images, rng = outcomes.shape[1], np.random.default_rng(0)
     observed = differences(np.arange(images)[None])[:, 0]
-    parts = [
-        differences(random.integers(images, size=(RESAMPLES_AT_ONCE, images)))
+    batches = [
+        differences(rng.integers(images, size=(RESAMPLES_AT_ONCE, images)))
         for _ in range(CLASS_RESAMPLES // RESAMPLES_AT_ONCE)
     ]
-    return observed, np.concatenate(parts, axis=1)
+    return observed, np.concatenate(batches, axis=1)
 
 
 def _normal_p_values(difference: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:

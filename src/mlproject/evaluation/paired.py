@@ -32,10 +32,10 @@ def paired_difference(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]
     Raises:
         UserError: if the lengths differ, there are no images, or the values are not of type bool.
     """
-    only_a, only_b = _discordant("correct_a", correct_a, "correct_b", correct_b)
+    only_a, only_b = _count_discordant("correct_a", correct_a, "correct_b", correct_b)
     images = len(correct_a)
     low, high = _agresti_min_interval(only_a, only_b, images)
-    return {"difference": (only_a - only_b) / images, "low": low, "high": high, "p": _mcnemar(only_a, only_b)}
+    return {"difference": (only_a - only_b) / images, "low": low, "high": high, "p": _mcnemar_p_value(only_a, only_b)}
 
 
 def holm_adjusted_mcnemar(
@@ -58,13 +58,13 @@ def holm_adjusted_mcnemar(
     """
     correct_reference = check_correct("correct_reference", correct_reference)
     counts = [
-        _discordant("correct_reference", correct_reference, f"correct_others[{index}]", correct)
+        _count_discordant("correct_reference", correct_reference, f"correct_others[{index}]", correct)
         for index, correct in enumerate(correct_others)
     ]
-    return holm([_mcnemar(only_reference, only_other) for only_reference, only_other in counts])
+    return holm([_mcnemar_p_value(only_reference, only_other) for only_reference, only_other in counts])
 
 
-def _discordant(
+def _count_discordant(
     name_a: str, correct_a: NDArray[np.bool_], name_b: str, correct_b: NDArray[np.bool_]
 ) -> tuple[int, int]:
     """Count the images that only model a classifies correctly, and those that only model b does."""
@@ -74,7 +74,7 @@ def _discordant(
     return int(np.sum(correct_a & ~correct_b)), int(np.sum(~correct_a & correct_b))
 
 
-def _mcnemar(only_a: int, only_b: int) -> float:
+def _mcnemar_p_value(only_a: int, only_b: int) -> float:
     """Compute the two-sided p-value of the exact McNemar test, a binomial test on the discordant images."""
     discordant = only_a + only_b
     return float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
@@ -83,6 +83,6 @@ def _mcnemar(only_a: int, only_b: int) -> float:
 def _agresti_min_interval(only_a: int, only_b: int, images: int) -> tuple[float, float]:
     adjusted_a, adjusted_b, total = only_a + 0.5, only_b + 0.5, images + 2
     centre = (adjusted_a - adjusted_b) / total
-    spread = np.sqrt(adjusted_a + adjusted_b - (adjusted_a - adjusted_b) ** 2 / total) / total
-    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * spread
-    return float(max(centre - half, -1)), float(min(centre + half, 1))
+    standard_error = np.sqrt(adjusted_a + adjusted_b - (adjusted_a - adjusted_b) ** 2 / total) / total
+    half_width = stats.norm.ppf((1 + CONFIDENCE) / 2) * standard_error
+    return float(max(centre - half_width, -1)), float(min(centre + half_width, 1))

@@ -12,7 +12,7 @@ from mlproject.evaluation.balanced import f1_parts, mean_f1
 from mlproject.evaluation.checks import check_same_length
 
 PERMUTATIONS = 9_999  # With 2,000 no p-value could stay below .05 after Holm's adjustment for more than 100 trials.
-AT_ONCE = 250  # bounds the memory, because a permutation takes 8 bytes for each image
+PERMUTATIONS_AT_ONCE = 250  # bounds the memory, because a permutation takes 8 bytes for each image
 ROUNDING = 1e-12  # Differences that are equal in theory may differ by this much.
 
 # From exchanges, float64 (permutations, differing images) of 0 and 1, to the difference of the scores, (permutations,).
@@ -55,12 +55,12 @@ def permutation_test(
     else:
         raise UserError(f"objective={objective!r}; accepted: val_balanced_accuracy, val_macro_f1, val_loss")
     observed = abs(difference(np.zeros((1, len(differing))))[0])
-    random, as_large = np.random.default_rng(0), 0
-    for start in range(0, PERMUTATIONS, AT_ONCE):
-        size = (min(AT_ONCE, PERMUTATIONS - start), len(differing))
-        exchanged = random.integers(2, size=size, dtype=np.uint8).astype(np.float64)
-        as_large += int(np.sum(np.abs(difference(exchanged)) >= observed - ROUNDING))
-    return (as_large + 1) / (PERMUTATIONS + 1)
+    rng, at_least_as_large = np.random.default_rng(0), 0
+    for start in range(0, PERMUTATIONS, PERMUTATIONS_AT_ONCE):
+        size = (min(PERMUTATIONS_AT_ONCE, PERMUTATIONS - start), len(differing))
+        exchanged = rng.integers(2, size=size, dtype=np.uint8).astype(np.float64)
+        at_least_as_large += int(np.sum(np.abs(difference(exchanged)) >= observed - ROUNDING))
+    return (at_least_as_large + 1) / (PERMUTATIONS + 1)
 
 
 def _difference_of_sums(terms: NDArray[np.float64]) -> Difference:
@@ -76,8 +76,10 @@ def _macro_f1_difference(
 ) -> Difference:
     """The difference of two macro F1, from what the F1 of each class is made of."""
     classes = np.unique(labels)
-    (hits_a, sizes_a), (hits_b, sizes_b) = (f1_parts(labels, one) for one in (predictions_a, predictions_b))
-    truth, a, b = (one[differing] for one in (labels, predictions_a, predictions_b))
+    (hits_a, sizes_a), (hits_b, sizes_b) = (
+        f1_parts(labels, predictions) for predictions in (predictions_a, predictions_b)
+    )
+    truth, a, b = (values[differing] for values in (labels, predictions_a, predictions_b))
     # What each exchange adds to the counts of model a, and takes away from those of model b.
     new_hits = _indicator(truth, b == truth, classes) - _indicator(truth, a == truth, classes)
     new_sizes = _indicator(b, np.isin(b, classes), classes) - _indicator(a, np.isin(a, classes), classes)

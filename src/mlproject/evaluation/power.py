@@ -13,7 +13,7 @@ FEWEST_SEEDS = 2  # With one seed the interval does not cover the seeds.
 MANY_SEEDS = 100  # With so many, Student's t hardly differs from the normal distribution.
 
 
-class Needed(NamedTuple):
+class SampleSize(NamedTuple):
     """What it takes to settle a difference.
 
     Attributes:
@@ -26,9 +26,9 @@ class Needed(NamedTuple):
     images: int | None
 
 
-def needed_to_settle(
+def sample_size_to_settle(
     difference: float, seed_std: float, images: int, image_variance: float, interaction_variance: float = 0.0
-) -> Needed:
+) -> SampleSize:
     """Compute how many seeds of each model settle a difference: a power of 80 % at the two-sided level of 5 %.
 
     Args:
@@ -44,24 +44,24 @@ def needed_to_settle(
     """
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
     if difference == 0:
-        return Needed(None, None)
-    allowed = (difference / z) ** 2 - image_variance / images  # variance that the seeds may have
-    if allowed <= 0:
-        return Needed(None, math.ceil(image_variance * (z / difference) ** 2))
-    for_one_seed = interaction_variance / images + 2 * seed_std**2
-    seeds = max(math.ceil(for_one_seed / allowed), FEWEST_SEEDS)
+        return SampleSize(None, None)
+    allowed_variance = (difference / z) ** 2 - image_variance / images  # variance that the seeds may have
+    if allowed_variance <= 0:
+        return SampleSize(None, math.ceil(image_variance * (z / difference) ** 2))
+    one_seed_variance = interaction_variance / images + 2 * seed_std**2
+    seeds = max(math.ceil(one_seed_variance / allowed_variance), FEWEST_SEEDS)
     # Student's t needs a few more seeds than the normal distribution.
-    while seeds < MANY_SEEDS and _power(difference, seeds, image_variance / images, for_one_seed) < POWER:
+    while seeds < MANY_SEEDS and _power(difference, seeds, image_variance / images, one_seed_variance) < POWER:
         seeds += 1
-    return Needed(seeds, None)
+    return SampleSize(seeds, None)
 
 
-def _power(difference: float, seeds: int, of_images: float, for_one_seed: float) -> float:
+def _power(difference: float, seeds: int, variance_from_images: float, one_seed_variance: float) -> float:
     """The power of the t test of `crossed_difference`, with the degrees of freedom that its variances lead to."""
-    variance = of_images + for_one_seed / seeds
+    variance = variance_from_images + one_seed_variance / seeds
     if not variance:
         return 1.0
-    of_model = for_one_seed / (2 * seeds)
-    df = variance**2 / (2 * of_model**2 / (seeds - 1)) if of_model else np.inf
+    model_variance = one_seed_variance / (2 * seeds)
+    df = variance**2 / (2 * model_variance**2 / (seeds - 1)) if model_variance else np.inf
     critical = stats.t.ppf((1 + CONFIDENCE) / 2, df)
     return float(stats.nct.sf(critical, min(df, 1e6), abs(difference) / math.sqrt(variance)))

@@ -96,11 +96,13 @@ def wilson_interval(hits: int, images: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _wilson(hits: NDArray[np.integer], images: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _wilson_intervals(
+    hits: NDArray[np.integer], images: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's interval of each share hits / images; NaN where there are no images."""
     ends = np.full((2, len(hits)), np.nan)
-    for place in np.flatnonzero(images):
-        ends[:, place] = wilson_interval(int(hits[place]), int(images[place]))
+    for index in np.flatnonzero(images):
+        ends[:, index] = wilson_interval(int(hits[index]), int(images[index]))
     return ends[0], ends[1]
 
 
@@ -134,7 +136,7 @@ def per_class(
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predictions, labels=np.arange(classes), zero_division=0
     )
-    low, high = _wilson(np.bincount(labels[predictions == labels], minlength=classes), support)
+    low, high = _wilson_intervals(np.bincount(labels[predictions == labels], minlength=classes), support)
     table = pd.DataFrame(
         {
             "class": list(class_names),

@@ -111,7 +111,7 @@ def version_tags(task: Task, seed: object) -> dict[str, str]:
         "git.commit": tracking.git_commit(),
         "seed": str(seed),
     }
-    on_images = without_share(experiment.comparison) == without_share(data.name)  # by `Experiment.on`
+    on_images = without_share(experiment.comparison) == without_share(data.name)  # by `Experiment.with_images`
     if isinstance(experiment.dataset, ImageFolder) and on_images:
         tags["images"] = str(experiment.dataset.path)
     return tags

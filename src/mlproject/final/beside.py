@@ -20,6 +20,7 @@ from mlproject.search.journal import Journal
 from mlproject.search.result import SearchResult
 from mlproject.search.tuner import MOST_STARTS
 from mlproject.task import Task
+from mlproject.training.fit import FitResult
 from mlproject.training.schedule import describe_schedule
 from mlproject.training.watchdog import StalledError
 
@@ -45,7 +46,7 @@ def refit_beside(
         The fits, in the order of the tasks.
     """
     schedule = plan_schedule(tasks[0], found, journal, seconds)
-    logger.info("  final fits on training and validation images: %s", describe_schedule(schedule))
+    logger.info("  final fits train on training and validation images: %s", describe_schedule(schedule))
     first, by_seed, plan = tasks[0], {task.seed: task for task in tasks}, found.plan
     waiting = [seed for seed in by_seed if str(seed) not in journal.fits]
     orders = {seed: FinalOrder(seed, None, found.values, schedule, None) for seed in waiting}
@@ -75,7 +76,8 @@ def _cross_validate(
     task: Task, order: FinalOrder, journal: Journal, pool: Pool, say: Callable[[str, int], None]
 ) -> None:
     """Train the winner on each fold's other images, so that its cross-validation finds all of its fits done."""
-    kept, done = kept_folds(journal), {}
+    kept = kept_folds(journal)
+    done: dict[int, FitResult] = {}
     orders = {fold: replace(order, fold=fold) for fold in range(len(kept.results) + 1, len(task.folds) + 1)}
     checkpoint, count = partial(fold_checkpoint, journal), len(task.folds)
 

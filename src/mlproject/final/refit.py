@@ -150,7 +150,7 @@ def _trained(
     number, place = len(journal.fits) + 1, task.place
     left, which = (plan.seeds - len(journal.fits)) * seconds, f"final fit {number} of {plan.seeds}, seed {task.seed}"
     logger.info("  %s%s; %s", place.prefix, which, place.left(left, plan.budget))
-    logger.info("  on training and validation images: %s", describe_schedule(schedule))
+    logger.info("  trains on training and validation images: %s", describe_schedule(schedule))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),

@@ -58,8 +58,8 @@ def check_name(name: object, option: str = "") -> None:
             "pretrained='VGG16', or '' for none"
         )
     if name not in known:
-        given = f"{option}='{truncate(name)}'" if option else f"pretrained='{truncate(name)}' of an experiment"
-        raise UserError(f"{given}; {did_you_mean([name], known)}accepted: {', '.join(known)}")
+        setting = f"{option}='{truncate(name)}'" if option else f"pretrained='{truncate(name)}' of an experiment"
+        raise UserError(f"{setting}; {did_you_mean([name], known)}accepted: {', '.join(known)}")
 
 
 def make_base(name: str, get_file: Callable[..., str] | None = None, **options: object) -> keras.Model:
@@ -154,12 +154,12 @@ def pretrained_base(x: keras.KerasTensor, spec: Spec) -> keras.Model:
     try:
         base = make_base(spec.pretrained, get_file, input_tensor=x, input_shape=tuple(x.shape[1:]))
     except ValueError as error:
-        smallest = re.search(r"at least (\d+)", str(error))
-        if smallest is None:
+        match = re.search(r"at least (\d+)", str(error))
+        if match is None:
             raise
-        found, accepted = " x ".join(map(str, x.shape[1:3])), f"{smallest[1]} x {smallest[1]}"
+        actual, accepted = " x ".join(map(str, x.shape[1:3])), f"{match[1]} x {match[1]}"
         raise UserError(
-            f"images of {found} pixels are too small for pretrained='{spec.pretrained}'; accepted: at least {accepted}, for "
+            f"images of {actual} pixels are too small for pretrained='{spec.pretrained}'; accepted: at least {accepted}, for "
             "instance after keras.layers.Resizing or ZeroPadding2D"
         ) from error
     if spec.weights is not None and preprocessing(spec.pretrained).reversed:
@@ -189,15 +189,15 @@ def pretrained_features(images: keras.KerasTensor, spec: Spec) -> keras.KerasTen
         UserError: for an unknown network, images that it finds too small, and other than 1 or 3 channels.
     """
     base = pretrained_base(preprocessed(images, spec), spec)
-    border = _last_stage(base).name
+    border_name = _last_stage(base).name
 
     def mark(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         output = layer(*args, **kwargs)
-        return layers.Identity(name=LAST_STAGE)(output) if layer.name == border else output
+        return layers.Identity(name=LAST_STAGE)(output) if layer.name == border_name else output
 
-    marked = keras.models.clone_model(base, input_tensors=base.inputs, call_function=mark)
-    marked.set_weights(base.get_weights())
-    return marked.output
+    marked_model = keras.models.clone_model(base, input_tensors=base.inputs, call_function=mark)
+    marked_model.set_weights(base.get_weights())
+    return marked_model.output
 
 
 def _last_stage(base: keras.Model) -> keras.Layer:
@@ -213,12 +213,12 @@ def _bottlenecks(model: keras.Model) -> Iterator[keras.Layer]:
     """The layers whose output is all that the layers after them depend on."""
     inputs = {layer.name: [id(tensor) for tensor in keras.tree.flatten(layer.input)] for layer in model.layers}
     uses = Counter(tensor for tensors in inputs.values() for tensor in tensors)
-    waiting: Counter[int] = Counter()  # how often each tensor is still needed
+    pending_uses: Counter[int] = Counter()  # how often each tensor is still needed
     for layer in model.layers:  # in an order in which each comes after those it depends on
         if not isinstance(layer, keras.layers.InputLayer):
-            waiting.subtract(inputs[layer.name])
+            pending_uses.subtract(inputs[layer.name])
         output = id(layer.output)
-        waiting[output] = uses[output] - (isinstance(layer, keras.layers.InputLayer))
-        waiting = +waiting
-        if list(waiting) == [output]:
+        pending_uses[output] = uses[output] - (isinstance(layer, keras.layers.InputLayer))
+        pending_uses = +pending_uses
+        if list(pending_uses) == [output]:
             yield layer

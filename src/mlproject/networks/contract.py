@@ -41,14 +41,14 @@ def as_functional(model: object, spec: Spec) -> keras.Model:
 
 
 def _with_image_input(model: keras.Sequential, spec: Spec) -> keras.Model:
-    stack = model
+    network = model
     if not model.built:
-        stack = keras.Sequential([keras.Input(spec.shape, dtype="uint8", name="images"), *model.layers])
+        network = keras.Sequential([keras.Input(spec.shape, dtype="uint8", name="images"), *model.layers])
     elif model.inputs[0].dtype != "uint8":
         images = keras.Input(spec.shape, dtype="uint8", name="images")
-        stack = keras.models.clone_model(model, input_tensors=images)
-        stack.set_weights(model.get_weights())
-    return keras.Model(stack.inputs[0], stack.outputs[0], name=model.name)
+        network = keras.models.clone_model(model, input_tensors=images)
+        network.set_weights(model.get_weights())
+    return keras.Model(network.inputs[0], network.outputs[0], name=model.name)
 
 
 def check_network(model: keras.Model, spec: Spec) -> None:
@@ -77,9 +77,9 @@ def check_network(model: keras.Model, spec: Spec) -> None:
     if shape != tuple(spec.shape):
         raise UserError(f"the input of its network has the shape {shape}; accepted: {spec.shape}, which is spec.shape")
     if tuple(probabilities.shape[1:]) != (spec.classes,):
-        found = tuple(probabilities.shape[1:])
+        actual = tuple(probabilities.shape[1:])
         raise UserError(
-            f"the output of its network has the shape {found}; accepted: ({spec.classes},), a probability for each class"
+            f"the output of its network has the shape {actual}; accepted: ({spec.classes},), a probability for each class"
         )
     if probabilities.dtype != "float32":
         raise UserError(

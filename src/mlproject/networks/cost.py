@@ -48,8 +48,10 @@ class Throughput:
             return nominal_speeds(model, recipe)
         speeds = {}
         for stage, work in count_multiply_adds(model, recipe).items():
-            measured = stage if stage in self.multiply_adds else self._most_similar(work)
-            speeds[stage] = self.images_per_second[measured] * max(self.multiply_adds[measured], 1) / max(work, 1)
+            measured_stage = stage if stage in self.multiply_adds else self._most_similar(work)
+            speeds[stage] = (
+                self.images_per_second[measured_stage] * max(self.multiply_adds[measured_stage], 1) / max(work, 1)
+            )
         return speeds
 
     def _most_similar(self, work: int) -> str:
@@ -137,13 +139,13 @@ def estimate_memory(model: keras.Model, recipe: Recipe) -> int:
         Bytes, for float32 numbers.
     """
     slots = 2 if recipe.optimizer == "adamw" else 1
-    most = 0
+    largest = 0
     for stage in recipe.stages:
         part = stage_network(model, stage)
-        trained = _total_size(part.trainable_variables)
+        trained_count = _total_size(part.trainable_variables)
         outputs = sum(math.prod(output_shape(layer)) for layer, _ in _layers_with_kernels(part))
-        most = max(most, trained * (1 + slots) + outputs * recipe.batch_size)
-    return 4 * (_total_size(model.variables) + most)
+        largest = max(largest, trained_count * (1 + slots) + outputs * recipe.batch_size)
+    return 4 * (_total_size(model.variables) + largest)
 
 
 def _multiply_adds(model: keras.Model) -> int:

@@ -109,7 +109,7 @@ def _input_names(name: str, layer: keras.Layer) -> str:
     prefix = name.removesuffix(layer.name)
     # Keras has no public way to ask for them. tests/test_private_hooks.py notices when this one is gone.
     names = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)]
-    return " ".join(prefix + one for one in names)
+    return " ".join(prefix + input_name for input_name in names)
 
 
 def _shape_text(layer: keras.Layer) -> str:

@@ -29,7 +29,7 @@ class ImagenetFile(NamedTuple):
     checksum: str | None
 
 
-class _AskedError(Exception):
+class _WeightsRequestedError(Exception):
     """Ends a constructor that asks for its weights; holds the arguments of `get_file`."""
 
 
@@ -115,13 +115,13 @@ def _imagenet_file(network: str, size: int) -> ImagenetFile:
     # Keras takes seconds to import, which only those who ask for weights should wait for.
     from mlproject.networks.applications import make_base
 
-    def ask(name: str, url: str, file_hash: str | None = None, **_: object) -> str:
-        raise _AskedError(name, url, file_hash)
+    def request_weights(name: str, url: str, file_hash: str | None = None, **_: object) -> str:
+        raise _WeightsRequestedError(name, url, file_hash)
 
     try:
-        make_base(network, ask, input_shape=(size, size, 3))
-    except _AskedError as asked:
-        name, url, checksum = asked.args
+        make_base(network, request_weights, input_shape=(size, size, 3))
+    except _WeightsRequestedError as request:
+        name, url, checksum = request.args
         names = dict.fromkeys((name, url.rpartition("/")[2], *OTHER_NAMES.get(network, ())))
         return ImagenetFile(tuple(names), url, checksum)
     raise UserError(f"pretrained='{network}' has no ImageNet weights in Keras; accepted: weights=none, or a file")
@@ -130,10 +130,10 @@ def _imagenet_file(network: str, size: int) -> ImagenetFile:
 def _find_imagenet(network: str, data_dir: Path | str | None, pixels: int) -> Path:
     """The file of ImageNet weights; unlike the images, it may be in the cache even if the user named a data folder."""
     cache = files.keras_cache() / "models"
-    named = files.named_folder(data_dir)
-    wanted = imagenet_file(network, pixels)
-    found = files.first_existing([named, cache] if named else [cache], wanted.names)
-    return found or files.download(wanted.url, wanted.checksum, cache)
+    data_folder = files.named_folder(data_dir)
+    weights_file = imagenet_file(network, pixels)
+    path = files.first_existing([data_folder, cache] if data_folder else [cache], weights_file.names)
+    return path or files.download(weights_file.url, weights_file.checksum, cache)
 
 
 @functools.cache  # a network is checked once in a process, unless the file changes

@@ -43,8 +43,8 @@ def node_of(model: keras.Model, layer: keras.Layer) -> Any:
         several.
     """
     # Keras has no public way to ask for this. tests/test_private_hooks.py notices when this one is gone.
-    own = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes}
-    return next(node for node in layer._inbound_nodes if id(node) in own)
+    node_ids = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes}
+    return next(node for node in layer._inbound_nodes if id(node) in node_ids)
 
 
 def output_of(model: keras.Model, name: str) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    models: Sequence["FinalModel"], folder: Path, again: str = "mlflow run . -e report --env-manager local"
+    models: Sequence["FinalModel"], folder: Path, command: str = "mlflow run . -e report --env-manager local"
 ) -> Path:
     """Write the report of these models.
 
@@ -35,7 +35,7 @@ def build(
     Args:
         models: the models to report, as `tracking.final_models` gives them.
         folder: the folder to write to; it is created if it is missing. Files of the same name are replaced, others kept.
-        again: the command that creates this report; the report shows it.
+        command: the command that creates this report; the report shows it.
 
     Returns:
         The path of the page: folder/index.html, which needs no other file. Beside it are report.md, figures/*.png and
@@ -53,7 +53,7 @@ def build(
         models=[model_sections.build_sections(model) for model in reported],
         provenance=provenance.tables(reported),
         results=results.collect(compared, reported),
-        again=again,
-        made=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.in_words(reported)}",
+        command=command,
+        origin=f"{datetime.datetime.now().astimezone():%-d %B %Y}{provenance.describe_training(reported)}",
     )
     return page.write(content, Path(folder))

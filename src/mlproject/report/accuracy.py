@@ -14,7 +14,15 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import count, interval, percent
 from mlproject.report.models import ReportedModel
 
-COST = ["parameters", "train_seconds", "search_seconds", "trials", "images_per_second", "milliseconds", "model_bytes"]
+COST_FIELDS = [
+    "parameters",
+    "train_seconds",
+    "search_seconds",
+    "trials",
+    "images_per_second",
+    "milliseconds",
+    "model_bytes",
+]
 AVERAGES = tuple(f"{average}_{score}" for average in ("macro", "weighted") for score in evaluation.SCORES)
 ACCURACY_COLUMNS = (
     text_column("model"),
@@ -28,7 +36,7 @@ ACCURACY_COLUMNS = (
 )
 # With a ratio of 1.5, always predicting the larger of two classes is right for 60 %. Below it, accuracy and balanced
 # accuracy can hardly tell different stories.
-UNEQUAL = 1.5  # the largest class with test images, relative to the smallest
+UNEQUAL_RATIO = 1.5  # the largest class with test images, relative to the smallest
 BALANCED_COLUMNS = (
     Column("balanced accuracy", "balanced_accuracy", percent),
     Column("macro F1", "macro_f1", percent),
@@ -36,8 +44,8 @@ BALANCED_COLUMNS = (
 BALANCED_NOTE = (
     " The classes differ in size; in the balanced accuracy (the mean recall of the classes) each has the same weight."
 )
-IMAGES_ALONE = "The 95% intervals (Wilson's) cover the choice of test images, and not that of the training seed."
-IMAGES_AND_SEEDS = (
+IMAGES_NOTE = "The 95% intervals (Wilson's) cover the choice of test images, and not that of the training seed."
+IMAGES_AND_SEEDS_NOTE = (
     "Scores of several seeds are means; the intervals cover images and seeds (crossed random effects, Wilson's scale)."
 )
 STAGES_NOTE = " A row named after a stage of a fit has the accuracy of the network at the end of that stage."
@@ -56,10 +64,10 @@ def measure(models: Sequence[ReportedModel]) -> pd.DataFrame:
         models: the models of a comparison; one without predictions gets the accuracy that its run logged.
 
     Returns:
-        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST` are costs, and
-        NaN stands for what is not known.
+        A row for each model and stage, for each kind of labels the most accurate first. The columns `COST_FIELDS` are costs,
+        and NaN stands for what is not known.
     """
-    frame = pd.DataFrame([row for model in models for row in _rows(model)])
+    frame = pd.DataFrame([row for model in models for row in _model_rows(model)])
     return frame.sort_values(["labels", "accuracy"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
@@ -76,7 +84,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         scale.
     """
     measured = frame.dropna(subset=["low"])
-    accuracies = frame.drop(columns=[*COST, "digest", "by_seed"])
+    accuracies = frame.drop(columns=[*COST_FIELDS, "digest", "by_seed"])
     picture = None
     if len(measured) and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
@@ -88,9 +96,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
 
 def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bool) -> Table:
     """The accuracies, with scores in which all classes have the same weight where the classes differ in size."""
-    unequal = (accuracies["imbalance"] >= UNEQUAL).any()
-    place = [column.heading for column in ACCURACY_COLUMNS].index("chance")
-    added, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
+    unequal = (accuracies["imbalance"] >= UNEQUAL_RATIO).any()
+    chance_position = [column.heading for column in ACCURACY_COLUMNS].index("chance")
+    balanced_columns, note = (BALANCED_COLUMNS, BALANCED_NOTE) if unequal else ((), "")
     hidden = {"labels"} if accuracies["labels"].nunique() == 1 else set()
     if accuracies["top5_accuracy"].isna().all():  # of five classes or fewer, the true one is always among them
         hidden.add("top5_accuracy")
@@ -98,31 +106,31 @@ def _accuracy_table(context: ReportContext, accuracies: pd.DataFrame, stages: bo
         note += TOP5_NOTE
     if stages:
         note += STAGES_NOTE
-    columns = (*ACCURACY_COLUMNS[:place], *added, *ACCURACY_COLUMNS[place:])
+    columns = (*ACCURACY_COLUMNS[:chance_position], *balanced_columns, *ACCURACY_COLUMNS[chance_position:])
     columns = tuple(column for column in columns if column.fields not in hidden)
-    several = accuracies["seeds"].max() > 1
-    covered = IMAGES_AND_SEEDS + _about_few_seeds(accuracies["seeds"]) if several else IMAGES_ALONE
-    if several:
+    has_several_seeds = accuracies["seeds"].max() > 1
+    coverage_note = IMAGES_AND_SEEDS_NOTE + _few_seeds_note(accuracies["seeds"]) if has_several_seeds else IMAGES_NOTE
+    if has_several_seeds:
         columns = (columns[0], SEEDS_COLUMN, *columns[1:])
     if accuracies["cv_accuracy"].notna().any():
         columns, note = (*columns, *cross_validated.COLUMNS), note + cross_validated.NOTE
     else:
         accuracies = accuracies.drop(columns=list(cross_validated.FIELDS))
-    note = covered + ACCURACY_NOTE + note
+    note = coverage_note + ACCURACY_NOTE + note
     return Table(context.file_name("accuracy"), "Accuracy", accuracies, columns, note, main=True)
 
 
-def _about_few_seeds(seeds: pd.Series) -> str:
+def _few_seeds_note(seeds: pd.Series) -> str:
     """What the intervals of models with one or two seeds do not cover, beside those of models with more."""
     sentences = ""
     if (seeds == 2).any():
-        sentences += " With two seeds it is approximate: it may contain the true accuracy in only 91% of cases."
+        sentences += " With two seeds they are approximate: they may contain the true accuracy in only 91% of cases."
     if (seeds == 1).any():
         sentences += " With one seed the interval (Wilson's) covers the test images alone."
     return sentences
 
 
-def _rows(model: ReportedModel) -> list[dict[str, Any]]:
+def _model_rows(model: ReportedModel) -> list[dict[str, Any]]:
     """A row for the model, and before it one for each earlier stage of its fit."""
     metrics = model.metrics
     row = {"model": model.title, "version": model.registered.version, "labels": model.tag("labels")}
@@ -131,7 +139,7 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
     row |= cross_validated.fields(model)
     row |= dict.fromkeys((*unknown, "balanced_accuracy", *AVERAGES, "seed_std"), np.nan)
     row |= {"seeds": np.nan, "by_seed": []}
-    row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST)}
+    row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST_FIELDS)}
     # Older runs measured larger batches, and recorded their speed.
     row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / metrics.get("prediction_images_per_second", np.nan))
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
@@ -139,27 +147,35 @@ def _rows(model: ReportedModel) -> list[dict[str, Any]]:
         row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))
         row["top5_accuracy"] = metrics.get("test_top5_accuracy", np.nan)
         return [row]
-    labels, (*earlier, finished) = model.predictions.labels, model.predictions.stages
+    labels, (*earlier_stages, last_stage) = model.predictions.labels, model.predictions.stages
     # These were measured at the end of the fit only.
     unmeasured = dict.fromkeys(("val_accuracy", "images_per_second", *cross_validated.FIELDS), np.nan)
     rows = [
-        row | _measured(labels, stage.title, stage.of_all_seeds) | unmeasured | {"train_seconds": stage.seconds}
-        for stage in earlier
+        row
+        | _mean_scores(labels, stage.title, stage.probabilities_by_seed)
+        | unmeasured
+        | {"train_seconds": stage.seconds}
+        for stage in earlier_stages
     ]
-    return [*rows, row | _measured(labels, finished.title, model.predictions.of_all_seeds)]
+    return [*rows, row | _mean_scores(labels, last_stage.title, model.predictions.probabilities_by_seed)]
 
 
-def _measured(labels: np.ndarray, title: str, by_seed: Sequence[np.ndarray]) -> dict[str, Any]:
+def _mean_scores(labels: np.ndarray, title: str, probabilities_by_seed: Sequence[np.ndarray]) -> dict[str, Any]:
     """The mean scores of the networks of all seeds, from their probabilities."""
-    correct = np.stack([probabilities.argmax(axis=1) == labels for probabilities in by_seed])
+    correct = np.stack([probabilities.argmax(axis=1) == labels for probabilities in probabilities_by_seed])
     accuracy = evaluation.crossed_accuracy(correct)
-    summary = pd.DataFrame([evaluation.summary(labels, one) | _averages(labels, one) for one in by_seed]).mean()
+    summary = pd.DataFrame(
+        [
+            evaluation.summary(labels, probabilities) | _averages(labels, probabilities)
+            for probabilities in probabilities_by_seed
+        ]
+    ).mean()
     sizes = np.unique(labels, return_counts=True)[1]
     return {
         "model": title,
-        "classes": by_seed[0].shape[1],
+        "classes": probabilities_by_seed[0].shape[1],
         "images": len(labels),
-        "seeds": len(by_seed),
+        "seeds": len(probabilities_by_seed),
         "by_seed": correct.mean(axis=1).tolist(),
         "accuracy": accuracy.mean,
         "low": accuracy.low,
@@ -201,7 +217,7 @@ def _accuracy_findings(measured: pd.DataFrame) -> list[str]:
             findings.append(f"{start} is below chance ({percent(chance)}).")
         elif low <= chance:
             findings.append(f"{start} cannot be distinguished from chance ({percent(chance)}).")
-    for _, rivals in measured[measured["imbalance"] >= UNEQUAL].groupby(["labels", "digest"]):
+    for _, rivals in measured[measured["imbalance"] >= UNEQUAL_RATIO].groupby(["labels", "digest"]):
         fairest = rivals.sort_values("balanced_accuracy", ascending=False, kind="stable").iloc[0]
         findings.append(
             f"On these images, {fairest['model']} has the highest balanced accuracy (mean recall of the classes), "

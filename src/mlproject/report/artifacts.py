@@ -15,8 +15,8 @@ from mlproject.errors import UserError
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.report.context import slugs
 from mlproject.report.models import (
-    ALWAYS,
-    SOMETIMES,
+    OPTIONAL_FACTS,
+    REQUIRED_FACTS,
     ClassEvaluation,
     ReportedModel,
     SearchRecord,
@@ -43,8 +43,11 @@ def read_models(models: Sequence["FinalModel"]) -> list[ReportedModel]:
         `omissions` name them.
     """
     names = [model.name for model in models]
-    titles = [name if names.count(name) == 1 else f"{name} v{m.version}" for name, m in zip(names, models, strict=True)]
-    return [_read_model(*each) for each in zip(models, titles, slugs(titles), strict=True)]
+    titles = [
+        name if names.count(name) == 1 else f"{name} v{model.version}"
+        for name, model in zip(names, models, strict=True)
+    ]
+    return [_read_model(model, title, key) for model, title, key in zip(models, titles, slugs(titles), strict=True)]
 
 
 class _Run:
@@ -79,7 +82,7 @@ class _Run:
         return (*missing, *self.unreadable)
 
 
-class _Stored(NamedTuple):
+class _StoredPredictions(NamedTuple):
     """A file of predictions: labels, int64 (n,), and probabilities, float32 (n, classes)."""
 
     labels: np.ndarray
@@ -88,22 +91,22 @@ class _Stored(NamedTuple):
 
 def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
     run = _Run(model, title)
-    stored = run.read("evaluation/predictions.npz", _predictions)
-    class_table = run.read("evaluation/per_class.csv", _class_table)
+    stored = run.read("evaluation/predictions.npz", _read_predictions)
+    class_table = run.read("evaluation/per_class.csv", _read_class_table)
     if stored is not None and class_table is not None and len(class_table) != stored.probabilities.shape[1]:
         run.unreadable.append(f"{title}: its class table and its predictions differ in the number of classes")
         stored, class_table = None, None
-    history = run.read("evaluation/history.csv", _history)
+    history = run.read("evaluation/history.csv", _read_history)
     predictions = None if stored is None else _test_predictions(run, model, stored, history)
-    centroids = run.read("evaluation/features.npz", _centroids)
-    images = run.read("evaluation/images.npz", _images)
+    centroids = run.read("evaluation/features.npz", _read_centroids)
+    images = run.read("evaluation/images.npz", _read_images)
     class_evaluation = None
     if predictions is not None and class_table is not None:
         class_evaluation = ClassEvaluation(predictions, class_table, centroids, images)
-    trials = run.read("search/trials.csv", _trials)
-    values = run.read("search/values.csv", _values)
-    layers = run.read("explain/layers.csv", _text_table)
-    environment = run.read("environment.json", _environment)
+    trials = run.read("search/trials.csv", _read_trials)
+    values = run.read("search/values.csv", _read_values)
+    layers = run.read("explain/layers.csv", _read_text_table)
+    environment = run.read("environment.json", _read_environment)
     return ReportedModel(
         registered=model,
         title=title,
@@ -114,46 +117,51 @@ def _read_model(model: "FinalModel", title: str, key: str) -> ReportedModel:
         search=None if trials is None else SearchRecord(trials, values, _objective(model, trials)),
         layers=layers,
         environment=environment,
-        examples_of_predictions=run.read("plots/examples.png", _png),
-        facts=run.read("data/facts.csv", _facts, optional=True),
-        examples=run.read("data/examples.png", _png, optional=True),
+        examples_of_predictions=run.read("plots/examples.png", _check_png),
+        facts=run.read("data/facts.csv", _read_facts, optional=True),
+        examples=run.read("data/examples.png", _check_png, optional=True),
         omissions=run.omissions,
     )
 
 
 def _test_predictions(
-    run: _Run, model: "FinalModel", finished: _Stored, history: pd.DataFrame | None
+    run: _Run, model: "FinalModel", finished: _StoredPredictions, history: pd.DataFrame | None
 ) -> TestPredictions:
     """The predictions of the finished network, with those of the earlier stages of its fit and of its other seeds."""
-    others = _other_seeds(run, model, finished)
-    stages = [] if history is None else _earlier_stages(run, others, finished, history)
-    by_seed = {seed: stored.probabilities for seed, (_, stored) in others.items()}
+    other_seeds = _other_seeds(run, model, finished)
+    stages = [] if history is None else _earlier_stages(run, other_seeds, finished, history)
+    by_seed = {seed: stored.probabilities for seed, (_, stored) in other_seeds.items()}
     last = StagePredictions(run.title, finished.probabilities, other_seeds=by_seed)
     return TestPredictions(finished.labels, (*stages, last))
 
 
-def _other_seeds(run: _Run, model: "FinalModel", finished: _Stored) -> dict[str, tuple[_Run, _Stored]]:
+def _other_seeds(
+    run: _Run, model: "FinalModel", finished: _StoredPredictions
+) -> dict[str, tuple[_Run, _StoredPredictions]]:
     """The other seeds' runs and what their networks predicted, left out where that is missing or of other images."""
-    found = {}
+    other_seeds = {}
     for logged in model.other_seeds:
         seed = logged.params.get("fit_seed", logged.run_id)
-        of_seed = _Run(logged, f"{run.title}, seed {seed}")
-        stored = of_seed.read("evaluation/predictions.npz", _predictions)
+        seed_run = _Run(logged, f"{run.title}, seed {seed}")
+        stored = seed_run.read("evaluation/predictions.npz", _read_predictions)
         if stored is None:
-            run.unreadable += of_seed.omissions
-        elif _are_of_same_images(stored, finished):
-            found[seed] = (of_seed, stored)
+            run.unreadable += seed_run.omissions
+        elif _have_same_images(stored, finished):
+            other_seeds[seed] = (seed_run, stored)
         else:
-            run.unreadable.append(f"{of_seed.title} was not tested on the same images")
-    recorded = model.tags.get("seeds", "")
-    deleted = len(recorded.split(",")) - 1 - len(model.other_seeds)
-    if deleted > 0:
-        run.unreadable.append(f"{run.title}: of its seeds {recorded}, the runs of {deleted} are deleted")
-    return found
+            run.unreadable.append(f"{seed_run.title} was not tested on the same images")
+    recorded_seeds = model.tags.get("seeds", "")
+    deleted_count = len(recorded_seeds.split(",")) - 1 - len(model.other_seeds)
+    if deleted_count > 0:
+        run.unreadable.append(f"{run.title}: of its seeds {recorded_seeds}, the runs of {deleted_count} are deleted")
+    return other_seeds
 
 
 def _earlier_stages(
-    run: _Run, others: Mapping[str, tuple[_Run, _Stored]], finished: _Stored, history: pd.DataFrame
+    run: _Run,
+    other_seeds: Mapping[str, tuple[_Run, _StoredPredictions]],
+    finished: _StoredPredictions,
+    history: pd.DataFrame,
 ) -> list[StagePredictions]:
     """The predictions after each stage but the last, left out where they are missing or of other images.
 
@@ -162,23 +170,23 @@ def _earlier_stages(
     stages = []
     for name in history["stage"].unique()[:-1]:
         path, title = f"evaluation/stages/{name}.npz", f"{run.title} after {name}"
-        earlier = run.read(path, _predictions)
-        if earlier is None or not _are_of_same_images(earlier, finished):
+        earlier = run.read(path, _read_predictions)
+        if earlier is None or not _have_same_images(earlier, finished):
             continue
-        stored = {seed: other.read(path, _predictions) for seed, (other, _) in others.items()}
-        known = {
-            seed: one.probabilities
-            for seed, one in stored.items()
-            if one is not None and _are_of_same_images(one, finished)
+        stored = {seed: seed_run.read(path, _read_predictions) for seed, (seed_run, _) in other_seeds.items()}
+        available = {
+            seed: predictions.probabilities
+            for seed, predictions in stored.items()
+            if predictions is not None and _have_same_images(predictions, finished)
         }
-        by_seed = known if len(known) == len(others) else {}
+        by_seed = available if len(available) == len(other_seeds) else {}
         stages.append(StagePredictions(title, earlier.probabilities, _seconds_until(history, name), by_seed))
     return stages
 
 
-def _are_of_same_images(one: _Stored, other: _Stored) -> bool:
-    alike = one.probabilities.shape == other.probabilities.shape
-    return alike and np.array_equal(one.labels, other.labels)
+def _have_same_images(first: _StoredPredictions, second: _StoredPredictions) -> bool:
+    same_shape = first.probabilities.shape == second.probabilities.shape
+    return same_shape and np.array_equal(first.labels, second.labels)
 
 
 def _seconds_until(history: pd.DataFrame, stage: str) -> float:
@@ -187,56 +195,56 @@ def _seconds_until(history: pd.DataFrame, stage: str) -> float:
     return history.loc[:last_epoch, "seconds"].sum() if "seconds" in history else np.nan
 
 
-def _predictions(file: Path) -> _Stored:
+def _read_predictions(file: Path) -> _StoredPredictions:
     with np.load(file) as stored:
         labels, probabilities = stored["labels"].astype(np.int64), stored["probabilities"].astype(np.float32)
     evaluation.summary(labels, probabilities)  # refuses what are no labels or no probabilities
-    return _Stored(labels, probabilities)
+    return _StoredPredictions(labels, probabilities)
 
 
-def _class_table(file: Path) -> pd.DataFrame:
+def _read_class_table(file: Path) -> pd.DataFrame:
     # A class may be called "null" or "NA": only numbers may be missing.
-    numbers = ("precision", "recall", "f1", "support", "recall_low", "recall_high")
-    absent = {name: [""] for name in numbers}
-    table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False, na_values=absent)
-    table = _with_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
-    return table.assign(**{name: _in_words(table[name]) for name in ("class", "superclass")})
+    numeric_columns = ("precision", "recall", "f1", "support", "recall_low", "recall_high")
+    missing_values = {name: [""] for name in numeric_columns}
+    table = pd.read_csv(file, dtype={"class": str, "superclass": str}, keep_default_na=False, na_values=missing_values)
+    table = _require_columns(table, ("class", "superclass", "precision", "recall", "f1", "support"))
+    return table.assign(**{name: _with_spaces(table[name]) for name in ("class", "superclass")})
 
 
-def _in_words(names: pd.Series) -> pd.Series:
+def _with_spaces(names: pd.Series) -> pd.Series:
     """The names with spaces in place of underscores, unless two names would become one."""
-    words = names.str.replace("_", " ")
-    return words if words.nunique() == names.nunique() else names
+    spaced = names.str.replace("_", " ")
+    return spaced if spaced.nunique() == names.nunique() else names
 
 
-def _history(file: Path) -> pd.DataFrame:
+def _read_history(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file)
     if table.empty:
         raise ValueError("no epochs")
     if "stage" not in table:
         table["stage"] = "training"
-    return _with_columns(table, ("epoch", "loss", "accuracy", "stage"))
+    return _require_columns(table, ("epoch", "loss", "accuracy", "stage"))
 
 
-def _centroids(file: Path) -> np.ndarray:
+def _read_centroids(file: Path) -> np.ndarray:
     with np.load(file) as stored:
         return np.asarray(stored["centroids"])
 
 
-def _images(file: Path) -> dict[int, np.ndarray]:
+def _read_images(file: Path) -> dict[int, np.ndarray]:
     with np.load(file) as stored:
         return dict(zip(stored["rows"].tolist(), stored["images"], strict=True))
 
 
-def _environment(file: Path) -> dict[str, object]:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    facts = {name: found[name] for name in ALWAYS}
-    packages: dict[str, object] = found["packages"]
-    return facts | {name: found[name] for name in SOMETIMES if name in found} | packages
+def _read_environment(file: Path) -> dict[str, object]:
+    environment = json.loads(file.read_text(encoding="utf-8"))
+    facts = {name: environment[name] for name in REQUIRED_FACTS}
+    packages: dict[str, object] = environment["packages"]
+    return facts | {name: environment[name] for name in OPTIONAL_FACTS if name in environment} | packages
 
 
-def _trials(file: Path) -> pd.DataFrame:
-    return _with_columns(_text_table(file), ("trial", "status", "val_accuracy", "seconds"))
+def _read_trials(file: Path) -> pd.DataFrame:
+    return _require_columns(_read_text_table(file), ("trial", "status", "val_accuracy", "seconds"))
 
 
 def _objective(model: "FinalModel", trials: pd.DataFrame) -> str:
@@ -245,27 +253,27 @@ def _objective(model: "FinalModel", trials: pd.DataFrame) -> str:
     return name if name in OBJECTIVES and name in trials else DEFAULT
 
 
-def _values(file: Path) -> pd.DataFrame:
-    return _with_columns(_text_table(file), ("hyperparameter", "best_known", "winner"))
+def _read_values(file: Path) -> pd.DataFrame:
+    return _require_columns(_read_text_table(file), ("hyperparameter", "best_known", "winner"))
 
 
-def _facts(file: Path) -> pd.DataFrame:
-    return _with_columns(_text_table(file), ("what", "value"))
+def _read_facts(file: Path) -> pd.DataFrame:
+    return _require_columns(_read_text_table(file), ("what", "value"))
 
 
-def _text_table(file: Path) -> pd.DataFrame:
+def _read_text_table(file: Path) -> pd.DataFrame:
     """The table as text, so that hyperparameters keep their spelling: 3 does not become 3.0, "None" stays a word."""
     return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
-def _with_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def _require_columns(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     absent = [column for column in columns if column not in table]
     if absent:
         raise ValueError(f"no column {', '.join(absent)}")
     return table
 
 
-def _png(file: Path) -> Path:
+def _check_png(file: Path) -> Path:
     if not file.read_bytes().startswith(b"\x89PNG"):
         raise ValueError("not a PNG image")
     return file

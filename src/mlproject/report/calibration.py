@@ -9,7 +9,7 @@ from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import decimals, listed, percent
+from mlproject.report.formats import decimals, join_words, percent
 from mlproject.report.models import TestPredictions
 
 NOTICEABLE = 0.02  # a smaller difference between mean confidence and accuracy counts as none
@@ -44,10 +44,10 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
     """
     rows: list[dict[str, Any]] = []
     curves = {}
-    for one in predictions:
-        for stage in one.stages:
-            scores, curves[stage.title] = evaluation.calibration(one.labels, stage.probabilities)
-            accuracy = float((stage.predicted == one.labels).mean())
+    for model_predictions in predictions:
+        for stage in model_predictions.stages:
+            scores, curves[stage.title] = evaluation.calibration(model_predictions.labels, stage.probabilities)
+            accuracy = float((stage.predicted == model_predictions.labels).mean())
             confidence = float((stage.probabilities.max(axis=1) / stage.probabilities.sum(axis=1)).mean())
             rows.append({"model": stage.title, "accuracy": accuracy, "confidence": confidence, **scores})
     if not rows:
@@ -73,4 +73,4 @@ def _findings(rows: Sequence[dict[str, Any]]) -> list[str]:
     above = [model for model, gap in gaps.items() if gap >= NOTICEABLE]
     equal = [model for model in gaps if model not in (*below, *above)]
     groups = zip(JUDGEMENTS, (below, above, equal), strict=True)
-    return [f"{judgement}: {listed(models, limit=20)}." for judgement, models in groups if models]
+    return [f"{judgement}: {join_words(models, limit=20)}." for judgement, models in groups if models]

@@ -9,7 +9,7 @@ from mlproject import evaluation
 from mlproject.report import figures
 from mlproject.report.content import F1, Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, percent, two_decimals
+from mlproject.report.formats import count, join_words, percent, two_decimals
 from mlproject.report.models import ClassEvaluation
 
 MOST_CLASSES = 25  # in the figure, which shows those on which the models differ most
@@ -53,7 +53,7 @@ def _class_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     chart = Chart(name, figure, f"F1 of each class by each model: {spread} {hardest}", caption)
     columns = (text_column("class"), *(Column(title, title, two_decimals) for title in scores.columns))
     table = Table(name, "F1 of each class", scores.reset_index(), columns)
-    return Section("Class by class", [F1, spread, hardest, *_confusions(models)], [chart], [table])
+    return Section("Class by class", [F1, spread, hardest, *_confusion_findings(models)], [chart], [table])
 
 
 def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
@@ -65,9 +65,9 @@ def _f1_scores(models: Sequence[ClassEvaluation]) -> pd.DataFrame:
     return scores.loc[order]
 
 
-def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
+def _confusion_findings(models: Sequence[ClassEvaluation]) -> list[str]:
     """The two classes that each model confuses most, in either direction, and their share of its errors."""
-    found: dict[str, list[str]] = {}
+    models_by_pair: dict[str, list[str]] = {}
     for model in models:
         names = model.class_names
         frame = evaluation.confused_pairs(model.predictions.labels, model.predictions.predicted, names)
@@ -79,10 +79,11 @@ def _confusions(models: Sequence[ClassEvaluation]) -> list[str]:
         images = either_way.groupby(["a", "b"])["images"].sum()
         a, b = images.index[int(images.argmax())]
         share = f"{images.max():,} images, {images.max() / images.sum():.0%} of its errors"
-        found.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
+        models_by_pair.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
     return [
-        f"{classes} are the two classes that {listed(by, limit=20)} {'confuses' if len(by) == 1 else 'confuse'} most often."
-        for classes, by in found.items()
+        f"{classes} are the two classes that {join_words(confused_by, limit=20)} "
+        f"{'confuses' if len(confused_by) == 1 else 'confuse'} most often."
+        for classes, confused_by in models_by_pair.items()
     ]
 
 
@@ -93,35 +94,35 @@ def _image_section(context: ReportContext, models: Sequence[ClassEvaluation]) ->
     rows = [{"right": "all models", "images": int(correct.all(axis=0).sum())}]
     rows += [{"right": f"{model.title} alone", "images": n} for model, n in zip(models, counts, strict=True)]
     if len(models) > 2:
-        some = int(((correct.sum(axis=0) > 1) & ~correct.all(axis=0)).sum())
-        rows += [{"right": "several models, but not all", "images": some}]
+        several_count = int(((correct.sum(axis=0) > 1) & ~correct.all(axis=0)).sum())
+        rows += [{"right": "several models, but not all", "images": several_count}]
     rows += [{"right": "no model", "images": int((~correct.any(axis=0)).sum())}]
-    frame = pd.DataFrame(rows).assign(share=lambda f: f["images"] / correct.shape[1])
+    frame = pd.DataFrame(rows).assign(share=lambda frame: frame["images"] / correct.shape[1])
     title = "Images, by the models that classify them correctly"
     table = Table(context.file_name("alone"), title, frame, IMAGE_COLUMNS, main=True)
-    by_one = listed([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
-    gallery = _gallery(models, alone)
+    alone_in_words = join_words([f"{n:,} by {model.title}" for model, n in zip(models, counts, strict=True)], limit=20)
+    gallery = _gallery_rows(models, alone)
     charts = []
     if gallery:
         figure = figures.gallery(gallery, "images that only one model classifies correctly", context.title)
-        alt = f"Images that only one model classifies correctly: {by_one}"
+        alt = f"Images that only one model classifies correctly: {alone_in_words}"
         caption = "Below each image: its class, and what another model predicts. The most confident come first."
         charts.append(Chart(context.file_name("alone"), figure, alt, caption))
     return Section("Image by image", charts=charts, tables=[table])
 
 
-def _gallery(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
+def _gallery_rows(models: Sequence[ClassEvaluation], alone: np.ndarray) -> list[figures.GalleryRow]:
     """For each model the images that it alone classifies correctly, the most confident first, if any run kept them."""
     pictures = {index: image for model in models for index, image in (model.images or {}).items()}
     rows = []
-    for place, (model, mask) in enumerate(zip(models, alone, strict=True)):
-        other = models[(place + 1) % len(models)]
+    for position, (model, mask) in enumerate(zip(models, alone, strict=True)):
+        other = models[(position + 1) % len(models)]
         labels, mistaken, names = model.predictions.labels, other.predictions.predicted, model.class_names
         confidence = model.predictions.probabilities.max(axis=1)
         ranked = sorted(np.flatnonzero(mask), key=lambda index: -confidence[index])
-        chosen = [int(index) for index in ranked if index in pictures][:PICTURES]
-        if chosen:
+        indices = [int(index) for index in ranked if index in pictures][:PICTURES]
+        if indices:
             heading = f"Only {model.title} is correct; the other prediction is by {other.title}"
-            images = [(pictures[i], f"{names[labels[i]]}, not {names[mistaken[i]]}") for i in chosen]
+            images = [(pictures[i], f"{names[labels[i]]}, not {names[mistaken[i]]}") for i in indices]
             rows.append((heading, images))
     return rows[:MOST_ROWS]

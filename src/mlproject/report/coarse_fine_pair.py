@@ -7,7 +7,7 @@ import numpy as np
 
 from mlproject import evaluation
 from mlproject.report import pairs
-from mlproject.report.formats import listed
+from mlproject.report.formats import join_words
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 
@@ -33,24 +33,30 @@ class CoarseFinePair:
         return self.coarse.predictions.labels
 
     @cached_property
-    def by_argmax_of_seeds(self) -> list[np.ndarray]:
+    def superclasses_by_argmax(self) -> list[np.ndarray]:
         """For each seed of the fine model the superclass of its most probable class, int64 (n,)."""
-        return [evaluation.aggregate_by_argmax(one, self.superclass_of) for one in self.fine.predictions.of_all_seeds]
+        return [
+            evaluation.aggregate_by_argmax(probabilities, self.superclass_of)
+            for probabilities in self.fine.predictions.probabilities_by_seed
+        ]
 
     @cached_property
-    def by_sum_of_seeds(self) -> list[np.ndarray]:
+    def superclasses_by_sum(self) -> list[np.ndarray]:
         """For each seed of the fine model the superclass with the largest sum of its probabilities, int64 (n,)."""
-        seeds = self.fine.predictions.of_all_seeds
-        return [evaluation.aggregate_by_sum(one, self.superclass_of).argmax(axis=1) for one in seeds]
+        probabilities_by_seed = self.fine.predictions.probabilities_by_seed
+        return [
+            evaluation.aggregate_by_sum(probabilities, self.superclass_of).argmax(axis=1)
+            for probabilities in probabilities_by_seed
+        ]
 
     @property
     def argmax_title(self) -> str:
-        """What the report calls the superclasses `by_argmax_of_seeds`."""
+        """What the report calls the superclasses `superclasses_by_argmax`."""
         return f"{self.fine.title} (most probable class)"
 
     @property
     def sum_title(self) -> str:
-        """What the report calls the superclasses `by_sum_of_seeds`."""
+        """What the report calls the superclasses `superclasses_by_sum`."""
         return f"{self.fine.title} (probabilities summed)"
 
 
@@ -64,18 +70,23 @@ def pair_up(coarse: ReportedModel, fine: ReportedModel) -> CoarseFinePair | str:
     Returns:
         The pair, or in words the reason why the two cannot be compared.
     """
-    if not pairs.same_images(coarse, fine):
+    if not pairs.have_same_images(coarse, fine):
         return "they were not tested on the same images"
-    one, other = coarse.class_evaluation, fine.class_evaluation
-    if one is None or other is None:
-        incomplete = listed([model.title for model in (coarse, fine) if model.class_evaluation is None])
+    coarse_evaluation, fine_evaluation = coarse.class_evaluation, fine.class_evaluation
+    if coarse_evaluation is None or fine_evaluation is None:
+        incomplete = join_words([model.title for model in (coarse, fine) if model.class_evaluation is None])
         return f"the predictions or the class table of {incomplete} are missing"
-    index = {name: number for number, name in enumerate(one.class_names)}
-    unknown = sorted(set(other.table["superclass"]) - set(index))
+    coarse_index = {name: number for number, name in enumerate(coarse_evaluation.class_names)}
+    unknown = sorted(set(fine_evaluation.table["superclass"]) - set(coarse_index))
     if unknown:
         return f"the coarse model has no class {unknown[0]!r}, which is a superclass of the fine model"
-    superclass_of = other.table["superclass"].map(index).to_numpy()
-    fits = len(superclass_of) == other.predictions.classes and len(index) == one.predictions.classes
-    if not fits or not np.array_equal(superclass_of[other.predictions.labels], one.predictions.labels):
+    superclass_of = fine_evaluation.table["superclass"].map(coarse_index).to_numpy()
+    sizes_match = (
+        len(superclass_of) == fine_evaluation.predictions.classes
+        and len(coarse_index) == coarse_evaluation.predictions.classes
+    )
+    if not sizes_match or not np.array_equal(
+        superclass_of[fine_evaluation.predictions.labels], coarse_evaluation.predictions.labels
+    ):
         return "the superclasses of the fine labels do not match the coarse labels"
-    return CoarseFinePair(one, other, superclass_of, coarse.data == "synthetic")
+    return CoarseFinePair(coarse_evaluation, fine_evaluation, superclass_of, coarse.data == "synthetic")

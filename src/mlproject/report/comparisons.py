@@ -24,7 +24,7 @@ from mlproject.report.content import Comparison, Section
 from mlproject.report.context import ReportContext, data_label_of, slugs
 from mlproject.report.models import ReportedModel, TestPredictions
 
-GRANULARITY = "Do fine labels teach a network more about the superclasses than coarse labels?"
+GRANULARITY_QUESTION = "Do fine labels teach a network more about the superclasses than coarse labels?"
 
 
 def compare(models: Sequence[ReportedModel]) -> list[Comparison]:
@@ -46,56 +46,66 @@ def compare(models: Sequence[ReportedModel]) -> list[Comparison]:
     return [_comparison(context, groups[group], models) for context, group in zip(contexts, ordered, strict=True)]
 
 
-def _comparison(context: ReportContext, models: list[ReportedModel], others: Sequence[ReportedModel]) -> Comparison:
+def _comparison(context: ReportContext, models: list[ReportedModel], all_models: Sequence[ReportedModel]) -> Comparison:
     omissions = [omission for model in models for omission in model.omissions]
     if len(models) == 1:
         omissions.append(
             f"{models[0].title} is the only model of this comparison, so there is nothing to compare it with"
         )
-    about, named = _topic(context, models), context
-    context = replace(named, name=about.title)  # in the headings of figures
+    comparison_topic, original_context = _topic(context, models), context
+    context = replace(original_context, name=comparison_topic.title)  # in the headings of figures
     measured = accuracy.measure(models)
-    family = _family(models, others)
-    whole = training_shares.share_of(models[0]) == max(map(training_shares.share_of, family))
-    granular = granularity.sections(context, models, about.question, omissions, by_class=whole)
-    sections: list[Section | None] = [*granular[:1]]
+    family = _family(models, all_models)
+    has_largest_share = training_shares.share_of(models[0]) == max(map(training_shares.share_of, family))
+    granularity_sections = granularity.sections(
+        context, models, comparison_topic.question, omissions, by_class=has_largest_share
+    )
+    sections: list[Section | None] = [*granularity_sections[:1]]
     if context.data_label == "":
-        sections.append(published.section(context, about, models))
-    if whole:
-        sections.append(training_shares.section(context, about, family))
-    sections += [accuracy.section(context, models, measured), seeds.section(context, models), *granular[1:]]
-    groups = _comparable(models, omissions)
+        sections.append(published.section(context, comparison_topic, models))
+    if has_largest_share:
+        sections.append(training_shares.section(context, comparison_topic, family))
+    sections += [accuracy.section(context, models, measured), seeds.section(context, models), *granularity_sections[1:]]
+    groups = _comparable_groups(models, omissions)
     for number, group in enumerate(groups, start=1):
-        part = context.numbered(number, len(groups))
-        sections.append(pairs.section(part, [model for model, _ in group], [predictions for _, predictions in group]))
-        evaluated = [model.class_evaluation for model, _ in group if model.class_evaluation and whole]
-        sections += classes.sections(part, evaluated)
+        group_context = context.numbered(number, len(groups))
+        sections.append(
+            pairs.section(group_context, [model for model, _ in group], [predictions for _, predictions in group])
+        )
+        evaluations = [model.class_evaluation for model, _ in group if model.class_evaluation and has_largest_share]
+        sections += classes.sections(group_context, evaluations)
     sections += [
         cost.section(context, models, measured),
         calibration.section(context, [model.predictions for model in models if model.predictions]),
         training_curves.section(context, models),
         images.section(context, models),
     ]
-    made = [section for section in sections if section]
-    return Comparison(named, about.title, about.question, models, made, omissions)
+    shown_sections = [section for section in sections if section]
+    return Comparison(
+        original_context, comparison_topic.title, comparison_topic.question, models, shown_sections, omissions
+    )
 
 
-def _family(models: Sequence[ReportedModel], others: Sequence[ReportedModel]) -> list[ReportedModel]:
+def _family(models: Sequence[ReportedModel], all_models: Sequence[ReportedModel]) -> list[ReportedModel]:
     """The models of this comparison, and those of the same one on other shares of the training images."""
     base, data = without_share(models[0].tag("comparison")), models[0].data
-    return [one for one in others if without_share(one.tag("comparison")) == base and one.data == data]
+    return [model for model in all_models if without_share(model.tag("comparison")) == base and model.data == data]
 
 
 def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Topic:
     """What the newest version says that the comparison is about; in place of what none says, general words."""
     newest_first = sorted(models, key=lambda model: -model.registered.version)
-    found = next((one for model in newest_first if (one := topic.from_tag(model.tag("topic"))).title), topic.Topic())
+    declared = next(
+        (candidate for model in newest_first if (candidate := topic.from_tag(model.tag("topic"))).title), topic.Topic()
+    )
     kinds = {model.tag("labels") for model in models}
-    usual = GRANULARITY if {"coarse", "fine"} <= kinds else "Which of these models is the most accurate?"
-    return replace(found, title=found.title or context.name, question=found.question or usual)
+    default_question = (
+        GRANULARITY_QUESTION if {"coarse", "fine"} <= kinds else "Which of these models is the most accurate?"
+    )
+    return replace(declared, title=declared.title or context.name, question=declared.question or default_question)
 
 
-def _comparable(
+def _comparable_groups(
     models: Sequence[ReportedModel], omissions: list[str]
 ) -> list[list[tuple[ReportedModel, TestPredictions]]]:
     """Groups of models with the same labels for the same test images, without groups that have nothing to compare.
@@ -111,7 +121,7 @@ def _comparable(
             first, predictions = group[0]
             if model.tag("labels") != first.tag("labels"):
                 continue
-            if not pairs.same_images(model, first):
+            if not pairs.have_same_images(model, first):
                 reason = "were not tested on the same images"
             elif not np.array_equal(model.predictions.labels, predictions.labels):
                 reason = "have different labels for the same images"

@@ -18,7 +18,7 @@ F1 = (
     "images are found)."
 )
 TERMS = (
-    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals hold the true value in 95 of "
+    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals contain the true value in 95 of "
     "100 such studies. p is the probability of a difference at least this large if there were none, adjusted by Holm's method "
     "for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. The seed of a "
     "network decides its initial weights, and the order and the augmentation of its images."
@@ -97,7 +97,10 @@ class Table:
     @cached_property
     def rows(self) -> list[list[Cell]]:
         """The printed cells."""
-        return [[Cell(c.text(row), c, c.address(row)) for c in self.columns] for _, row in self.frame.iterrows()]
+        return [
+            [Cell(column.text(row), column, column.address(row)) for column in self.columns]
+            for _, row in self.frame.iterrows()
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,7 @@ class Link:
 
     text: str
     address: str
-    where: str
+    suffix: str
 
 
 def ui_link(text: str, address: str) -> Link | None:
@@ -148,8 +151,8 @@ def ui_link(text: str, address: str) -> Link | None:
     Returns:
         The link; None without an http(s) address.
     """
-    where = LOCALLY if is_local(address) else ""
-    return Link(f"{text} in MLflow's UI", address, where) if web_address(address) else None
+    suffix = LOCALLY if is_local(address) else ""
+    return Link(f"{text} in MLflow's UI", address, suffix) if web_address(address) else None
 
 
 def is_local(address: str) -> bool:

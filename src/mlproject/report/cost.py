@@ -8,13 +8,13 @@ import pandas as pd
 from mlproject.errors import UserError
 from mlproject.limits import MILLISECONDS, PARAMETERS, TIMED_BATCH, Limit, describe_cost, parse_limits
 from mlproject.report import cost_figure, provenance
-from mlproject.report.accuracy import COST
+from mlproject.report.accuracy import COST_FIELDS
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import MISSING, count, decimals, listed, megabytes, minutes, percent, two_decimals
+from mlproject.report.formats import MISSING, count, decimals, join_words, megabytes, minutes, percent, two_decimals
 from mlproject.report.models import ReportedModel
 
-WORDS = {MILLISECONDS: "prediction time", PARAMETERS: "size"}
+COST_NAMES = {MILLISECONDS: "prediction time", PARAMETERS: "size"}
 COLUMNS = (
     text_column("model"),
     Column("parameters", PARAMETERS, count),
@@ -28,7 +28,7 @@ NOTE = (
     f"{TIMED_BATCH} images (older runs: 250). The CSV file also has the number of trials, and the images "
     "per second of the training."
 )
-UNLIKE = "These models were trained on different machines, so compare neither their times nor their speeds."
+MACHINES_NOTE = "These models were trained on different machines, so compare neither their times nor their speeds."
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.DataFrame) -> Section:
@@ -44,16 +44,18 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         whose costs are known.
     """
     frame = frame.assign(ms_per_image=frame["milliseconds"])
-    measured = [model for model in models if model.predictions is not None]
-    finals = frame.set_index("model", drop=False).reindex([model.title for model in measured]).reset_index(drop=True)
-    findings = [text for model in measured for text in _beyond_limits(model)]
+    tested_models = [model for model in models if model.predictions is not None]
+    finals = (
+        frame.set_index("model", drop=False).reindex([model.title for model in tested_models]).reset_index(drop=True)
+    )
+    findings = [text for model in tested_models for text in _exceeded_limits_in_words(model)]
     charts = []
-    finals["group"] = _headings(finals)
-    frame[[f"front_{cost}" for cost in WORDS]] = MISSING
-    trials = [_trials(*each) for each in zip(measured, finals["group"], strict=True)]
+    finals["group"] = _group_headings(finals)
+    frame[[f"front_{cost}" for cost in COST_NAMES]] = MISSING
+    trials = [_drawable_trials(model, group) for model, group in zip(tested_models, finals["group"], strict=True)]
     compared = finals["group"].duplicated().any() or any(map(len, trials))
-    if compared and finals[list(WORDS)].notna().any(axis=None):
-        for cost in WORDS:
+    if compared and finals[list(COST_NAMES)].notna().any(axis=None):
+        for cost in COST_NAMES:
             finals[f"front_{cost}"] = False
             for _, group in finals.groupby("group", sort=False):
                 finals.loc[group.index, f"front_{cost}"] = pareto_front(group[cost], group["accuracy"])
@@ -61,23 +63,23 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
             fronts = dict(zip(known["model"], known[f"front_{cost}"].map({True: "yes", False: "no"}), strict=True))
             frame[f"front_{cost}"] = [fronts.get(title, MISSING) for title in frame["model"]]
         findings = [*_fronts_in_words(finals), *findings]
-        charts = [_chart(context, finals, pd.concat(trials, ignore_index=True), measured)]
-    shown = frame[["model", *COST, *(f"front_{cost}" for cost in WORDS)]]
-    note = f"{NOTE} {UNLIKE}" if provenance.machines_differ(models) else NOTE
+        charts = [_chart(context, finals, pd.concat(trials, ignore_index=True), tested_models)]
+    shown = frame[["model", *COST_FIELDS, *(f"front_{cost}" for cost in COST_NAMES)]]
+    note = f"{NOTE} {MACHINES_NOTE}" if provenance.machines_differ(models) else NOTE
     table = Table(context.file_name("cost"), "Cost", shown, COLUMNS, note, main=True)
     return Section("What the models cost", findings, charts, [table])
 
 
 def _chart(
-    context: ReportContext, finals: pd.DataFrame, trials: pd.DataFrame, measured: Sequence[ReportedModel]
+    context: ReportContext, finals: pd.DataFrame, trials: pd.DataFrame, tested_models: Sequence[ReportedModel]
 ) -> Chart:
-    limits = {limit.text: limit for model in measured for limit in _limits(model)}
+    limits = {limit.text: limit for model in tested_models for limit in _limits(model)}
     figure = cost_figure.draw(finals, trials, list(limits.values()), context.title)
     alt = "Accuracy against prediction time and against the number of parameters: " + "; ".join(
         f"{row['model']} {percent(row['accuracy'])}, {decimals(row[MILLISECONDS])} ms, {count(row[PARAMETERS])} parameters"
         for row in finals.to_dict("records")
     )
-    return Chart(context.file_name("trade-off"), figure, alt, _explanation(finals, trials))
+    return Chart(context.file_name("trade-off"), figure, alt, _caption(finals, trials))
 
 
 def pareto_front(costs: pd.Series, scores: pd.Series) -> np.ndarray:
@@ -95,33 +97,34 @@ def pareto_front(costs: pd.Series, scores: pd.Series) -> np.ndarray:
         [
             cost == cost
             and not any(
-                other <= cost and better >= score and (other < cost or better > score) for other, better in points
+                other_cost <= cost and other_score >= score and (other_cost < cost or other_score > score)
+                for other_cost, other_score in points
             )
             for cost, score in points
         ]
     )
 
 
-def _headings(finals: pd.DataFrame) -> list[str]:
+def _group_headings(finals: pd.DataFrame) -> list[str]:
     """A heading for each model, the same for models that can be compared: by their labels, numbered by test images."""
     kinds = list(dict.fromkeys(zip(finals["labels"], finals["digest"], strict=True)))
     names: dict[tuple[str, str], str] = {}
     for labels, digest in kinds:
-        alike = [kind for kind in kinds if kind[0] == labels]
-        which = f", test images {alike.index((labels, digest)) + 1}" if len(alike) > 1 else ""
-        names[labels, digest] = f"{labels} labels{which}"
+        same_labels = [kind for kind in kinds if kind[0] == labels]
+        suffix = f", test images {same_labels.index((labels, digest)) + 1}" if len(same_labels) > 1 else ""
+        names[labels, digest] = f"{labels} labels{suffix}"
     return [names[kind] for kind in zip(finals["labels"], finals["digest"], strict=True)]
 
 
-def _trials(model: ReportedModel, group: str) -> pd.DataFrame:
+def _drawable_trials(model: ReportedModel, group: str) -> pd.DataFrame:
     """The trials of a model's search that can be drawn; older searches did not record what a trial costs."""
-    columns = {"accuracy": "val_accuracy", **{cost: cost for cost in WORDS}}
+    columns = {"accuracy": "val_accuracy", **{cost: cost for cost in COST_NAMES}}
     table = pd.DataFrame() if model.search is None else model.search.ranked_trials
     frame = pd.DataFrame(index=table.index, columns=list(columns), dtype=float)
     for name, recorded in columns.items():
         if recorded in table:
             frame[name] = pd.to_numeric(table[recorded], errors="coerce")
-    drawn = frame.dropna(subset=["accuracy"]).dropna(subset=list(WORDS), how="all")
+    drawn = frame.dropna(subset=["accuracy"]).dropna(subset=list(COST_NAMES), how="all")
     return drawn.assign(model=model.title, group=group)
 
 
@@ -133,7 +136,7 @@ def _limits(model: ReportedModel) -> tuple[Limit, ...]:
         return ()
 
 
-def _beyond_limits(model: ReportedModel) -> list[str]:
+def _exceeded_limits_in_words(model: ReportedModel) -> list[str]:
     """Sentences for the limits that a final model exceeds: a clock does not give the same milliseconds twice."""
     return [
         f"{model.title} is beyond the limit of its search, {limit.text}: {describe_cost(limit.quantity, cost)}."
@@ -145,17 +148,18 @@ def _beyond_limits(model: ReportedModel) -> list[str]:
 def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
     """Which models are on the front, for each group of models that can be compared."""
     findings = []
-    several = finals["group"].nunique() > 1
+    has_several_groups = finals["group"].nunique() > 1
     for heading, group in finals.groupby("group", sort=False):
-        known = {cost: group.dropna(subset=[cost]) for cost in WORDS}
+        known = {cost: group.dropna(subset=[cost]) for cost in COST_NAMES}
         fronts: dict[tuple[str, ...], list[str]] = {}
-        for cost, some in known.items():
-            if len(some) > 1:
-                fronts.setdefault(tuple(some.loc[some[f"front_{cost}"], "model"]), []).append(f"by {WORDS[cost]}")
+        for cost, rows in known.items():
+            if len(rows) > 1:
+                fronts.setdefault(tuple(rows.loc[rows[f"front_{cost}"], "model"]), []).append(f"by {COST_NAMES[cost]}")
         if fronts:
-            where = f" ({heading})" if several else ""
+            group_note = f" ({heading})" if has_several_groups else ""
             best = "; ".join(
-                f"{listed(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{where} {' and '.join(costs)}"
+                f"{join_words(front)} {'is' if len(front) == 1 else 'are'} on the Pareto front{group_note} "
+                f"{' and '.join(costs)}"
                 for front, costs in fronts.items()
             )
             findings.append(
@@ -164,15 +168,17 @@ def _fronts_in_words(finals: pd.DataFrame) -> list[str]:
     return findings
 
 
-def _explanation(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
+def _caption(finals: pd.DataFrame, trials: pd.DataFrame) -> str:
     text = "Large markers: final models with 95% intervals. The cost axes are logarithmic."
     if finals["by_seed"].map(len).max() > 1:
         text += " Short lines: single seeds."
     if trials.empty:
         return text
     text += " Small markers: trials, after less training, with their validation accuracies."
-    below = 0
-    for heading, ours in finals.groupby("group", sort=False):
-        theirs = trials[trials["group"] == heading]
-        below += int((theirs["accuracy"] < cost_figure.visible_accuracies(ours, theirs)[0]).sum())
-    return text + (f" Trials that are less accurate, {below} in all, are below the axis." if below else "")
+    below_axis = 0
+    for heading, group_finals in finals.groupby("group", sort=False):
+        group_trials = trials[trials["group"] == heading]
+        below_axis += int(
+            (group_trials["accuracy"] < cost_figure.visible_accuracies(group_finals, group_trials)[0]).sum()
+        )
+    return text + (f" Trials that are less accurate, {below_axis} in all, are below the axis." if below_axis else "")

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from mlproject.limits import MILLISECONDS, PARAMETERS, Limit
-from mlproject.report.figures import look
-from mlproject.style import GREY, INK, new_figure, styled, with_tip
+from mlproject.report.figures import marker_style
+from mlproject.style import GREY, INK, new_figure, set_tip, styled
 
 COSTS = {MILLISECONDS: "Prediction time, ms per image", PARAMETERS: "Parameters"}
 FEWEST_DECADES = 0.7  # of an axis, so that it has labels even where all networks cost the same
@@ -38,26 +38,28 @@ def draw(finals: pd.DataFrame, trials: pd.DataFrame, limits: Sequence[Limit] = (
         in the colour of their model.
     """
     groups = list(dict.fromkeys(finals["group"]))
-    looks = {name: look(index) for index, name in enumerate(finals["model"])}
-    legend = _legend(finals, trials, looks, limits)
+    styles = {name: marker_style(index) for index, name in enumerate(finals["model"])}
+    legend = _legend_handles(finals, trials, styles, limits)
     size = (11, 3.5 * len(groups) + 0.9 + 0.26 * math.ceil(len(legend) / 3))
     figure = new_figure(size, "accuracy against cost", title)
     panels = figure.subplots(len(groups), 2, squeeze=False, sharex="col", sharey="row")
     for row, group in zip(panels, groups, strict=True):
-        ours, theirs = finals[finals["group"] == group], trials[trials["group"] == group]
+        group_finals, group_trials = finals[finals["group"] == group], trials[trials["group"] == group]
         for axes, cost in zip(row, COSTS, strict=True):
-            _panel(axes, cost, ours.dropna(subset=[cost]), theirs.dropna(subset=[cost, "accuracy"]), looks)
+            _draw_panel(
+                axes, cost, group_finals.dropna(subset=[cost]), group_trials.dropna(subset=[cost, "accuracy"]), styles
+            )
         row[0].set_ylabel("Accuracy")
-        row[0].set_ylim(*visible_accuracies(ours, theirs))
+        row[0].set_ylim(*visible_accuracies(group_finals, group_trials))
         row[0].yaxis.set_major_formatter(PercentFormatter(1))
         if len(groups) > 1:
             row[0].set_title(group, loc="left")
-    for column, (cost, words) in zip(panels.T, COSTS.items(), strict=True):
+    for column, (cost, label) in zip(panels.T, COSTS.items(), strict=True):
         bounds = [limit.bound for limit in limits if limit.quantity == cost]
         for axes, bound in itertools.product(column, bounds):
             axes.axvline(bound, color=INK, ls=":", lw=1.8, zorder=1)
-        _scale(column[-1], cost, [*finals[cost].dropna(), *trials[cost].dropna(), *bounds])
-        column[-1].set_xlabel(words)
+        _scale_cost_axis(column[-1], cost, [*finals[cost].dropna(), *trials[cost].dropna(), *bounds])
+        column[-1].set_xlabel(label)
     figure.legend(handles=legend, loc="outside lower center", ncols=3)
     return figure
 
@@ -82,47 +84,54 @@ def visible_accuracies(finals: pd.DataFrame, trials: pd.DataFrame) -> tuple[floa
     return low - margin, min(high + margin, 1.005)
 
 
-def _panel(
-    axes: Axes, cost: str, finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]]
+def _draw_panel(
+    axes: Axes, cost: str, finals: pd.DataFrame, trials: pd.DataFrame, styles: Mapping[str, dict[str, Any]]
 ) -> None:
-    for name, of_model in trials.groupby("model"):
-        style = looks[str(name)]
-        axes.plot(of_model[cost], of_model["accuracy"], ls="", ms=4, alpha=0.55, mew=0, zorder=2, **style)
+    for name, model_trials in trials.groupby("model"):
+        style = styles[str(name)]
+        axes.plot(model_trials[cost], model_trials["accuracy"], ls="", ms=4, alpha=0.55, mew=0, zorder=2, **style)
     front = finals[finals[f"front_{cost}"]].sort_values(cost)
     if len(finals) > 1:
         axes.step(front[cost], front["accuracy"], where="post", color=GREY, lw=1.5, zorder=1)
     for row in finals.to_dict("records"):
         bar = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
-        drawn = axes.errorbar(
-            row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **looks[row["model"]]
+        container = axes.errorbar(
+            row[cost], row["accuracy"], bar, ms=9, mec=INK, capsize=3, zorder=3, **styles[row["model"]]
         )
-        with_tip(drawn[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
+        set_tip(container[0], f"{row['model']}: {row['accuracy']:.2%}, {COSTS[cost]} {row[cost]:,.4g}")
         if len(row["by_seed"]) > 1:  # wider than the marker of the mean, which would hide them
             axes.plot([row[cost]] * len(row["by_seed"]), row["by_seed"], "_", color=INK, ms=16, mew=1, zorder=4)
     axes.grid(True)
 
 
-def _scale(axes: Axes, cost: str, costs: Sequence[float]) -> None:
+def _scale_cost_axis(axes: Axes, cost: str, costs: Sequence[float]) -> None:
     """A logarithmic axis whose labels have round numbers and do not overlap."""
     if not costs:
         return
     low, high = np.log10(min(costs)), np.log10(max(costs))
-    middle, half = (low + high) / 2, max(1.15 * (high - low), FEWEST_DECADES) / 2
-    axes.set_xlim(10 ** (middle - half), 10 ** (middle + half))
+    centre, half_width = (low + high) / 2, max(1.15 * (high - low), FEWEST_DECADES) / 2
+    axes.set_xlim(10 ** (centre - half_width), 10 ** (centre + half_width))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if half < 1.5 else (1,), numticks=20))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if half_width < 1.5 else (1,), numticks=20))
     axes.xaxis.set_minor_locator(NullLocator())
-    plain = EngFormatter(sep="") if cost == PARAMETERS else FuncFormatter(lambda number, _: f"{number:g}")
-    axes.xaxis.set_major_formatter(plain)
+    formatter = EngFormatter(sep="") if cost == PARAMETERS else FuncFormatter(lambda number, _: f"{number:g}")
+    axes.xaxis.set_major_formatter(formatter)
 
 
-def _legend(
-    finals: pd.DataFrame, trials: pd.DataFrame, looks: Mapping[str, dict[str, Any]], limits: Sequence[Limit]
+def _legend_handles(
+    finals: pd.DataFrame, trials: pd.DataFrame, styles: Mapping[str, dict[str, Any]], limits: Sequence[Limit]
 ) -> list[Line2D]:
     """The models, and what else is drawn."""
-    models = [Line2D([], [], ls="", ms=9, mec=INK, label=textwrap.fill(name, 40), **looks[name]) for name in looks]
-    small = Line2D([], [], ls="", marker="o", ms=4, mew=0, color=GREY, label="a trial, on the validation images")
-    front = Line2D([], [], color=GREY, lw=1.5, label="Pareto front of the final models")
-    lines = [Line2D([], [], color=INK, ls=":", lw=1.8, label=f"limit: {limit.text}") for limit in limits]
+    model_handles = [
+        Line2D([], [], ls="", ms=9, mec=INK, label=textwrap.fill(name, 40), **styles[name]) for name in styles
+    ]
+    trial_handle = Line2D([], [], ls="", marker="o", ms=4, mew=0, color=GREY, label="a trial, on the validation images")
+    front_handle = Line2D([], [], color=GREY, lw=1.5, label="Pareto front of the final models")
+    limit_handles = [Line2D([], [], color=INK, ls=":", lw=1.8, label=f"limit: {limit.text}") for limit in limits]
     compared = finals["group"].duplicated().any()
-    return [*models, *([small] if len(trials) else []), *([front] if compared else []), *lines]
+    return [
+        *model_handles,
+        *([trial_handle] if len(trials) else []),
+        *([front_handle] if compared else []),
+        *limit_handles,
+    ]

@@ -27,7 +27,7 @@ NOTE = (
     "training images that they did not train on. Its interval covers the sampling error of these images and, roughly, that of "
     "the training images."
 )
-FEW = 1000  # test images: a 95 % interval of an accuracy of .9 on so many reaches 1.9 points to each side
+FEW_IMAGES = 1000  # test images: a 95 % interval of an accuracy of .9 on so many reaches 1.9 points to each side
 
 
 def fields(model: ReportedModel) -> dict[str, Any]:
@@ -42,11 +42,11 @@ def fields(model: ReportedModel) -> dict[str, Any]:
     """
     if "cv_accuracy" not in model.metrics:
         return dict.fromkeys(FIELDS, np.nan)
-    found: dict[str, Any] = {name: model.metrics.get(metric, np.nan) for name, metric in METRICS.items()}
+    values: dict[str, Any] = {name: model.metrics.get(metric, np.nan) for name, metric in METRICS.items()}
     search = model.search
     if search is None or search.ranked_trials.empty:
-        return found | {"cv_chosen": np.nan}
-    return found | {"cv_chosen": bool(search.refitted_trial["trial"] != search.trials["trial"].iloc[0])}
+        return values | {"cv_chosen": np.nan}
+    return values | {"cv_chosen": bool(search.refitted_trial["trial"] != search.trials["trial"].iloc[0])}
 
 
 def findings(measured: pd.DataFrame) -> list[str]:
@@ -63,20 +63,20 @@ def findings(measured: pd.DataFrame) -> list[str]:
 
 def _finding(row: dict[Any, Any]) -> str:
     test_images, images = row["images"], row["cv_images"]
-    words = (
+    text = (
         f"In cross-validation, {row['model']} classifies {percent(row['cv_accuracy'])} of {count(images)} training images "
         f"correctly, each by a fit that did not train on it (95% interval {interval(row['cv_low'], row['cv_high'])})"
     )
     if not pd.isna(test_images):
-        words += f"; the test accuracy rests on {count(test_images)} images"
-    words += "."
-    if test_images < min(FEW, images):
-        words += (
+        text += f"; the test accuracy rests on {count(test_images)} images"
+    text += "."
+    if test_images < min(FEW_IMAGES, images):
+        text += (
             f" With only {count(test_images)} test images, trust the cross-validated interval more: it rests on "
             f"{count(images)} images, and on fits to different training images."
         )
     if row["cv_chosen"] is True:
-        words += " The search chose the hyperparameters on the same folds, so this accuracy is slightly optimistic."
+        text += " The search chose the hyperparameters on the same folds, so this accuracy is slightly optimistic."
     elif row["cv_chosen"] is False:
-        words += " The values known before the search won it, so the choice did not make this accuracy optimistic."
-    return words
+        text += " The values known before the search won it, so the choice did not make this accuracy optimistic."
+    return text

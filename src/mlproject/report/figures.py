@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, show_image, styled, with_tip
+from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, set_tip, show_image, styled
 
 # The colours of Okabe and Ito without yellow, which is too light for lines on white.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
@@ -40,17 +40,20 @@ def learning_curves(
     axes = figure.subplots()
     for index, (name, history) in enumerate(histories.items()):
         minutes = history["seconds"].cumsum() / 60
-        every = math.ceil(len(history) / 20)  # a marker at each of a hundred epochs would hide the other curves
-        axes.plot(minutes, history["accuracy"], ms=5, lw=1.8, markevery=every, label=name, **look(index))
-        _tips(axes, minutes, history["accuracy"], f"{name}: training")
+        # A marker at each of a hundred epochs would hide the other curves.
+        marker_spacing = math.ceil(len(history) / 20)
+        axes.plot(
+            minutes, history["accuracy"], ms=5, lw=1.8, markevery=marker_spacing, label=name, **marker_style(index)
+        )
+        _add_tips(axes, minutes, history["accuracy"], f"{name}: training")
         if name in validations:
             curve = validations[name]
-            dashed = {"ls": "--", "lw": 1.5, "ms": 5, "mfc": "none", **look(index)}
+            dashed = {"ls": "--", "lw": 1.5, "ms": 5, "mfc": "none", **marker_style(index)}
             axes.plot(curve["minutes"], curve["accuracy"], label=f"{name}: validation", **dashed)
-            _tips(axes, curve["minutes"], curve["accuracy"], f"{name}: validation")
-        last = history["stage"] != history["stage"].shift(-1)
-        ends = minutes[last][:-1], history["accuracy"][last][:-1]
-        axes.plot(*ends, ls="", marker="o", ms=12, mfc="none", mec=INK, zorder=3)
+            _add_tips(axes, curve["minutes"], curve["accuracy"], f"{name}: validation")
+        is_last_of_stage = history["stage"] != history["stage"].shift(-1)
+        stage_ends = minutes[is_last_of_stage][:-1], history["accuracy"][is_last_of_stage][:-1]
+        axes.plot(*stage_ends, ls="", marker="o", ms=12, mfc="none", mec=INK, zorder=3)
     axes.set_xlabel("Minutes of training")
     axes.set_ylabel("Accuracy")
     axes.set_xlim(left=0)
@@ -75,14 +78,14 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     rows = math.ceil(len(curves) / columns)
     figure = new_figure((3.2 * columns + 0.4, 3.1 * rows + 0.6), "reliability", title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, (name, whole) in zip(panels, curves.items(), strict=False):
-        curve = whole[whole["images"] >= FEWEST_IN_BIN]
+    for axes, (name, bins) in zip(panels, curves.items(), strict=False):
+        curve = bins[bins["images"] >= FEWEST_IN_BIN]
         axes.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1)
         axes.plot(curve["confidence"], curve["accuracy"], color=BLUE, lw=1.5)
         for confidence, accuracy, images in curve[["confidence", "accuracy", "images"]].to_numpy():
             size = 5 + 150 * images / curve["images"].max()
             mark = axes.scatter(confidence, accuracy, s=size, color=BLUE, alpha=0.7, lw=0)
-            with_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
+            set_tip(mark, f"{accuracy:.1%} right at {confidence:.1%} confidence ({images:,.0f} images)")
         axes.set_title(textwrap.fill(name, 30), fontsize=10)
         axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -112,10 +115,10 @@ def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
     rows = np.arange(len(table))
     axes.hlines(rows, table.min(axis=1), table.max(axis=1), color="#C8C8C8", lw=2, zorder=1)
     for index, name in enumerate(table.columns):
-        style = look(index)
+        style = marker_style(index)
         for row, score in zip(rows, table[name], strict=True):
             (mark,) = axes.plot(score, row, ls="", ms=7, alpha=0.85, label="" if row else name, **style)
-            with_tip(mark, f"{name}: {score:.3f}")
+            set_tip(mark, f"{name}: {score:.3f}")
     axes.set_yticks(rows, table.index)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -128,7 +131,7 @@ def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
 
 @styled
 def dumbbells(
-    table: pd.DataFrame, names: tuple[str, str], headings: tuple[str, str], what: str, title: str = "", top: int = 15
+    table: pd.DataFrame, names: tuple[str, str], headings: tuple[str, str], kind: str, title: str = "", top: int = 15
 ) -> Figure:
     """The classes in which two scores differ most, in both directions.
 
@@ -136,8 +139,8 @@ def dumbbells(
         table: class, superclass, first and second, two scores from 0 to 1; a row for each class.
         names: what `first` (blue circles) and `second` (orange diamonds) are.
         headings: of the left panel, which shows classes with a higher `first`, and of the right panel with the others.
-        what: what is shown, for the heading of the figure.
-        title: the subject of the figure, printed before `what`.
+        kind: what is shown, for the heading of the figure.
+        title: the subject of the figure, printed before `kind`.
         top: the largest number of classes in a panel; those with the largest differences are shown.
 
     Returns:
@@ -146,15 +149,15 @@ def dumbbells(
     table = table.assign(gap=table["first"] - table["second"]).sort_values("gap", kind="stable")
     sides = table[table["gap"] > 0].iloc[::-1].head(top), table[table["gap"] < 0].head(top)
     rows = max(*map(len, sides), 1)
-    figure = new_figure((13, 1.7 + 0.34 * rows), what, title)
+    figure = new_figure((13, 1.7 + 0.34 * rows), kind, title)
     for axes, side, heading in zip(figure.subplots(1, 2, sharex=True), sides, headings, strict=True):
-        lines = np.arange(len(side))
-        axes.hlines(lines, side["first"], side["second"], color=GREY, lw=2)
-        for line, row in zip(lines, side.itertuples(), strict=True):
+        positions = np.arange(len(side))
+        axes.hlines(positions, side["first"], side["second"], color=GREY, lw=2)
+        for position, row in zip(positions, side.itertuples(), strict=True):
             for score, marker, colour in ((row.second, "D", ORANGE), (row.first, "o", BLUE)):
-                (mark,) = axes.plot(score, line, marker, color=colour, ms=7)
-                with_tip(mark, f"{score:.3f}")
-        axes.set_yticks(lines, side["class"] + "  (" + side["superclass"] + ")")
+                (mark,) = axes.plot(score, position, marker, color=colour, ms=7)
+                set_tip(mark, f"{score:.3f}")
+        axes.set_yticks(positions, side["class"] + "  (" + side["superclass"] + ")")
         axes.tick_params(axis="y", length=0)
         axes.set_title(heading if len(side) else f"{heading}: none")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -185,11 +188,13 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes, (superclass, group) in zip(panels, groups, strict=False):
         group = group.sort_values("f1", ascending=False, kind="stable")
-        lines, line = np.arange(len(group)), group["superclass_f1"].iloc[0]
-        axes.axvline(line, color=ORANGE, lw=2.5)
-        axes.hlines(lines, line + group["f1_low"], line + group["f1_high"], color=BLUE, alpha=0.4, lw=4)
-        axes.plot(group["f1"], lines, "o", color=BLUE, ms=6)
-        axes.set_yticks(lines, group["class"], fontsize=8.5)
+        positions, superclass_f1 = np.arange(len(group)), group["superclass_f1"].iloc[0]
+        axes.axvline(superclass_f1, color=ORANGE, lw=2.5)
+        axes.hlines(
+            positions, superclass_f1 + group["f1_low"], superclass_f1 + group["f1_high"], color=BLUE, alpha=0.4, lw=4
+        )
+        axes.plot(group["f1"], positions, "o", color=BLUE, ms=6)
+        axes.set_yticks(positions, group["class"], fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(group) - 0.4, -0.6)
         axes.set_title(textwrap.fill(str(superclass), 34), fontsize=9.5)
@@ -204,41 +209,41 @@ def superclass_panels(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 @styled
-def gallery(rows: Sequence[GalleryRow], what: str, title: str = "") -> Figure:
+def gallery(rows: Sequence[GalleryRow], kind: str, title: str = "") -> Figure:
     """Rows of images with a heading for each row and a short text below each image.
 
     Args:
         rows: for each row its heading and its images, uint8 (h, w, c), each with its text.
-        what: what is shown, for the heading of the figure.
-        title: the subject of the figure, printed before `what`.
+        kind: what is shown, for the heading of the figure.
+        title: the subject of the figure, printed before `kind`.
 
     Returns:
         The figure.
     """
-    across = max(len(images) for _, images in rows)
-    figure = new_figure((max(1.25 * across, 6), 2.05 * len(rows) + 0.5), what, title)
-    parts = figure.subfigures(len(rows), 1, squeeze=False).ravel()
-    for part, (heading, images) in zip(parts, rows, strict=True):
-        part.suptitle(heading, fontsize=10, x=0.01, ha="left")
-        panels = part.subplots(1, across, squeeze=False).ravel()
+    columns = max(len(images) for _, images in rows)
+    figure = new_figure((max(1.25 * columns, 6), 2.05 * len(rows) + 0.5), kind, title)
+    subfigures = figure.subfigures(len(rows), 1, squeeze=False).ravel()
+    for subfigure, (heading, images) in zip(subfigures, rows, strict=True):
+        subfigure.suptitle(heading, fontsize=10, x=0.01, ha="left")
+        panels = subfigure.subplots(1, columns, squeeze=False).ravel()
         for axes, (image, text) in zip(panels, images, strict=False):
             show_image(axes, image)
             axes.set_anchor("N")
-            below = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
-            lines = textwrap.fill(text.replace("_", " "), 15)
-            axes.annotate(lines, (0.5, 0), va="top", ha="center", fontsize=8, **below)
+            placement = {"xycoords": "axes fraction", "xytext": (0, -3), "textcoords": "offset points"}
+            wrapped = textwrap.fill(text.replace("_", " "), 15)
+            axes.annotate(wrapped, (0.5, 0), va="top", ha="center", fontsize=8, **placement)
         for axes in panels:
             axes.set_axis_off()
     return figure
 
 
-def _tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, what: str) -> None:
+def _add_tips(axes: Axes, minutes: pd.Series, accuracies: pd.Series, label: str) -> None:
     """Invisible marks on a curve, with a text for the pointer."""
     for minute, accuracy in zip(minutes, accuracies, strict=True):
         (mark,) = axes.plot(minute, accuracy, "o", ms=8, alpha=0)
-        with_tip(mark, f"{what} {accuracy:.1%} after {minute:.1f} minutes")
+        set_tip(mark, f"{label} {accuracy:.1%} after {minute:.1f} minutes")
 
 
-def look(index: int) -> dict[str, Any]:
+def marker_style(index: int) -> dict[str, Any]:
     """Colour and marker of a model: both differ for the first seven models, and together for 49."""
     return {"color": COLOURS[index % 7], "marker": MARKERS[(index + index // 7) % 7]}

@@ -72,7 +72,7 @@ def count(number: float) -> str:
     return MISSING if pd.isna(number) else f"{number:,.0f}"
 
 
-def about(number: float) -> str:
+def approximate_count(number: float) -> str:
     """95931 -> "96,000": a number of which only two digits count."""
     return f"{float(f'{number:.1e}'):,.0f}"
 
@@ -110,7 +110,7 @@ def short_decimal(text: str) -> str:
         return text
 
 
-def listed(words: Sequence[str], limit: int = 6) -> str:
+def join_words(words: Sequence[str], limit: int = 6) -> str:
     """Words as a list in a sentence.
 
     Args:

@@ -43,10 +43,10 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     """
     rows, pictures = [], []
     for _, row in stand_outs(differences).iterrows():
-        found = _pictures(pair.fine, row)
-        if found:
-            pictures.append(found)
-        rows.append(_hypothesis(row, differences) | {"picture": f"row {len(pictures)}" if found else MISSING})
+        gallery_row = _gallery_row(pair.fine, row)
+        if gallery_row:
+            pictures.append(gallery_row)
+        rows.append(_hypothesis(row, differences) | {"picture": f"row {len(pictures)}" if gallery_row else MISSING})
     if not rows:
         return Section("Why some classes may differ most")
     charts, findings = [], []
@@ -63,23 +63,23 @@ def section(context: ReportContext, pair: CoarseFinePair, differences: pd.DataFr
     return Section("Why some classes may differ most", findings, charts, [table])
 
 
-def _pictures(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | None:
+def _gallery_row(fine: ClassEvaluation, row: pd.Series) -> figures.GalleryRow | None:
     """Images of a class predicted as the class it is most confused with, and correct predictions of the latter."""
     if not fine.images or row["most_confused"] < FEW_ERRORS:
         return None
     predictions, names = fine.predictions, fine.class_names
-    one, other = names.index(row["class"]), names.index(row["most_confused_with"])
-    kept = np.array(sorted(fine.images))
-    kept = kept[kept < len(predictions.labels)]
-    labels, predicted = predictions.labels[kept], predictions.predicted[kept]
-    mistaken = kept[(labels == one) & (predicted == other)]
-    confidence = predictions.probabilities[mistaken, other]
+    true_class, predicted_class = names.index(row["class"]), names.index(row["most_confused_with"])
+    indices = np.array(sorted(fine.images))
+    indices = indices[indices < len(predictions.labels)]
+    labels, predicted = predictions.labels[indices], predictions.predicted[indices]
+    mistaken = indices[(labels == true_class) & (predicted == predicted_class)]
+    confidence = predictions.probabilities[mistaken, predicted_class]
     mistaken = mistaken[np.argsort(-confidence, kind="stable")][:PICTURES]
-    correct = kept[(labels == other) & (predicted == other)][:PICTURES]
+    correct = indices[(labels == predicted_class) & (predicted == predicted_class)][:PICTURES]
     if not len(mistaken):
         return None
-    images = [(fine.images[index], f"{names[one]}, predicted as {names[other]}") for index in mistaken]
-    images += [(fine.images[index], f"{names[other]}, correct") for index in correct]
+    images = [(fine.images[index], f"{names[true_class]}, predicted as {names[predicted_class]}") for index in mistaken]
+    images += [(fine.images[index], f"{names[predicted_class]}, correct") for index in correct]
     return f"{row['most_confused']} images of {row['class']} are predicted as {row['most_confused_with']}", images
 
 
@@ -93,29 +93,31 @@ def _hypothesis(row: pd.Series, differences: pd.DataFrame) -> dict[str, str]:
             f"{row['f1']:.2f} against {row['superclass_f1']:.2f} ({signed(row['f1_difference'])}; 95% interval "
             f"{signed_interval(row['f1_low'], row['f1_high'])}{chance})"
         ),
-        "suggests": _why_above(row, differences) if above else _why_below(row),
-        "evidence": _where_errors_go(row),
-        "space": _where_it_lies(row),
+        "suggests": _reason_above(row, differences) if above else _reason_below(row),
+        "evidence": _errors_in_words(row),
+        "space": _neighbour_in_words(row),
     }
 
 
-def _where_errors_go(row: pd.Series) -> str:
+def _errors_in_words(row: pd.Series) -> str:
     errors = f"{row['errors']} of {row['support']:.0f} images"
     if row["errors"] < FEW_ERRORS:
         return errors
-    inside = row["errors_inside"] / row["errors"]
-    most = f"{row['most_confused']} as {row['most_confused_with']}" if row["most_confused"] > 1 else "no class twice"
-    return f"{errors}, {inside:.0%} inside the superclass (even: {row['siblings_share']:.0%}); {most}"
+    inside_share = row["errors_inside"] / row["errors"]
+    most_confused = (
+        f"{row['most_confused']} as {row['most_confused_with']}" if row["most_confused"] > 1 else "no class twice"
+    )
+    return f"{errors}, {inside_share:.0%} inside the superclass (even: {row['siblings_share']:.0%}); {most_confused}"
 
 
-def _where_it_lies(row: pd.Series) -> str:
+def _neighbour_in_words(row: pd.Series) -> str:
     if not row["nearest"] or np.isnan(row["siblings_ratio"]):
         return MISSING
     kind = "a sibling" if row["nearest_is_sibling"] else "no sibling"
     return f"{row['nearest']}, {kind}; siblings are {row['siblings_ratio']:.2f} times as far as others"
 
 
-def _why_above(row: pd.Series, differences: pd.DataFrame) -> str:
+def _reason_above(row: pd.Series, differences: pd.DataFrame) -> str:
     """A possible reason, from the looks and the scores of the siblings."""
     reasons = ["It looks unlike its siblings."] if row["siblings_ratio"] >= 1 else []
     same_superclass = differences["superclass"] == row["superclass"]
@@ -131,7 +133,7 @@ def _why_above(row: pd.Series, differences: pd.DataFrame) -> str:
     return " ".join(reasons)
 
 
-def _why_below(row: pd.Series) -> str:
+def _reason_below(row: pd.Series) -> str:
     """A possible reason, from the share of the errors that stay inside the superclass."""
     if row["errors"] < FEW_ERRORS:
         return "Others are mistaken for it: low precision." if row["precision"] < row["recall"] else MISSING

@@ -22,7 +22,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     described = [model for model in models if model.facts is not None]
     if not described:
         return None
-    model = max(described, key=lambda one: one.tag("labels") != "coarse")
+    model = max(described, key=lambda candidate: candidate.tag("labels") != "coarse")
     assert model.facts is not None
     charts = []
     if model.examples is not None:

@@ -10,7 +10,7 @@ from mlproject import evaluation
 from mlproject.objectives import Objective
 from mlproject.report.content import Column, Table, text_column
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, p_equals, p_value, two_decimals
+from mlproject.report.formats import count, join_words, p_equals, p_value, two_decimals
 
 SIGNIFICANCE = 0.05
 SHUFFLES = 9999
@@ -28,7 +28,7 @@ NOTE = (
 )
 
 
-def of_hyperparameters(
+def assess_hyperparameters(
     context: ReportContext, trials: pd.DataFrame, names: Sequence[str], objective: Objective
 ) -> tuple[str, Table | None]:
     """Test for each hyperparameter whether the scores depend on it.
@@ -47,19 +47,19 @@ def of_hyperparameters(
     if not varied or len(varied) * 2 / factorial(len(trials)) > SIGNIFICANCE:
         return f"Which hyperparameters mattered cannot be said from so few trials ({len(trials)}).", None
     goodness = trials["score"] * (1 if objective.higher_is_better else -1)
-    frame = pd.DataFrame([{"hyperparameter": name, **_tested(values[name], goodness)} for name in varied])
+    frame = pd.DataFrame([{"hyperparameter": name, **_permutation_test(values[name], goodness)} for name in varied])
     frame = frame.assign(p_adjusted=evaluation.holm(frame["p"])).sort_values("p", kind="stable", ignore_index=True)
-    found = frame[frame["p_adjusted"] < SIGNIFICANCE]
-    mattered = [
+    significant = frame[frame["p_adjusted"] < SIGNIFICANCE]
+    descriptions = [
         f"{row['hyperparameter']} ({row['better']} is better, p {p_equals(row['p_adjusted'])})"
-        for _, row in found.iterrows()
+        for _, row in significant.iterrows()
     ]
-    sentence = f"{listed(mattered)} mattered" if mattered else "No hyperparameter mattered beyond chance"
+    sentence = f"{join_words(descriptions)} mattered" if descriptions else "No hyperparameter mattered beyond chance"
     table = Table(context.file_name("importance"), "Which hyperparameters mattered", frame, COLUMNS, NOTE)
     return f"{sentence} in these {len(trials)} trials.", table
 
 
-def _tested(column: pd.Series, goodness: pd.Series) -> dict[str, object]:
+def _permutation_test(column: pd.Series, goodness: pd.Series) -> dict[str, object]:
     """How a hyperparameter goes with the ranks of its trials (the best has the highest), and how often shuffled ranks do so."""
     ranks = goodness.loc[column.index].rank()
     centred = ranks.to_numpy(dtype=np.float64) - ranks.mean()
@@ -67,13 +67,15 @@ def _tested(column: pd.Series, goodness: pd.Series) -> dict[str, object]:
     shuffled = np.stack([centred, *(rng.permutation(centred) for _ in range(SHUFFLES))])
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().all():
-        order = numbers.rank().to_numpy() - numbers.rank().mean()
-        found = shuffled @ order / np.sqrt((order @ order) * max(centred @ centred, 1e-12))
-        better = "higher" if found[0] > 0 else "lower"
+        centred_values = numbers.rank().to_numpy() - numbers.rank().mean()
+        statistics = (
+            shuffled @ centred_values / np.sqrt((centred_values @ centred_values) * max(centred @ centred, 1e-12))
+        )
+        better = "higher" if statistics[0] > 0 else "lower"
     else:
-        member = pd.get_dummies(column).to_numpy(dtype=np.float64)
-        means = shuffled @ member / member.sum(axis=0)
-        found = np.sqrt((means**2 @ member.sum(axis=0)) / max(centred @ centred, 1e-12))
+        indicators = pd.get_dummies(column).to_numpy(dtype=np.float64)
+        means = shuffled @ indicators / indicators.sum(axis=0)
+        statistics = np.sqrt((means**2 @ indicators.sum(axis=0)) / max(centred @ centred, 1e-12))
         better = str(ranks.groupby(column).mean().idxmax())
-    p = float(np.mean(np.abs(found) >= abs(found[0]) - 1e-9))
-    return {"values": column.nunique(), "correlation": float(found[0]), "better": better, "p": p}
+    p = float(np.mean(np.abs(statistics) >= abs(statistics[0]) - 1e-9))
+    return {"values": column.nunique(), "correlation": float(statistics[0]), "better": better, "p": p}

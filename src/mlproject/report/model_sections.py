@@ -7,7 +7,7 @@ from mlproject import evaluation, plots
 from mlproject.report import networks, searches
 from mlproject.report.content import Chart, Column, ModelSection, Section, Table, text_column, text_table
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import count, listed, two_decimals
+from mlproject.report.formats import count, join_words, two_decimals
 from mlproject.report.models import ClassEvaluation, ReportedModel
 
 MOST_PAIRS = 20  # of confused classes in the table
@@ -22,26 +22,26 @@ def build_sections(model: ReportedModel) -> ModelSection:
     Returns:
         The sections for which there are artifacts.
     """
-    sections = [_results(model), searches.section(model), _network(model.context, model.layers)]
+    sections = [_results_section(model), searches.section(model), _network_section(model.context, model.layers)]
     return ModelSection(model, [section for section in sections if section])
 
 
-def _results(model: ReportedModel) -> Section | None:
-    context, evaluated = model.context, model.class_evaluation
+def _results_section(model: ReportedModel) -> Section | None:
+    context, class_evaluation = model.context, model.class_evaluation
     findings: list[str] = []
     charts: list[Chart] = []
     tables: list[Table] = []
     if not model.tag("comparison"):  # whose head would have them
         findings += model.omissions
     if model.predictions is not None and model.predictions.other_seeds:
-        others = list(model.predictions.other_seeds)
+        other_seeds = list(model.predictions.other_seeds)
         findings.append(
             f"What follows describes {context.name} with seed {model.fit_seed}; it was also fitted with "
-            f"{'seeds' if len(others) > 1 else 'seed'} {listed(others)}."
+            f"{'seeds' if len(other_seeds) > 1 else 'seed'} {join_words(other_seeds)}."
         )
-    if evaluated is not None:
-        charts += [_class_chart(context, evaluated), *_confusion_charts(context, evaluated)]
-        tables = _confusions(context, evaluated)
+    if class_evaluation is not None:
+        charts += [_class_chart(context, class_evaluation), *_confusion_charts(context, class_evaluation)]
+        tables = _confusion_tables(context, class_evaluation)
     if model.examples_of_predictions is not None:
         alt = f"The most confident correct predictions and mistakes of {context.name}."
         caption = "Percentages: the confidence, which is the probability of the predicted class."
@@ -63,29 +63,29 @@ def _confusion_charts(context: ReportContext, model: ClassEvaluation) -> list[Ch
     """The confusion matrix; of many classes with superclasses, that of the superclasses, and what is confused inside them."""
     labels, predicted, names = model.predictions.labels, model.predictions.predicted, model.class_names
     superclasses = model.table["superclass"].tolist()
-    grouped = all(superclasses) and len(names) > plots.MANY_CLASSES
+    is_grouped = all(superclasses) and len(names) > plots.MANY_CLASSES
     charts = []
-    if grouped:
+    if is_grouped:
         groups = sorted(set(superclasses))
-        group_of = np.array([groups.index(one) for one in superclasses])
+        group_of = np.array([groups.index(superclass) for superclass in superclasses])
         figure = plots.sibling_confusions(labels, predicted, names, superclasses, context.title)
         caption = "Inside each superclass: of the images of a class (row), the % predicted as each sibling or as another class."
         charts = [
             Chart(context.file_name("siblings"), figure, f"Confusions inside superclasses by {context.name}", caption)
         ]
         labels, predicted, names, superclasses = group_of[labels], group_of[predicted], groups, []
-    given = superclasses if any(superclasses) else None
-    figure = plots.confusion_matrix(labels, predicted, names, given, context.title)
+    shown_superclasses = superclasses if any(superclasses) else None
+    figure = plots.confusion_matrix(labels, predicted, names, shown_superclasses, context.title)
     caption = (
         "Of the images of each superclass (row), the % whose predicted class belongs to each superclass (column)."
-        if grouped
+        if is_grouped
         else "Of the images of each class (row), the % predicted as each class (column)."
     )
     alt = f"Confusion matrix of {context.name}"
     return [Chart(context.file_name("confusion"), figure, alt, caption), *charts]
 
 
-def _confusions(context: ReportContext, model: ClassEvaluation) -> list[Table]:
+def _confusion_tables(context: ReportContext, model: ClassEvaluation) -> list[Table]:
     pairs = evaluation.confused_pairs(model.predictions.labels, model.predictions.predicted, model.class_names)
     if pairs.empty:
         return []
@@ -105,13 +105,13 @@ def _confusions(context: ReportContext, model: ClassEvaluation) -> list[Table]:
     return [Table(context.file_name("confused"), title, shown, tuple(columns))]
 
 
-def _network(context: ReportContext, layers: pd.DataFrame | None) -> Section | None:
+def _network_section(context: ReportContext, layers: pd.DataFrame | None) -> Section | None:
     if layers is None:
         return None
     findings, charts = [], []
     if {"layer", "depends_on_colours", "depends_on_classes"} <= set(layers):
         findings.append(networks.dependencies_in_words(layers))
-    if set(layers) >= networks.DRAWN_FROM and len(layers):
+    if set(layers) >= networks.DRAWN_COLUMNS and len(layers):
         figure = networks.draw(layers, context.title)
         alt = f"The network of {context.name}, from the images to the probabilities."
         caption = "Weights: how many a layer has. Output: height × width × channels, or how many numbers there are."

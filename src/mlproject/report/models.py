@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What an environment says beside the versions of packages. Older runs did not record the CPU; "gpu" and "precision" stand for a
 # GPU, and for 16 bits.
-ALWAYS, SOMETIMES = ("python", "platform", "cpus"), ("gpu", "precision", "cpu", "vector instructions")
+REQUIRED_FACTS, OPTIONAL_FACTS = ("python", "platform", "cpus"), ("gpu", "precision", "cpu", "vector instructions")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class StagePredictions:
     other_seeds: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
-    def of_all_seeds(self) -> tuple[np.ndarray, ...]:
+    def probabilities_by_seed(self) -> tuple[np.ndarray, ...]:
         """The probabilities of the networks of all seeds, the registered model's first."""
         return (self.probabilities, *self.other_seeds.values())
 
@@ -93,9 +93,9 @@ class TestPredictions:
         return self.stages[-1].other_seeds
 
     @property
-    def of_all_seeds(self) -> tuple[np.ndarray, ...]:
+    def probabilities_by_seed(self) -> tuple[np.ndarray, ...]:
         """The probabilities of the finished networks of all seeds, the registered model's first."""
-        return self.stages[-1].of_all_seeds
+        return self.stages[-1].probabilities_by_seed
 
     @cached_property
     def correct_by_seed(self) -> np.ndarray:
@@ -104,7 +104,7 @@ class TestPredictions:
 
     def correct_after(self, stage: StagePredictions) -> np.ndarray:
         """Whether the network of each seed, as it was after the stage, classifies each image correctly, bool (seeds, n)."""
-        return np.stack([one.argmax(axis=1) == self.labels for one in stage.of_all_seeds])
+        return np.stack([probabilities.argmax(axis=1) == self.labels for probabilities in stage.probabilities_by_seed])
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +158,8 @@ class SearchRecord:
         """The trials that ran to their end, the best by the objective first; of two equal trials, the earlier comes first."""
         completed = self.trials[~self.trials["status"].str.lower().isin(("failed", "pruned", OVER_LIMIT))]
         scores = pd.to_numeric(completed[self.objective], errors="coerce")
-        falling = OBJECTIVES[self.objective].higher_is_better
-        return completed.loc[scores.sort_values(ascending=not falling, kind="stable").index]
+        higher_is_better = OBJECTIVES[self.objective].higher_is_better
+        return completed.loc[scores.sort_values(ascending=not higher_is_better, kind="stable").index]
 
     @property
     def winner_curve(self) -> pd.DataFrame:
@@ -177,8 +177,8 @@ class SearchRecord:
     def refitted_trial(self) -> pd.Series:
         """The trial whose values were refitted; the best one if the run did not record which it was."""
         ranked = self.ranked_trials
-        marked = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
-        return (marked if len(marked) else ranked).iloc[0]
+        refitted = ranked[ranked["refitted"] == "yes"] if "refitted" in ranked else ranked
+        return (refitted if len(refitted) else ranked).iloc[0]
 
 
 @dataclass(frozen=True, eq=False)

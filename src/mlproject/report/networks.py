@@ -32,15 +32,15 @@ ROLES = {
     "Flatten": "turns feature maps into one row of numbers",
     "Dense": "computes weighted sums of all its inputs",
 }
-DRAWN_FROM = {"layer", "type", "output_shape", "parameters", "depends_on_colours", "depends_on_classes", "inputs"}
-LONGEST = 24  # layers in one column of the drawing
+DRAWN_COLUMNS = {"layer", "type", "output_shape", "parameters", "depends_on_colours", "depends_on_classes", "inputs"}
+MOST_LAYERS = 24  # layers in one column of the drawing
 WIDTH, STEP = 4.7, 0.42  # inches: the width of a box, and from one box down to the next
 TYPE, WEIGHTS = 1.75, 3.75  # inches from the left of a box: where its type begins and its number of weights ends
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "lw": 1.1, "shrinkA": 0, "shrinkB": 0}
 NEITHER, COLOURS_ONLY, CLASSES_ONLY, BOTH = "#EEF1F3", "#FBE3B0", "#BFDDF0", "#D9C7E3"  # `svg.COLOURS` has them, too
 CLASS_PROBABILITIES = "gives a probability to each class"
 
-Spot = tuple[float, float]  # the left end of a box's middle line, in inches
+Position = tuple[float, float]  # the left end of a box's middle line, in inches
 
 
 def with_roles(layers: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +54,8 @@ def with_roles(layers: pd.DataFrame) -> pd.DataFrame:
     """
     roles = layers["type"].map(ROLES).fillna("")
     if "trainable" in layers:
-        fixed = (layers["trainable"] == "False") & (layers["parameters"].astype(float) > 0)
-        roles[fixed] += ", fixed before training"
+        is_fixed = (layers["trainable"] == "False") & (layers["parameters"].astype(float) > 0)
+        roles[is_fixed] += ", fixed before training"
     if len(layers) and layers["type"].iloc[-1] == "Dense":
         roles.iloc[-1] = CLASS_PROBABILITIES
     table = layers.copy()
@@ -105,18 +105,18 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
     ]
     starts = _column_starts(len(names), edges)
     column_of = [sum(start <= row for start in starts) - 1 for row in range(len(names))]
-    spots = [(column * (WIDTH + 1.0), -(row - starts[column]) * STEP) for row, column in enumerate(column_of)]
+    positions = [(column * (WIDTH + 1.0), -(row - starts[column]) * STEP) for row, column in enumerate(column_of)]
     tallest = max(end - start for start, end in zip(starts, [*starts[1:], len(names)], strict=True))
     width, height = len(starts) * (WIDTH + 1.0) + 0.3, tallest * STEP + 1.5
     figure = new_figure((max(width, 5.5), height), "the network", title)
     axes = figure.subplots()
     axes.set(xlim=(-0.4, width - 0.7), ylim=(-tallest * STEP, STEP * 0.8), aspect="equal")
     axes.set_axis_off()
-    for (x, y), layer in zip(spots, layers.itertuples(), strict=True):
-        _box(axes, x, y, layer)
+    for (x, y), layer in zip(positions, layers.itertuples(), strict=True):
+        _draw_box(axes, x, y, layer)
     for start in starts:
-        _heading(axes, *spots[start])
-    _arrows(axes, edges, spots, column_of)
+        _draw_heading(axes, *positions[start])
+    _draw_arrows(axes, edges, positions, column_of)
     shades = [(COLOURS_ONLY, "colours"), (CLASSES_ONLY, "classes"), (BOTH, "both"), (NEITHER, "neither")]
     patches = [Patch(fc=shade, ec=GREY, label=label) for shade, label in shades]
     figure.legend(handles=patches, title="depends on the number of", loc="outside lower center", ncols=4)
@@ -125,19 +125,19 @@ def draw(layers: pd.DataFrame, title: str = "") -> Figure:
 
 def _column_starts(layers: int, edges: list[tuple[int, int]]) -> list[int]:
     """The rows at which columns begin: about evenly spaced, but moved to nearby rows that cut the fewest shortcuts."""
-    count = math.ceil(layers / LONGEST)
+    columns = math.ceil(layers / MOST_LAYERS)
     starts = [0]
-    while layers - starts[-1] > LONGEST:
-        even = starts[-1] + math.ceil((layers - starts[-1]) / max(count - len(starts) + 1, 2))
-        longest = starts[-1] + LONGEST
-        # Columns that ended early leave more than an equal share to the last ones: `even` can be out of reach.
-        rows = range(min(max(even - 6, starts[-1] + 1), longest), longest + 1)
-        cut = {row: sum(a < row <= b for a, b in edges) for row in rows}
-        starts.append(min(rows, key=lambda row: (cut[row], abs(row - even))))
+    while layers - starts[-1] > MOST_LAYERS:
+        even_row = starts[-1] + math.ceil((layers - starts[-1]) / max(columns - len(starts) + 1, 2))
+        latest_row = starts[-1] + MOST_LAYERS
+        # Columns that ended early leave more than an equal share to the last ones: `even_row` can be out of reach.
+        rows = range(min(max(even_row - 6, starts[-1] + 1), latest_row), latest_row + 1)
+        cut_edges = {row: sum(a < row <= b for a, b in edges) for row in rows}
+        starts.append(min(rows, key=lambda row: (cut_edges[row], abs(row - even_row))))
     return starts
 
 
-def _box(axes: Axes, x: float, y: float, layer: Any) -> None:
+def _draw_box(axes: Axes, x: float, y: float, layer: Any) -> None:
     """One layer, which is a row of the table."""
     colours, classes = layer.depends_on_colours == "True", layer.depends_on_classes == "True"
     shade = BOTH if colours and classes else COLOURS_ONLY if colours else CLASSES_ONLY if classes else NEITHER
@@ -152,46 +152,48 @@ def _box(axes: Axes, x: float, y: float, layer: Any) -> None:
     axes.text(x + WIDTH - 0.05, y, layer.output_shape, va="center", ha="right", fontsize=7.5)
 
 
-def _heading(axes: Axes, x: float, y: float) -> None:
+def _draw_heading(axes: Axes, x: float, y: float) -> None:
     """The headings above a column of boxes."""
-    for place, text, side in (
+    for offset, text, alignment in (
         (0.05, "layer", "left"),
         (TYPE, "type", "left"),
         (WEIGHTS, "weights", "right"),
         (WIDTH - 0.05, "output", "right"),
     ):
-        axes.text(x + place, y + 0.25, text, ha=side, va="center", fontsize=7.5, color="#555555", fontstyle="italic")
+        axes.text(
+            x + offset, y + 0.25, text, ha=alignment, va="center", fontsize=7.5, color="#555555", fontstyle="italic"
+        )
 
 
-def _arrows(axes: Axes, edges: list[tuple[int, int]], spots: list[Spot], column_of: list[int]) -> None:
+def _draw_arrows(axes: Axes, edges: list[tuple[int, int]], positions: list[Position], column_of: list[int]) -> None:
     """An arrow for each edge, which is a pair of rows: from a layer to a layer that it feeds."""
-    reach = _reach([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
+    widths = _shortcut_widths([(a, b) for a, b in edges if column_of[a] == column_of[b] and b > a + 1])
     for source, target in edges:
         if column_of[source] != column_of[target]:
-            _arrow_to_next_column(axes, spots[source], spots[target])
+            _draw_arrow_to_next_column(axes, positions[source], positions[target])
         elif target == source + 1:
-            _arrow_down(axes, spots[source], spots[target])
+            _draw_arrow_down(axes, positions[source], positions[target])
         else:
-            _shortcut(axes, spots[source], spots[target], reach[source, target])
+            _draw_shortcut(axes, positions[source], positions[target], widths[source, target])
 
 
-def _reach(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
+def _shortcut_widths(shortcuts: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
     """How many inches to the right each shortcut runs. Those beside the same layers do not touch; the longest is outermost."""
     lanes: dict[tuple[int, int], int] = {}
     for source, target in sorted(shortcuts, key=lambda edge: edge[1] - edge[0]):
-        beside = {lane for (a, b), lane in lanes.items() if a < target and source < b}
-        lanes[source, target] = next(lane for lane in range(len(lanes) + 1) if lane not in beside)
-    apart = min(0.15, 0.45 / max([1, *lanes.values()]))  # the room beside a column is limited
-    return {edge: 0.12 + apart * lane for edge, lane in lanes.items()}
+        taken_lanes = {lane for (a, b), lane in lanes.items() if a < target and source < b}
+        lanes[source, target] = next(lane for lane in range(len(lanes) + 1) if lane not in taken_lanes)
+    lane_width = min(0.15, 0.45 / max([1, *lanes.values()]))  # the room beside a column is limited
+    return {edge: 0.12 + lane_width * lane for edge, lane in lanes.items()}
 
 
-def _arrow_down(axes: Axes, source: Spot, target: Spot) -> None:
+def _draw_arrow_down(axes: Axes, source: Position, target: Position) -> None:
     """An arrow from one box to the box below it."""
     (x0, y0), (x1, y1) = source, target
     axes.add_patch(FancyArrowPatch((x0 + WIDTH / 2, y0 - 0.15), (x1 + WIDTH / 2, y1 + 0.15), **ARROW, color=INK))
 
 
-def _arrow_to_next_column(axes: Axes, source: Spot, target: Spot) -> None:
+def _draw_arrow_to_next_column(axes: Axes, source: Position, target: Position) -> None:
     """A line from the right side of a box, through the space between two columns, to the left side of another box."""
     (x0, y0), (x1, y1) = source, target
     lane = x1 - 0.3
@@ -199,9 +201,9 @@ def _arrow_to_next_column(axes: Axes, source: Spot, target: Spot) -> None:
     axes.add_patch(FancyArrowPatch((lane, y1), (x1 - 0.02, y1), **ARROW, color=INK))
 
 
-def _shortcut(axes: Axes, source: Spot, target: Spot, reach: float) -> None:
+def _draw_shortcut(axes: Axes, source: Position, target: Position, width: float) -> None:
     """An arc to the right of the boxes that it skips."""
     (x0, y0), (x1, y1) = source, target
-    bend = f"arc3,rad={-2 * reach / (y0 - y1)}"
+    bend = f"arc3,rad={-2 * width / (y0 - y1)}"
     start, end = (x0 + WIDTH + 0.02, y0), (x1 + WIDTH + 0.02, y1)
     axes.add_patch(FancyArrowPatch(start, end, connectionstyle=bend, **ARROW, color=BLUE))

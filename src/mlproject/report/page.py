@@ -33,27 +33,33 @@ class Content:
         models: the sections about each model alone.
         provenance: the tables of the last section.
         results: what results.json holds, in types that JSON has.
-        again: the command that creates this report.
-        made: when, and how the models were trained.
+        command: the command that creates this report.
+        origin: when, and how the models were trained.
     """
 
     comparisons: Sequence[Comparison]
     models: Sequence[ModelSection]
     provenance: Sequence[Table]
     results: Mapping[str, Any]
-    again: str
-    made: str
+    command: str
+    origin: str
 
     @property
     def charts(self) -> list[Chart]:
         """The figures of all comparisons and models."""
         pictures = [comparison.picture for comparison in self.comparisons]
-        return [*filter(None, pictures), *(chart for part in self._parts for s in part.sections for chart in s.charts)]
+        return [
+            *filter(None, pictures),
+            *(chart for part in self._parts for section in part.sections for chart in section.charts),
+        ]
 
     @property
     def tables(self) -> list[Table]:
         """The tables of all comparisons and models, and of the last section."""
-        return [*(table for part in self._parts for s in part.sections for table in s.tables), *self.provenance]
+        return [
+            *(table for part in self._parts for section in part.sections for table in section.tables),
+            *self.provenance,
+        ]
 
     @property
     def _parts(self) -> list[Comparison | ModelSection]:
@@ -74,15 +80,18 @@ def write(content: Content, folder: Path) -> Path:
         UserError: if the folder cannot be written.
     """
     try:
-        for part in ("figures", "tables"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        for subfolder in ("figures", "tables"):
+            (folder / subfolder).mkdir(parents=True, exist_ok=True)
         for chart in content.charts:
             _save(chart, folder)
         for table in content.tables:
             table.frame.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
         results = json.dumps(content.results, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "results.json").write_text(results + "\n", encoding="utf-8")
-        for name, environment in (("report.md", _markdown()), ("index.html", _html(folder, content.charts))):
+        for name, environment in (
+            ("report.md", _markdown_environment()),
+            ("index.html", _html_environment(folder, content.charts)),
+        ):
             text = environment.get_template(f"{name}.j2").render(vars(content))
             (folder / name).write_text(text.rstrip() + "\n", encoding="utf-8")
     except OSError as error:
@@ -115,7 +124,7 @@ def _save(chart: Chart, folder: Path) -> None:
         chart.figure.savefig(file, dpi=DPI)
 
 
-def _html(folder: Path, charts: Sequence[Chart]) -> Environment:
+def _html_environment(folder: Path, charts: Sequence[Chart]) -> Environment:
     """The templates' environment for HTML: everything is escaped (autoescape), and files become data URIs.
 
     If the pictures are too large together, they are shrunk, so that the page stays below 10 MB.
@@ -161,7 +170,7 @@ def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _markdown() -> Environment:
+def _markdown_environment() -> Environment:
     """The templates' environment for Markdown: everything is escaped (finalize); `raw` marks text already escaped."""
     environment = _environment(finalize=markdown_text)
     environment.filters.update(raw=Markup, address=lambda text: re.sub(r"[()<>\s|]", "", text))

@@ -17,7 +17,7 @@ from mlproject.report.formats import (
     brief_percent,
     brief_points,
     count,
-    listed,
+    join_words,
     p_equals,
     p_value,
     points,
@@ -26,7 +26,7 @@ from mlproject.report.formats import (
 from mlproject.report.models import ReportedModel, TestPredictions
 
 SIGNIFICANCE = 0.05  # of the Holm-adjusted p-value
-FIRST_SEED = " Both are of the first seed."  # of a comparison of two stages of one fit
+FIRST_SEED_NOTE = " Both are of the first seed."  # of a comparison of two stages of one fit
 
 COLUMNS = (
     text_column("model", "a"),
@@ -69,9 +69,9 @@ class Classifier:
     fit: str
 
 
-def same_images(one: ReportedModel, other: ReportedModel) -> bool:
+def have_same_images(model: ReportedModel, other: ReportedModel) -> bool:
     """Whether both models were tested on the same images in the same order, by their tags `test.digest`."""
-    return one.tag("test.digest") != "" and one.tag("test.digest") == other.tag("test.digest")
+    return model.tag("test.digest") != "" and model.tag("test.digest") == other.tag("test.digest")
 
 
 def section(context: ReportContext, models: Sequence[ReportedModel], predictions: Sequence[TestPredictions]) -> Section:
@@ -86,23 +86,25 @@ def section(context: ReportContext, models: Sequence[ReportedModel], predictions
         The section; its answers say which model is the most accurate, which of those as good is the smallest, and what the
         intervals do not cover.
     """
-    frame = compare([classifier for one in predictions for classifier in _classifiers(one)])
+    frame = compare([classifier for model_predictions in predictions for classifier in _classifiers(model_predictions)])
     titles = [model.title for model in models]
     finished = frame[frame["a"].isin(titles) & frame["b"].isin(titles)]
-    stages = [
-        finding(pair) + (FIRST_SEED if pair["seeds_a"] < len(one.correct_by_seed) else "")
+    stage_findings = [
+        finding(pair) + (FIRST_SEED_NOTE if pair["seeds_a"] < len(model_predictions.correct_by_seed) else "")
         for _, pair in frame.iterrows()
-        for one in predictions
-        if _same_fit(pair, one)
+        for model_predictions in predictions
+        if _is_stage_of_fit(pair, model_predictions)
     ]
     tables = [table(context.file_name("pairs"), frame)]
     answers = [] if finished.empty else _answers(finished, models, predictions)
-    return Section("Every two models compared", stages, tables=tables, answers=answers)
+    return Section("Every two models compared", stage_findings, tables=tables, answers=answers)
 
 
 def _classifiers(predictions: TestPredictions) -> list[Classifier]:
     """The earlier stages of a fit, and its finished networks."""
-    return [Classifier(one.title, predictions.correct_after(one), predictions.title) for one in predictions.stages]
+    return [
+        Classifier(stage.title, predictions.correct_after(stage), predictions.title) for stage in predictions.stages
+    ]
 
 
 def table(name: str, frame: pd.DataFrame) -> Table:
@@ -115,8 +117,8 @@ def table(name: str, frame: pd.DataFrame) -> Table:
     Returns:
         The table, with a column for the seeds if a model has several.
     """
-    several = bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
-    columns, note = (SEEDS_COLUMNS, SEEDS_NOTE) if several else (COLUMNS, ONE_SEED_NOTE)
+    has_several_seeds = bool((frame[["seeds_a", "seeds_b"]] > 1).to_numpy().any())
+    columns, note = (SEEDS_COLUMNS, SEEDS_NOTE) if has_several_seeds else (COLUMNS, ONE_SEED_NOTE)
     return Table(name, "Paired differences in accuracy", frame, columns, f"{note} {settling.NOTE}", main=len(frame) > 1)
 
 
@@ -129,17 +131,17 @@ def compare(classifiers: Sequence[Classifier]) -> pd.DataFrame:
     Returns:
         A row for each pair, the more accurate one as `a`: a, b, images, seeds_a, seeds_b, covers ("images" or "images and
         seeds"), difference, low, high, p, p_adjusted (Holm's method over all pairs), seed_std (NaN where it was not
-        measured), and what `settling.needs` adds.
+        measured), and what `settling.requirements` adds.
     """
     rows = []
-    for both in combinations(classifiers, 2):
-        a, b = sorted(_with_seeds_of_both(*both), key=lambda one: float(one.correct.mean()), reverse=True)
-        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **_difference(a, b)})
+    for pair in combinations(classifiers, 2):
+        a, b = sorted(_with_common_seeds(*pair), key=lambda classifier: float(classifier.correct.mean()), reverse=True)
+        rows.append({"a": a.title, "b": b.title, "images": a.correct.shape[1], **_difference_row(a, b)})
     frame = pd.DataFrame(rows)
     return frame.assign(p_adjusted=evaluation.holm(frame["p"]))
 
 
-def _with_seeds_of_both(a: Classifier, b: Classifier) -> tuple[Classifier, Classifier]:
+def _with_common_seeds(a: Classifier, b: Classifier) -> tuple[Classifier, Classifier]:
     """Two classifiers as they are compared: of one fit, such as a stage and its finished network, the seeds that both have."""
     if a.fit != b.fit:
         return a, b
@@ -147,17 +149,17 @@ def _with_seeds_of_both(a: Classifier, b: Classifier) -> tuple[Classifier, Class
     return replace(a, correct=a.correct[:seeds]), replace(b, correct=b.correct[:seeds])
 
 
-def _difference(a: Classifier, b: Classifier) -> dict[str, Any]:
-    found = evaluation.crossed_difference(a.correct, b.correct, same_networks=a.fit == b.fit)
+def _difference_row(a: Classifier, b: Classifier) -> dict[str, Any]:
+    difference = evaluation.crossed_difference(a.correct, b.correct, same_networks=a.fit == b.fit)
     row: dict[str, Any] = {
         "seeds_a": len(a.correct),
         "seeds_b": len(b.correct),
-        "covers": "images and seeds" if found.seeds_covered else "images",
-        **{name: getattr(found, name) for name in ("difference", "low", "high", "p", "seed_std")},
+        "covers": "images and seeds" if difference.seeds_covered else "images",
+        **{name: getattr(difference, name) for name in ("difference", "low", "high", "p", "seed_std")},
     }
     if len(a.correct) == len(b.correct) == 1:
         row |= evaluation.paired_difference(a.correct[0], b.correct[0])
-    return row | settling.needs(found, a.correct.shape[1])
+    return row | settling.requirements(difference, a.correct.shape[1])
 
 
 def is_significant(pair: pd.Series) -> bool:
@@ -174,17 +176,17 @@ def finding(pair: pd.Series) -> str:
     Returns:
         Which of the two is more accurate, or that the difference is not significant, with the numbers.
     """
-    by_chance = "" if is_significant(pair) else ", which may be chance"
+    chance_note = "" if is_significant(pair) else ", which may be chance"
     return (
         f"{pair['a']} classifies {brief_points(pair['difference'])} points more of the same {pair['images']:,} "
-        f"test images correctly than {pair['b']}{by_chance} ({evidence(pair)})."
+        f"test images correctly than {pair['b']}{chance_note} ({evidence(pair)})."
     )
 
 
 def evidence(pair: pd.Series) -> str:
     """The interval and the p-value of a pair in words."""
-    over = " over images and seeds" if pair["covers"] == "images and seeds" else ""
-    return f"95% interval {brief_interval(pair['low'], pair['high'])}{over}, p {p_equals(pair['p_adjusted'])}"
+    coverage = " over images and seeds" if pair["covers"] == "images and seeds" else ""
+    return f"95% interval {brief_interval(pair['low'], pair['high'])}{coverage}, p {p_equals(pair['p_adjusted'])}"
 
 
 def _leader(frame: pd.DataFrame) -> str:
@@ -198,32 +200,34 @@ def _answers(
     """The most accurate model beside its rivals, the smallest that is as good, and what would settle the closest race."""
     leader = _leader(finished)
     rivals = finished[finished["a"] == leader].sort_values("difference", kind="stable")
-    level = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
-    (correct,) = (one.correct_by_seed for one in predictions if one.title == leader)
+    tied = [pair["b"] for _, pair in rivals.iterrows() if not is_significant(pair)]
+    (correct,) = (
+        model_predictions.correct_by_seed for model_predictions in predictions if model_predictions.title == leader
+    )
     mean = f" (mean of {len(correct)} seeds)" if len(correct) > 1 else ""
-    start = f"Not settled between {listed([leader, *level])}: " if level else ""
+    prefix = f"Not settled between {join_words([leader, *tied])}: " if tied else ""
     sentence = (
-        f"{start}{leader} classifies {brief_percent(correct.mean())} of {rivals['images'].iloc[0]:,} test images correctly"
-        f"{mean}, {listed([_lead(pair) for _, pair in rivals.iterrows()])}."
+        f"{prefix}{leader} classifies {brief_percent(correct.mean())} of {rivals['images'].iloc[0]:,} test images correctly"
+        f"{mean}, {join_words([_lead_in_words(pair) for _, pair in rivals.iterrows()])}."
     )
     sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
-    smallest = min(level, key=lambda title: sizes[title], default=leader)
+    smallest = min(tied, key=lambda title: sizes[title], default=leader)
     answers = [sentence]
     if sizes[smallest] < sizes[leader]:
-        rank = "smaller one" if len(level) == 1 else "smallest"
+        rank = "smaller one" if len(tied) == 1 else "smallest"
         answers.append(
-            f"Of {listed([leader, *level])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
+            f"Of {join_words([leader, *tied])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
             f"{count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))
 
 
-def _lead(pair: pd.Series) -> str:
-    by_chance = "" if is_significant(pair) else "which may be chance: "
-    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({by_chance}{evidence(pair)})"
+def _lead_in_words(pair: pd.Series) -> str:
+    chance_note = "" if is_significant(pair) else "which may be chance: "
+    return f"{brief_points(pair['difference'])} points more than {pair['b']} ({chance_note}{evidence(pair)})"
 
 
-def _same_fit(pair: pd.Series, predictions: TestPredictions) -> bool:
+def _is_stage_of_fit(pair: pd.Series, predictions: TestPredictions) -> bool:
     """Whether the pair compares a finished network with an earlier stage of its own fit."""
-    both = {pair["a"], pair["b"]}
-    return predictions.title in both and both <= {stage.title for stage in predictions.stages}
+    titles = {pair["a"], pair["b"]}
+    return predictions.title in titles and titles <= {stage.title for stage in predictions.stages}

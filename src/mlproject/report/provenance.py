@@ -9,17 +9,18 @@ from mlproject import settings
 from mlproject.names import without_share
 from mlproject.report.content import LOCALLY, Column, Table, is_local, text_table
 from mlproject.report.context import with_data_label
-from mlproject.report.formats import listed
+from mlproject.report.formats import join_words
 from mlproject.report.models import ReportedModel
 
 RUN_COLUMNS = ("model", "version", "alias", "run", "data", "labels", "seeds", "commit")
 # Under these names earlier runs recorded VGG16's ImageNet weights.
 FORMER_FILES = ("vgg16_imagenet_notop.weights.h5", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
 DATA_COLUMNS = ("model", "data set", "data digest", "test images' digest", "repeat it")
-HASHED = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
-HASHES = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
-LINKED = {"version": "version_url", "run": "url"}  # columns that link to MLflow's UI, and those with the addresses
-LINKS = f" Versions and run ids link to MLflow's UI {LOCALLY}."
+HASH_COLUMNS = ("run", "commit", "data digest", "test images' digest")  # but no commands, which are to be copied
+HASHES_NOTE = "Run ids, commits and digests are cut to eight characters; the CSV file has them in full."
+# Columns that link to MLflow's UI, and those with the addresses.
+LINK_COLUMNS = {"version": "version_url", "run": "url"}
+LINKS_NOTE = f" Versions and run ids link to MLflow's UI {LOCALLY}."
 
 
 def tables(models: Sequence[ReportedModel]) -> list[Table]:
@@ -31,18 +32,23 @@ def tables(models: Sequence[ReportedModel]) -> list[Table]:
     Returns:
         The runs; the data sets with the commands that repeat the runs; and, where it was recorded, the machines.
     """
-    frame = pd.DataFrame([_origin(model) for model in models]).fillna("").replace("", "not recorded")
+    frame = pd.DataFrame([_origin_row(model) for model in models]).fillna("").replace("", "not recorded")
     local = any(is_local(model.registered.url) for model in models)
     return [
         Table(
-            "provenance", "Runs", frame, tuple(map(_column, RUN_COLUMNS)), HASHES + (LINKS if local else ""), main=True
+            "provenance",
+            "Runs",
+            frame,
+            tuple(map(_column, RUN_COLUMNS)),
+            HASHES_NOTE + (LINKS_NOTE if local else ""),
+            main=True,
         ),
         Table("data", "Data and commands", frame[list(DATA_COLUMNS)], tuple(map(_column, DATA_COLUMNS))),
-        *_environments(models),
+        *_environment_tables(models),
     ]
 
 
-def in_words(models: Sequence[ReportedModel]) -> str:
+def describe_training(models: Sequence[ReportedModel]) -> str:
     """Say how the models were trained, as far as it was recorded.
 
     Args:
@@ -56,11 +62,11 @@ def in_words(models: Sequence[ReportedModel]) -> str:
     seeds = sorted({len(model.fit_seeds) for model in models})
     budgets = pd.to_numeric(pd.Series([model.params.get("budget_minutes", "") for model in models]), errors="coerce")
     minutes = sorted(set(budgets.dropna()))
-    words = [f"with models trained on {listed(machines)}"] if machines else []
-    words += [f"commit {listed(list(commits))}"] if commits else []
-    words.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
-    words += [f"a budget of {' or '.join(f'{one:g}' for one in minutes)} minutes"] if minutes else []
-    return "".join(f", {one}" for one in words)
+    phrases = [f"with models trained on {join_words(machines)}"] if machines else []
+    phrases += [f"commit {join_words(list(commits))}"] if commits else []
+    phrases.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
+    phrases += [f"a budget of {' or '.join(f'{budget:g}' for budget in minutes)} minutes"] if minutes else []
+    return "".join(f", {phrase}" for phrase in phrases)
 
 
 def brief_hash(text: str) -> str:
@@ -75,8 +81,8 @@ def machines_differ(models: Sequence[ReportedModel]) -> bool:
 
 def _machine_names(models: Sequence[ReportedModel]) -> list[str]:
     """Each machine that trained a model, once: its GPU or its CPU, the precision if it is not float32, and its CPUs."""
-    known = [model.environment for model in models if model.environment]
-    return list(dict.fromkeys(map(machine_name, known)))
+    environments = [model.environment for model in models if model.environment]
+    return list(dict.fromkeys(map(machine_name, environments)))
 
 
 def machine_name(environment: Mapping[str, object]) -> str:
@@ -97,29 +103,31 @@ def repeat_command(model: ReportedModel) -> str:
         trials that a user gave only the digest is known, so their file is FILE.
     """
     experiment, images = model.tag("experiment") or model.registered.name, model.tag("images")
-    wanted = {"experiment": experiment}
+    arguments = {"experiment": experiment}
     if images:
-        wanted = {"experiment": experiment.removeprefix(f"{model.tag('dataset')}-"), "images": images}
+        arguments = {"experiment": experiment.removeprefix(f"{model.tag('dataset')}-"), "images": images}
     options = settings.options_to_repeat(model.params)
     if "train_share" in options:
-        wanted["experiment"] = without_share(wanted["experiment"])
-    wanted |= options | ({"seed": model.seed} if model.seed else {})
+        arguments["experiment"] = without_share(arguments["experiment"])
+    arguments |= options | ({"seed": model.seed} if model.seed else {})
     if model.data not in ("real", ""):
-        wanted["data"] = model.data
+        arguments["data"] = model.data
     if model.params.get("trials_digest"):
-        wanted["trials"] = "FILE"
+        arguments["trials"] = "FILE"
     weights = model.params.get("weights")
-    usual = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
-    if weights not in usual:
-        wanted["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
-    return settings.command_line(wanted, "mlflow run . -e tune --env-manager local")
+    default_weights = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
+    if weights not in default_weights:
+        arguments["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
+    return settings.command_line(arguments, "mlflow run . -e tune --env-manager local")
 
 
 def _column(name: str) -> Column:
-    return Column(name, name, brief_hash if name in HASHED else str, number=False, link=LINKED.get(name, ""))
+    return Column(
+        name, name, brief_hash if name in HASH_COLUMNS else str, number=False, link=LINK_COLUMNS.get(name, "")
+    )
 
 
-def _origin(model: ReportedModel) -> dict[str, str]:
+def _origin_row(model: ReportedModel) -> dict[str, str]:
     registered = model.registered
     return {
         "model": with_data_label(registered.name, model.context.data_label),
@@ -139,7 +147,7 @@ def _origin(model: ReportedModel) -> dict[str, str]:
     }
 
 
-def _environments(models: Sequence[ReportedModel]) -> list[Table]:
+def _environment_tables(models: Sequence[ReportedModel]) -> list[Table]:
     """Versions and machines, with one column for all models that share them."""
     titles: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for model in models:
@@ -149,8 +157,8 @@ def _environments(models: Sequence[ReportedModel]) -> list[Table]:
     if not titles:
         return []
     columns = {
-        "all models" if len(sharing) == len(models) > 1 else ", ".join(sharing): dict(facts)
-        for facts, sharing in titles.items()
+        "all models" if len(sharing_models) == len(models) > 1 else ", ".join(sharing_models): dict(facts)
+        for facts, sharing_models in titles.items()
     }
     frame = pd.DataFrame(columns).fillna("").rename_axis("what").reset_index()
     return [text_table("environments", "Machines and versions", frame)]

@@ -30,20 +30,20 @@ def publish(
     Raises:
         UserError: for models or comparisons that do not exist, and for a folder that cannot be written.
     """
-    chosen = {"comparison": ",".join(comparisons), "models": ",".join(models)}
-    given = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in chosen.items() if value)
-    command = f"mlflow run . -e report --env-manager local{given}"
+    selection = {"comparison": ",".join(comparisons), "models": ",".join(models)}
+    options = "".join(f" -P {shlex.quote(f'{name}={value}')}" for name, value in selection.items() if value)
+    command = f"mlflow run . -e report --env-manager local{options}"
     with tempfile.TemporaryDirectory() as temporary:
-        built = Path(temporary, "report")
-        found = tracking.final_models(models, comparisons)
-        tracking.require_artifacts(found)  # a report without content must not replace a better one
-        build(found, built, command)
+        built_folder = Path(temporary, "report")
+        final_models = tracking.final_models(models, comparisons)
+        tracking.require_artifacts(final_models)  # a report without content must not replace a better one
+        build(final_models, built_folder, command)
         tracking.use_comparison(project, REPORTS.name)
         with tracking.run("report", {"role": "report"}):
-            tracking.log_params(chosen)
-            tracking.log_folder(built, "report")
+            tracking.log_params(selection)
+            tracking.log_folder(built_folder, "report")
         try:
-            shutil.copytree(built, folder, dirs_exist_ok=True, copy_function=disk.atomic_copy)
+            shutil.copytree(built_folder, folder, dirs_exist_ok=True, copy_function=disk.atomic_copy)
         except OSError as error:
             raise UserError(f"{folder.absolute()} cannot be written ({error}); the report is kept in MLflow") from error
     return folder / "index.html"

@@ -12,46 +12,46 @@ from mlproject.report.formats import MISSING
 from mlproject.report.models import ReportedModel
 from mlproject.topic import Topic
 
-UNLIKE = "Networks and training differ from ours, so compare the differences within a row, not the accuracies."
+TRAINING_NOTE = "Networks and training differ from ours, so compare the differences within a row, not the accuracies."
 
 
-def section(context: ReportContext, about: Topic, models: Sequence[ReportedModel]) -> Section | None:
+def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel]) -> Section | None:
     """Show the figures of others that the comparison declares, and ours in the same columns below.
 
     Args:
         context: the comparison, on real data.
-        about: what the comparison declares.
+        topic: what the comparison declares.
         models: its models.
 
     Returns:
         The section; None where there are no such figures.
     """
-    if not about.published:
+    if not topic.published:
         return None
-    first, *others = about.published
-    frame = pd.DataFrame({name: list(column) for name, column in about.published.items()})
-    ours = pd.DataFrame([{first: name, **row} for name, row in _ours(models).items()])
-    frame = pd.concat([frame, ours], ignore_index=True)[list(about.published)]
-    columns = (text_column(first), *(Column(f"{name}, %", name, _accuracy) for name in others))
+    first, *others = topic.published
+    frame = pd.DataFrame({name: list(column) for name, column in topic.published.items()})
+    own_rows = pd.DataFrame([{first: name, **row} for name, row in _own_accuracies(models).items()])
+    frame = pd.concat([frame, own_rows], ignore_index=True)[list(topic.published)]
+    columns = (text_column(first), *(Column(f"{name}, %", name, _format_accuracy) for name in others))
     table = Table(
         context.file_name("published"),
         "Accuracies of others, and ours below",
         frame,
         columns,
-        f"{about.source}. {UNLIKE}",
+        f"{topic.source}. {TRAINING_NOTE}",
         main=True,
     )
     return Section("What others found", tables=[table])
 
 
-def _accuracy(figure: object) -> str:
+def _format_accuracy(figure: object) -> str:
     return f"{figure:.2f}" if isinstance(figure, int | float) and not np.isnan(figure) else MISSING
 
 
-def _ours(models: Sequence[ReportedModel]) -> dict[str, dict[str, float]]:
+def _own_accuracies(models: Sequence[ReportedModel]) -> dict[str, dict[str, float]]:
     """Accuracies in percent by kind of labels; of coarse and fine models on the superclasses, which both predict."""
-    found = {}
-    for pair in granularity.comparable(models, []):
+    accuracies = {}
+    for pair in granularity.comparable_pairs(models, []):
         coarse, _, fine = 100 * granularity.accuracies(pair)["accuracy"].iloc[:3]
-        found[f"ours: {pair.coarse.title} and {pair.fine.title}"] = {"coarse": coarse, "fine": fine}
-    return found
+        accuracies[f"ours: {pair.coarse.title} and {pair.fine.title}"] = {"coarse": coarse, "fine": fine}
+    return accuracies

@@ -9,10 +9,10 @@ from mlproject.report.coarse_fine_pair import CoarseFinePair
 from mlproject.report.content import Chart, Column, Section, Table, text_column
 from mlproject.report.context import ReportContext
 from mlproject.report.fine_classes import SIGNIFICANCE
-from mlproject.report.formats import brief_interval, count, listed, p_value
+from mlproject.report.formats import brief_interval, count, join_words, p_value
 
 
-def _points(difference: float) -> str:
+def _whole_points(difference: float) -> str:
     """0.19 -> "+19", 0.0 -> "0": classes have so few images that decimals would mean nothing."""
     return f"{100 * difference:+.0f}".replace("-", "−") if round(100 * difference) else "0"
 
@@ -23,7 +23,7 @@ COLUMNS = (
     Column("images", "images", count),
     Column("fine labels, probabilities summed", "fine_recall", "{:.0%}".format),
     Column("coarse labels", "coarse_recall", "{:.0%}".format),
-    Column("difference, points", "difference", _points),
+    Column("difference, points", "difference", _whole_points),
     Column("95% interval, points", ("low", "high"), brief_interval),
     Column("p, BH-adjusted", "p_adjusted", p_value),
 )
@@ -50,8 +50,10 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
         f"({(gains['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance) and less often on those of {len(losses)} "
         f"({(losses['p_adjusted'] < SIGNIFICANCE).sum()} beyond chance)."
     )
-    ends = (("gain", gains), ("loss", losses))
-    extremes = " ".join(f"The largest {what} is on {_largest(rows)}." for what, rows in ends if len(rows))
+    directions = (("gain", gains), ("loss", losses))
+    extremes = " ".join(
+        f"The largest {direction} is on {_largest_in_words(rows)}." for direction, rows in directions if len(rows)
+    )
     figure = figures.dumbbells(
         frame.assign(first=frame["fine_recall"], second=frame["coarse_recall"]),
         ("model trained on fine labels, probabilities summed", "model trained on coarse labels"),
@@ -68,13 +70,13 @@ def section(context: ReportContext, pair: CoarseFinePair) -> Section:
 
 def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     """A row for each fine class with test images, the largest gain first."""
-    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.by_sum_of_seeds[0] == pair.truth
+    coarse_correct, fine_correct = pair.coarse.predictions.correct, pair.superclasses_by_sum[0] == pair.truth
     rows = []
     for index, (name, superclass) in enumerate(zip(pair.fine.class_names, pair.fine.table["superclass"], strict=True)):
-        of_class = pair.fine.predictions.labels == index
-        if of_class.any():
-            fine, coarse = fine_correct[of_class], coarse_correct[of_class]
-            recalls = {"images": int(of_class.sum()), "fine_recall": fine.mean(), "coarse_recall": coarse.mean()}
+        in_class = pair.fine.predictions.labels == index
+        if in_class.any():
+            fine, coarse = fine_correct[in_class], coarse_correct[in_class]
+            recalls = {"images": int(in_class.sum()), "fine_recall": fine.mean(), "coarse_recall": coarse.mean()}
             difference = evaluation.paired_difference(fine, coarse)
             rows.append({"class": name, "superclass": superclass} | recalls | difference)
     frame = pd.DataFrame(rows).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
@@ -82,11 +84,11 @@ def _recalls(pair: CoarseFinePair) -> pd.DataFrame:
     return frame
 
 
-def _largest(frame: pd.DataFrame) -> str:
+def _largest_in_words(frame: pd.DataFrame) -> str:
     """The class with the largest difference and its recalls, or all classes that share this difference."""
     sizes = frame["difference"].abs()
     rows = frame[np.isclose(sizes, sizes.max())]
     if len(rows) > 1:
-        return f"{listed(rows['class'].tolist())}, {100 * sizes.max():.0f} points each"
+        return f"{join_words(rows['class'].tolist())}, {100 * sizes.max():.0f} points each"
     (row,) = rows.to_dict("records")
     return f"{row['class']} ({row['coarse_recall']:.0%} to {row['fine_recall']:.0%})"

@@ -9,7 +9,7 @@ import pandas as pd
 from mlproject import evaluation
 from mlproject.report import provenance
 from mlproject.report.content import Comparison
-from mlproject.report.models import ALWAYS, SOMETIMES, ReportedModel
+from mlproject.report.models import OPTIONAL_FACTS, REQUIRED_FACTS, ReportedModel
 
 # The tables of a comparison that hold accuracies and their differences, by the end of their names.
 TABLES = ("accuracy", "pairs", "generalised", "generalised-pairs", "shares", "refits")
@@ -29,12 +29,12 @@ def collect(comparisons: Sequence[Comparison], models: Sequence[ReportedModel]) 
         hyperparameters, the minutes, the commit, the versions of the packages, the machine, and the command that repeats it.
     """
     return {
-        "comparisons": [_comparison(comparison) for comparison in comparisons],
-        "models": [_model(model) for model in models],
+        "comparisons": [_comparison_record(comparison) for comparison in comparisons],
+        "models": [_model_record(model) for model in models],
     }
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison_record(comparison: Comparison) -> dict[str, Any]:
     tables = [table for section in comparison.sections for table in section.tables]
     return {
         "comparison": comparison.context.name,
@@ -52,7 +52,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in records]
 
 
-def _model(model: ReportedModel) -> dict[str, Any]:
+def _model_record(model: ReportedModel) -> dict[str, Any]:
     metrics, environment = model.metrics, model.environment or {}
     return {
         "model": model.registered.name,
@@ -64,7 +64,7 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "labels": model.tag("labels"),
         "seeds": model.fit_seeds,
         "metrics": {
-            name: _metric(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
+            name: _metric_record(model, name) for name in sorted(metrics) if name.startswith("test_") and _is_mean(name)
         },
         "hyperparameters": _winner(model),
         "minutes": {
@@ -76,7 +76,9 @@ def _model(model: ReportedModel) -> dict[str, Any]:
         "parameters": _number(metrics.get("parameters")),
         "commit": model.tag("git.commit"),
         "python": environment.get("python"),
-        "packages": {name: version for name, version in environment.items() if name not in (*ALWAYS, *SOMETIMES)},
+        "packages": {
+            name: version for name, version in environment.items() if name not in (*REQUIRED_FACTS, *OPTIONAL_FACTS)
+        },
         "machine": provenance.machine_name(environment) if environment else None,
         "cpus": environment.get("cpus"),
         "repeat": provenance.repeat_command(model),
@@ -88,16 +90,16 @@ def _is_mean(name: str) -> bool:
     return not name.endswith(("_mean", "_std", "_low", "_high"))
 
 
-def _metric(model: ReportedModel, name: str) -> dict[str, float]:
+def _metric_record(model: ReportedModel, name: str) -> dict[str, float]:
     """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds."""
     metrics = model.metrics
     record = {"mean": metrics.get(f"{name}_mean", metrics[name]), "n": int(metrics.get("seeds", 1))}
     if f"{name}_std" in metrics:
         record["std"] = metrics[f"{name}_std"]
     if name == "test_accuracy" and model.predictions:
-        found = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
+        accuracy = evaluation.crossed_accuracy(model.predictions.correct_by_seed)
         seeds, images = model.predictions.correct_by_seed.shape
-        record |= {"mean": found.mean, "n": seeds, "low": found.low, "high": found.high, "images": images}
+        record |= {"mean": accuracy.mean, "n": seeds, "low": accuracy.low, "high": accuracy.high, "images": images}
         if seeds > 1:
             record["std"] = float(model.predictions.correct_by_seed.mean(axis=1).std(ddof=1))
     return record

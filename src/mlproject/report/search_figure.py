@@ -42,14 +42,14 @@ def draw(
     figure = new_figure((13.5, 4.2), "the search", title)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.1))
     trials = trials.assign(pruned=trials.get("pruned", False)).sort_values("minutes")
-    whole = trials[~trials["pruned"]]
-    best = whole["score"].cummax() if objective.higher_is_better else whole["score"].cummin()
-    left.step(whole["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
-    for pruned, each in trials.groupby("pruned"):
+    completed = trials[~trials["pruned"]]
+    best = completed["score"].cummax() if objective.higher_is_better else completed["score"].cummin()
+    left.step(completed["minutes"], best, where="post", color=BLUE, lw=2, label="best so far")
+    for pruned, group in trials.groupby("pruned"):
         left.errorbar(
-            each["minutes"],
-            each["score"],
-            each.get("standard_error"),
+            group["minutes"],
+            group["score"],
+            group.get("standard_error"),
             fmt="o",
             color=ORANGE,
             ms=6,
@@ -63,11 +63,11 @@ def draw(
         left.yaxis.set_major_formatter(PercentFormatter(1))
     left.grid(True)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # above: trials may lie anywhere
-    _parallel(right, trials, hyperparameters, objective)
+    _draw_parallel_coordinates(right, trials, hyperparameters, objective)
     return figure
 
 
-def _parallel(
+def _draw_parallel_coordinates(
     axes: Axes, trials: pd.DataFrame, hyperparameters: Mapping[str, SearchedValues], objective: Objective
 ) -> None:
     """Parallel coordinates: an axis for each hyperparameter and one for the objective; the refitted trial is thick.
@@ -79,15 +79,15 @@ def _parallel(
     error = trials.get("standard_error", 0 * score).fillna(0)
     columns = dict(hyperparameters) | {"score": ((score - error).min(), (score + error).max(), "linear")}
     heights = np.column_stack(
-        [_heights(axes, place, trials[name], searched) for place, (name, searched) in enumerate(columns.items())]
+        [_heights(axes, position, trials[name], searched) for position, (name, searched) in enumerate(columns.items())]
     )
     ranks = heights[:, -1] if objective.higher_is_better else 1 - heights[:, -1]
     colours = colormaps["cividis_r"](0.1 + 0.9 * ranks)
-    for line, colour, thick, pruned in zip(heights, colours, trials["refitted"], trials["pruned"], strict=True):
-        width, order = (3, 3) if thick else (1.3, 2)
-        axes.plot(line, color=VERMILION if thick else colour, lw=width, ls="--" if pruned else "-", zorder=order)
-    for place in range(len(columns)):
-        axes.plot([place, place], [0, 1], color=GREY, lw=1, zorder=1)
+    for line, colour, is_refitted, pruned in zip(heights, colours, trials["refitted"], trials["pruned"], strict=True):
+        width, zorder = (3, 3) if is_refitted else (1.3, 2)
+        axes.plot(line, color=VERMILION if is_refitted else colour, lw=width, ls="--" if pruned else "-", zorder=zorder)
+    for position in range(len(columns)):
+        axes.plot([position, position], [0, 1], color=GREY, lw=1, zorder=1)
     names = [textwrap.fill(name.replace("_", " "), 11) for name in [*hyperparameters, objective.words]]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks([])
@@ -98,7 +98,7 @@ def _parallel(
     axes.set_title(f"All trials across their hyperparameters (thick: the refitted trial{dashed})", pad=16)
 
 
-def _heights(axes: Axes, place: int, column: pd.Series, searched: SearchedValues) -> np.ndarray:
+def _heights(axes: Axes, position: int, column: pd.Series, searched: SearchedValues) -> np.ndarray:
     """Where each trial crosses this axis, from 0 to 1, NaN for a missing value; values at the axis are labelled."""
     values = column[column.astype(str) != ""]
     all_numbers = len(values) > 0 and bool(pd.to_numeric(values, errors="coerce").notna().all())
@@ -110,7 +110,7 @@ def _heights(axes: Axes, place: int, column: pd.Series, searched: SearchedValues
         heights, labels = _word_heights(column, sorted(values.astype(str).unique()))
     for height, text in labels.items():
         offset, align = _label_position(height)
-        axes.annotate(text, (place, height), offset, textcoords="offset points", fontsize=8.5, zorder=4, **align)
+        axes.annotate(text, (position, height), offset, textcoords="offset points", fontsize=8.5, zorder=4, **align)
     return heights.to_numpy(dtype=np.float64)
 
 
@@ -120,19 +120,19 @@ def _number_heights(
     low, high, scale = searched or (math.inf, -math.inf, "linear")
     low, high = min(low, numbers.min()), max(high, numbers.max())
     if not high > low:
-        return numbers * 0 + 0.5, {0.5: _short(low)}
+        return numbers * 0 + 0.5, {0.5: _short_number(low)}
     # If the range is not known, a wide range was most likely searched on a log scale.
-    log = scale == "log" or (not searched and low > 0 and high / low > 20)
-    bottom, top, scaled = (np.log(one) if log else one for one in (low, high, numbers))
-    return (scaled - bottom) / (top - bottom), {0.0: _short(low), 1.0: _short(high)}
+    is_log = scale == "log" or (not searched and low > 0 and high / low > 20)
+    bottom, top, scaled = (np.log(value) if is_log else value for value in (low, high, numbers))
+    return (scaled - bottom) / (top - bottom), {0.0: _short_number(low), 1.0: _short_number(high)}
 
 
 def _word_heights(column: pd.Series, words: list[str]) -> tuple[pd.Series, dict[float, str]]:
     heights = {word: (index / (len(words) - 1) if len(words) > 1 else 0.5) for index, word in enumerate(words)}
     # A table that also has empty cells writes 128 as 128.0.
-    plain = {word.removesuffix(".0"): height for word, height in heights.items()}
+    height_of = {word.removesuffix(".0"): height for word, height in heights.items()}
     labels = {height: word for word, height in heights.items()}
-    return column.astype(str).str.removesuffix(".0").map(plain), labels
+    return column.astype(str).str.removesuffix(".0").map(height_of), labels
 
 
 def _label_position(height: float) -> tuple[tuple[int, int], dict[str, Any]]:
@@ -144,6 +144,6 @@ def _label_position(height: float) -> tuple[tuple[int, int], dict[str, Any]]:
     return (3, 0), {"va": "center", "ha": "left"}
 
 
-def _short(number: float) -> str:
+def _short_number(number: float) -> str:
     """The number with three significant digits, or with all digits before the decimal point."""
     return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"

@@ -10,14 +10,14 @@ from mlproject.report.context import ReportContext
 from mlproject.report.formats import decimals, percent
 from mlproject.report.models import ReportedModel, SearchRecord
 
-NO_HYPERPARAMETERS = (
+OTHER_COLUMNS = (
     *("trial", "status", *OBJECTIVES, "standard_error", "seconds", "minutes"),
     *(PARAMETERS, MILLISECONDS, "given", "reason", "refitted", "curve"),
 )
-EXPLAINED = {  # the columns of tables whose names do not say it
+COLUMN_MEANINGS = {  # the columns of tables whose names do not say it
     "standard_error": "of the score that the search optimised",
     "minutes": "from the start of the search to the end of the trial",
-    "given": "the values are the best-known ones or a user's, and no proposal of the tuner",
+    "given": "the values are the best-known ones or a user's, not the tuner's",
     "refitted": "the final fits have the values of this trial",
     "first trial": "the values that were the best known before the search",
     "searched": "a range and its step, or the values to choose from",
@@ -39,17 +39,17 @@ def section(model: ReportedModel) -> Section | None:
         return None
     trials = _scored_trials(search)
     completed = trials[~trials["pruned"]]
-    names = [name for name in search.trials.columns if name not in NO_HYPERPARAMETERS]
+    names = [name for name in search.trials.columns if name not in OTHER_COLUMNS]
     charts = [_chart(model, search, trials, names)] if len(completed) and len(trials) > 1 and names else []
-    tables = [_winner(context, search)] if len(search.ranked_trials) else []
-    importance_finding, importance_table = importance.of_hyperparameters(
+    tables = [_winner_table(context, search)] if len(search.ranked_trials) else []
+    importance_finding, importance_table = importance.assess_hyperparameters(
         context, completed, names, OBJECTIVES[search.objective]
     )
     if importance_table:
         tables.append(importance_table)
     shown = search.trials.drop(columns="curve", errors="ignore")
-    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown, _explanation(shown)))
-    findings = [_outcome(search), _why_it_won(search), importance_finding, _time_spent(model, search)]
+    tables.append(text_table(context.file_name("trials"), "All trials of the search", shown, _column_notes(shown)))
+    findings = [_outcome_in_words(search), _winner_in_words(search), importance_finding, _time_in_words(model, search)]
     link = ui_link("Compare this search's trials", model.registered.trials_url)
     return Section("The search", [text for text in findings if text], charts, tables, link=link)
 
@@ -76,12 +76,12 @@ def _scored_trials(search: SearchRecord) -> pd.DataFrame:
 def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, names: list[str]) -> Chart:
     context, objective = model.context, OBJECTIVES[search.objective]
     completed = trials[~trials["pruned"]]
-    first = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
-    best = f"{completed['trial'].iloc[first]} with {_written(objective, completed['score'].iloc[first])}"
+    best_index = int(completed["score"].argmax() if objective.higher_is_better else completed["score"].argmin())
+    best = f"{completed['trial'].iloc[best_index]} with {_format_score(objective, completed['score'].iloc[best_index])}"
     caption = (
         f"Right: each line is a trial, the darker the better by the {objective.words}; the axes span what was searched."
     )
-    searched = {name: _searched(search, name) for name in names}
+    searched = {name: _searched_values(search, name) for name in names}
     if () in searched.values():
         caption += " Where that was not recorded, they span the values that were tried."
     if "standard_error" in trials and trials["standard_error"].notna().any():
@@ -99,7 +99,7 @@ def _chart(model: ReportedModel, search: SearchRecord, trials: pd.DataFrame, nam
     return Chart(context.file_name("search"), figure, alt, caption)
 
 
-def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
+def _searched_values(search: SearchRecord, name: str) -> search_figure.SearchedValues:
     """The words or the range that were searched for this hyperparameter; () if they were not recorded."""
     values = search.values
     if values is None or not {"searched", "sampling"} <= set(values):
@@ -113,7 +113,7 @@ def _searched(search: SearchRecord, name: str) -> search_figure.SearchedValues:
     return ()
 
 
-def _outcome(search: SearchRecord) -> str:
+def _outcome_in_words(search: SearchRecord) -> str:
     """How many trials were completed, and why others ended early or failed."""
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
@@ -127,30 +127,30 @@ def _outcome(search: SearchRecord) -> str:
     if cut_short:
         scores = "was finished; its score is" if cut_short == 1 else "were finished; their scores are"
         sentences.append(f"The time ran out before {cut_short} more {scores} of that moment.")
-    over = search.trials[status == OVER_LIMIT]
-    if len(over):
-        verb = "was" if len(over) == 1 else "were"
-        sentences.append(f"{len(over)} {verb} not trained, because the network is beyond the limit.")
+    over_limit = search.trials[status == OVER_LIMIT]
+    if len(over_limit):
+        verb = "was" if len(over_limit) == 1 else "were"
+        sentences.append(f"{len(over_limit)} {verb} not trained, because the network is beyond the limit.")
     reasons = failed["reason"][failed["reason"] != ""] if "reason" in failed else pd.Series(dtype=object)
     if len(reasons):
         sentences.append(f"The most frequent reason for failing: {reasons.mode().iloc[0]}.")
     return " ".join(sentences)
 
 
-def _why_it_won(search: SearchRecord) -> str:
+def _winner_in_words(search: SearchRecord) -> str:
     """Which trial's values were refitted, and why: the rule of `search.selection`."""
     ranked = search.ranked_trials
     if not len(ranked):
         return ""
     objective = OBJECTIVES[search.objective]
     best, winner = ranked.iloc[0], search.refitted_trial
-    first = winner["trial"] == search.trials["trial"].iloc[0]
-    score = f"{objective.words} {_written(objective, float(winner[search.objective]))}"
+    has_first_values = winner["trial"] == search.trials["trial"].iloc[0]
+    score = f"{objective.words} {_format_score(objective, float(winner[search.objective]))}"
     if winner["trial"] == best["trial"]:
-        origin = "; it had the best-known values" if first else ""
+        origin = "; it had the best-known values" if has_first_values else ""
         return f"{winner['trial']} won with the best score ({score}){origin}."
-    lead = f"{best['trial']} ({_written(objective, float(best[search.objective]))}) scored best"
-    if first:
+    lead = f"{best['trial']} ({_format_score(objective, float(best[search.objective]))}) scored best"
+    if has_first_values:
         return (
             f"{winner['trial']}, with the best-known values, won ({score}). {lead}, but no trial was significantly better on the "
             "same validation images (paired tests, Holm-adjusted, 5%), and the best of several trials is partly the luckiest."
@@ -158,11 +158,11 @@ def _why_it_won(search: SearchRecord) -> str:
     return f"{winner['trial']} won ({score}), although {lead}."
 
 
-def _written(objective: Objective, score: float) -> str:
+def _format_score(objective: Objective, score: float) -> str:
     return percent(score) if objective.is_share else decimals(score)
 
 
-def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
+def _time_in_words(model: ReportedModel, search: SearchRecord) -> str:
     """The minutes of search and final fits, compared with the budget; "" when they were not recorded."""
     metrics, params = model.metrics, model.params
     if not {"search_seconds", "train_seconds"} <= metrics.keys():
@@ -183,18 +183,18 @@ def _time_spent(model: ReportedModel, search: SearchRecord) -> str:
     return text
 
 
-def _winner(context: ReportContext, search: SearchRecord) -> Table:
+def _winner_table(context: ReportContext, search: SearchRecord) -> Table:
     """The values of the winner, beside those of the first trial if the run recorded them."""
     name = context.file_name("winner")
     if search.values is not None:
         frame = search.values.rename(columns={"best_known": "first trial"})
-        return text_table(name, "Hyperparameters of the winner and of the first trial", frame, _explanation(frame))
-    winner = search.refitted_trial.drop(list(NO_HYPERPARAMETERS), errors="ignore")
+        return text_table(name, "Hyperparameters of the winner and of the first trial", frame, _column_notes(frame))
+    winner = search.refitted_trial.drop(list(OTHER_COLUMNS), errors="ignore")
     frame = pd.DataFrame({"hyperparameter": winner.index, "value": winner.to_numpy()})[(winner != "").to_numpy()]
     return text_table(name, "Hyperparameters of the winner", frame)
 
 
-def _explanation(frame: pd.DataFrame) -> str:
+def _column_notes(frame: pd.DataFrame) -> str:
     """What the columns of a table mean."""
-    found = "; ".join(f"{name}: {words}" for name, words in EXPLAINED.items() if name in frame)
-    return f"{found}." if found else ""
+    notes = "; ".join(f"{name}: {words}" for name, words in COLUMN_MEANINGS.items() if name in frame)
+    return f"{notes}." if notes else ""

@@ -29,7 +29,7 @@ SETTINGS = (
     "repeats",
 )
 # What searches had that did not record these settings yet.
-BEFORE = {"objective": DEFAULT, "folds": "0", "repeats": "1"}
+DEFAULT_SETTINGS = {"objective": DEFAULT, "folds": "0", "repeats": "1"}
 SPREAD_COLUMNS = (
     Column("mean accuracy", "mean", percent),
     Column("standard deviation, points", "std", unsigned_points),
@@ -53,7 +53,7 @@ REFIT_NOTE = (
     "The last column is without the part of the standard deviation that comes from the limited number of test images. It is "
     "estimated from few seeds; 0.00 means that the test images alone explain the spread."
 )
-FIRST_SEED = (
+FIRST_SEED_NOTE = (
     "The sections about classes, single images, probabilities and training describe the network of each model's first seed, "
     "which is the registered one."
 )
@@ -72,9 +72,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     Returns:
         The section; None when there is nothing with two seeds.
     """
-    refits = [_of_refits(model) for model in models if model.predictions and model.predictions.other_seeds]
+    refits = [_refits_row(model) for model in models if model.predictions and model.predictions.other_seeds]
     searches = [
-        _of_searches(experiment, budget, by_seed)
+        _searches_row(experiment, budget, by_seed)
         for (experiment, _, budget, *_), by_seed in _repetitions(models).items()
         if len(by_seed) > 1
     ]
@@ -85,10 +85,10 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     if searches:
         name, title = context.file_name("seeds"), "Searches with several seeds"
         tables.append(Table(name, title, pd.DataFrame(searches), SEARCH_COLUMNS, SEARCH_NOTE, main=True))
-    return Section("How much the seed matters", [FIRST_SEED] if refits else [], tables=tables) if tables else None
+    return Section("How much the seed matters", [FIRST_SEED_NOTE] if refits else [], tables=tables) if tables else None
 
 
-def _of_refits(model: ReportedModel) -> dict[str, Any]:
+def _refits_row(model: ReportedModel) -> dict[str, Any]:
     assert model.predictions is not None
     correct = model.predictions.correct_by_seed
     seeds = ", ".join([model.fit_seed, *model.predictions.other_seeds])
@@ -102,16 +102,16 @@ def _spread(accuracies: np.ndarray | Sequence[float]) -> dict[str, float]:
 
 def _repetitions(models: Sequence[ReportedModel]) -> dict[tuple[str, ...], dict[str, ReportedModel]]:
     """For each experiment, data set and settings the models by their seed."""
-    alike: dict[tuple[str, ...], dict[str, ReportedModel]] = {}
-    for model in sorted(models, key=lambda one: one.registered.version):
+    models_by_search: dict[tuple[str, ...], dict[str, ReportedModel]] = {}
+    for model in sorted(models, key=lambda candidate: candidate.registered.version):
         if "test_accuracy" in model.metrics:
-            settings = [model.params.get(name, BEFORE.get(name, "")) for name in SETTINGS]
-            search = (model.tag("experiment"), model.tag("dataset.digest"), *settings)
-            alike.setdefault(search, {})[model.seed] = model
-    return alike
+            settings = [model.params.get(name, DEFAULT_SETTINGS.get(name, "")) for name in SETTINGS]
+            key = (model.tag("experiment"), model.tag("dataset.digest"), *settings)
+            models_by_search.setdefault(key, {})[model.seed] = model
+    return models_by_search
 
 
-def _of_searches(experiment: str, budget: str, by_seed: dict[str, ReportedModel]) -> dict[str, Any]:
+def _searches_row(experiment: str, budget: str, by_seed: dict[str, ReportedModel]) -> dict[str, Any]:
     # Where each search's winner was fitted with several seeds, the mean of these is the search's result.
     accuracies = [model.metrics.get("test_accuracy_mean", model.metrics["test_accuracy"]) for model in by_seed.values()]
     seeds = ", ".join(sorted(by_seed, key=lambda seed: (len(seed), seed)))

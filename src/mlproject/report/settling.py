@@ -5,7 +5,7 @@ import pandas as pd
 
 from mlproject import evaluation
 from mlproject.report.content import Column
-from mlproject.report.formats import MISSING, about, brief_points, count, unsigned_points
+from mlproject.report.formats import MISSING, approximate_count, brief_points, count, unsigned_points
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
@@ -15,31 +15,33 @@ NOTE = (
 )
 
 
-def _needed(if_small: float, if_large: float, images: float) -> str:
+def _format_requirement(if_small: float, if_large: float, images: float) -> str:
     """(5, 29, NaN) -> "5 to 29"; (NaN, NaN, 12345) -> "12,000 images"; all NaN -> "–"."""
     if pd.isna(if_small):
-        return MISSING if pd.isna(images) else f"{about(images)} images"
+        return MISSING if pd.isna(images) else f"{approximate_count(images)} images"
     return count(if_small) if if_small == if_large else f"{count(if_small)} to {count(if_large)}"
 
 
-COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _needed)
+COLUMN = Column("seeds to settle it", ("needed_if_small", "needed_if_large", "needed_images"), _format_requirement)
 
 
-def needs(found: evaluation.CrossedDifference, images: int) -> dict[str, float]:
+def requirements(difference: evaluation.CrossedDifference, images: int) -> dict[str, float]:
     """Say what it takes to settle a difference of the size that was found.
 
     Args:
-        found: the difference.
+        difference: as `evaluation.crossed_difference` gives it.
         images: the number of test images.
 
     Returns:
         needed_if_small and needed_if_large, the seeds of each model with the smaller and the larger of `SEED_STDS`, or twice
         the seeds with the measured spread, NaN if no number is enough; and needed_images, NaN otherwise.
     """
-    spreads = (found.seed_std, found.seed_std) if found.seeds_covered else SEED_STDS
+    spreads = (difference.seed_std, difference.seed_std) if difference.seeds_covered else SEED_STDS
     small, large = (
-        evaluation.needed_to_settle(found.difference, one, images, found.image_variance, found.interaction_variance)
-        for one in spreads
+        evaluation.sample_size_to_settle(
+            difference.difference, seed_std, images, difference.image_variance, difference.interaction_variance
+        )
+        for seed_std in spreads
     )
     row = {"needed_if_small": small.seeds, "needed_if_large": large.seeds, "needed_images": small.images}
     return {name: np.nan if value is None else value for name, value in row.items()}
@@ -56,18 +58,18 @@ def sentences(pair: pd.Series, significant: bool) -> list[str]:
         A sentence; none if the difference is significant over images and seeds.
     """
     if pair["covers"] == "images and seeds":
-        return [] if significant else [f"{_with_measured_seeds(pair)}."]
+        return [] if significant else [f"{_sentence_for_measured_seeds(pair)}."]
     single = [pair[model] for model in ("a", "b") if pair[f"seeds_{model}"] == 1]
     trained = "Each network" if len(single) == 2 else single[0]
     return [
         f"{trained} was trained with one seed, so the interval does not cover what another seed would change. "
-        f"{_with_unknown_seeds(pair)}."
+        f"{_sentence_for_unknown_seeds(pair)}."
     ]
 
 
-def _with_measured_seeds(pair: pd.Series) -> str:
+def _sentence_for_measured_seeds(pair: pd.Series) -> str:
     if np.isnan(pair["needed_if_small"]):
-        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images(pair)}"
+        return f"As for the difference between {pair['a']} and {pair['b']}, {_more_images_clause(pair)}"
     return (
         f"If {pair['a']} and {pair['b']} truly differ by {brief_points(pair['difference'])} points, about "
         f"{count(pair['needed_if_small'])} seeds of each show it in 80% of studies, given the measured standard deviation of "
@@ -75,11 +77,11 @@ def _with_measured_seeds(pair: pd.Series) -> str:
     )
 
 
-def _with_unknown_seeds(pair: pd.Series) -> str:
+def _sentence_for_unknown_seeds(pair: pd.Series) -> str:
     small, large = pair["needed_if_small"], pair["needed_if_large"]
     if np.isnan(small):
-        more = _more_images(pair)
-        return more[0].upper() + more[1:]
+        clause = _more_images_clause(pair)
+        return clause[0].upper() + clause[1:]
     start = (
         f"At most {count(small)} seeds of each (-P seeds={small:.0f}) find a difference of {brief_points(pair['difference'])} "
         "points in 80% of studies, if accuracies vary by"
@@ -89,11 +91,11 @@ def _with_unknown_seeds(pair: pd.Series) -> str:
     return f"{start} 0.2 points between seeds, and at most {count(large)}, if they vary by 0.5"
 
 
-def _more_images(pair: pd.Series) -> str:
+def _more_images_clause(pair: pd.Series) -> str:
     if np.isnan(pair["needed_images"]):
         return "no number of seeds or test images settles it, because the accuracies are equal"
     verb, limit = ("are not", "about") if pair["covers"] == "images and seeds" else ("may not be", "up to")
     return (
-        f"more seeds alone {verb} enough to settle it: {limit} {about(pair['needed_images'])} test images would be needed in "
-        f"place of {count(pair['images'])}"
+        f"more seeds alone {verb} enough to settle it: {limit} {approximate_count(pair['needed_images'])} test images would be "
+        f"needed in place of {count(pair['images'])}"
     )

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mlproject.style import TIP
 
-LARGEST = 1.5  # pixels that a point may have; text has ten points
+MOST_PIXELS = 1.5  # pixels that a point may have; text has ten points
 # Colours of `mlproject.style`, and of the boxes of `networks`, that the page's style sheet replaces in dark mode. Black is
 # matplotlib's for axes.
 COLOURS = {
@@ -48,20 +48,20 @@ def inline(text: str, name: str, alt: str) -> Markup:
         r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<g ") :], flags=re.DOTALL
     )
     body = re.sub(rf'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", body)
-    body = re.sub("<[^>]+>", lambda tag: _on_page(tag.group(), name), body)
-    width = float(box.split()[2]) * LARGEST / 16
+    body = re.sub("<[^>]+>", lambda tag: _adapt_tag(tag.group(), name), body)
+    width = float(box.split()[2]) * MOST_PIXELS / 16
     return Markup(
         f'<svg viewBox="{box}" style="max-width: {width:.1f}rem" role="img" aria-label="{escape(alt)}">\n{body.strip()}'
     )
 
 
-def _on_page(tag: str, name: str) -> str:
+def _adapt_tag(tag: str, name: str) -> str:
     """A tag with ids of its own and the page's colours. What stands between tags is for readers and stays as it is."""
     tag = re.sub(r'<(g|text|use) id="[^"]*"', r"<\1", tag)
     tag = re.sub(r'(?<=id=")|(?<=url\(#)|(?<=xlink:href="#)', f"{name}-", tag)
-    tag = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda colour: _variable(colour.group()), tag)
+    tag = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda colour: _colour_variable(colour.group()), tag)
     return re.sub(r"(?<=\d\.\d\d)\d+", "", tag)  # hundredths of a point are enough
 
 
-def _variable(colour: str) -> str:
+def _colour_variable(colour: str) -> str:
     return f"var(--{COLOURS[colour]})" if colour in COLOURS else colour

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlproject.report import figures
 from mlproject.report.content import Chart, Section
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import brief_percent, listed
+from mlproject.report.formats import brief_percent, join_words
 from mlproject.report.models import ReportedModel
 
 NOTICEABLE = 0.02  # a smaller difference between training and test accuracy is not mentioned
@@ -21,7 +21,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
     Returns:
         The section; None when no model is left.
     """
-    histories = {m.title: m.history for m in models if m.history is not None and "seconds" in m.history}
+    histories = {
+        model.title: model.history for model in models if model.history is not None and "seconds" in model.history
+    }
     if not histories:
         return None
     final_accuracies = {title: history["accuracy"].iloc[-1] for title, history in histories.items()}
@@ -30,7 +32,9 @@ def section(context: ReportContext, models: Sequence[ReportedModel]) -> Section 
         for title, history in histories.items()
     )
     caption = "Lines: accuracy on the training images, measured with augmentation and dropout on."
-    validations = {m.title: m.search.winner_curve for m in models if m.search and len(m.search.winner_curve)}
+    validations = {
+        model.title: model.search.winner_curve for model in models if model.search and len(model.search.winner_curve)
+    }
     if validations:
         caption += " Dashed: accuracy on the validation images in the winning trial, a shorter fit on fewer images."
     if any(history["stage"].nunique() > 1 for history in histories.values()):
@@ -56,12 +60,12 @@ def _generalisation_gaps(models: Sequence[ReportedModel], final_accuracies: dict
     sentences = []
     if above:
         sentences.append(
-            f"The training accuracy of {listed(above)} is more than 2 points above the test accuracy: a part of what was learned "
-            "does not carry over to new images."
+            f"The training accuracy of {join_words(above)} is more than 2 points above the test accuracy: a part of what was "
+            "learned does not carry over to new images."
         )
     if below:
         sentences.append(
-            f"The training accuracy of {listed(below)} is more than 2 points below the test accuracy, which augmentation and "
-            "dropout can cause; more epochs might help."
+            f"The training accuracy of {join_words(below)} is more than 2 points below the test accuracy, which augmentation "
+            "and dropout can cause; more epochs might help."
         )
     return sentences

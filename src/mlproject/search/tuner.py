@@ -185,7 +185,7 @@ class Tuner(keras_tuner.Tuner):
                 try:
                     self._train(record)
                 except Exception as error:
-                    process.stop_if_told()  # a library can turn an interruption into an exception of its own
+                    process.stop_if_requested()  # a library can turn an interruption into an exception of its own
                     record.status, record.reason = "failed", first_line(error)
                     raise
                 finally:

@@ -96,13 +96,13 @@ def end_stale_runs(but: str | None) -> None:
 def _is_stale(found: Run) -> bool:
     tags = found.data.tags
     if tags.keys() >= OWNER:
-        return tags["host"] == process.host() and not process.alive(tags["process"])
+        return tags["host"] == process.host() and not process.is_alive(tags["process"])
     # A run without our tags may belong to an `mlflow run` that was killed or failed before our command started.
     if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_of_working_folder(found):
         return False
     began = found.info.start_time / 1000
     local = mlflow.get_tracking_uri().startswith("sqlite")  # then the process of `mlflow run` would be on this host
-    return (local and not process.mlflow_run_since(began)) or time.time() - began > PRESUMED_DEAD_AFTER
+    return (local and not process.has_mlflow_run_since(began)) or time.time() - began > PRESUMED_DEAD_AFTER
 
 
 def is_of_this_project(found: Run) -> bool:

@@ -61,5 +61,7 @@ def _load_pyfunc(path: str) -> ServedModel:
     """Load the model from its folder; MLflow calls this function by its name."""
     metadata = Model.load(path).metadata or {}
     preparation = json.loads(metadata.get("preparation", "null"))
-    classifier = Classifier.of(mlflow.keras.load_model(path), json.loads(metadata["class_names"]), preparation)
+    classifier = Classifier.from_registered(
+        mlflow.keras.load_model(path), json.loads(metadata["class_names"]), preparation
+    )
     return ServedModel(classifier)

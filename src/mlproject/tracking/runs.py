@@ -167,7 +167,7 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    process.stop_if_told()
+    process.stop_if_requested()
     labels = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
     run_id = store.retry(lambda: _start(name, labels, nested, resume)).info.run_id
     try:

@@ -111,7 +111,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure the speed, move the bar, and end the fit at the deadline or when the loss is no number."""
-        process.stop_if_told()
+        process.stop_if_requested()
         self.watchdog.alive()
         self.last_step_end = time.monotonic()
         self.bar.update(batch - self.last_batch)

@@ -12,8 +12,8 @@ from mlproject.datasets.images.entries import Entries
 from mlproject.datasets.images.reading import reading
 from mlproject.errors import UserError
 
-NAMES = ("x_train", "y_train", "x_test", "y_test")
-ACCEPTED = f"the arrays {', '.join(NAMES)} and, where wanted, class_names"
+ARRAY_NAMES = ("x_train", "y_train", "x_test", "y_test")
+ACCEPTED = f"the arrays {', '.join(ARRAY_NAMES)} and, where wanted, class_names"
 
 
 def read(path: Path) -> Entries:
@@ -29,13 +29,13 @@ def read(path: Path) -> Entries:
     Raises:
         UserError: the file is damaged, or its arrays are others.
     """
-    arrays, others = _load(path)
-    names = _class_names(path, arrays["class_names"]) if "class_names" in arrays else []
+    arrays, other_names = _load(path)
+    class_names = _class_names(path, arrays["class_names"]) if "class_names" in arrays else []
     images: list[NDArray[np.uint8]] = []
     tables = []
     for split in ("train", "test"):
-        images.append(_images(f"{path}: x_{split}", arrays[f"x_{split}"]))
-        labels = _labels(f"{path}: y_{split}", arrays[f"y_{split}"], names)
+        images.append(_check_images(f"{path}: x_{split}", arrays[f"x_{split}"]))
+        labels = _label_names(f"{path}: y_{split}", arrays[f"y_{split}"], class_names)
         if len(labels) != len(images[-1]):
             raise UserError(
                 f"{path}: x_{split} holds {len(images[-1])} images, but y_{split} {len(labels)} labels; accepted: a label"
@@ -44,14 +44,14 @@ def read(path: Path) -> Entries:
         paths = [f"x_{split}[{row}]" for row in range(len(labels))]
         tables.append(classes.make_table(paths, labels, split=[split] * len(labels)))
     table = pd.concat(tables, ignore_index=True)
-    passed_over = dict.fromkeys(others, "is none of the arrays that count")
-    return Entries(path, "arrays in NPZ", table, functools.partial(_pick, images), passed_over)
+    passed_over = dict.fromkeys(other_names, "is none of the arrays that count")
+    return Entries(path, "arrays in NPZ", table, functools.partial(_image_at, images), passed_over)
 
 
-def _pick(images: list[NDArray[np.uint8]], position: int) -> NDArray[np.uint8]:
+def _image_at(images: list[NDArray[np.uint8]], position: int) -> NDArray[np.uint8]:
     train, test = images
-    picked: NDArray[np.uint8] = train[position] if position < len(train) else test[position - len(train)]
-    return picked
+    image: NDArray[np.uint8] = train[position] if position < len(train) else test[position - len(train)]
+    return image
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -59,45 +59,45 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     with reading(path, f"NPZ without pickled objects, with {ACCEPTED}"), np.load(path, allow_pickle=False) as stored:
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise UserError(f"{path} holds a single array; accepted: {ACCEPTED}")
-        missing = [name for name in NAMES if name not in stored.files]
+        missing = [name for name in ARRAY_NAMES if name not in stored.files]
         if missing:
             raise UserError(f"{path} lacks {', '.join(missing)}; accepted: {ACCEPTED}")
-        wanted = [name for name in (*NAMES, "class_names") if name in stored.files]
-        arrays = {name: np.asarray(stored[name]) for name in wanted}
-        return arrays, [name for name in stored.files if name not in wanted]
+        names = [name for name in (*ARRAY_NAMES, "class_names") if name in stored.files]
+        arrays = {name: np.asarray(stored[name]) for name in names}
+        return arrays, [name for name in stored.files if name not in names]
 
 
-def _images(where: str, array: np.ndarray) -> NDArray[np.uint8]:
+def _check_images(array_name: str, array: np.ndarray) -> NDArray[np.uint8]:
     accepted = "uint8 from 0 to 255, (images, height, width) or (images, height, width, 1, 3 or 4)"
-    fits = array.ndim == 3 or array.ndim == 4 and array.shape[-1] in (1, 3, 4)
-    if array.dtype != np.uint8 or not fits or array.size == 0:
-        raise UserError(f"{where} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
+    has_accepted_shape = array.ndim == 3 or array.ndim == 4 and array.shape[-1] in (1, 3, 4)
+    if array.dtype != np.uint8 or not has_accepted_shape or array.size == 0:
+        raise UserError(f"{array_name} is {array.dtype} of shape {array.shape}; accepted: {accepted}")
     return array
 
 
-def _labels(where: str, array: np.ndarray, names: list[str]) -> list[str]:
+def _label_names(array_name: str, array: np.ndarray, class_names: list[str]) -> list[str]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iuUS":
         raise UserError(
-            f"{where} is {array.dtype} of shape {array.shape}; accepted: whole numbers or text, (images,) or (images, 1)"
+            f"{array_name} is {array.dtype} of shape {array.shape}; accepted: whole numbers or text, (images,) or (images, 1)"
         )
     if array.dtype.kind in "US":
-        return _texts(array)
-    if names and len(array) and not 0 <= array.min() <= array.max() < len(names):
+        return _as_texts(array)
+    if class_names and len(array) and not 0 <= array.min() <= array.max() < len(class_names):
         raise UserError(
-            f"{where} holds {array.min()} to {array.max()}; accepted: 0 to {len(names) - 1}, positions in class_names"
+            f"{array_name} holds {array.min()} to {array.max()}; accepted: 0 to {len(class_names) - 1}, positions in class_names"
         )
-    return [names[label] if names else str(label) for label in array.tolist()]
+    return [class_names[label] if class_names else str(label) for label in array.tolist()]
 
 
 def _class_names(path: Path, array: np.ndarray) -> list[str]:
     if array.ndim != 1 or array.dtype.kind not in "US" or not len(array):
         raise UserError(f"{path}: class_names is {array.dtype} of shape {array.shape}; accepted: text, (classes,)")
-    return _texts(array)
+    return _as_texts(array)
 
 
-def _texts(array: np.ndarray) -> list[str]:
+def _as_texts(array: np.ndarray) -> list[str]:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "backslashreplace")
     return [str(text) for text in array]

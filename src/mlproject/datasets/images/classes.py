@@ -29,7 +29,7 @@ def split_of(name: str) -> str:
     return _SPLITS.get(name.lower(), "")
 
 
-def normal(name: str) -> str:
+def normalise(name: str) -> str:
     """A name in Unicode's form NFC. File systems and programs write the same name in different forms."""
     return unicodedata.normalize("NFC", name)
 
@@ -73,27 +73,27 @@ def check(entries: Entries) -> Entries:
     """
     source, table = entries.source, entries.table.copy()
     for column in ("label", "superclass"):
-        table[column] = table[column].map(_names(source, column, table))
+        table[column] = table[column].map(_accepted_names(source, column, table))
     _check_superclasses(source, table)
     counts = table["label"].value_counts()
     if len(counts) < 2:
         raise UserError(f"{source} holds one class only, {list_names(counts.index)}; accepted: at least two classes")
     _check_splits(source, table)
-    alone = sorted(counts.index[counts == 1])
-    if alone:
+    single_image_classes = sorted(counts.index[counts == 1])
+    if single_image_classes:
         warnings.warn(
-            f"{source} has classes with one image, which can be in one split only: {list_names(alone)}",
+            f"{source} has classes with one image, which can be in one split only: {list_names(single_image_classes)}",
             stacklevel=3,
         )
     return replace(entries, table=table)
 
 
-def _names(source: Path, column: str, table: pd.DataFrame) -> dict[str, str]:
+def _accepted_names(source: Path, column: str, table: pd.DataFrame) -> dict[str, str]:
     """The accepted form of each name in a column."""
     names: dict[str, str] = {}
-    first: dict[str, str] = {}  # the first name of those that are equal but for case and blanks
+    first_spellings: dict[str, str] = {}  # the first name of those that are equal but for case and blanks
     for name in table[column].unique():
-        names[name] = normal(name).strip()
+        names[name] = normalise(name).strip()
         if column == "superclass" and name == "":
             continue
         reason = _objection(names[name])
@@ -103,10 +103,10 @@ def _names(source: Path, column: str, table: pd.DataFrame) -> dict[str, str]:
                 f"{source}: the {column} '{truncate(name)}' of {path} {reason}; accepted: names of 1 to {NAME_LIMIT}"
                 " printable characters other than '.' and '..'"
             )
-        other = first.setdefault(names[name].lower(), name)
-        if normal(other) != normal(name):
+        earlier = first_spellings.setdefault(names[name].lower(), name)
+        if normalise(earlier) != normalise(name):
             raise UserError(
-                f"{source}: the {column}s '{truncate(other)}' and '{truncate(name)}' differ only in letter case or in"
+                f"{source}: the {column}s '{truncate(earlier)}' and '{truncate(name)}' differ only in letter case or in"
                 " blanks around them; accepted: one spelling for each class"
             )
     return names
@@ -121,44 +121,48 @@ def _objection(name: str) -> str:
     if len(name) > NAME_LIMIT:
         return f"has {len(name)} characters"
     # Control characters, line and paragraph separators, and halves of characters. Emoji need some of the other ones.
-    odd = [one for one in name if unicodedata.category(one) in ("Cc", "Zl", "Zp", "Cs") or one == "\ufeff"]
-    return f"holds the character U+{ord(odd[0]):04X}" if odd else ""
+    refused = [
+        character
+        for character in name
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") or character == "\ufeff"
+    ]
+    return f"holds the character U+{ord(refused[0]):04X}" if refused else ""
 
 
 def _is_given(source: Path, table: pd.DataFrame, column: str) -> bool:
     """Whether the images have a superclass or split. It is refused if only some have one."""
-    without = table[column] == ""
-    if without.any() and not without.all():
-        path = truncate(table["path"][without].iloc[0])
+    is_empty = table[column] == ""
+    if is_empty.any() and not is_empty.all():
+        path = truncate(table["path"][is_empty].iloc[0])
         raise UserError(f"{source}: {path} has no {column}; accepted: a {column} for every image, or for none")
-    return not without.all()
+    return not is_empty.all()
 
 
 def _check_superclasses(source: Path, table: pd.DataFrame) -> None:
     if not _is_given(source, table, "superclass"):
         return
     pairs = table[["label", "superclass"]].drop_duplicates()
-    twice = pairs[pairs["label"].duplicated(keep=False)]
-    if len(twice):
-        label = twice["label"].iloc[0]
-        found = list_names(twice["superclass"][twice["label"] == label])
+    ambiguous = pairs[pairs["label"].duplicated(keep=False)]
+    if len(ambiguous):
+        label = ambiguous["label"].iloc[0]
+        names = list_names(ambiguous["superclass"][ambiguous["label"] == label])
         raise UserError(
-            f"{source}: the label '{truncate(label)}' has the superclasses {found}; accepted: one superclass for each label"
+            f"{source}: the label '{truncate(label)}' has the superclasses {names}; accepted: one superclass for each label"
         )
     if table["superclass"].nunique() < 2:
-        found = list_names(table["superclass"].unique())
-        raise UserError(f"{source} holds one superclass only, {found}; accepted: at least two superclasses, or none")
+        names = list_names(table["superclass"].unique())
+        raise UserError(f"{source} holds one superclass only, {names}; accepted: at least two superclasses, or none")
 
 
 def _check_splits(source: Path, table: pd.DataFrame) -> None:
     if not _is_given(source, table, "split"):
         return
-    trained = table["label"][table["split"] == "train"].unique()
-    if not len(trained):
-        found = list_names(table["split"].unique())
-        raise UserError(f"{source} holds only the split {found}; accepted: training images beside them, in 'train'")
-    absent = sorted(set(table["label"]).difference(trained))
-    if absent:
+    train_classes = table["label"][table["split"] == "train"].unique()
+    if not len(train_classes):
+        names = list_names(table["split"].unique())
+        raise UserError(f"{source} holds only the split {names}; accepted: training images beside them, in 'train'")
+    missing = sorted(set(table["label"]).difference(train_classes))
+    if missing:
         raise UserError(
-            f"{source}: the split 'train' lacks the classes {list_names(absent)}; accepted: training images of every class"
+            f"{source}: the split 'train' lacks the classes {list_names(missing)}; accepted: training images of every class"
         )

@@ -87,14 +87,14 @@ def header(content: Content) -> Header:
     Raises:
         UnreadableError: the content is no image that is accepted.
     """
-    with _opened(content) as image:
+    with _open_image(content) as image:
         if image.format == "PNG" and isinstance(content, bytes) and "exif" not in image.info and b"eXIf" in content:
             image.load()
         width, height = image.size
         if _orientation(image) in ON_ITS_SIDE:
             width, height = height, width
-        kind = "array" if image.format is None else "JPEG" if image.format == "MPO" else image.format
-        return Header(kind, image.mode, width, height)
+        format_name = "array" if image.format is None else "JPEG" if image.format == "MPO" else image.format
+        return Header(format_name, image.mode, width, height)
 
 
 def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
@@ -114,14 +114,14 @@ def decode(content: Content, preparation: Preparation) -> NDArray[np.uint8]:
     Raises:
         UnreadableError: the content is no image that is accepted, or it is damaged.
     """
-    with _opened(content) as image:
-        reduced = _reduce_early(image, preparation)
+    with _open_image(content) as image:
+        reduced_size = _reduce_early(image, preparation)
         image.load()
-        width, height = reduced or image.size
-        target, box = target_size(width, height, preparation), _kept(width, height, preparation)
-        flat = _flatten(image, preparation).resize(target, Image.Resampling.BICUBIC, box, REDUCING_GAP)
-        upright = UPRIGHT.get(_orientation(image))  # the small image is turned rather than the large one
-        flat = flat if upright is None else flat.transpose(upright)
+        width, height = reduced_size or image.size
+        final_size, box = target_size(width, height, preparation), _crop_box(width, height, preparation)
+        flat = _flatten(image, preparation).resize(final_size, Image.Resampling.BICUBIC, box, REDUCING_GAP)
+        transposition = UPRIGHT.get(_orientation(image))  # the small image is turned rather than the large one
+        flat = flat if transposition is None else flat.transpose(transposition)
         return _pad(flat.convert("L" if preparation.channels == 1 else "RGB"), preparation)
 
 
@@ -133,23 +133,23 @@ class _Silence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = 0
+        self._active_count = 0
         self._filters = warnings.catch_warnings()
         self._logger = logging.getLogger("PIL.TiffImagePlugin")  # the only reader that logs more than debug messages
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._inside:
+            if not self._active_count:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 warnings.filterwarnings("ignore", module=r"PIL\b")
                 self._logger.disabled = True
-            self._inside += 1
+            self._active_count += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
+            self._active_count -= 1
+            if not self._active_count:
                 self._filters.__exit__(None, None, None)
                 self._logger.disabled = False
 
@@ -158,11 +158,11 @@ _silence = _Silence()
 
 
 @contextlib.contextmanager
-def _opened(content: Content) -> Iterator[Image.Image]:
+def _open_image(content: Content) -> Iterator[Image.Image]:
     """The image, of which only the header was read. All that goes wrong in the block becomes an UnreadableError."""
     try:
         with _silence:
-            yield _open(content) if isinstance(content, bytes) else _from_array(content)
+            yield _open_file(content) if isinstance(content, bytes) else _from_array(content)
     except UnreadableError:
         raise
     except UnidentifiedImageError:
@@ -174,7 +174,7 @@ def _opened(content: Content) -> Iterator[Image.Image]:
         raise UnreadableError(f"it is damaged ({truncate(error) or type(error).__name__})") from error
 
 
-def _open(content: bytes) -> Image.Image:
+def _open_file(content: bytes) -> Image.Image:
     """Read the header of a file, and refuse sizes that can't be decoded."""
     if not content:
         raise UnreadableError("it is empty")
@@ -206,10 +206,10 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         # Pillow's method for PNG decodes the pixels first, in case the EXIF data follow them.
-        found = Image.Image.getexif(image).get(ORIENTATION_TAG)
+        orientation = Image.Image.getexif(image).get(ORIENTATION_TAG)
     except Exception:  # damaged EXIF data don't make the pixels unreadable
         return 1
-    return found if found in UPRIGHT else 1
+    return orientation if orientation in UPRIGHT else 1
 
 
 def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, float] | None:
@@ -221,8 +221,8 @@ def _reduce_early(image: Image.Image, preparation: Preparation) -> tuple[float, 
     if not isinstance(image, JpegImageFile):
         return None
     width, height = target_size(*image.size, preparation)
-    reduced = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
-    return reduced[1][2:] if reduced else None
+    draft = image.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
+    return draft[1][2:] if draft else None
 
 
 def target_size(width: float, height: float, preparation: Preparation) -> tuple[int, int]:
@@ -233,7 +233,7 @@ def target_size(width: float, height: float, preparation: Preparation) -> tuple[
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _kept(width: float, height: float, preparation: Preparation) -> tuple[float, float, float, float]:
+def _crop_box(width: float, height: float, preparation: Preparation) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of the part of an image that is kept."""
     if preparation.fit == "pad":
         return 0, 0, width, height
@@ -247,7 +247,7 @@ def _kept(width: float, height: float, preparation: Preparation) -> tuple[float,
 def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
     """Bring pixels into mode L or RGB, without transparency."""
     if image.mode in GREY_16_BIT or image.mode == "F":
-        return _grey_of_8_bits(image)
+        return _to_8_bit_grey(image)
     if image.mode not in MODES:
         raise UnreadableError(f"its pixels are of the kind {image.mode}; accepted: {', '.join(MODES)}")
     if image.has_transparency_data:
@@ -258,7 +258,7 @@ def _flatten(image: Image.Image, preparation: Preparation) -> Image.Image:
     return image.convert("L") if preparation.channels == 1 or image.mode == "1" else image
 
 
-def _grey_of_8_bits(image: Image.Image) -> Image.Image:
+def _to_8_bit_grey(image: Image.Image) -> Image.Image:
     """Scale grey of 16 bits, or of floating-point numbers from 0 to 1, to 8 bits."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
@@ -276,6 +276,6 @@ def _grey_of_8_bits(image: Image.Image) -> Image.Image:
 def _pad(image: Image.Image, preparation: Preparation) -> NDArray[np.uint8]:
     """Lay an image that is at most `size` x `size` onto the middle of the background."""
     size = preparation.size
-    whole = Image.new("RGB", (size, size), preparation.background).convert(image.mode)
-    whole.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-    return np.asarray(whole).reshape(preparation.shape)
+    canvas = Image.new("RGB", (size, size), preparation.background).convert(image.mode)
+    canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return np.asarray(canvas).reshape(preparation.shape)

@@ -56,7 +56,7 @@ class ImageFolder(Loader):
         cache: Path = CACHE,
     ) -> None:
         self.path, self.image_size, self.fit, self.background = Path(path), image_size, fit, background
-        self.name, self.cache = name or _name_of(self.path), cache
+        self.name, self.cache = name or _default_name(self.path), cache
         size: Any = SMALLEST_AUTO if image_size == AUTO else image_size
         Preparation(size, 3, fit, background)  # refuses what is not accepted
 
@@ -76,9 +76,9 @@ class ImageFolder(Loader):
         return pixels.scan(self.entries)
 
     @cached_property
-    def readable(self) -> pd.DataFrame:
-        """What is known of the images whose headers can be read, as `check.readable` joins it."""
-        return check.readable(self.entries, self.scan)
+    def readable_images(self) -> pd.DataFrame:
+        """What is known of the images whose headers can be read, as `check.readable_images` joins it."""
+        return check.readable_images(self.entries, self.scan)
 
     @cached_property
     def classes(self) -> Sequence[str]:  # type: ignore[override]
@@ -95,14 +95,14 @@ class ImageFolder(Loader):
         """For each class the index of its superclass; empty without superclasses."""
         if not self.superclasses:
             return ()
-        of = dict(zip(self.entries.table["label"], self.entries.table["superclass"], strict=True))
-        return [self.superclasses.index(of[name]) for name in self.classes]
+        superclass_by_class = dict(zip(self.entries.table["label"], self.entries.table["superclass"], strict=True))
+        return [self.superclasses.index(superclass_by_class[name]) for name in self.classes]
 
     @cached_property
     def preparation(self) -> Preparation:  # type: ignore[override]
         """How the images become pixels of one shape."""
-        size: Any = _median_size(self.readable) if self.image_size == AUTO else self.image_size
-        channels = 1 if GREY_MODES.issuperset(self.readable["mode"]) else 3
+        size: Any = _median_size(self.readable_images) if self.image_size == AUTO else self.image_size
+        channels = 1 if GREY_MODES.issuperset(self.readable_images["mode"]) else 3
         return Preparation(size, channels, self.fit, self.background)
 
     @property
@@ -127,30 +127,32 @@ class ImageFolder(Loader):
         Raises:
             UserError: the images cannot be trained with, or more than one in twenty cannot be read.
         """
-        check.require_trainable(self.entries, self.scan, self.readable)
-        known = self.readable.assign(position=np.flatnonzero(self.scan["error"] == ""))
+        check.require_trainable(self.entries, self.scan, self.readable_images)
+        located = self.readable_images.assign(position=np.flatnonzero(self.scan["error"] == ""))
         # Copies of an image have one digest, so whatever else distinguishes them decides their order.
-        ordered = known.assign(last=known["split"] == "test").sort_values(["last", "digest", "split", "label", "group"])
+        ordered = located.assign(last=located["split"] == "test").sort_values(
+            ["last", "digest", "split", "label", "group"]
+        )
         positions = ordered["position"].to_numpy()
-        found = pixels.load(self.entries, positions, self.scan["digest"], self.preparation, self.cache)
-        self._warn_of_unreadable(found.errors)
-        return self._arrays(found)
+        decoded = pixels.load(self.entries, positions, self.scan["digest"], self.preparation, self.cache)
+        self._warn_of_unreadable(decoded.errors)
+        return self._arrays(decoded)
 
-    def _arrays(self, found: pixels.Pixels) -> Arrays:
+    def _arrays(self, decoded: pixels.Pixels) -> Arrays:
         """The images that could be decoded; the training images come first."""
-        table = self.readable.loc[self.entries.table.index[found.kept]]
-        split = table["split"]
+        table = self.readable_images.loc[self.entries.table.index[decoded.positions]]
+        splits = table["split"]
         labels = table["label"].map({name: number for number, name in enumerate(self.classes)}).to_numpy(np.int64)
-        trained = int((split != "test").sum())
+        train_count = int((splits != "test").sum())
         return Arrays(
-            train_images=found.images[:trained],
-            train_labels=labels[:trained],
-            test_images=found.images[trained:],
-            test_labels=labels[trained:],
+            train_images=decoded.images[:train_count],
+            train_labels=labels[:train_count],
+            test_images=decoded.images[train_count:],
+            test_labels=labels[train_count:],
             source=str(self.path),
-            validation=_rows(split == "validation"),
-            groups=_numbers(table["group"].iloc[:trained]),
-            description=check.describe(self.entries, self.scan, self.readable),
+            validation=_true_rows(splits == "validation"),
+            groups=_group_numbers(table["group"].iloc[:train_count]),
+            description=check.describe(self.entries, self.scan, self.readable_images),
             preparation=self.preparation.describe(),
         )
 
@@ -159,8 +161,8 @@ class ImageFolder(Loader):
         errors = self.scan["error"].copy()
         for position, reason in undecodable.items():
             errors.iloc[position] = reason
-        if what := check.describe_unreadable(self.entries, errors):
-            warnings.warn(f"{what}; they are left out", stacklevel=2)
+        if summary := check.describe_unreadable(self.entries, errors):
+            warnings.warn(f"{summary}; they are left out", stacklevel=2)
 
 
 def _median_size(readable: pd.DataFrame) -> int:
@@ -169,26 +171,28 @@ def _median_size(readable: pd.DataFrame) -> int:
     return int(min(max(shorter // STEP * STEP, SMALLEST_AUTO), LARGEST_AUTO)) if len(readable) else SMALLEST_AUTO
 
 
-def _name_of(path: Path) -> str:
+def _default_name(path: Path) -> str:
     """The name of a folder, or of a file without its suffix, in the letters that names may have."""
     try:
         path = path.expanduser().absolute()
         name = path.stem if path.is_file() else path.resolve().name
     except (OSError, RuntimeError, ValueError):  # too long, no such user, a null byte: `layouts.find` will refuse it
         return "images"
-    letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    letters = "".join(
+        character for character in unicodedata.normalize("NFKD", name) if not unicodedata.combining(character)
+    )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("-._")[:60].rstrip("-._")
     return name if NAME.fullmatch(name) else "images"
 
 
-def _rows(chosen: "pd.Series[bool]") -> NDArray[np.int64] | None:
+def _true_rows(mask: "pd.Series[bool]") -> NDArray[np.int64] | None:
     """The rows that are True; None if there are none."""
-    return np.flatnonzero(chosen).astype(np.int64) if chosen.any() else None
+    return np.flatnonzero(mask).astype(np.int64) if mask.any() else None
 
 
-def _numbers(groups: "pd.Series[str]") -> NDArray[np.int64] | None:
+def _group_numbers(groups: "pd.Series[str]") -> NDArray[np.int64] | None:
     """A number for each group. Images without a group have numbers of their own. None if no image has a group."""
     if not (groups != "").any():
         return None
-    alone = pd.Series([f"\0{row}" for row in range(len(groups))], index=groups.index)
-    return pd.factorize(groups.where(groups != "", alone))[0].astype(np.int64)
+    own_names = pd.Series([f"\0{row}" for row in range(len(groups))], index=groups.index)
+    return pd.factorize(groups.where(groups != "", own_names))[0].astype(np.int64)

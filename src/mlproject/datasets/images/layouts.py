@@ -63,21 +63,20 @@ def find(path: Path | str) -> Entries:
     Raises:
         UserError: nothing can be trained with what was found, or it has more than one meaning.
     """
-    path = _existing(path)
+    path = _existing_path(path)
     try:
         return classes.check(_from_folder(path) if path.is_dir() else _from_file(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); accepted: {ACCEPTED}") from error
 
 
-def _existing(path: Path | str) -> Path:
+def _existing_path(path: Path | str) -> Path:
     if not str(path):
         raise UserError(f"the path of the images is empty; accepted: {ACCEPTED}")
-    found = Path(os.path.expanduser(path))
-    if os.path.exists(
-        found
-    ):  # which is also False where a path is too long, has a null byte or lies in a closed folder
-        return found
+    expanded = Path(os.path.expanduser(path))
+    # Also False where a path is too long, has a null byte or lies in a closed folder.
+    if os.path.exists(expanded):
+        return expanded
     raise UserError(f"{truncate(path)} does not exist or cannot be reached; accepted: {ACCEPTED}")
 
 
@@ -96,30 +95,30 @@ def _from_file(path: Path) -> Entries:
 
 def _from_folder(folder: Path) -> Entries:
     next(folder.iterdir(), None)  # raises an error if the folder itself cannot be listed
-    found = walk.walk(folder)
-    if any(len(parts) > 1 for parts in found.images):
-        return trees.read(folder, found)
+    tree = walk.walk(folder)
+    if any(len(parts) > 1 for parts in tree.images):
+        return trees.read(folder, tree)
     parquet = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".parquet" and path.is_file())
     with_images = [path for path in parquet if shards.has_images(path)]
     if with_images and len(with_images) == len(parquet):
         return shards.read(folder, parquet, named_splits=True)
-    raise UserError(f"{folder} holds no images in folders of classes{_hint(folder, found)}; accepted: {ACCEPTED}")
+    raise UserError(f"{folder} holds no images in folders of classes{_hint(folder, tree)}; accepted: {ACCEPTED}")
 
 
-def _hint(folder: Path, found: walk.Walk) -> str:
+def _hint(folder: Path, tree: walk.Walk) -> str:
     """What the folder holds instead, and which path would be accepted."""
-    kinds = (".csv", ".tsv", ".parquet", ".npz")
-    tables_found = [
-        name for name, reason in found.passed_over.items() if reason != walk.HIDDEN and name.lower().endswith(kinds)
+    suffixes = (".csv", ".tsv", ".parquet", ".npz")
+    table_names = [
+        name for name, reason in tree.passed_over.items() if reason != walk.HIDDEN and name.lower().endswith(suffixes)
     ]
-    if len(tables_found) == 1:
-        return f", but the table {truncate(folder / tables_found[0])}: give this path"
-    parents = {Path(name).parent for name in tables_found}
+    if len(table_names) == 1:
+        return f", but the table {truncate(folder / table_names[0])}: give this path"
+    parents = {Path(name).parent for name in table_names}
     if len(parents) == 1 and parents != {Path(".")}:
         return f", but tables in {truncate(folder / parents.pop())}: give this path"
-    if tables_found:
-        return f", but the tables {classes.list_names(tables_found)}: give the path of one"
-    if found.images:
-        return f", but {len(found.images)} images without one"
-    first = next(iter(found.passed_over.items()), None)
-    return f" ({len(found.passed_over)} files passed over; {truncate(first[0])} {first[1]})" if first else ""
+    if table_names:
+        return f", but the tables {classes.list_names(table_names)}: give the path of one"
+    if tree.images:
+        return f", but {len(tree.images)} images without one"
+    first = next(iter(tree.passed_over.items()), None)
+    return f" ({len(tree.passed_over)} files passed over; {truncate(first[0])} {first[1]})" if first else ""

@@ -42,12 +42,12 @@ class Pixels:
 
     Attributes:
         images: uint8 (m, size, size, channels), memory-mapped and read-only.
-        kept: int64 (m,), the positions of these images in the table of the entries.
+        positions: int64 (m,), the positions of these images in the table of the entries.
         errors: for the positions of all other images that were asked for, why they could not be decoded.
     """
 
     images: np.memmap
-    kept: NDArray[np.int64]
+    positions: NDArray[np.int64]
     errors: dict[int, str]
 
 
@@ -62,10 +62,10 @@ def scan(entries: Entries) -> pd.DataFrame:
         digits, "" if it can't be read; format, mode, width and height as in `decoding.Header`, "" and 0 if the header can't
         be read; error, why the content or the header can't be read, or "".
     """
-    rows = _each(len(entries.table), lambda position: _look_at(entries, position), "reading images")
+    rows = _map_in_threads(len(entries.table), lambda position: _scan_image(entries, position), "reading images")
     columns = ["digest", "format", "mode", "width", "height", "error"]
-    found = pd.DataFrame(list(rows), columns=columns, index=entries.table.index)
-    return found.astype({"width": np.int64, "height": np.int64})
+    table = pd.DataFrame(list(rows), columns=columns, index=entries.table.index)
+    return table.astype({"width": np.int64, "height": np.int64})
 
 
 def load(
@@ -95,19 +95,19 @@ def load(
             a disk without the space.
     """
     positions = np.asarray(positions, np.int64)
-    wanted = _Wanted(entries, positions, digests.to_numpy()[positions], preparation)
-    path = folder / f"images-{wanted.key()}.npy"
-    found = _find(wanted, path)
-    if found is None:
-        _write(wanted, path)
-        found = _open(wanted, path)
-    images, errors = found
-    kept = np.delete(positions, list(errors))
-    return Pixels(images, kept, {int(positions[place]): reason for place, reason in errors.items()})
+    selection = _Selection(entries, positions, digests.to_numpy()[positions], preparation)
+    path = folder / f"images-{selection.key()}.npy"
+    stored = _open_existing(selection, path)
+    if stored is None:
+        _write(selection, path)
+        stored = _open(selection, path)
+    images, errors = stored
+    decoded_positions = np.delete(positions, list(errors))
+    return Pixels(images, decoded_positions, {int(positions[place]): reason for place, reason in errors.items()})
 
 
 @dataclass(frozen=True, eq=False)
-class _Wanted:
+class _Selection:
     """The images that a file has to contain. A *place* is an index into `positions`."""
 
     entries: Entries
@@ -122,11 +122,11 @@ class _Wanted:
 
     def key(self) -> str:
         """Hexadecimal digits that differ when the pixels could."""
-        described = json.dumps([self.preparation.describe(), DECODER_VERSION, PIL.__version__])
-        digest = hashlib.sha256(described.encode())
-        for one in self.digests:
-            digest.update(f"\n{one}".encode())
-        return digest.hexdigest()[:KEY_DIGITS]
+        description = json.dumps([self.preparation.describe(), DECODER_VERSION, PIL.__version__])
+        hasher = hashlib.sha256(description.encode())
+        for image_digest in self.digests:
+            hasher.update(f"\n{image_digest}".encode())
+        return hasher.hexdigest()[:KEY_DIGITS]
 
     def decode(self, place: int) -> NDArray[np.uint8] | str:
         """The pixels of an image, or the reason why there are none."""
@@ -145,7 +145,7 @@ class _Wanted:
             return str(error)
 
 
-def _look_at(entries: Entries, position: int) -> tuple[str, str, str, int, int, str]:
+def _scan_image(entries: Entries, position: int) -> tuple[str, str, str, int, int, str]:
     """A row of `scan`."""
     digest = ""
     try:
@@ -167,7 +167,7 @@ def _digest(content: Content) -> str:
     return digest.hexdigest()
 
 
-def _each(count: int, function: Callable[[int], Result], title: str) -> Iterator[Result]:
+def _map_in_threads(count: int, function: Callable[[int], Result], title: str) -> Iterator[Result]:
     """Call a function for 0, 1, ... in threads; yields the results in order. Threads are only a few chunks ahead."""
 
     def run(start: int) -> list[Result]:
@@ -189,16 +189,16 @@ def _each(count: int, function: Callable[[int], Result], title: str) -> Iterator
             pool.shutdown(cancel_futures=True)
 
 
-def _find(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]] | None:
+def _open_existing(selection: _Selection, path: Path) -> tuple[np.memmap, dict[int, str]] | None:
     """Open an existing file, unless it is damaged."""
     if not path.exists():
         return None
     try:
-        images, errors = _open(wanted, path)
+        images, errors = _open(selection, path)
         # The right size says nothing about the values, so a few rows are decoded again.
-        kept = np.delete(np.arange(len(wanted.positions)), list(errors))
-        for row in np.unique(np.linspace(0, len(kept) - 1, CHECKED_ROWS).astype(int)):
-            if not np.array_equal(images[row], wanted.decode(int(kept[row]))):
+        decoded_places = np.delete(np.arange(len(selection.positions)), list(errors))
+        for row in np.unique(np.linspace(0, len(decoded_places) - 1, CHECKED_ROWS).astype(int)):
+            if not np.array_equal(images[row], selection.decode(int(decoded_places[row]))):
                 raise ValueError("it holds other values")
     except (ValueError, LookupError, AttributeError, OSError, EOFError) as error:
         logger.warning("%s is damaged (%s); the images are decoded again", path, truncate(error))
@@ -206,46 +206,46 @@ def _find(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]] | Non
     return images, errors
 
 
-def _open(wanted: _Wanted, path: Path) -> tuple[np.memmap, dict[int, str]]:
+def _open(selection: _Selection, path: Path) -> tuple[np.memmap, dict[int, str]]:
     """Open a file, and the list of images that it lacks; raises an exception if its shape is wrong."""
-    stored = json.loads(_list_of_errors(path).read_text(encoding="utf-8"))
+    stored = json.loads(_errors_path(path).read_text(encoding="utf-8"))
     errors = {int(place): str(reason) for place, reason in stored.items()}
     images = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
-    expected = (len(wanted.positions) - len(errors), *wanted.preparation.shape)
+    expected = (len(selection.positions) - len(errors), *selection.preparation.shape)
     if not isinstance(images, np.memmap) or (images.shape, images.dtype) != (expected, np.uint8):
         raise ValueError(f"it holds {images.dtype} {images.shape} in place of uint8 {expected}")
     return images, errors
 
 
-def _list_of_errors(path: Path) -> Path:
+def _errors_path(path: Path) -> Path:
     """The file that says for which places there are no images, and why."""
     return path.with_suffix(".json")
 
 
-def _write(wanted: _Wanted, path: Path) -> None:
+def _write(selection: _Selection, path: Path) -> None:
     """Decode all images and write them in their order. Written, not mapped, pages don't count as memory of the process."""
     errors = {}
-    with disk.room(path.parent, wanted.bytes_needed, "the decoded images"), disk.atomic_write(path) as part:
+    with disk.room(path.parent, selection.bytes_needed, "the decoded images"), disk.atomic_write(path) as part:
         with part.open("wb") as stream:
-            _write_header(stream, len(wanted.positions), wanted.preparation.shape)
-            results = _each(len(wanted.positions), wanted.decode, "decoding images")
+            _write_header(stream, len(selection.positions), selection.preparation.shape)
+            results = _map_in_threads(len(selection.positions), selection.decode, "decoding images")
             for place, result in enumerate(results):
                 if isinstance(result, str):
                     errors[place] = result
                 else:
                     stream.write(result.data)
-            count = len(wanted.positions) - len(errors)
+            count = len(selection.positions) - len(errors)
             if not count:
                 reason = f"; the first: {errors[0]}" if errors else ""
                 raise UserError(f"none of {len(errors)} images could be decoded{reason}")
             stream.seek(0)
-            _write_header(stream, count, wanted.preparation.shape)
+            _write_header(stream, count, selection.preparation.shape)
         # The list is complete before the images are.
-        with disk.atomic_write(_list_of_errors(path)) as list_part:
+        with disk.atomic_write(_errors_path(path)) as list_part:
             list_part.write_text(json.dumps(errors), encoding="utf-8")
 
 
 def _write_header(stream: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
     """Write the header of a .npy file. NumPy leaves room in it, so that its length is the same for all counts."""
-    described = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(stream, described)
+    description = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(stream, description)

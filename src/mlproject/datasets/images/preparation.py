@@ -56,8 +56,8 @@ class Preparation:
     def describe(self) -> dict[str, object]:
         """Everything that others need to prepare images in the same way, in types that JSON has."""
         # Images that were decoded earlier are found by what is said here, so nothing is said of what holds for few sets.
-        ground = {"light_on_dark": True} if self.light_on_dark else {}
-        return ground | {
+        polarity = {"light_on_dark": True} if self.light_on_dark else {}
+        return polarity | {
             "size": self.size,
             "channels": self.channels,
             "fit": self.fit,
@@ -69,9 +69,9 @@ class Preparation:
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "Preparation":
         """What `describe` described, for instance in the metadata of a registered model or beside an exported one."""
-        chosen = {name: description[name] for name in ("size", "channels", "fit")}
-        ground = bool(description.get("light_on_dark", False))
-        return cls(**chosen, background=tuple(description["background"]), light_on_dark=ground)
+        values = {name: description[name] for name in ("size", "channels", "fit")}
+        light_on_dark = bool(description.get("light_on_dark", False))
+        return cls(**values, background=tuple(description["background"]), light_on_dark=light_on_dark)
 
     def __str__(self) -> str:
         shape = f"{self.size} x {self.size} pixels in {'colour' if self.channels == 3 else 'grey'}"
@@ -83,14 +83,14 @@ class Preparation:
             fit = f"the shorter side becomes {self.size} pixels and the centre is cut out"
         else:
             fit = f"the longer side becomes {self.size} pixels and the rest is filled with RGB {self.background}"
-        ground = ["images on a light background are inverted"] if self.light_on_dark else []
+        inversion = ["images on a light background are inverted"] if self.light_on_dark else []
         return [
             "the EXIF orientation is applied and the ICC profile ignored",
             "16 bit grey is divided by 257",
             f"transparent pixels are laid over RGB {self.background}",
             "colour becomes (299 R + 587 G + 114 B) / 1000" if self.channels == 1 else "grey becomes R = G = B",
             f"{fit} (bicubic, antialiased)",
-            *ground,
+            *inversion,
         ]
 
 

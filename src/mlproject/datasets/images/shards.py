@@ -54,16 +54,16 @@ def read(source: Path, files: Sequence[Path], named_splits: bool) -> Entries:
     """
     splits = [classes.split_of(re.split("[-_.]", file.stem)[0]) if named_splits else "" for file in files]
     if any(splits) and not all(splits):
-        odd = files[splits.index("")].name
+        unnamed = files[splits.index("")].name
         raise UserError(
-            f"{source}: the name of {odd} gives no split, as others do; accepted: train-, validation-, test-"
+            f"{source}: the name of {unnamed} gives no split, as others do; accepted: train-, validation-, test-"
         )
     if named_splits:
         _require_all_parts(source, files)
     parts = [_Part(file) for file in files]
     tables = [part.table(split, with_name=len(files) > 1) for part, split in zip(parts, splits, strict=True)]
-    count = f"{len(files)} Parquet files" if len(files) > 1 else "a Parquet file"
-    return Entries(source, f"images in {count}", pd.concat(tables, ignore_index=True), _Images(parts), {})
+    description = f"{len(files)} Parquet files" if len(files) > 1 else "a Parquet file"
+    return Entries(source, f"images in {description}", pd.concat(tables, ignore_index=True), _ImageReader(parts), {})
 
 
 class _Part:
@@ -77,32 +77,32 @@ class _Part:
         self.ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
         self.group_bytes = [group.total_byte_size for group in groups]
         self.rows = file.metadata.num_rows
-        images = _image_columns(self.schema)
-        preferred = [name for name in IMAGE_COLUMNS if name in images] or images
+        image_columns = _image_columns(self.schema)
+        preferred = [name for name in IMAGE_COLUMNS if name in image_columns] or image_columns
         if len(preferred) != 1:
             raise UserError(
                 f"{path} has {len(preferred)} columns of images, {classes.list_names(preferred)}; accepted: one,"
                 " with the bytes of image files"
             )
-        (self.image,) = preferred
-        labels = [name for name in LABEL_COLUMNS if name in self.schema.names]
-        if not labels:
+        (self.image_column,) = preferred
+        label_columns = [name for name in LABEL_COLUMNS if name in self.schema.names]
+        if not label_columns:
             raise UserError(
                 f"{path} has the columns {classes.list_names(self.schema.names)}; accepted: labels in one of"
                 f" {', '.join(LABEL_COLUMNS)}"
             )
-        self.label = labels[0]
+        self.label_column = label_columns[0]
 
     def table(self, split: str, with_name: bool) -> pd.DataFrame:
         """The part's rows of the table of `Entries`."""
-        lead = f"{self.path.name} " if with_name else ""
-        columns = {"label": self._names(self.label), "split": [split] * self.rows}
-        superclass = [name for name in SUPERCLASS_COLUMNS if name in self.schema.names]
-        if superclass and self.label.startswith("fine"):
-            columns["superclass"] = self._names(superclass[0])
-        return classes.make_table([f"{lead}row {row}" for row in range(1, self.rows + 1)], **columns)
+        prefix = f"{self.path.name} " if with_name else ""
+        columns = {"label": self._label_names(self.label_column), "split": [split] * self.rows}
+        superclass_columns = [name for name in SUPERCLASS_COLUMNS if name in self.schema.names]
+        if superclass_columns and self.label_column.startswith("fine"):
+            columns["superclass"] = self._label_names(superclass_columns[0])
+        return classes.make_table([f"{prefix}row {row}" for row in range(1, self.rows + 1)], **columns)
 
-    def _names(self, column: str) -> list[str]:
+    def _label_names(self, column: str) -> list[str]:
         """The names that a column of labels stands for."""
         with reading(self.path, "a Parquet file"):
             values = pq.read_table(self.path, columns=[column]).column(0).to_pylist()
@@ -121,14 +121,14 @@ class _Part:
     def _class_names(self, column: str) -> list[str]:
         """The names of the classes as Hugging Face's `datasets` keeps them; empty if there are none."""
         try:
-            described: Any = json.loads((self.schema.metadata or {})[b"huggingface"])
-            names = described["info"]["features"][column]["names"]
+            metadata: Any = json.loads((self.schema.metadata or {})[b"huggingface"])
+            names = metadata["info"]["features"][column]["names"]
         except (KeyError, TypeError, ValueError):
             return []
         return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
 
-class _Images:
+class _ImageReader:
     """Reads the image at a position, by its file and row group."""
 
     def __init__(self, parts: Sequence[_Part]):
@@ -136,23 +136,23 @@ class _Images:
         self._ends = np.cumsum([part.rows for part in parts])
         self._lock = threading.Lock()  # threads that want the same row group wait for the one that reads it
         largest = max((size for part in parts for size in part.group_bytes), default=1)
-        self._group = functools.lru_cache(max(2, MEMORY // max(1, largest)))(self._read_group)
+        self._cached_group = functools.lru_cache(max(2, MEMORY // max(1, largest)))(self._read_group)
 
     def __call__(self, position: int) -> bytes:
-        number = int(np.searchsorted(self._ends, position, side="right"))
-        part = self._parts[number]
-        row = position - (int(self._ends[number - 1]) if number else 0)
+        part_number = int(np.searchsorted(self._ends, position, side="right"))
+        part = self._parts[part_number]
+        row = position - (int(self._ends[part_number - 1]) if part_number else 0)
         group = int(np.searchsorted(part.ends, row, side="right"))
         row -= int(part.ends[group - 1]) if group else 0
         with self._lock:
-            content = self._group(number, group)[row].as_py()
+            content = self._cached_group(part_number, group)[row].as_py()
         return content or b""
 
-    def _read_group(self, number: int, group: int) -> pa.ChunkedArray:
-        part = self._parts[number]
+    def _read_group(self, part_number: int, group: int) -> pa.ChunkedArray:
+        part = self._parts[part_number]
         try:
             with pq.ParquetFile(part.path) as file:
-                images = file.read_row_group(group, columns=[f"{part.image}.bytes"]).column(0)
+                images = file.read_row_group(group, columns=[f"{part.image_column}.bytes"]).column(0)
         except Exception as error:  # Arrow raises exceptions of many types for damaged files
             raise OSError(f"{part.path.name} is damaged ({first_line(error)})") from error
         return pa.chunked_array([chunk.field("bytes") for chunk in images.chunks], type=images.type.field("bytes").type)
@@ -172,8 +172,8 @@ def _image_columns(schema: pa.Schema) -> list[str]:
         for field in schema
         if pa.types.is_struct(field.type)
         and any(
-            part.name == "bytes" and (pa.types.is_binary(part.type) or pa.types.is_large_binary(part.type))
-            for part in field.type
+            subfield.name == "bytes" and (pa.types.is_binary(subfield.type) or pa.types.is_large_binary(subfield.type))
+            for subfield in field.type
         )
     ]
 

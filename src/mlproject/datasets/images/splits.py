@@ -39,7 +39,7 @@ def assign(table: pd.DataFrame, digests: pd.Series) -> pd.Series:
     splits[splits == ""] = "train"
     if not (splits == "test").any():
         rows = np.flatnonzero(splits == "train")
-        drawn = _draw(table["label"].iloc[rows], digests.iloc[rows], table["group"].iloc[rows])
+        drawn = _drawn_images(table["label"].iloc[rows], digests.iloc[rows], table["group"].iloc[rows])
         splits[rows[drawn]] = "test"
     return pd.Series(splits, index=table.index, name="split")
 
@@ -53,47 +53,47 @@ def check_groups(table: pd.DataFrame) -> None:
     Raises:
         UserError: images of one group are in two splits.
     """
-    given = table[(table["group"] != "") & (table["split"] != "")]
-    splits = given.groupby("group", sort=False)["split"].unique()
-    torn = splits[splits.map(len) > 1]
-    if len(torn):
-        names = " and ".join(sorted(torn.iloc[0]))
+    grouped = table[(table["group"] != "") & (table["split"] != "")]
+    splits = grouped.groupby("group", sort=False)["split"].unique()
+    torn_groups = splits[splits.map(len) > 1]
+    if len(torn_groups):
+        names = " and ".join(sorted(torn_groups.iloc[0]))
         raise UserError(
-            f"group={truncate(torn.index[0])} is in the splits {names} ({len(torn)} such groups); "
+            f"group={truncate(torn_groups.index[0])} is in the splits {names} ({len(torn_groups)} such groups); "
             "accepted: all images of a group in one split"
         )
 
 
-def _draw(labels: pd.Series, digests: pd.Series, groups: pd.Series) -> np.ndarray:
+def _drawn_images(labels: pd.Series, digests: pd.Series, groups: pd.Series) -> np.ndarray:
     """Which images become test images, bool (n,)."""
     images = pd.DataFrame(
         {"label": labels.to_numpy(), "digest": digests.to_numpy(), "group": groups.to_numpy()}, dtype=object
     )
-    images["unit"] = _units(images)
-    grouped = images["group"] != ""
-    numbers = images["group"].where(grouped, images["digest"]).map(_number)
+    images["unit"] = _unit_numbers(images)
+    has_group = images["group"] != ""
+    numbers = images["group"].where(has_group, images["digest"]).map(_hashed_number)
     # A copy without a group belongs to the group of its original, and has no say.
-    numbers = numbers.where(grouped | ~grouped.groupby(images["unit"]).transform("any"), 0.0)
+    numbers = numbers.where(has_group | ~has_group.groupby(images["unit"]).transform("any"), 0.0)
     images["number"] = numbers.groupby(images["unit"]).transform("max")
-    largest = images.groupby("label")["number"].idxmax()
-    kept = images["unit"].isin(images["unit"].loc[largest])
-    return ((images["number"] < TEST_FRACTION) & ~kept).to_numpy()
+    largest_rows = images.groupby("label")["number"].idxmax()
+    stays_in_training = images["unit"].isin(images["unit"].loc[largest_rows])
+    return ((images["number"] < TEST_FRACTION) & ~stays_in_training).to_numpy()
 
 
-def _units(images: pd.DataFrame) -> np.ndarray:
+def _unit_numbers(images: pd.DataFrame) -> np.ndarray:
     """Number the images so that those with the same content or group have the same number, also by way of others."""
     digests, _ = pd.factorize(images["digest"])
     groups, names = pd.factorize(images["group"].where(images["group"] != "", None))  # -1 where there is none
-    grouped = groups >= 0
-    contents = len(images)
-    edges = (digests[grouped], contents + groups[grouped])
-    size = contents + len(names)
-    graph = coo_array((np.ones(grouped.sum(), dtype=np.int8), edges), shape=(size, size))
-    _, found = connected_components(graph, directed=False)
-    return np.asarray(found[digests])
+    has_group = groups >= 0
+    content_count = len(images)
+    edges = (digests[has_group], content_count + groups[has_group])
+    size = content_count + len(names)
+    graph = coo_array((np.ones(has_group.sum(), dtype=np.int8), edges), shape=(size, size))
+    _, components = connected_components(graph, directed=False)
+    return np.asarray(components[digests])
 
 
-def _number(text: str) -> float:
+def _hashed_number(text: str) -> float:
     """A number in [0, 1) that looks random and is always the same for a text."""
     return float(
         int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HEX_DIGITS], 16) / 16**HEX_DIGITS

@@ -44,82 +44,82 @@ def walk(folder: Path) -> Walk:
     Returns:
         Its files, in the order of their paths, which is the same on every system.
     """
-    found = Walk(Path(os.path.realpath(folder)))
-    seen: set[str] = set()
+    tree = Walk(Path(os.path.realpath(folder)))
+    visited: set[str] = set()
     links: list[tuple[Parts, str]] = []
-    _enter(found, (), str(found.root), seen, links)
+    _list_folder(tree, (), str(tree.root), visited, links)
     while links:
         batch = sorted(links)
         links.clear()
         for parts, path in batch:
-            _follow(found, parts, path, seen, links)
-    found.images = dict(sorted(found.images.items()))
-    found.folders.sort()
-    return found
+            _follow_link(tree, parts, path, visited, links)
+    tree.images = dict(sorted(tree.images.items()))
+    tree.folders.sort()
+    return tree
 
 
-def shown(parts: Parts) -> str:
+def display_path(parts: Parts) -> str:
     """A path as text. Bytes that are not UTF-8 appear as escape sequences, because no table or page can hold them."""
     return os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
 
 
-def _enter(found: Walk, parts: Parts, path: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
+def _list_folder(tree: Walk, parts: Parts, path: str, visited: set[str], links: list[tuple[Parts, str]]) -> None:
     """List a folder and all folders in it; links are kept for later."""
     pending = [(parts, path)]
     while pending:
         parts, path = pending.pop()
-        seen.add(path)
+        visited.add(path)
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            found.passed_over[shown(parts) or "."] = f"cannot be read ({error.strerror})"
+            tree.passed_over[display_path(parts) or "."] = f"cannot be read ({error.strerror})"
             continue
-        found.folders.append(parts)
+        tree.folders.append(parts)
         for entry in entries:
-            below = (*parts, entry.name)
+            child = (*parts, entry.name)
             reason = _reason_by_name(entry.name)
             if reason:
-                found.passed_over[shown(below)] = reason
+                tree.passed_over[display_path(child)] = reason
             elif entry.is_symlink():
-                links.append((below, entry.path))
+                links.append((child, entry.path))
             elif entry.is_dir(follow_symlinks=False):
-                pending.append((below, entry.path))
+                pending.append((child, entry.path))
             else:
-                _add_file(found, below, entry.path, seen)
+                _add_file(tree, child, entry.path, visited)
 
 
-def _follow(found: Walk, parts: Parts, link: str, seen: set[str], links: list[tuple[Parts, str]]) -> None:
+def _follow_link(tree: Walk, parts: Parts, link: str, visited: set[str], links: list[tuple[Parts, str]]) -> None:
     """Follow a link."""
     path = os.path.realpath(link)
     if not os.path.exists(path):
-        found.passed_over[shown(parts)] = "is a link that leads nowhere"
-    elif os.path.commonpath([path, found.root]) != str(found.root):
-        found.passed_over[shown(parts)] = LEAVES
-    elif path in seen:
-        found.passed_over[shown(parts)] = "is a link to what has been found already"
+        tree.passed_over[display_path(parts)] = "is a link that leads nowhere"
+    elif os.path.commonpath([path, tree.root]) != str(tree.root):
+        tree.passed_over[display_path(parts)] = LEAVES
+    elif path in visited:
+        tree.passed_over[display_path(parts)] = "is a link to what has been found already"
     elif os.path.isdir(path):
-        _enter(found, parts, path, seen, links)
+        _list_folder(tree, parts, path, visited, links)
     else:
-        _add_file(found, parts, path, seen)
+        _add_file(tree, parts, path, visited)
 
 
-def _add_file(found: Walk, parts: Parts, path: str, seen: set[str]) -> None:
+def _add_file(tree: Walk, parts: Parts, path: str, visited: set[str]) -> None:
     if os.path.splitext(parts[-1])[1].lower() not in SUFFIXES:
-        found.passed_over[shown(parts)] = OTHER_SUFFIX
+        tree.passed_over[display_path(parts)] = OTHER_SUFFIX
         return
     try:
         status = os.stat(path)
     except OSError as error:
-        found.passed_over[shown(parts)] = f"cannot be read ({error.strerror})"
+        tree.passed_over[display_path(parts)] = f"cannot be read ({error.strerror})"
         return
     if not stat.S_ISREG(status.st_mode):
-        found.passed_over[shown(parts)] = "is no regular file"
+        tree.passed_over[display_path(parts)] = "is no regular file"
     elif status.st_size == 0:
-        found.passed_over[shown(parts)] = "is empty"
+        tree.passed_over[display_path(parts)] = "is empty"
     else:
-        seen.add(path)
-        found.images[parts] = path
+        visited.add(path)
+        tree.images[parts] = path
 
 
 def _reason_by_name(name: str) -> str:
