@@ -97,7 +97,7 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     """
     weights = task.spec.weights
     return {
-        "settings": dict(settings) | {"trials": given_digest(task), "store": store},
+        "settings": dict(settings) | {"trials": given_trials_digest(task), "store": store},
         "space": _space(task),
         "code": {name: _code_digest(path) for name, path in modules(task.experiment).items()},
         "data": {
@@ -112,9 +112,13 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     }
 
 
-def given_digest(task: "Task") -> str | None:
+def given_trials_digest(task: "Task") -> str | None:
     """The digest of the trials that a user gives; None for none."""
-    return _short_digest(json.dumps([dict(values) for values in task.given]).encode()) if task.given else None
+    return (
+        _short_digest(json.dumps([dict(values) for values in task.given_trials]).encode())
+        if task.given_trials
+        else None
+    )
 
 
 def digest(fingerprint: Fingerprint) -> str:

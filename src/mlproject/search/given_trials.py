@@ -50,7 +50,7 @@ def add_given_trials(task: Task, path: str, max_trials: int | None) -> Task:
             f"trials='{truncate(path)}' has {len(trials)} trials beside the best-known values, the last in line {rows[-1][0]}, "
             f"and max_trials={max_trials}; accepted: up to {max_trials - 1} rows, or max_trials={len(trials) + 1}"
         )
-    return replace(task, given=tuple(trials))
+    return replace(task, given_trials=tuple(trials))
 
 
 def _read_rows(path: str) -> list[Row]:

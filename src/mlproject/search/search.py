@@ -105,7 +105,7 @@ def _network_throughput(
 
 def _make_plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:
     seeds = len(settings.final_seeds)
-    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), seeds)
+    demand = budget.Demand(settings.max_trials, 1 + len(task.given_trials), len(task.fits), seeds)
     if pool and not settings.deterministic:  # which workers must not change
         final_workers = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
         demand = replace(demand, workers=pool.size, final_workers=final_workers)
@@ -158,7 +158,7 @@ def _make_result(
             raise no_trial_within_limits(task.experiment.name, trials, settings.limits)
         raise _no_trial_completed(task, trials)
     best_known = trials[0].values  # the Oracle proposes the best-known values first
-    labels, measure = task.data.train_labels[task.validated], OBJECTIVES[objective]
+    labels, measure = task.data.train_labels[task.validated_rows], OBJECTIVES[objective]
     winner = select_winner(completed, best_known, labels, objective)
     best_goodness = max(measure.goodness(trial.scores[objective]) for trial in completed)
     has_better_trial = best_goodness > measure.goodness(winner.scores[objective])

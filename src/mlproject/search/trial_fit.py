@@ -146,7 +146,7 @@ def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResul
         setattr(record, name, float(np.mean(_last(results, name))))
     if record.status == "pruned" and task.folds:
         return  # most images were not predicted
-    labels, probabilities = task.data.train_labels[task.validated], _predictions(task, results)
+    labels, probabilities = task.data.train_labels[task.validated_rows], _predictions(task, results)
     record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
     if objective == "val_loss":
         record.losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
@@ -163,11 +163,13 @@ def _last(results: Sequence[FitResult], name: str) -> list[float]:
 
 
 def _predictions(task: Task, results: Sequence[FitResult]) -> np.ndarray:
-    """The probabilities for the rows `task.validated`, (rows, classes); the mean over repeats of a cross-validation."""
+    """The probabilities for the rows `task.validated_rows`, (rows, classes); the mean over repeats of a cross-validation."""
     fold_probabilities = [
         result.validation_probabilities for result in results if result.validation_probabilities is not None
     ]
-    probabilities: np.ndarray = out_of_fold(task.fits, fold_probabilities, len(task.data.train_labels))[task.validated]
+    probabilities: np.ndarray = out_of_fold(task.fits, fold_probabilities, len(task.data.train_labels))[
+        task.validated_rows
+    ]
     return probabilities
 
 
@@ -191,8 +193,8 @@ def _log_result(task: Task, results: Sequence[FitResult]) -> None:
         return  # pruned
     tracking.log_arrays(
         "evaluation/validation.npz",
-        rows=task.validated,
-        labels=task.data.train_labels[task.validated],
+        rows=task.validated_rows,
+        labels=task.data.train_labels[task.validated_rows],
         predictions=_predictions(task, results).argmax(axis=1),
     )
 

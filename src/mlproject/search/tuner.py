@@ -64,7 +64,9 @@ class Tuner(keras_tuner.Tuner):
             0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
         )
         super().__init__(
-            oracle=make_oracle(settings.tuner, settings.objective, task.experiment, task.seed, task.given, journal),
+            oracle=make_oracle(
+                settings.tuner, settings.objective, task.experiment, task.seed, task.given_trials, journal
+            ),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -147,7 +149,7 @@ class Tuner(keras_tuner.Tuner):
         index, proposed = int(oracle_trial.trial_id), oracle_trial.hyperparameters.values
         if index == len(self.journal.trials):
             values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
-            record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given))
+            record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given_trials))
             record.knew = len(self.journal.finished)
             self.journal.trials.append(record)
         record = self.journal.trials[index]
