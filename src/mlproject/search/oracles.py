@@ -112,7 +112,7 @@ def make_oracle(
     objective: str,
     experiment: Experiment,
     seed: int,
-    given: Sequence[Mapping[str, Value]],
+    given_trials: Sequence[Mapping[str, Value]],
     journal: Journal,
 ) -> keras_tuner.Oracle:
     """Make the Oracle of a search that begins with the experiment's best-known values. The search ends it.
@@ -122,7 +122,7 @@ def make_oracle(
         objective: a key of `objectives.OBJECTIVES`.
         experiment: gives the best-known values and what is fixed.
         seed: of the points tried.
-        given: the values of the trials after the first one, before the Oracle proposes any.
+        given_trials: the values of the trials after the first one, before the Oracle proposes any.
         journal: the trials that were begun already.
 
     Returns:
@@ -138,5 +138,5 @@ def make_oracle(
         seed=random.Random(seed).randrange(1, 2**31),
         max_consecutive_failed_trials=10**9,
     )
-    oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given], journal, 0
+    oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given_trials], journal, 0
     return oracle

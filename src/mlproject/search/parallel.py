@@ -110,11 +110,11 @@ class ParallelTuner(Tuner):
 
     def _report_ends(self, count: int) -> None:
         """Tell the Oracle how trials ended, in the order in which they did, until it knows so many."""
-        ended = sorted((trial for trial in self.journal.trials if trial.ended), key=lambda trial: trial.ended)
+        ended_trials = sorted((trial for trial in self.journal.trials if trial.ended), key=lambda trial: trial.ended)
         oracle_trials = dict(
             zip((trial.name for trial in self.journal.trials), self.oracle.trials.values(), strict=False)
         )
-        for trial in ended[self.reported_count : count]:
+        for trial in ended_trials[self.reported_count : count]:
             oracle_trial = oracle_trials[trial.name]
             objective = self.settings.objective
             self.oracle.update_trial(oracle_trial.trial_id, {objective: trial.scores[objective]})

@@ -84,8 +84,8 @@ class Tuner(keras_tuner.Tuner):
         """Run trials until the budget is spent, all trials asked for are done, or too many came to nothing."""
         finished = self.journal.finished
         if self.journal.trials:
-            ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
-            tracking.reconcile_trials(self.journal.search, ended)
+            run_statuses = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
+            tracking.reconcile_trials(self.journal.search, run_statuses)
             logger.info("  goes on after %s", counted(len(finished), "trial"))
         with contextlib.suppress(SearchEndedError), warnings.catch_warnings():
             # Keras Tuner looks for the best of no scores.
@@ -146,16 +146,16 @@ class Tuner(keras_tuner.Tuner):
 
     def _trial_record(self, oracle_trial: Any) -> Trial:
         """The journal's record of a trial of Keras Tuner's; a new one if it is new. It knows how long the trial is to take."""
-        index, proposed = int(oracle_trial.trial_id), oracle_trial.hyperparameters.values
+        index, proposed_values = int(oracle_trial.trial_id), oracle_trial.hyperparameters.values
         if index == len(self.journal.trials):
-            values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
+            values = {name: value for name, value in proposed_values.items() if not name.startswith("tuner/")}
             record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given_trials))
             record.knew = len(self.journal.finished)
             self.journal.trials.append(record)
         record = self.journal.trials[index]
         self._add_to_space(record)
         if not record.finished:
-            rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
+            rung = proposed_values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
             # Given values get a whole trial. Hyperband might not promote a short one, and then nothing would tell whether the
             # search found better values.
             record.planned_seconds = (1.0 if record.given else rung) * self.plan.trial_seconds
@@ -259,7 +259,9 @@ class Tuner(keras_tuner.Tuner):
         kept_share = len(kept_fits.results) / self.plan.fits  # what else an earlier process trained begins anew
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         record.reason = ""
-        comparable_curves = [curve for planned, curve in self._finished_curves() if planned == record.planned_seconds]
+        comparable_curves = [
+            curve for planned_seconds, curve in self._finished_curves() if planned_seconds == record.planned_seconds
+        ]
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=self._hang_callback(record),

@@ -94,13 +94,13 @@ def input_maker(
     shrink = _shrink_by_products if on_gpu else _shrink
     mean_color = tf.constant(np.round(fit_data.data.spec().mean), tf.uint8)
 
-    def make_inputs(number: tf.Tensor, index: tf.Tensor, *draws: tf.Tensor) -> tf.Tensor:
-        batch = read_rows(index)
+    def make_inputs(batch_number: tf.Tensor, batch_rows: tf.Tensor, *draws: tf.Tensor) -> tf.Tensor:
+        batch = read_rows(batch_rows)
         if augment:
             mirrored, random = draws
             batch = _augment(batch, recipe, mirrored, random, mean_color)
             if recipe.progressive_resizing:
-                batch = shrink(batch, recipe.heights(batch.shape[1]), number, steps)
+                batch = shrink(batch, recipe.heights(batch.shape[1]), batch_number, steps)
         return batch
 
     return make_inputs
@@ -130,16 +130,16 @@ def _draw_batches(
     batch_size = min(recipe.batch_size, len(rows))
     mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
-    def make_batch(number: tf.Tensor, index: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        draws = [number, index]
+    def make_batch(batch_number: tf.Tensor, batch_rows: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        draws = [batch_number, batch_rows]
         if augment:
-            draws.append((tf.gather(mirrored_first, index) + number * batch_size // len(rows)) % 2)
-            draws.append(tf.random.stateless_uniform((4, batch_size), (seed, number)))
-        return make_inputs(*draws), tf.gather(targets, index)
+            draws.append((tf.gather(mirrored_first, batch_rows) + batch_number * batch_size // len(rows)) % 2)
+            draws.append(tf.random.stateless_uniform((4, batch_size), (seed, batch_number)))
+        return make_inputs(*draws), tf.gather(targets, batch_rows)
 
-    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
-    order = order.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
-    return _without_autotuning(order.map(make_batch, num_parallel_calls=2).prefetch(4))
+    row_batches = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
+    row_batches = row_batches.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
+    return _without_autotuning(row_batches.map(make_batch, num_parallel_calls=2).prefetch(4))
 
 
 def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -208,18 +208,21 @@ def _cut_out(images: tf.Tensor, side: int, random: tf.Tensor, color: tf.Tensor) 
     """Paint a square of `side` pixels with `color` (c,) into each image (b, h, w, c), where `random` (2, b) places it."""
     is_inside = []
     for length, position in zip(images.shape[1:3], tf.unstack(random), strict=True):
-        pixels, first = tf.range(length)[None], tf.cast(tf.floor(position * (length - side + 1)), tf.int32)[:, None]
-        is_inside.append((pixels >= first) & (pixels < first + side))
+        pixels, first_pixel = (
+            tf.range(length)[None],
+            tf.cast(tf.floor(position * (length - side + 1)), tf.int32)[:, None],
+        )
+        is_inside.append((pixels >= first_pixel) & (pixels < first_pixel + side))
     square = is_inside[0][:, :, None, None] & is_inside[1][:, None, :, None]
     return tf.where(square, tf.cast(color, images.dtype), images)
 
 
-def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int) -> tf.Tensor:
-    """Resize images (b, h, w, c) to the size for batch `number` of `steps`: float32 (b, h', w', c)."""
+def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], batch_number: tf.Tensor, steps: int) -> tf.Tensor:
+    """Resize images (b, h, w, c) to the size for batch `batch_number` of `steps`: float32 (b, h', w', c)."""
     full_height, full_width, channels = images.shape[1:]
     height = tf.constant(full_height)
     for share, pixels in reversed(heights):
-        height = tf.where(number < round(share * steps), pixels, height)
+        height = tf.where(batch_number < round(share * steps), pixels, height)
     resized = tf.cond(
         height < full_height,
         lambda: tf.image.resize(images, (height, _proportional(height, full_height, full_width)), antialias=True),
@@ -229,7 +232,7 @@ def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.
 
 
 def _shrink_by_products(
-    images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int
+    images: tf.Tensor, heights: Sequence[tuple[float, int]], batch_number: tf.Tensor, steps: int
 ) -> tf.Tensor:
     """What `_shrink` does, as products with a matrix for each side; rounding errors differ."""
     full_height, full_width, channels = images.shape[1:]
@@ -241,11 +244,11 @@ def _shrink_by_products(
         )
         return tf.einsum("hy,nyxc,wx->nhwc", rows, tf.cast(images, tf.float32), columns)
 
-    ends = tf.constant([round(share * steps) for share, _ in heights], number.dtype)
+    ends = tf.constant([round(share * steps) for share, _ in heights], batch_number.dtype)
     sizes = [lambda height=height: shrink_to_height(height) for _, height in heights] + [
         lambda: tf.cast(images, tf.float32)
     ]
-    resized = tf.switch_case(tf.reduce_sum(tf.cast(number >= ends, tf.int32)), sizes)
+    resized = tf.switch_case(tf.reduce_sum(tf.cast(batch_number >= ends, tf.int32)), sizes)
     return tf.ensure_shape(resized, (images.shape[0], None, None, channels))
 
 

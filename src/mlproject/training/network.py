@@ -69,7 +69,7 @@ def layers_of_16_bits(network: keras.Model) -> list[keras.Layer]:
         The layers, those of nested models included. A layer with another dtype than float32 was given it on purpose.
     """
     layers = [layer for _, layer in iterate_layers(network)]
-    first_trained = next((number for number, layer in enumerate(layers) if layer.trainable_weights), len(layers))
+    first_trained = next((index for index, layer in enumerate(layers) if layer.trainable_weights), len(layers))
     return [layer for layer in layers[first_trained:-1] if layer.dtype_policy.name == "float32"]
 
 

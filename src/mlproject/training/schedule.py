@@ -96,10 +96,10 @@ def shorten(
         short_schedule[stage] = StageSchedule(
             epochs, _whole_executions(steps * full_length.total_steps / epochs, recipe)
         )
-    first, *later = recipe.stages
-    steps_ratio = schedule[first.name].total_steps / short_schedule[first.name].total_steps
-    first = replace(first, learning_rate=first.learning_rate * steps_ratio**0.5)
-    return replace(short_recipe, stages=(first, *later)), short_schedule
+    first_stage, *later_stages = recipe.stages
+    steps_ratio = schedule[first_stage.name].total_steps / short_schedule[first_stage.name].total_steps
+    first_stage = replace(first_stage, learning_rate=first_stage.learning_rate * steps_ratio**0.5)
+    return replace(short_recipe, stages=(first_stage, *later_stages)), short_schedule
 
 
 def share_done(schedule: Schedule, stage: str, steps: int) -> float:
