@@ -124,7 +124,7 @@ class _Transforms(NamedTuple):
 
 
 def _transforms(size: int | tf.Tensor, largest_size: int) -> _Transforms:
-    """The matrices for a size from 1 to `largest`, which may be known only when the network runs."""
+    """The matrices for a size from 1 to `largest_size`, which may be known only when the network runs."""
     if isinstance(size, int):
         return _make_transforms(size)
     known_sizes = [functools.partial(_make_transforms, known_size) for known_size in range(1, largest_size + 1)]
