@@ -81,7 +81,7 @@ def post_and_take(pool: Pool, state: bytes) -> None:
     import ray
 
     ray.get(pool.board.post.remote(Post("fit", state=state)))
-    assert any(post.state for post in pool.posts())
+    assert any(post.state for post in pool.take_posts())
 
 
 def send_data(seconds: Seconds, images: np.ndarray) -> None:

@@ -97,8 +97,8 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
         subprocess.run(**call, check=True)
         took = (time.monotonic() - began) / 60
         runs = runs_of(call)
-    of_trial = f"metrics.{tracking.OF_TRIAL}val_accuracy"
-    final = runs[runs["tags.role"] == "final"].sort_values(of_trial, ascending=False, kind="stable")
+    trial_score = f"metrics.{tracking.TRIAL_PREFIX}val_accuracy"
+    final = runs[runs["tags.role"] == "final"].sort_values(trial_score, ascending=False, kind="stable")
     trials = runs[runs["tags.role"] == "trial"]
     return [
         {
@@ -108,7 +108,7 @@ def ours(experiments: str, minutes: float, options: SimpleNamespace) -> list[dic
             "trials": int((trials["tags.search"] == run["tags.search"]).sum()),
             "minutes": took,
             "model": run["tags.experiment"],
-            "val_accuracy": run[of_trial],
+            "val_accuracy": run[trial_score],
         }
         for place, (_, run) in enumerate(final.iterrows())
     ]

@@ -102,7 +102,7 @@ class ToyPool:
         if self.model is None:
             short = replace(order.plan, trial_seconds=self.seconds)
             record = replace(order.record, planned_seconds=self.seconds)
-            with tracking.recorded() as items:
+            with tracking.record() as items:
                 self.model = train_trial(task, Silent(), replace(order, record=record, plan=short)), items
             self.began = self.returned = time.monotonic()
             self.server_began = cpu_seconds(self.server)
@@ -130,7 +130,7 @@ class ToyPool:
         record.val_accuracy = random.Random(record.name).uniform(0.5, 0.8)
         return record
 
-    def posts(self) -> list[Post]:
+    def take_posts(self) -> list[Post]:
         """What each trial has logged by now, spread over its seconds."""
         items, found = self.model[1], []
         for fit in self.under_way:

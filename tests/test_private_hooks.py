@@ -82,7 +82,7 @@ def test_mlflow_names_the_tags_of_projects():
 
 
 def test_mlflow_adds_its_own_tags_to_those_of_a_run():
-    """Used by `tracking.beside`, which opens runs without making them active."""
+    """Used by `tracking.concurrent_runs`, which opens runs without making them active."""
     hook = require("MLflow", "mlflow.tracking.context.registry", "resolve_tags", ["tags"])
     found = hook({"mine": "1"})
     assert found["mine"] == "1" and "mlflow.source.name" in found, f"MLflow's resolve_tags gives {found}"

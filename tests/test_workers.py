@@ -19,7 +19,7 @@ from mlproject import tracking
 from mlproject.cluster import parcel, worker
 from mlproject.cluster import pool as pools
 from mlproject.cluster.pool import open_pool, require_ray
-from mlproject.cluster.share import Share, gpus_of_each
+from mlproject.cluster.share import Share, gpus_per_worker
 from mlproject.datasets import FashionMNIST
 from mlproject.errors import UserError
 from mlproject.final.seeds import make_final_model
@@ -180,6 +180,6 @@ def test_what_cannot_work_is_refused_in_one_line(monkeypatch):
 
 
 def test_resources_are_divided_as_ray_accepts_them():
-    assert [gpus_of_each(*one) for one in ((0, 3), (4, 2), (3, 3), (1, 3), (2, 3))] == [0, 1, 1, 1 / 3, 1 / 2]
-    assert Share(2, 0, 2).fitting({"CPU": 5.0}) == 2 and Share(1, 1 / 3, 0).fitting({"CPU": 8, "GPU": 1}) == 3
-    assert Share(1, 1, 0).fitting({"CPU": 8}) == 0
+    assert [gpus_per_worker(*one) for one in ((0, 3), (4, 2), (3, 3), (1, 3), (2, 3))] == [0, 1, 1, 1 / 3, 1 / 2]
+    assert Share(2, 0, 2).capacity({"CPU": 5.0}) == 2 and Share(1, 1 / 3, 0).capacity({"CPU": 8, "GPU": 1}) == 3
+    assert Share(1, 1, 0).capacity({"CPU": 8}) == 0

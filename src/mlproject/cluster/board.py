@@ -13,7 +13,7 @@ class Post:
     Attributes:
         attempt: names the fit.
         node: where it is trained.
-        items: what it has logged, from `tracking.recorded`, by the place in it.
+        items: what it has logged, from `tracking.record`, by the place in it.
         state: the content of its checkpoint; None if it is no newer.
         hang: why it hangs, so that its process ends and the fit must not be run again; "" if it does not.
     """

@@ -58,21 +58,21 @@ def pack(task: "Task", settings: "Settings", data: Any, weights: Any, features: 
 
     # A data set of a user's own may hold all images, or what cannot be pickled.
     experiment, spec = replace(task.experiment, dataset=None), replace(task.spec, weights=None)
-    bare = replace(task, experiment=experiment, data=None, features=None, spec=spec)  # type: ignore[arg-type]
-    own = _own_modules(task)
-    for module in own:
+    bare_task = replace(task, experiment=experiment, data=None, features=None, spec=spec)  # type: ignore[arg-type]
+    user_modules = _user_modules(task)
+    for module in user_modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        content = cloudpickle.dumps(bare)
+        content = cloudpickle.dumps(bare_task)
     finally:
-        for module in own:
+        for module in user_modules:
             cloudpickle.unregister_pickle_by_value(module)
     key = hashlib.sha256(content + task.data.digest.encode()).hexdigest()
-    asked = settings.precision, settings.winograd, settings.deterministic
-    return Parcel(key, content, data, weights, features, threads, *asked, code=code_digest())
+    options = settings.precision, settings.winograd, settings.deterministic
+    return Parcel(key, content, data, weights, features, threads, *options, code=code_digest())
 
 
-def _own_modules(task: "Task") -> list[ModuleType]:
+def _user_modules(task: "Task") -> list[ModuleType]:
     """The imported modules of the user's own that the experiment's code comes from."""
     from mlproject.search import fingerprint
 
@@ -81,10 +81,10 @@ def _own_modules(task: "Task") -> list[ModuleType]:
         for name, path in fingerprint.modules(task.experiment).items()
         if not name.startswith("mlproject/")
     }
-    return [module for module in list(sys.modules.values()) if _file(module) in files]
+    return [module for module in list(sys.modules.values()) if _source_file(module) in files]
 
 
-def _file(module: ModuleType) -> Path | None:
+def _source_file(module: ModuleType) -> Path | None:
     file = getattr(module, "__file__", None)
     return Path(file).resolve() if file else None
 

@@ -17,7 +17,7 @@ import numpy as np
 from mlproject import process
 from mlproject.cluster import parcel, worker
 from mlproject.cluster.board import Board, Post
-from mlproject.cluster.share import Share, cores_here, gpus_of_each
+from mlproject.cluster.share import Share, available_cores, gpus_per_worker
 from mlproject.errors import UserError, first_line, truncate
 from mlproject.search.pruning import Curve
 
@@ -75,7 +75,7 @@ def open_pool(settings: "Settings") -> "Iterator[Pool | None]":
         return
     address = settings.cluster_address
     if address:
-        _require_answer(address)
+        _require_reachable(address)
     import ray
 
     began = time.monotonic()
@@ -90,7 +90,7 @@ def open_pool(settings: "Settings") -> "Iterator[Pool | None]":
         ray.shutdown()
 
 
-def _require_answer(address: str) -> None:
+def _require_reachable(address: str) -> None:
     """Refuse an address at which nothing answers: Ray would try it for minutes."""
     host, _, port = address.rpartition(":")
     try:
@@ -98,10 +98,10 @@ def _require_answer(address: str) -> None:
             raise ValueError("Ray Client is not supported")
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise _no_cluster(address, error) from error
+        raise _cluster_error(address, error) from error
 
 
-def _no_cluster(address: str, error: Exception) -> UserError:
+def _cluster_error(address: str, error: Exception) -> UserError:
     return UserError(
         f"ray={truncate(address)!r}: {first_line(error)}; accepted: HOST:PORT of a cluster that this machine is a node "
         "of (`ray start --address=HOST:PORT`)"
@@ -113,17 +113,17 @@ def _start(workers: int) -> Share:
     import ray
     import tensorflow as tf
 
-    cores, gpus = cores_here(), len(tf.config.list_physical_devices("GPU"))
+    cores, gpus = available_cores(), len(tf.config.list_physical_devices("GPU"))
     if not gpus and workers > cores:
         raise UserError(f"workers={workers} on a machine with {cores} cores; accepted: 1 to {cores}")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet_options = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init("local", num_cpus=workers, num_gpus=gpus, include_dashboard=False, **quiet)
+        ray.init("local", num_cpus=workers, num_gpus=gpus, include_dashboard=False, **quiet_options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(
             f"workers={workers}: Ray does not start here: {first_line(error)}; accepted: workers=1"
         ) from error
-    return Share(1, gpus_of_each(gpus, workers), 0 if gpus else max(cores // workers, 1))
+    return Share(1, gpus_per_worker(gpus, workers), 0 if gpus else max(cores // workers, 1))
 
 
 def _join(address: str, workers: int | None) -> Share:
@@ -133,18 +133,18 @@ def _join(address: str, workers: int | None) -> Share:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise _no_cluster(address, error) from error
+        raise _cluster_error(address, error) from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
     if gpus:
-        return Share(1, gpus_of_each(gpus, workers or gpus), 0)
-    cores = int(min((node["CPU"] for node in nodes), default=0))
-    for threads in range(cores, 0, -1):
+        return Share(1, gpus_per_worker(gpus, workers or gpus), 0)
+    fewest_cores = int(min((node["CPU"] for node in nodes), default=0))
+    for threads in range(fewest_cores, 0, -1):
         share = Share(threads, 0, threads)
-        if sum(map(share.fitting, nodes)) >= (workers or len(nodes)):
+        if sum(map(share.capacity, nodes)) >= (workers or len(nodes)):
             return share
     logger.warning(
-        "workers=%s: the nodes that are there now have room for %d", workers, sum(map(Share(1, 0, 1).fitting, nodes))
+        "workers=%s: the nodes that are there now have room for %d", workers, sum(map(Share(1, 0, 1).capacity, nodes))
     )
     return Share(1, 0, 1)
 
@@ -163,38 +163,38 @@ class Pool:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.settings, self.share, self.local = settings, share, local
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        on_this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # It loses no more than epochs that are shown early if it has to begin again.
-        self.board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(
+        self.board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_node)(
             Board
         ).remote()
         # A lost fit is submitted again by the driver: it counts the attempts, and gives each its own run.
         self._call = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)(worker.call)
         self._data: dict[str, Any] = {}
-        self._packed: tuple[Task, parcel.Parcel] | None = None
+        self._last_parcel: tuple[Task, parcel.Parcel] | None = None
         self._nodes: dict[str, dict[str, float]] = {}
-        self._looked_at, self._worked_at = -math.inf, time.monotonic()
+        self._nodes_read_at, self._had_room_at = -math.inf, time.monotonic()
 
     def __str__(self) -> str:
-        count, what = (self.share.gpus, "GPU") if self.share.gpus else (self.share.threads, "core")
-        return f"{self.size} workers with {count:.2g} {what}{'' if count == 1 else 's'} each"
+        count, unit = (self.share.gpus, "GPU") if self.share.gpus else (self.share.threads, "core")
+        return f"{self.size} workers with {count:.2g} {unit}{'' if count == 1 else 's'} each"
 
     @property
     def size(self) -> int:
         """How many workers there are now: nodes come and go, and there are no more workers than were asked for."""
         if self.local:
             return self.settings.workers or 1
-        room = sum(map(self.share.fitting, self.nodes.values()))
+        room = sum(map(self.share.capacity, self.nodes.values()))
         return min(room, self.settings.workers or room)
 
     @property
     def nodes(self) -> dict[str, dict[str, float]]:
         """The resources of the nodes that are there now, by their ids."""
-        if time.monotonic() - self._looked_at >= SIZE_SECONDS:
+        if time.monotonic() - self._nodes_read_at >= SIZE_SECONDS:
             import ray
 
             self._nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-            self._looked_at = time.monotonic()
+            self._nodes_read_at = time.monotonic()
         return self._nodes
 
     def get_ready(self, task: "Task") -> None:
@@ -214,32 +214,37 @@ class Pool:
         Returns:
             The mean speeds of the workers, with the seconds that the slowest one took.
         """
-        each: list[Throughput] = self._run_everywhere("measure", task, dict(values), seconds)
+        throughputs: list[Throughput] = self._run_everywhere("measure", task, dict(values), seconds)
         speeds = {
-            name: statistics.mean(one.images_per_second[name] for one in each) for name in each[0].images_per_second
+            name: statistics.mean(throughput.images_per_second[name] for throughput in throughputs)
+            for name in throughputs[0].images_per_second
         }
-        logger.debug("images per second of the workers: %s", ", ".join(f"{one.slowest:.0f}" for one in each))
-        return replace(each[0], images_per_second=speeds, seconds=max(one.seconds for one in each))
+        logger.debug(
+            "images per second of the workers: %s", ", ".join(f"{throughput.slowest:.0f}" for throughput in throughputs)
+        )
+        return replace(
+            throughputs[0], images_per_second=speeds, seconds=max(throughput.seconds for throughput in throughputs)
+        )
 
     def trains_final_fits(self, count: int) -> bool:
         """Whether workers train so many final fits. A single one gets this machine for itself, unless there is a cluster."""
         return not self.local or count > 1
 
-    def submit(self, function: str, task: "Task", attempt: str, *given: Any) -> Any:
+    def submit(self, function: str, task: "Task", attempt: str, *arguments: Any) -> Any:
         """Let a worker call a function of `cluster.worker`.
 
         Args:
             function: its name.
             task: the experiment with its data.
             attempt: names what the worker posts.
-            given: what else the function takes.
+            arguments: what else the function takes.
 
         Returns:
             A handle for `wait`.
         """
         import ray
 
-        return self._call.remote(function, self._parcel(task), ray.cloudpickle.dumps((attempt, *given)), self.board)
+        return self._call.remote(function, self._parcel(task), ray.cloudpickle.dumps((attempt, *arguments)), self.board)
 
     def wait(self, handles: Sequence[Any], seconds: float) -> list[tuple[Any, Any]]:
         """Wait for the first of some fits.
@@ -257,17 +262,17 @@ class Pool:
         import ray
 
         if self.size:
-            self._worked_at = time.monotonic()
-        elif time.monotonic() - self._worked_at > PATIENCE:
+            self._had_room_at = time.monotonic()
+        elif time.monotonic() - self._had_room_at > PATIENCE:
             raise UserError(
                 f"no node of the Ray cluster has had room for a worker for {PATIENCE} seconds; start it again"
             )
         if not handles:  # no node has room yet; Ray would return at once
             time.sleep(seconds)
             return []
-        first, rest = ray.wait(list(handles), timeout=seconds)
-        done = first + (ray.wait(rest, num_returns=len(rest), timeout=0)[0] if rest else [])
-        return [(handle, self._result(handle)) for handle in done]
+        first_done, remaining = ray.wait(list(handles), timeout=seconds)
+        finished = first_done + (ray.wait(remaining, num_returns=len(remaining), timeout=0)[0] if remaining else [])
+        return [(handle, self._result(handle)) for handle in finished]
 
     def cancel(self, handles: Sequence[Any]) -> None:
         """End the processes of fits that nobody waits for any more."""
@@ -277,7 +282,7 @@ class Pool:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(handle, force=True)
 
-    def posts(self) -> list[Post]:
+    def take_posts(self) -> list[Post]:
         """What the workers have posted since the last call."""
         import ray
 
@@ -288,11 +293,11 @@ class Pool:
         self.board.show.remote(curves)
 
     def _parcel(self, task: "Task") -> parcel.Parcel:
-        if self._packed is None or self._packed[0] is not task:
+        if self._last_parcel is None or self._last_parcel[0] is not task:
             features = str(task.features.folder.absolute()) if self.local else ""
-            refs = self._put_data(task), self._put_weights(task)
-            self._packed = task, parcel.pack(task, self.settings, *refs, features, self.share.threads)
-        return self._packed[1]
+            references = self._put_data(task), self._put_weights(task)
+            self._last_parcel = task, parcel.pack(task, self.settings, *references, features, self.share.threads)
+        return self._last_parcel[1]
 
     def _put_data(self, task: "Task") -> Any:
         """The data set in the object store, from which every node fetches it once."""
@@ -314,13 +319,14 @@ class Pool:
         path = task.spec.weights
         return ray.put((pretrained.digest(path), path.name, path.read_bytes())) if path else None
 
-    def _run_everywhere(self, name: str, task: "Task", *given: Any) -> list[Any]:
+    def _run_everywhere(self, name: str, task: "Task", *arguments: Any) -> list[Any]:
         """Call a function in as many tasks as there is room for, which then run at the same time."""
-        results = [self._result(one) for one in [self.submit(name, task, "", *given) for _ in range(self.size)]]
-        kept = [one[0] for one in results if not isinstance(one, Lost)]
-        if not kept:
+        handles = [self.submit(name, task, "", *arguments) for _ in range(self.size)]
+        results = [self._result(handle) for handle in handles]
+        values = [result[0] for result in results if not isinstance(result, Lost)]
+        if not values:
             raise UserError(f"no worker starts: {results[0].reason if results else 'no node has room for one'}")
-        return kept
+        return values
 
     def _result(self, handle: Any) -> Any:
         import ray

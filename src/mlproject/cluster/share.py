@@ -19,18 +19,18 @@ class Share:
     gpus: float
     threads: int
 
-    def fitting(self, resources: dict[str, float]) -> int:
+    def capacity(self, resources: dict[str, float]) -> int:
         """How many workers have room on a node with these resources."""
-        rooms = [resources.get("CPU", 0) / self.cpus] + ([resources.get("GPU", 0) / self.gpus] if self.gpus else [])
-        return int(min(rooms) + 1e-6)
+        limits = [resources.get("CPU", 0) / self.cpus] + ([resources.get("GPU", 0) / self.gpus] if self.gpus else [])
+        return int(min(limits) + 1e-6)
 
 
-def cores_here() -> int:
+def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus_of_each(gpus: int, workers: int) -> float:
+def gpus_per_worker(gpus: int, workers: int) -> float:
     """Divide GPUs among workers.
 
     Args:

@@ -73,14 +73,14 @@ class FinalOrder:
     state: bytes | None
 
 
-def call(name: str, parcel: Parcel, given: bytes, board: Any) -> tuple[Any, list[dict[str, Any]]]:
+def call(name: str, parcel: Parcel, pickled_arguments: bytes, board: Any) -> tuple[Any, list[dict[str, Any]]]:
     """Call one of the functions below; this is what Ray runs.
 
     Args:
         name: the function's name.
         parcel: the task.
-        given: the attempt's name and what else the function takes, pickled: unpickling imports TensorFlow, which must be set
-            up before.
+        pickled_arguments: the attempt's name and what else the function takes: unpickling imports TensorFlow, which must be
+            set up before.
         board: the actor to post to.
 
     Returns:
@@ -91,15 +91,15 @@ def call(name: str, parcel: Parcel, given: bytes, board: Any) -> tuple[Any, list
 
     from mlproject import tracking
 
-    attempt, *rest = pickle.loads(given)
+    attempt, *arguments = pickle.loads(pickled_arguments)
     functions: dict[str, Callable[..., Any]] = {
         function.__name__: function for function in (get_ready, measure, train_trial, train_final)
     }
-    with tracking.recorded() as items:
+    with tracking.record() as items:
         tracking.set_tags({"worker": ray.util.get_node_ip_address()})
         poster = _Poster(attempt, items, board)
         poster.post()  # so that the driver knows the node
-        return functions[name](task, poster, *rest), items
+        return functions[name](task, poster, *arguments), items
 
 
 class _Poster:
@@ -112,11 +112,11 @@ class _Poster:
         """Post; returns the curves of finished trials, none while the network is down or after the driver's end."""
         import ray
 
-        new, self.sent = dict(enumerate(self.items[self.sent :], self.sent)), len(self.items)
+        new_items, self.sent = dict(enumerate(self.items[self.sent :], self.sent)), len(self.items)
         try:
             node = ray.get_runtime_context().get_node_id()
-            posted = self.board.post.remote(Post(self.attempt, node, new, state, hang))
-            return ray.get(posted, timeout=BOARD_SECONDS)  # type: ignore[no-any-return]
+            reply = self.board.post.remote(Post(self.attempt, node, new_items, state, hang))
+            return ray.get(reply, timeout=BOARD_SECONDS)  # type: ignore[no-any-return]
         except ray.exceptions.RayError:
             return []
 
@@ -196,13 +196,13 @@ def _post_state(poster: _Poster, newest: Callable[[], bytes | None]) -> bool:
 
 def _newer_content(path: Path) -> Callable[[], bytes | None]:
     """A function that gives the content of a file whenever it is newer than at the last call."""
-    seen = path.stat().st_mtime_ns if path.exists() else 0
+    read_at = path.stat().st_mtime_ns if path.exists() else 0
 
     def content() -> bytes | None:
-        nonlocal seen
-        if not path.exists() or path.stat().st_mtime_ns == seen:
+        nonlocal read_at
+        if not path.exists() or path.stat().st_mtime_ns == read_at:
             return None
-        seen = path.stat().st_mtime_ns
+        read_at = path.stat().st_mtime_ns
         return path.read_bytes()
 
     return content
@@ -221,9 +221,9 @@ def unpack(parcel: Parcel) -> "Task":
 
 
 def _unpack(parcel: Parcel) -> "Task":
-    if (found := code_digest()) != parcel.code:
+    if (digest := code_digest()) != parcel.code:
         raise UserError(
-            f"the node {socket.gethostname()} has another version of mlproject ({found}, the driver {parcel.code}); "
+            f"the node {socket.gethostname()} has another version of mlproject ({digest}, the driver {parcel.code}); "
             "accepted: the same version on all nodes"
         )
     _configure_process(parcel)
@@ -231,13 +231,13 @@ def _unpack(parcel: Parcel) -> "Task":
 
     from mlproject.training.features import FeatureCache
 
-    bare, data = pickle.loads(parcel.task), ray.get(parcel.data)
+    bare_task, data = pickle.loads(parcel.task), ray.get(parcel.data)
     if not data.is_intact():
         raise UserError(f"the data set {data.name} did not arrive intact at {socket.gethostname()}; try again")
-    own = Path.home() / ".cache" / "mlproject"
-    weights = _write_weights(own, *ray.get(parcel.weights)) if parcel.weights else None
-    features = FeatureCache(Path(parcel.features) if parcel.features else own / "features", data)
-    task: Task = replace(bare, data=data, features=features, spec=replace(bare.spec, weights=weights))
+    cache_folder = Path.home() / ".cache" / "mlproject"
+    weights = _write_weights(cache_folder, *ray.get(parcel.weights)) if parcel.weights else None
+    features = FeatureCache(Path(parcel.features) if parcel.features else cache_folder / "features", data)
+    task: Task = replace(bare_task, data=data, features=features, spec=replace(bare_task.spec, weights=weights))
     return task
 
 

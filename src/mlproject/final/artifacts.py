@@ -26,13 +26,13 @@ CORRECT_EXAMPLES = 3  # images of each class that are kept beside all misclassif
 
 
 def log_artifacts(
-    task: Task, found: SearchResult, history: pd.DataFrame, probabilities: np.ndarray, features: np.ndarray
+    task: Task, search: SearchResult, history: pd.DataFrame, probabilities: np.ndarray, features: np.ndarray
 ) -> None:
     """Log everything that a report may need of a final model into the active run.
 
     Args:
         task: the experiment with its data.
-        found: the search whose winner was refitted.
+        search: the search whose winner was refitted.
         history: a row for each epoch of the final fit.
         probabilities: float16 (n, classes), the predictions for the test images.
         features: float (n, ...), what the last layer with weights makes the predictions of.
@@ -40,7 +40,7 @@ def log_artifacts(
     data = task.data
     centroids = evaluation.centroids(features, data.test_labels, len(data.class_names))
     log_predictions("evaluation/predictions.npz", data, probabilities)
-    for path, table in make_tables(task, found.values, found.trials, history, probabilities).items():
+    for path, table in make_tables(task, search.values, search.trials, history, probabilities).items():
         tracking.log_table(table, path)
     tracking.log_arrays("evaluation/features.npz", centroids=centroids)
     tracking.log_table(all_facts(data), "data/facts.csv")
@@ -90,7 +90,7 @@ def weakest_classes(data: Dataset, probabilities: np.ndarray) -> str:
     Returns:
         Such as "Shirt 42 %, Coat 61 %".
     """
-    lowest = _per_class(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
+    lowest = _per_class_scores(data, probabilities).dropna(subset=["recall"]).nsmallest(WEAKEST, "recall")
     recalls = zip(lowest["class"], lowest["recall"], strict=True)
     return ", ".join(f"{name} {100 * recall:.0f} %" for name, recall in recalls)
 
@@ -133,7 +133,7 @@ def make_tables(
         The tables by their paths among the artifacts.
     """
     tables = {
-        "evaluation/per_class.csv": _per_class(task.data, probabilities),
+        "evaluation/per_class.csv": _per_class_scores(task.data, probabilities),
         "evaluation/history.csv": history,
         "search/trials.csv": trials,
         "search/values.csv": _values_table(task, values),
@@ -147,7 +147,7 @@ def make_tables(
     return tables
 
 
-def _per_class(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
+def _per_class_scores(data: Dataset, probabilities: np.ndarray) -> pd.DataFrame:
     return evaluation.per_class(data.test_labels, probabilities.argmax(axis=1), data.class_names, data.superclasses)
 
 
@@ -157,10 +157,10 @@ def _values_table(task: Task, values: Mapping[str, Value]) -> pd.DataFrame:
         ranges = describe_space(task)
     except Exception:  # a best-known network that cannot be built is no reason to lose a fit
         ranges = {}
-    unknown = {"searched": "", "sampling": ""}
+    no_range = {"searched": "", "sampling": ""}
     rows = [
         {"hyperparameter": name, "best_known": task.experiment.best.get(name, ""), "winner": value}
-        | dict[str, Value](ranges.get(name, unknown))
+        | dict[str, Value](ranges.get(name, no_range))
         for name, value in values.items()
     ]
     return pd.DataFrame(rows, dtype=object)  # keeps 2 layers from becoming 2.0
@@ -179,8 +179,8 @@ def _log_images(data: Dataset, probabilities: np.ndarray) -> None:
         np.flatnonzero(correct & (data.test_labels == label))[:CORRECT_EXAMPLES]
         for label in np.unique(data.test_labels)
     ]
-    rows = np.sort(np.concatenate([mistakes, *examples])).astype(np.int32)
-    tracking.log_arrays("evaluation/images.npz", rows=rows, images=data.test_images[rows])
+    shown_rows = np.sort(np.concatenate([mistakes, *examples])).astype(np.int32)
+    tracking.log_arrays("evaluation/images.npz", rows=shown_rows, images=data.test_images[shown_rows])
 
 
 def draw_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> dict[str, Figure]:
@@ -198,7 +198,7 @@ def draw_plots(task: Task, history: pd.DataFrame, probabilities: np.ndarray) -> 
     labels, names, predictions = data.test_labels, data.class_names, probabilities.argmax(axis=1)
     return {
         "plots/learning_curves.png": plots.learning_curves(history, title),
-        "plots/per_class.png": plots.per_class_bars(_per_class(data, probabilities), title),
+        "plots/per_class.png": plots.per_class_bars(_per_class_scores(data, probabilities), title),
         "plots/confusion.png": plots.confusion_matrix(labels, predictions, names, data.superclasses, title),
         "plots/examples.png": plots.examples(data.test_images, labels, probabilities, names, title),
     }

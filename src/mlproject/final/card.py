@@ -42,7 +42,7 @@ USAGE = """\
 `mlproject predict {version} photo.jpg` for one image, and `mlproject serve {version}` for a web service."""
 
 
-def of_model(task: Task) -> str:
+def describe_model(task: Task) -> str:
     """Describe a registered model, whichever its versions are.
 
     Args:
@@ -51,10 +51,10 @@ def of_model(task: Task) -> str:
     Returns:
         Markdown.
     """
-    return _one_line_each(MODEL.format(**_facts(task), usage=USAGE.format(version=f"{task.model_name}@champion")))
+    return _unwrap_paragraphs(MODEL.format(**_facts(task), usage=USAGE.format(version=f"{task.model_name}@champion")))
 
 
-def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
+def describe_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
     """Describe a registered version.
 
     Args:
@@ -81,10 +81,10 @@ def of_version(task: Task, registered: RegisteredModel, weakest: str, minutes: f
         minutes=f"Search and training had a budget of {minutes:g} min. " if minutes else "",
         weights=f" Pretrained weights: {weights}." if network and task.spec.weights else "",
     )
-    return _one_line_each(text)
+    return _unwrap_paragraphs(text)
 
 
-def _one_line_each(text: str) -> str:
+def _unwrap_paragraphs(text: str) -> str:
     """The text with each paragraph in one line: MLflow's UI shows a line break wherever a line ends."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
@@ -105,11 +105,11 @@ def _facts(task: Task) -> dict[str, object]:
 def _accuracy(registered: RegisteredModel, seed: int) -> str:
     """The mean test accuracy over the seeds with its interval, and what this interval covers."""
     shares = (registered.mean, registered.low, registered.high, registered.test_accuracy)
-    mean, low, high, own = (f"{100 * share:.2f}" for share in shares)
-    measured = f"{mean} % of the test images (95 % interval {low} to {high} %)"
+    mean, low, high, own_accuracy = (f"{100 * share:.2f}" for share in shares)
+    accuracy = f"{mean} % of the test images (95 % interval {low} to {high} %)"
     if registered.seeds == 1:
-        return f"{measured}, seed {seed}. It was fitted with this seed alone. The interval covers the choice of test images."
+        return f"{accuracy}, seed {seed}. It was fitted with this seed alone. The interval covers the choice of test images."
     return (
-        f"{measured}, the mean of {registered.seeds} seeds. The interval covers the choice of test images and of seeds. This "
-        f"version is the network of seed {seed}, with {own} %."
+        f"{accuracy}, the mean of {registered.seeds} seeds. The interval covers the choice of test images and of seeds. This "
+        f"version is the network of seed {seed}, with {own_accuracy} %."
     )

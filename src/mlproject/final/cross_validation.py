@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def cross_validate(
-    task: Task, found: SearchResult, schedule: Schedule, journal: Journal, seconds: float
+    task: Task, search: SearchResult, schedule: Schedule, journal: Journal, seconds: float
 ) -> dict[str, float]:
     """Train the winner on each fold's other images for as long as the final model, and log what it predicts.
 
@@ -39,7 +39,7 @@ def cross_validate(
 
     Args:
         task: the experiment with its data.
-        found: the search's result.
+        search: the search's result.
         schedule: the length of each stage of the final fit.
         journal: gives the folder that keeps finished fits.
         seconds: the time for each fit, by which the user is told how many minutes are left.
@@ -51,25 +51,25 @@ def cross_validate(
     """
     if not task.folds:
         return {}
-    kept = kept_folds(journal)
-    log_kept_epochs(kept.results)
-    model, recipe = task.network(found.values)
+    kept_fits = kept_folds(journal)
+    log_kept_epochs(kept_fits.results)
+    model, recipe = task.network(search.values)
     retraining = Retraining(model)
-    for number in range(len(kept.results) + 1, len(task.folds) + 1):
-        place, left = task.place, (found.plan.final_fits - number + 1) * seconds
-        which = f"cross-validation of the winner: fit {number} of {len(task.folds)}"
-        logger.info("  %s%s; %s", place.prefix, which, place.left(left, found.plan.budget))
+    for number in range(len(kept_fits.results) + 1, len(task.folds) + 1):
+        place, seconds_left = task.place, (search.plan.final_fits - number + 1) * seconds
+        progress = f"cross-validation of the winner: fit {number} of {len(task.folds)}"
+        logger.info("  %s%s; %s", place.prefix, progress, place.left(seconds_left, search.plan.budget))
         checkpoint = Checkpoint(fold_checkpoint(journal, number))
         hooks = FitHooks(
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
-            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.left(left)}",
+            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.left(seconds_left)}",
             retraining=retraining,
         )
-        kept.add(train_fold(task, number, (model, recipe), schedule, hooks))
+        kept_fits.add(train_fold(task, number, (model, recipe), schedule, hooks))
         checkpoint.path.unlink(missing_ok=True)
-    metrics = _evaluate(task, kept)
-    logger.info("  %s", in_words(metrics))
+    metrics = _evaluate(task, kept_fits)
+    logger.info("  %s", accuracy_in_words(metrics))
     return metrics
 
 
@@ -106,7 +106,7 @@ def train_fold(
     return replace(result, validation_probabilities=predict(model, task.data.train_images[fold.validation]))
 
 
-def in_words(metrics: Mapping[str, float]) -> str:
+def accuracy_in_words(metrics: Mapping[str, float]) -> str:
     """The cross-validated accuracy in words; "" where the metrics have none."""
     if not metrics:
         return ""
@@ -114,19 +114,21 @@ def in_words(metrics: Mapping[str, float]) -> str:
     return f"cross-validated accuracy {metrics['cv_accuracy']:.4f} [{low:.4f}, {high:.4f}] on {metrics['cv_images']:.0f} images"
 
 
-def _evaluate(task: Task, kept: KeptFits) -> dict[str, float]:
+def _evaluate(task: Task, kept_fits: KeptFits) -> dict[str, float]:
     """Log the predictions for the images held out, and give the metrics."""
-    labels, images = task.data.train_labels, len(task.data.train_labels)
-    probabilities = [one.validation_probabilities for one in kept.results if one.validation_probabilities is not None]
-    folds = fold_numbers(task.folds, images)
+    labels, image_count = task.data.train_labels, len(task.data.train_labels)
+    probabilities = [
+        result.validation_probabilities for result in kept_fits.results if result.validation_probabilities is not None
+    ]
+    folds = fold_numbers(task.folds, image_count)
     predictions = np.zeros_like(folds)
-    for index, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True)):
-        predictions[index * len(folds) // len(task.folds), fold.validation] = predicted.argmax(axis=1)
+    for index, (fold, fold_probabilities) in enumerate(zip(task.folds, probabilities, strict=True)):
+        predictions[index * len(folds) // len(task.folds), fold.validation] = fold_probabilities.argmax(axis=1)
     tracking.log_arrays(
         "evaluation/out_of_fold.npz",
-        rows=np.arange(images),
+        rows=np.arange(image_count),
         labels=labels,
-        probabilities=out_of_fold(task.folds, probabilities, images).astype(np.float16),
+        probabilities=out_of_fold(task.folds, probabilities, image_count).astype(np.float16),
         predictions=predictions,
         folds=folds,
     )
@@ -136,10 +138,12 @@ def _evaluate(task: Task, kept: KeptFits) -> dict[str, float]:
         "cv_accuracy": float(correct.mean()),
         "cv_accuracy_low": low,
         "cv_accuracy_high": high,
-        "cv_balanced_accuracy": float(np.mean([evaluation.balanced_accuracy(labels, one) for one in predictions])),
-        "cv_images": images,
-        "cv_seconds": kept.seconds,
+        "cv_balanced_accuracy": float(
+            np.mean([evaluation.balanced_accuracy(labels, repeat) for repeat in predictions])
+        ),
+        "cv_images": image_count,
+        "cv_seconds": kept_fits.seconds,
     } | {
-        f"fold_{number}_cv_accuracy": float(np.mean(predicted.argmax(axis=1) == labels[fold.validation]))
-        for number, (fold, predicted) in enumerate(zip(task.folds, probabilities, strict=True), 1)
+        f"fold_{number}_cv_accuracy": float(np.mean(fold_probabilities.argmax(axis=1) == labels[fold.validation]))
+        for number, (fold, fold_probabilities) in enumerate(zip(task.folds, probabilities, strict=True), 1)
     }

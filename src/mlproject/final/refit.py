@@ -13,7 +13,7 @@ from mlproject import budget, evaluation, tracking
 from mlproject.budget import Plan
 from mlproject.datasets import Dataset
 from mlproject.final.artifacts import log_artifacts, log_predictions, superclass_accuracy, version_tags, weakest_classes
-from mlproject.final.cross_validation import cross_validate, in_words
+from mlproject.final.cross_validation import accuracy_in_words, cross_validate
 from mlproject.final.environment import describe_environment
 from mlproject.networks import pretrained
 from mlproject.networks.walk import node_of
@@ -67,7 +67,7 @@ class TrainedByWorker:
 
 def refit(
     task: Task,
-    found: SearchResult,
+    search: SearchResult,
     journal: Journal,
     seconds: float,
     params: Mapping[str, Any],
@@ -82,7 +82,7 @@ def refit(
 
     Args:
         task: the experiment with its data and the seed of this fit.
-        found: the search's result.
+        search: the search's result.
         journal: keeps the schedule, the checkpoint and what was finished.
         seconds: the time for all of it.
         params: the settings of the command, which are logged as parameters.
@@ -94,29 +94,30 @@ def refit(
     """
     if str(task.seed) in journal.fits:
         return FinalFit(**journal.fits[str(task.seed)])
-    with tracking.run(**run_of(task, journal, registers), nested=True) as run_id:
+    with tracking.run(**run_options(task, journal, registers), nested=True) as run_id:
         tracking.log_params(params)
         tracking.log_json("environment.json", describe_environment())
-        schedule = plan_schedule(task, found, journal, seconds)
-        cross_validated = cross_validate(task, found, schedule, journal, seconds) if registers else {}
-        model, recipe = task.network(found.values)
+        schedule = plan_schedule(task, search, journal, seconds)
+        cross_validated = cross_validate(task, search, schedule, journal, seconds) if registers else {}
+        model, recipe = task.network(search.values)
         tracking.log_params(
-            {"fit_seed": task.seed, **found.values, **schedule_params(schedule), **weights_params(task)}
+            {"fit_seed": task.seed, **search.values, **schedule_params(schedule), **weights_params(task)}
         )
-        result = _trained(task, (model, recipe), schedule, journal, found.plan, seconds, trained)
-        probabilities, metrics = _evaluate(task, model, recipe, found, result, registers)
+        result = _train_or_load_weights(task, (model, recipe), schedule, journal, search.plan, seconds, trained)
+        probabilities, metrics = _evaluate(task, model, recipe, search, result, registers)
         version = _register(task, model, params.get("seed", task.seed)) if registers else None
         correct = probabilities.argmax(axis=1) == task.data.test_labels
-        tested = _log_scores(task, metrics | cross_validated, correct, version)
+        test_scores = _log_scores(task, metrics | cross_validated, correct, version)
     weakest = weakest_classes(task.data, probabilities)
-    fit = FinalFit(run_id, tested, pack(correct, np.bool_), version, in_words(cross_validated), weakest)
-    journal.fits[str(task.seed)] = asdict(fit)
+    packed = pack(correct, np.bool_)
+    final_fit = FinalFit(run_id, test_scores, packed, version, accuracy_in_words(cross_validated), weakest)
+    journal.fits[str(task.seed)] = asdict(final_fit)
     journal.save()
     journal.checkpoint(task.seed).unlink(missing_ok=True)
-    return fit
+    return final_fit
 
 
-def run_of(task: Task, journal: Journal, registers: bool) -> dict[str, Any]:
+def run_options(task: Task, journal: Journal, registers: bool) -> dict[str, Any]:
     """The run of a final fit, as `tracking.run` and `tracking.open_run` take it.
 
     Args:
@@ -133,7 +134,7 @@ def run_of(task: Task, journal: Journal, registers: bool) -> dict[str, Any]:
     return {"name": f"{task.model_name} {name}", "tags": tags | {"seed": str(task.seed)}, "resume": earlier}
 
 
-def _trained(
+def _train_or_load_weights(
     task: Task,
     network: tuple[keras.Model, Recipe],
     schedule: Mapping[str, StageSchedule],
@@ -148,19 +149,20 @@ def _trained(
         network[0].set_weights(trained.weights)
         return trained.result
     number, place = len(journal.fits) + 1, task.place
-    left, which = (plan.seeds - len(journal.fits)) * seconds, f"final fit {number} of {plan.seeds}, seed {task.seed}"
-    logger.info("  %s%s; %s", place.prefix, which, place.left(left, plan.budget))
+    seconds_left = (plan.seeds - len(journal.fits)) * seconds
+    progress = f"final fit {number} of {plan.seeds}, seed {task.seed}"
+    logger.info("  %s%s; %s", place.prefix, progress, place.left(seconds_left, plan.budget))
     logger.info("  trains on training and validation images: %s", describe_schedule(schedule))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(left)}",
+        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(seconds_left)}",
     )
     return train(task, network, schedule, hooks)
 
 
 def _evaluate(
-    task: Task, model: keras.Model, recipe: Recipe, found: SearchResult, result: FitResult, registers: bool
+    task: Task, model: keras.Model, recipe: Recipe, search: SearchResult, result: FitResult, registers: bool
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Predict the test images and log what follows; a fit that only repeats another logs predictions and history."""
     probabilities, features, prediction_speed = predict_with_features(model, task.data.test_images)
@@ -173,9 +175,9 @@ def _evaluate(
         "prediction_images_per_second": prediction_speed,
     }
     if registers:
-        of_trial = {f"{tracking.OF_TRIAL}{name}": score for name, score in found.scores.items()}
-        metrics |= of_trial | {"search_seconds": found.seconds}
-        log_artifacts(task, found, result.history, probabilities, features)
+        trial_scores = {f"{tracking.TRIAL_PREFIX}{name}": score for name, score in search.scores.items()}
+        metrics |= trial_scores | {"search_seconds": search.seconds}
+        log_artifacts(task, search, result.history, probabilities, features)
     else:
         log_predictions("evaluation/predictions.npz", task.data, probabilities)
         tracking.log_table(result.history, "evaluation/history.csv")
@@ -187,13 +189,13 @@ def _log_scores(task: Task, scores: dict[str, float], correct: np.ndarray, versi
 
     Returns the scores on the test images.
     """
-    tested = {name: value for name, value in scores.items() if name.startswith("test_")}
-    tracking.log_metrics({name: value for name, value in scores.items() if name not in tested})
+    test_scores = {name: value for name, value in scores.items() if name.startswith("test_")}
+    tracking.log_metrics({name: value for name, value in scores.items() if name not in test_scores})
     model_id = tracking.logged_model_id(task.model_name, version) if version else None
     low, high = evaluation.accuracy_interval(correct)
-    ends = {"test_accuracy_low": low, "test_accuracy_high": high}
-    tracking.log_metrics(tested | ends, dataset=test_set(task.data), model_id=model_id)
-    return tested
+    interval = {"test_accuracy_low": low, "test_accuracy_high": high}
+    tracking.log_metrics(test_scores | interval, dataset=test_set(task.data), model_id=model_id)
+    return test_scores
 
 
 def _register(task: Task, model: keras.Model, seed: object) -> int:
@@ -210,8 +212,8 @@ def weights_params(task: Task) -> dict[str, str]:
     network, path = task.experiment.pretrained, task.spec.weights
     if path is None:
         return {"pretrained": network, "weights": "none"}
-    of_imagenet = path.name in pretrained.imagenet_file(network, task.spec.shape[0]).names
-    name = "imagenet" if of_imagenet else path.name
+    is_imagenet = path.name in pretrained.imagenet_file(network, task.spec.shape[0]).names
+    name = "imagenet" if is_imagenet else path.name
     return {"pretrained": network, "weights": name, "weights_digest": pretrained.digest(path)}
 
 
@@ -227,12 +229,12 @@ def test_set(data: Dataset) -> tuple[str, str]:
     return f"{data.name}-{data.labels}-test", data.test_digest
 
 
-def plan_schedule(task: Task, found: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
+def plan_schedule(task: Task, search: SearchResult, journal: Journal, seconds: float) -> dict[str, StageSchedule]:
     """Plan the schedule of all final fits once, and keep it in the journal.
 
     Args:
         task: the experiment with its data.
-        found: the search's result.
+        search: the search's result.
         journal: keeps the schedule.
         seconds: the time for each fit.
 
@@ -240,10 +242,10 @@ def plan_schedule(task: Task, found: SearchResult, journal: Journal, seconds: fl
         The length of each stage.
     """
     if journal.schedule is None:
-        recipe = task.recipe(found.values)
-        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, found.throughput, found.plan))
-        training_seconds *= found.plan.final_speed
-        speeds, images = found.throughput.images_per_second, len(task.data.train_images)
+        recipe = task.recipe(search.values)
+        training_seconds = budget.FINAL_FIT_SAFETY * (seconds - reserve(task, search.throughput, search.plan))
+        training_seconds *= search.plan.final_speed
+        speeds, images = search.throughput.images_per_second, len(task.data.train_images)
         planned = plan_stages(recipe, speeds, training_seconds, images)
         journal.schedule = {stage: asdict(length) for stage, length in planned.items()}
         journal.save()

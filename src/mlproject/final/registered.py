@@ -40,11 +40,11 @@ class RegisteredModel:
 
     def __str__(self) -> str:
         alias = f" ({self.alias})" if self.alias else ""
-        what = f"mean test accuracy of {self.seeds} seeds" if self.seeds > 1 else "test accuracy"
-        also = f"{self.cross_validated}, " if self.cross_validated else ""
+        measure = f"mean test accuracy of {self.seeds} seeds" if self.seeds > 1 else "test accuracy"
+        cross_validated = f"{self.cross_validated}, " if self.cross_validated else ""
         return (
-            f"{self.name} v{self.version}{alias}: {what} {self.mean:.4f} [{self.low:.4f}, {self.high:.4f}], "
-            f"{also}validation accuracy of its trial {self.val_accuracy:.4f}"
+            f"{self.name} v{self.version}{alias}: {measure} {self.mean:.4f} [{self.low:.4f}, {self.high:.4f}], "
+            f"{cross_validated}validation accuracy of its trial {self.val_accuracy:.4f}"
         )
 
     @property
@@ -55,7 +55,7 @@ class RegisteredModel:
     @property
     def metrics(self) -> dict[str, float]:
         """Its scores, as metrics of the search's run."""
-        scores = {f"{tracking.OF_TRIAL}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
-        of_seeds = {"test_accuracy_mean": self.mean, "test_accuracy_std": self.std}
-        of_seeds |= {"test_accuracy_mean_low": self.low, "test_accuracy_mean_high": self.high}
-        return scores | (of_seeds if self.seeds > 1 else {})
+        scores = {f"{tracking.TRIAL_PREFIX}val_accuracy": self.val_accuracy, "test_accuracy": self.test_accuracy}
+        seed_scores = {"test_accuracy_mean": self.mean, "test_accuracy_std": self.std}
+        seed_scores |= {"test_accuracy_mean_low": self.low, "test_accuracy_mean_high": self.high}
+        return scores | (seed_scores if self.seeds > 1 else {})

@@ -11,7 +11,7 @@ import numpy as np
 from mlproject import evaluation, tracking
 from mlproject.cluster.pool import Pool
 from mlproject.final import card
-from mlproject.final.beside import refit_beside
+from mlproject.final.parallel import refit_in_parallel
 from mlproject.final.refit import FinalFit, refit, test_set
 from mlproject.final.registered import RegisteredModel
 from mlproject.search.journal import Journal, unpack
@@ -21,7 +21,7 @@ from mlproject.task import Task
 
 def make_final_model(
     task: Task,
-    found: SearchResult,
+    search: SearchResult,
     journal: Journal,
     seconds: float,
     params: Mapping[str, Any],
@@ -36,7 +36,7 @@ def make_final_model(
 
     Args:
         task: the experiment with its data.
-        found: the search's result.
+        search: the search's result.
         journal: keeps what is finished, so that an interrupted command goes on.
         seconds: the time for each fit.
         params: what the user asked for, which is logged as parameters.
@@ -47,32 +47,32 @@ def make_final_model(
         The registered model.
     """
     tasks = [replace(task, seed=seed) for seed in seeds]
-    if pool and pool.trains_final_fits(found.plan.final_fits):
-        fits = refit_beside(tasks, found, journal, seconds, params, pool)
+    if pool and pool.trains_final_fits(search.plan.final_fits):
+        fits = refit_in_parallel(tasks, search, journal, seconds, params, pool)
     else:
-        fits = [refit(task, found, journal, seconds, params, registers=task is tasks[0]) for task in tasks]
-    first, name = fits[0], task.model_name
-    assert first.version is not None
+        fits = [refit(task, search, journal, seconds, params, registers=task is tasks[0]) for task in tasks]
+    first_fit, name = fits[0], task.model_name
+    assert first_fit.version is not None
     accuracy = evaluation.crossed_accuracy(np.stack([unpack(fit.correct, np.bool_) for fit in fits]))
     if len(fits) > 1:
-        _log_spread(tasks, first.version, fits, accuracy)
-    registered = _registered(name, fits, accuracy, found.scores["val_accuracy"])
-    of_version = card.of_version(tasks[0], registered, first.weakest, params.get("budget_minutes"))
-    tracking.describe(name, first.version, card.of_model(task), of_version)
+        _log_spread(tasks, first_fit.version, fits, accuracy)
+    registered = _make_registered_model(name, fits, accuracy, search.scores["val_accuracy"])
+    version_description = card.describe_version(tasks[0], registered, first_fit.weakest, params.get("budget_minutes"))
+    tracking.describe(name, first_fit.version, card.describe_model(task), version_description)
     return registered
 
 
-def _registered(
+def _make_registered_model(
     name: str, fits: Sequence[FinalFit], accuracy: evaluation.CrossedAccuracy, val_accuracy: float
 ) -> RegisteredModel:
     """The model of the first fit, with the alias that it now gets."""
-    first, accuracies = fits[0], [fit.metrics["test_accuracy"] for fit in fits]
-    assert first.version is not None
+    first_fit, accuracies = fits[0], [fit.metrics["test_accuracy"] for fit in fits]
+    assert first_fit.version is not None
     return RegisteredModel(
         name=name,
-        version=first.version,
-        run_id=first.run_id,
-        alias=tracking.promote(name, first.version),
+        version=first_fit.version,
+        run_id=first_fit.run_id,
+        alias=tracking.promote(name, first_fit.version),
         val_accuracy=val_accuracy,
         test_accuracy=accuracies[0],
         low=accuracy.low,
@@ -80,7 +80,7 @@ def _registered(
         seeds=len(fits),
         mean=accuracy.mean,
         std=statistics.stdev(accuracies) if len(fits) > 1 else math.nan,
-        cross_validated=first.cross_validated,
+        cross_validated=first_fit.cross_validated,
     )
 
 

@@ -4,7 +4,7 @@ The modules in reading order:
 
 * `runs` begins, resumes and ends runs.
 * `queries` finds runs, and `abandoned` ends those whose process was killed.
-* `beside` begins and ends runs that are under way at the same time.
+* `concurrent_runs` begins and ends runs that are under way at the same time.
 * `commit` reads the git commit.
 * `log` logs into the active run, and keeps what a worker logs for the process that has the store.
 * `registry` registers models and chooses the champion.
@@ -21,9 +21,9 @@ The modules in reading order:
 """
 
 from mlproject.tracking.abandoned import end_own_runs, reconcile_trials
-from mlproject.tracking.beside import close_run, open_run
 from mlproject.tracking.classifier_flavor import require_labels, save_model
 from mlproject.tracking.commit import git_commit
+from mlproject.tracking.concurrent_runs import close_run, open_run
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.interference import disable_autologging, require_no_active_run
 from mlproject.tracking.links import links_of, run_page
@@ -37,7 +37,7 @@ from mlproject.tracking.log import (
     log_params,
     log_table,
     log_values,
-    recorded,
+    record,
     replay,
     set_description,
     set_tags,
@@ -47,7 +47,7 @@ from mlproject.tracking.queries import find_run
 from mlproject.tracking.refused import mark_refused
 from mlproject.tracking.registry import (
     CHAMPION,
-    OF_TRIAL,
+    TRIAL_PREFIX,
     alias_of,
     describe,
     logged_model_id,
@@ -70,8 +70,8 @@ __all__ = [
     "CHAMPION",
     "FinalModel",
     "LoggedRun",
-    "OF_TRIAL",
     "ProjectRun",
+    "TRIAL_PREFIX",
     "address",
     "alias_of",
     "check_permissions",
@@ -103,7 +103,7 @@ __all__ = [
     "open_run",
     "promote",
     "reconcile_trials",
-    "recorded",
+    "record",
     "register",
     "replay",
     "require_artifacts",

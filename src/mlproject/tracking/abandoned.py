@@ -39,8 +39,8 @@ def is_of_this_process(run_id: str) -> bool:
     Returns:
         False also for a run that does not exist.
     """
-    found = find_existing_run(run_id)
-    return found is not None and found.data.tags.items() >= owner_tags().items()
+    run = find_existing_run(run_id)
+    return run is not None and run.data.tags.items() >= owner_tags().items()
 
 
 def reconcile_trials(search: str, statuses: Mapping[str, str]) -> None:
@@ -76,58 +76,58 @@ def end_own_runs() -> None:
                 _set_final_status(running, "KILLED")
 
 
-def end_stale_runs(but: str | None) -> None:
+def end_stale_runs(project_run_id: str | None) -> None:
     """End the runs that our processes on this host left RUNNING when they were killed. Other runs do not change.
 
     Args:
-        but: The run of `mlflow run`, which goes on; None if there is none.
+        project_run_id: The run of `mlflow run`, which goes on; None if there is none.
     """
     running = search_runs(OF_THIS_HOST.format(process.host())) + search_runs(OF_A_PROJECT)
-    stale = {found.info.run_id: found for found in running if found.info.run_id != but and _is_stale(found)}
+    stale = {run.info.run_id: run for run in running if run.info.run_id != project_run_id and _is_stale(run)}
     ended = 0
-    for found in stale.values():
-        with permissions.where_permitted():  # a run of another user of this machine stays
-            _set_final_status(found, "KILLED")
+    for run in stale.values():
+        with permissions.ignore_denial():  # a run of another user of this machine stays
+            _set_final_status(run, "KILLED")
             ended += 1
     if ended:
         logger.info("ended %s that killed processes had left running", counted(ended, "run"))
 
 
-def _is_stale(found: Run) -> bool:
-    tags = found.data.tags
+def _is_stale(run: Run) -> bool:
+    tags = run.data.tags
     if tags.keys() >= OWNER:
         return tags["host"] == process.host() and not process.is_alive(tags["process"])
     # A run without our tags may belong to an `mlflow run` that was killed or failed before our command started.
-    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_of_working_folder(found):
+    if tags.get(MLFLOW_SOURCE_TYPE) != "PROJECT" or not _is_of_working_folder(run):
         return False
-    began = found.info.start_time / 1000
+    began = run.info.start_time / 1000
     local = mlflow.get_tracking_uri().startswith("sqlite")  # then the process of `mlflow run` would be on this host
     return (local and not process.has_mlflow_run_since(began)) or time.time() - began > PRESUMED_DEAD_AFTER
 
 
-def is_of_this_project(found: Run) -> bool:
+def is_of_this_project(run: Run) -> bool:
     """Whether `mlflow run` made a run for this project.
 
     Args:
-        found: Any run that `mlflow run` made.
+        run: Any run that `mlflow run` made.
 
     Returns:
         True if a command of this project has begun in the run, or if its project is the working folder.
     """
-    return found.data.tags.keys() >= OWNER or _is_of_working_folder(found)
+    return run.data.tags.keys() >= OWNER or _is_of_working_folder(run)
 
 
-def _is_of_working_folder(found: Run) -> bool:
-    source = found.data.tags.get(MLFLOW_SOURCE_NAME, "")
+def _is_of_working_folder(run: Run) -> bool:
+    source = run.data.tags.get(MLFLOW_SOURCE_NAME, "")
     return Path(source.removeprefix("file://").partition("#")[0]) == Path.cwd()
 
 
-def _set_final_status(found: Run, status: str) -> None:
+def _set_final_status(run: Run, status: str) -> None:
     """Set the status of a run that has ended and is not the active one, with the tag that belongs to the status."""
     client = mlflow.MlflowClient()
-    if found.info.status != status:
-        client.set_terminated(found.info.run_id, status)
+    if run.info.status != status:
+        client.set_terminated(run.info.run_id, status)
     if status == "KILLED":  # as a batch, because two processes may set the tag at the same moment
-        client.log_batch(found.info.run_id, tags=[RunTag(FAILURE, INTERRUPTED)])
-    elif found.data.tags.get(FAILURE) == INTERRUPTED:
-        client.delete_tag(found.info.run_id, FAILURE)
+        client.log_batch(run.info.run_id, tags=[RunTag(FAILURE, INTERRUPTED)])
+    elif run.data.tags.get(FAILURE) == INTERRUPTED:
+        client.delete_tag(run.info.run_id, FAILURE)

@@ -23,7 +23,7 @@ from mlproject.location import SQLITE, address_of, require_plain_name, uri_of
 INITIALISATION_TIMEOUT = 120  # seconds to wait for another process that creates the database
 LOCK_TIMEOUT = 20  # seconds to wait for another process that writes, as MLflow does
 # Where MLflow's database has paths of artifacts. They are absolute.
-PATHS = (
+PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -46,11 +46,11 @@ def prepare(database: Path) -> None:
     _require_writable(database)
     require_plain_name(database.parent)
     _create(database)
-    _require_this_mlflow(database)
+    _require_matching_mlflow(database)
     _follow_move(database)
 
 
-def remove_litter(uri: str) -> None:
+def remove_quoted_folder(uri: str) -> None:
     """Remove the empty folder that MLflow makes under the quoted name of a database's folder, such as `a%20b`.
 
     Args:
@@ -87,40 +87,41 @@ def _create(database: Path) -> None:
             os.replace(part, database)
         finally:
             part.unlink(missing_ok=True)
-            remove_litter(uri)
+            remove_quoted_folder(uri)
 
 
-def _require_this_mlflow(database: Path) -> None:
+def _require_matching_mlflow(database: Path) -> None:
     """Refuse what MLflow would misread: it adds its tables to any database, and advises an upgrade of a newer one."""
-    shown = address_of(uri_of(database))
-    found = f"MLFLOW_TRACKING_URI={shown!r}"
+    address = address_of(uri_of(database))
+    setting = f"MLFLOW_TRACKING_URI={address!r}"
     try:
         with closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            recorded = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
-            (revision,) = connection.execute(recorded).fetchone() or (None,)
+            query = "SELECT version_num FROM alembic_version" if "alembic_version" in tables else "SELECT NULL"
+            (revision,) = connection.execute(query).fetchone() or (None,)
     except sqlite3.OperationalError:  # such as a lock: MLflow waits and says so
         return
     except sqlite3.DatabaseError as error:
         raise UserError(
-            f"{found} is no SQLite database ({error}); accepted: a database of MLflow, or a new file"
+            f"{setting} is no SQLite database ({error}); accepted: a database of MLflow, or a new file"
         ) from error
     if not tables:
         return
     if not {"experiments", "runs"} <= tables:
-        some = ", ".join(sorted(tables)[:3])
+        examples = ", ".join(sorted(tables)[:3])
         raise UserError(
-            f"{found} is the database of another program (with tables such as {some}); accepted: a database of MLflow, "
+            f"{setting} is the database of another program (with tables such as {examples}); accepted: a database of MLflow, "
             "or a new file"
         )
     known, newest = _revisions()
     if revision != newest and revision in {*known, None}:
         raise UserError(
-            f"{found} was made by an older MLflow; accepted: copy the file, then run `mlflow db upgrade {shlex.quote(shown)}`"
+            f"{setting} was made by an older MLflow; accepted: copy the file, then run `mlflow db upgrade "
+            f"{shlex.quote(address)}`"
         )
     if revision != newest:
         raise UserError(
-            f"{found} was made by a newer MLflow than {version('mlflow')}, which is installed here (revision {revision} "
+            f"{setting} was made by a newer MLflow than {version('mlflow')}, which is installed here (revision {revision} "
             f"of its tables is unknown); accepted: that newer MLflow, or another database"
         )
 
@@ -140,48 +141,54 @@ def _follow_move(database: Path) -> None:
     comparisons that exist only in the old place stay there.
     """
     with closing(sqlite3.connect(database, timeout=LOCK_TIMEOUT)) as connection:
-        for old, numbers in _roots(connection).items():
+        for old, locations in _artifact_folders(connection).items():
             new = database.parent / old.name
             if old == new or (old.exists() and new.exists() and old.samefile(new)):
                 continue
-            found = {number for number in numbers if _holds_artifacts(connection, number, new / number)}
-            gone = not old.parent.exists()
-            if found or (
-                gone and not any(_names(connection, "logged_models", "model_id", number) for number in numbers)
+            present = {
+                experiment for experiment in locations if _holds_artifacts(connection, experiment, new / experiment)
+            }
+            old_is_gone = not old.parent.exists()
+            if present or (
+                old_is_gone
+                and not any(_ids(connection, "logged_models", "model_id", experiment) for experiment in locations)
             ):
-                moved = {number for number in numbers if number in found or not (old / number).exists()}
+                moved = {
+                    experiment for experiment in locations if experiment in present or not (old / experiment).exists()
+                }
                 with connection:
-                    for number in moved:
-                        _record_move(connection, numbers[number], number, new)
+                    for experiment in moved:
+                        _record_move(connection, locations[experiment], experiment, new)
                 logger.warning("the store was moved: its artifacts in %s are now recorded in %s", old, new)
 
 
-def _roots(connection: sqlite3.Connection) -> dict[Path, dict[str, str]]:
+def _artifact_folders(connection: sqlite3.Connection) -> dict[Path, dict[str, str]]:
     """The folders of artifacts with the numbers of MLflow's experiments in them, and where each is recorded."""
-    roots: dict[Path, dict[str, str]] = {}
-    for number, location in connection.execute("SELECT experiment_id, artifact_location FROM experiments"):
+    folders: dict[Path, dict[str, str]] = {}
+    for experiment_id, location in connection.execute("SELECT experiment_id, artifact_location FROM experiments"):
         folder = local_folder(location or "")
-        if folder and folder.name == str(number):
-            roots.setdefault(folder.parent, {})[str(number)] = location
-    return roots
+        if folder and folder.name == str(experiment_id):
+            folders.setdefault(folder.parent, {})[str(experiment_id)] = location
+    return folders
 
 
-def _holds_artifacts(connection: sqlite3.Connection, number: str, folder: Path) -> bool:
-    """Whether the folder has artifacts of the runs or models of MLflow's experiment `number`."""
-    return any((folder / name).is_dir() for name in _names(connection, "runs", "run_uuid", number)) or any(
-        (folder / "models" / name).is_dir() for name in _names(connection, "logged_models", "model_id", number)
+def _holds_artifacts(connection: sqlite3.Connection, experiment_id: str, folder: Path) -> bool:
+    """Whether the folder has artifacts of the runs or models of an MLflow experiment."""
+    return any((folder / name).is_dir() for name in _ids(connection, "runs", "run_uuid", experiment_id)) or any(
+        (folder / "models" / name).is_dir() for name in _ids(connection, "logged_models", "model_id", experiment_id)
     )
 
 
-def _names(connection: sqlite3.Connection, table: str, column: str, number: str) -> list[str]:
-    return [name for (name,) in connection.execute(f"SELECT {column} FROM {table} WHERE experiment_id = ?", (number,))]
+def _ids(connection: sqlite3.Connection, table: str, column: str, experiment_id: str) -> list[str]:
+    query = f"SELECT {column} FROM {table} WHERE experiment_id = ?"
+    return [identifier for (identifier,) in connection.execute(query, (experiment_id,))]
 
 
-def _record_move(connection: sqlite3.Connection, old: str, number: str, root: Path) -> None:
+def _record_move(connection: sqlite3.Connection, old: str, experiment_id: str, root: Path) -> None:
     """Replace the place of an MLflow experiment's artifacts, wherever it is the beginning of a path."""
-    folder = root / number
+    folder = root / experiment_id
     new = folder.as_uri() if old.startswith("file:") else folder.as_posix()
-    for table, column in PATHS:
+    for table, column in PATH_COLUMNS:
         connection.execute(
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
             (new, len(old) + 1, old, len(old) + 1, f"{old}/"),

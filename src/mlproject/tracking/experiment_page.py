@@ -30,7 +30,7 @@ TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
 LONGEST_QUESTION = 500  # characters in the description, of which MLflow takes 20,000 in all
 
 
-def open_as_training(experiment: Experiment) -> None:
+def mark_as_training(experiment: Experiment) -> None:
     """Say that an MLflow experiment has models to train, and which metric counts.
 
     Args:
@@ -39,8 +39,8 @@ def open_as_training(experiment: Experiment) -> None:
     Raises:
         MlflowException: Whatever the store answers.
     """
-    wanted = {KIND: TRAINING, MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME: PRIMARY_METRIC}
-    _set_tags(experiment.experiment_id, {key: text for key, text in wanted.items() if key not in experiment.tags})
+    defaults = {KIND: TRAINING, MLFLOW_EXPERIMENT_PRIMARY_METRIC_NAME: PRIMARY_METRIC}
+    _set_tags(experiment.experiment_id, {key: value for key, value in defaults.items() if key not in experiment.tags})
 
 
 def describe_search(experiment_name: str, question: str, search: str, parameters: Sequence[str]) -> None:
@@ -58,29 +58,31 @@ def describe_search(experiment_name: str, question: str, search: str, parameters
     active = mlflow.active_run()
     assert active is not None
     experiment_id = active.info.experiment_id
-    views = {FINALS: _table("tags.role = 'final'", SCORES), search: _trials(search, parameters)}
+    views = {FINALS: _table_view("tags.role = 'final'", SCORES), search: _trials_view(search, parameters)}
     views_as_tags = {VIEW + key: json.dumps(view) for key, view in views.items()}
 
     def describe() -> None:
-        written = mlflow.get_experiment(experiment_id).tags.get(MLFLOW_RUN_NOTE, "")
-        text = _description(written, experiment_id, experiment_name, question, search)
+        current = mlflow.get_experiment(experiment_id).tags.get(MLFLOW_RUN_NOTE, "")
+        text = _description(current, experiment_id, experiment_name, question, search)
         _set_tags(experiment_id, views_as_tags | {MLFLOW_RUN_NOTE: text})
 
     store.retry(describe)
 
 
-def _description(written: str, experiment_id: str, name: str, question: str, search: str) -> str:
+def _description(current: str, experiment_id: str, name: str, question: str, search: str) -> str:
     """The description with a line for this experiment; the lines of others, and what a user wrote, stay."""
     page = f"#/experiments/{experiment_id}/runs?{TRAINING_MODE}&viewStateShareKey="
-    first = f"[Compare the final models]({page}{FINALS})"
-    kept = "\n".join(line for line in written.splitlines() if not line.startswith(f"- **{name}**"))
-    paragraphs = [paragraph.strip("\n") for paragraph in kept.split("\n\n") if paragraph.strip()]
-    paragraphs += [] if first in kept else [first]
-    said = textwrap.shorten(str(question), LONGEST_QUESTION)  # on one line, which the next search finds and replaces
-    return "\n\n".join([*paragraphs, f"- **{name}**: {said} [Compare the trials of its latest search]({page}{search})"])
+    finals_link = f"[Compare the final models]({page}{FINALS})"
+    remaining = "\n".join(line for line in current.splitlines() if not line.startswith(f"- **{name}**"))
+    paragraphs = [paragraph.strip("\n") for paragraph in remaining.split("\n\n") if paragraph.strip()]
+    paragraphs += [] if finals_link in remaining else [finals_link]
+    short = textwrap.shorten(str(question), LONGEST_QUESTION)  # on one line, which the next search finds and replaces
+    return "\n\n".join(
+        [*paragraphs, f"- **{name}**: {short} [Compare the trials of its latest search]({page}{search})"]
+    )
 
 
-def _table(query: str, scores: Sequence[str]) -> dict[str, Any]:
+def _table_view(query: str, scores: Sequence[str]) -> dict[str, Any]:
     """A view of the runs that match a query, the best first, with these metrics as columns."""
     return {
         "searchFilter": query,
@@ -90,7 +92,7 @@ def _table(query: str, scores: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _trials(search: str, parameters: Sequence[str]) -> dict[str, Any]:
+def _trials_view(search: str, parameters: Sequence[str]) -> dict[str, Any]:
     """A view of a search's trials, with a plot whose axes are the hyperparameters and the validation accuracy."""
     section = {"uuid": "search", "name": "The search", "display": True, "isReordered": False, "columns": 1}
     plot = {
@@ -103,7 +105,7 @@ def _trials(search: str, parameters: Sequence[str]) -> dict[str, Any]:
         "selectedMetrics": [TRIAL_SCORES[0]],
         "showAllRuns": True,
     }
-    view = _table(f"tags.role = 'trial' and tags.search = '{search}'", TRIAL_SCORES)
+    view = _table_view(f"tags.role = 'trial' and tags.search = '{search}'", TRIAL_SCORES)
     columns = view["selectedColumns"][1:] + [f"params.`{name}`" for name in parameters]
     return view | {
         "selectedColumns": columns,

@@ -46,10 +46,10 @@ def find_prunable(days: int) -> Prunable:
         What may be deleted. Nothing is deleted yet.
     """
     client = mlflow.MlflowClient()
-    before = int(1000 * time.time()) - days * DAY
-    kept = _searches_with_alias(client)
-    ours = "tags.role = 'trial' and tags.search LIKE '%'"  # another program's runs may have roles, too
-    trials = search_runs(f"{ours} and attributes.end_time < {before}")
+    latest_end = int(1000 * time.time()) - days * DAY
+    searches_with_alias = _searches_with_alias(client)
+    our_trials = "tags.role = 'trial' and tags.search LIKE '%'"  # another program's runs may have roles, too
+    trials = search_runs(f"{our_trials} and attributes.end_time < {latest_end}")
     project_runs = [
         run
         for status in ("FAILED", "KILLED")
@@ -58,7 +58,7 @@ def find_prunable(days: int) -> Prunable:
     ]
     experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
     return Prunable(
-        [run for run in trials if run.data.tags["search"] not in kept],
+        [run for run in trials if run.data.tags["search"] not in searches_with_alias],
         project_runs,
         [folder for experiment in experiments for folder in _unknown_folders(client, experiment)],
     )
@@ -75,7 +75,7 @@ def delete(found: Prunable) -> int:
     """
     runs, deleted = (*found.trials, *found.project_runs), 0
     for run in runs:
-        with permissions.where_permitted():
+        with permissions.ignore_denial():
             mlflow.MlflowClient().delete_run(run.info.run_id)
             deleted += 1
     for folder in found.folders:
@@ -110,9 +110,9 @@ def _unknown_folders(client: mlflow.MlflowClient, experiment: Experiment) -> lis
     if root is None or database is None or list(database.parent.glob("*.db")) != [database]:
         return []
     # Listed before the runs and models, so that it has no folder of a run that begins meanwhile.
-    present = [path for path in (*root.glob("*"), *root.glob(f"{MODELS}/*")) if path.is_dir()]
-    ids = [experiment.experiment_id]
-    runs = store.iterate_pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL)
-    models = store.iterate_pages(client.search_logged_models, experiment_ids=ids)
+    folders = [path for path in (*root.glob("*"), *root.glob(f"{MODELS}/*")) if path.is_dir()]
+    experiment_ids = [experiment.experiment_id]
+    runs = store.iterate_pages(client.search_runs, experiment_ids=experiment_ids, run_view_type=ViewType.ALL)
+    models = store.iterate_pages(client.search_logged_models, experiment_ids=experiment_ids)
     known = {run.info.run_id for run in runs} | {MODELS, TRACES} | {f"{MODELS}/{model.model_id}" for model in models}
-    return sorted(path for path in present if path.relative_to(root).as_posix() not in known)
+    return sorted(path for path in folders if path.relative_to(root).as_posix() not in known)

@@ -51,8 +51,8 @@ def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     page = f"{_root(ui)}/experiments/{run.info.experiment_id}"
     return Links(
         runs=f"{page}/runs?{TRAINING_MODE}&viewStateShareKey={FINALS}",
-        finals=side_by_side(finals, ui),
-        trials=trials_of(run, ui),
+        finals=comparison_page(finals, ui),
+        trials=trials_page(run, ui),
         model=version_page(name, version, ui),
     )
 
@@ -69,15 +69,15 @@ def run_page(run_id: str) -> str:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    return page_of(store.retry(lambda: mlflow.get_run(run_id)))
+    return page_of_run(store.retry(lambda: mlflow.get_run(run_id)))
 
 
-def page_of(run: Run) -> str:
+def page_of_run(run: Run) -> str:
     """The address of the page of a run that is read already; see `run_page`."""
     return f"{_root()}/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def side_by_side(runs: Sequence[Run], ui: str = "") -> str:
+def comparison_page(runs: Sequence[Run], ui: str = "") -> str:
     """The address of the page that compares runs.
 
     Args:
@@ -92,12 +92,13 @@ def side_by_side(runs: Sequence[Run], ui: str = "") -> str:
     run_ids, experiment_ids = [run.info.run_id for run in runs], [run.info.experiment_id for run in runs]
     # Quoted, because terminals end an address at a quotation mark.
     ids, experiments = (
-        quote(json.dumps(list(dict.fromkeys(one)), separators=(",", ":"))) for one in (run_ids, experiment_ids)
+        quote(json.dumps(list(dict.fromkeys(identifiers)), separators=(",", ":")))
+        for identifiers in (run_ids, experiment_ids)
     )
     return f"{_root(ui)}/compare-runs?runs={ids}&experiments={experiments}&{TRAINING_MODE}"
 
 
-def trials_of(run: Run, ui: str = "") -> str:
+def trials_page(run: Run, ui: str = "") -> str:
     """The address of the page that compares the trials of a search.
 
     Args:
@@ -126,11 +127,11 @@ def _root(ui: str = "") -> str:
 def _final_runs(run_id: str) -> tuple[Run, list[Run]]:
     """The run, and the newest final run of each experiment in the same MLflow experiment, in the order of their names."""
     run = mlflow.get_run(run_id)
-    found = store.iterate_pages(
+    final_runs = store.iterate_pages(
         mlflow.MlflowClient().search_runs,
         experiment_ids=[run.info.experiment_id],
         filter_string="tags.role = 'final' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time ASC"],
     )
-    newest = {one.data.tags.get("experiment", ""): one for one in found}
+    newest = {final_run.data.tags.get("experiment", ""): final_run for final_run in final_runs}
     return run, [newest[name] for name in sorted(newest)]

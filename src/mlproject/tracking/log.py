@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36  # of a data set; MLflow keeps no more
 ADDRESSES = ("http://", "https://", "s3://", "gs://")  # of sources that MLflow knows; it refuses others, such as hf://
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-# What takes all writes inside of `recorded`. None sends them to the store.
+# What takes all writes inside of `record`. None sends them to the store.
 _recorder: ContextVar[list[Item] | None] = ContextVar("recorder", default=None)
 
 
@@ -116,11 +116,11 @@ def log_values(
         model_id: The logged model of the metrics.
     """
     now = int(1000 * time.time())
-    name_of_data, digest = dataset or (None, None)
-    of = (model_id, name_of_data, digest and digest[:DIGEST_LENGTH])
+    dataset_name, digest = dataset or (None, None)
+    origin = (model_id, dataset_name, digest and digest[:DIGEST_LENGTH])
     item = {
         "run_id": run_id,
-        "metrics": [(name, float(value), now, step or 0, *of) for name, value in metrics.items()],
+        "metrics": [(name, float(value), now, step or 0, *origin) for name, value in metrics.items()],
         "params": [(name, str(value)) for name, value in params.items()],
         "tags": [(name, str(value)) for name, value in tags.items()],
     }
@@ -215,7 +215,7 @@ def log_dataset(name: str, digest: str, source: str, images: NDArray[Any], label
 
 
 @contextmanager
-def recorded() -> Iterator[list[Item]]:
+def record() -> Iterator[list[Item]]:
     """Inside of this, `log_params`, `log_metrics`, `set_tags` and `log_arrays` write into a list and not into a store.
 
     A worker has no store. The process that has one sends what is recorded.
@@ -236,7 +236,7 @@ def replay(run_id: str, items: Iterable[Item]) -> None:
 
     Args:
         run_id: The run, active or not.
-        items: What `recorded` gave, or a part of it. Metrics that are sent twice count once.
+        items: What `record` gave, or a part of it. Metrics that are sent twice count once.
 
     Raises:
         StoreGoneError: The store has not answered for too long.

@@ -101,9 +101,9 @@ class FinalModel(LoggedRun):
         created: When it was registered, in milliseconds since 1970.
         other_seeds: Where the winner was refitted with several seeds, the runs of those whose model is not registered.
         version_url: The version's page in MLflow's UI, as `links.version_page` gives it; "" when it is not known.
-        trials_url: The page that compares its search's trials, as `links.trials_of` gives it; "" when it is not known.
+        trials_url: The page that compares its search's trials, as `links.trials_page` gives it; "" when it is not known.
         finals_url: The page that compares its run with those of the models that were read together with it and belong to the
-            same comparison on the same kind of data, as `links.side_by_side` gives it; "" when there are none.
+            same comparison on the same kind of data, as `links.comparison_page` gives it; "" when there are none.
     """
 
     name: str
@@ -136,10 +136,10 @@ def final_model(selector: str) -> FinalModel:
         UserError: There is no such version, or its run is deleted.
         StoreGoneError: The store has not answered for too long.
     """
-    found = final_models([selector], parameter="model")
-    if not found:
+    models = final_models([selector], parameter="model")
+    if not models:
         raise UserError(f"model={selector!r} cannot be used: its run is deleted; accepted: a version with its run")
-    return found[0]
+    return models[0]
 
 
 class LoadedModel(NamedTuple):
@@ -227,20 +227,21 @@ def final_models(
     return store.retry(lambda: _read_runs(select(selectors, comparisons, parameter, which)))
 
 
-def _read_runs(found: Selection) -> list[FinalModel]:
+def _read_runs(selection: Selection) -> list[FinalModel]:
     """The final models of these versions, with the values of all their runs, which are queried in groups."""
-    wanted = {version.run_id for version, _ in found if version.run_id}
-    wanted |= {run_id for version, _ in found for run_id in _other_seeds(version)}
-    runs = _query_runs(sorted(wanted))
-    compared: dict[tuple[str | None, ...], list[Run]] = {}
-    for version, _ in found:
+    run_ids = {version.run_id for version, _ in selection if version.run_id}
+    run_ids |= {run_id for version, _ in selection for run_id in _other_seeds(version)}
+    runs = _query_runs(sorted(run_ids))
+    runs_by_comparison: dict[tuple[str | None, ...], list[Run]] = {}
+    for version, _ in selection:
         if run := runs.get(version.run_id or ""):
-            compared.setdefault(_comparison(version), []).append(run)
+            runs_by_comparison.setdefault(_comparison_key(version), []).append(run)
     models = []
-    for version, alias in found:
+    for version, alias in selection:
         if run := runs.get(version.run_id or ""):
-            others = [runs[run_id] for run_id in _other_seeds(version) if run_id in runs]
-            models.append(_final_model(version, alias, run, others, links.side_by_side(compared[_comparison(version)])))
+            other_runs = [runs[run_id] for run_id in _other_seeds(version) if run_id in runs]
+            finals_url = links.comparison_page(runs_by_comparison[_comparison_key(version)])
+            models.append(_final_model(version, alias, run, other_runs, finals_url))
         else:
             warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
     return models
@@ -252,48 +253,48 @@ def _other_seeds(version: ModelVersion) -> list[str]:
     return [run_id for run_id in run_ids if run_id not in ("", version.run_id)]
 
 
-def _comparison(version: ModelVersion) -> tuple[str | None, ...]:
+def _comparison_key(version: ModelVersion) -> tuple[str | None, ...]:
     """What versions share that are compared with each other."""
     return version.tags.get("comparison"), version.tags.get("data")
 
 
-def _query_runs(wanted: Sequence[str]) -> dict[str, Run]:
+def _query_runs(run_ids: Sequence[str]) -> dict[str, Run]:
     """The runs with these identifiers, as far as they exist. Only a query of many lists MLflow's experiments first."""
-    if len(wanted) <= FEW_RUNS:
-        return {run_id: run for run_id in wanted if (run := find_existing_run(run_id))}
+    if len(run_ids) <= FEW_RUNS:
+        return {run_id: run for run_id in run_ids if (run := find_existing_run(run_id))}
     runs: dict[str, Run] = {}
     client = mlflow.MlflowClient()
     experiments = store.iterate_pages(client.search_experiments, view_type=ViewType.ALL)
-    ids = [experiment.experiment_id for experiment in experiments]
-    for start in range(0, len(wanted), RUNS_PER_QUERY):
-        group = ", ".join(f"'{run_id}'" for run_id in wanted[start : start + RUNS_PER_QUERY])
+    experiment_ids = [experiment.experiment_id for experiment in experiments]
+    for start in range(0, len(run_ids), RUNS_PER_QUERY):
+        group = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + RUNS_PER_QUERY])
         query = f"attributes.run_id IN ({group})"
-        for run in client.search_runs(ids, query, ViewType.ALL, max_results=RUNS_PER_QUERY):
+        for run in client.search_runs(experiment_ids, query, ViewType.ALL, max_results=RUNS_PER_QUERY):
             runs[run.info.run_id] = run
     return runs
 
 
-def _final_model(version: ModelVersion, alias: str, run: Run, others: Sequence[Run], finals_url: str) -> FinalModel:
+def _final_model(version: ModelVersion, alias: str, run: Run, other_runs: Sequence[Run], finals_url: str) -> FinalModel:
     return FinalModel(
         name=version.name,
         version=int(version.version),
         alias=alias,
         tags=dict(version.tags),
         created=int(version.creation_timestamp),
-        other_seeds=tuple(LoggedRun(**_values(other)) for other in others),
+        other_seeds=tuple(LoggedRun(**_logged_fields(other_run)) for other_run in other_runs),
         version_url=links.version_page(version.name, int(version.version)),
-        trials_url=links.trials_of(run),
+        trials_url=links.trials_page(run),
         finals_url=finals_url,
-        **_values(run),
+        **_logged_fields(run),
     )
 
 
-def _values(run: Run) -> dict[str, Any]:
+def _logged_fields(run: Run) -> dict[str, Any]:
     """The fields of a LoggedRun."""
     return {
         "run_id": run.info.run_id,
         "params": dict(run.data.params),
         "metrics": with_trial_scores(run.data.metrics),
-        "url": links.page_of(run),
+        "url": links.page_of_run(run),
         "artifact_location": run.info.artifact_uri,
     }

@@ -103,11 +103,11 @@ class Outbox:
                 if not self.is_transient(error):
                     raise
                 self._record_failure(error)
-                left = deadline - time.monotonic()
-                if left <= 0:
+                seconds_left = deadline - time.monotonic()
+                if seconds_left <= 0:
                     self._gave_up = True
                     raise StoreGoneError(self._gone_message()) from error
-                time.sleep(min(self._pause, left))
+                time.sleep(min(self._pause, seconds_left))
 
     def recover(self) -> None:
         """Deliver the items that earlier processes left in files for this store, and remove the files.
@@ -153,10 +153,10 @@ class Outbox:
 
     def _record_failure(self, error: Exception) -> None:
         """Schedule the next attempt, and report the first failure of a series."""
-        first, self.reason = not self.reason, root_cause(error)
-        self._pause = FIRST_PAUSE if first else min(2 * self._pause, LONGEST_PAUSE)
+        is_first, self.reason = not self.reason, root_cause(error)
+        self._pause = FIRST_PAUSE if is_first else min(2 * self._pause, LONGEST_PAUSE)
         self._next_attempt = time.monotonic() + self._pause
-        if first:
+        if is_first:
             logger.warning(
                 "%s does not answer (%s): training continues, and values to log wait; "
                 "a new run or a file can wait %g seconds",

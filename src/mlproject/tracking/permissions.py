@@ -60,14 +60,14 @@ def require_registering(model_name: str) -> None:
         return
     client = mlflow.MlflowClient()
     exists = _exists(model_name)
-    incomplete = (
+    incomplete_request = (
         partial(client.create_model_version, model_name, "") if exists else partial(client.create_registered_model, "")
     )
-    if _is_denied(incomplete):
-        raise no_registering(model_name)
+    if _is_denied(incomplete_request):
+        raise registration_denied(model_name)
 
 
-def no_registering(model_name: str) -> UserError:
+def registration_denied(model_name: str) -> UserError:
     """What to say to a user who may not register a version.
 
     Args:
@@ -83,7 +83,7 @@ def no_registering(model_name: str) -> UserError:
 
 
 @contextmanager
-def where_permitted() -> Iterator[None]:
+def ignore_denial() -> Iterator[None]:
     """Inside of this, the store's refusal of a call that this user has no right to is passed over."""
     try:
         yield

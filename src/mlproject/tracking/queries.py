@@ -21,7 +21,7 @@ def add_experiment(experiment_id: str) -> None:
     _experiment_ids().add(experiment_id)
 
 
-def list_experiments_again() -> None:
+def forget_experiments() -> None:
     """List the MLflow experiments anew when runs are searched the next time."""
     _experiments.clear()
 
@@ -34,9 +34,9 @@ def _experiment_ids() -> set[str]:
     """
     address = mlflow.get_tracking_uri()
     if address not in _experiments:
-        ours = f"tags.{store.OUR_TAG} = 'true'" if store.is_server(address) else None
-        listed = store.iterate_pages(mlflow.MlflowClient().search_experiments, filter_string=ours)
-        _experiments[address] = {store.DEFAULT_EXPERIMENT_ID, *(experiment.experiment_id for experiment in listed)}
+        our_experiments = f"tags.{store.OUR_TAG} = 'true'" if store.is_server(address) else None
+        experiments = store.iterate_pages(mlflow.MlflowClient().search_experiments, filter_string=our_experiments)
+        _experiments[address] = {store.DEFAULT_EXPERIMENT_ID, *(experiment.experiment_id for experiment in experiments)}
     return _experiments[address]
 
 
@@ -87,5 +87,5 @@ def find_run(search: str, role: str, seed: int | None = None) -> str | None:
     query = f"tags.search = '{search}' and tags.role = '{role}'" + (
         f" and tags.seed = '{seed}'" if seed is not None else ""
     )
-    found = store.retry(lambda: search_runs(query))
-    return found[0].info.run_id if found else None
+    runs = store.retry(lambda: search_runs(query))
+    return runs[0].info.run_id if runs else None

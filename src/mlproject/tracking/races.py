@@ -19,7 +19,7 @@ from typing import TypeVar
 from mlflow.exceptions import MlflowException
 
 # As psycopg, SQLite and the other drivers say that a row is there, and as SQLAlchemy says that it is gone.
-TAKEN = re.compile("UniqueViolation|IntegrityError|expected to update")
+ROW_CONFLICT = re.compile("UniqueViolation|IntegrityError|expected to update")
 PAUSES = (0.1, 0.4, 1.0, 2.0)  # seconds before each repetition, on average
 PAUSES_IF_DENIED = (0.5,)  # most denials are true
 
@@ -54,5 +54,5 @@ def _pauses(error: MlflowException) -> tuple[float, ...]:
     """The pauses before the repetitions of a call that failed with this error."""
     if error.error_code == "PERMISSION_DENIED":
         return PAUSES_IF_DENIED
-    lost = error.error_code == "BAD_REQUEST" and TAKEN.search(error.message)
-    return PAUSES if lost or "Model Version creation error" in error.message else ()
+    lost_race = error.error_code == "BAD_REQUEST" and ROW_CONFLICT.search(error.message)
+    return PAUSES if lost_race or "Model Version creation error" in error.message else ()

@@ -25,8 +25,8 @@ def mark_refused(run_id: str, reason: str) -> None:
     with contextlib.suppress(Exception):
         store.connect()
         client = mlflow.MlflowClient()
-        found = client.get_run(run_id)
-        if found.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and found.info.status == "RUNNING":
+        run = client.get_run(run_id)
+        if run.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and run.info.status == "RUNNING":
             delete_refused_runs()
             client.set_tag(run_id, REFUSED, truncate(reason))
 
@@ -35,5 +35,5 @@ def delete_refused_runs() -> None:
     """Delete the ended runs with the tag; `mlflow runs restore` brings them back. Where that is not permitted they stay."""
     with contextlib.suppress(Exception):
         for run in search_runs(f"tags.{REFUSED} LIKE '%' and attributes.status = 'FAILED'"):
-            with permissions.where_permitted():
+            with permissions.ignore_denial():
                 mlflow.MlflowClient().delete_run(run.info.run_id)

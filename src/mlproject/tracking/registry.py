@@ -26,12 +26,12 @@ if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need i
     import keras
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-OF_TRIAL = "trial_"  # begins the names of the metrics of a final run that its winner's trial measured
+TRIAL_PREFIX = "trial_"  # begins the names of the metrics of a final run that its winner's trial measured
 OUR_TAGS = {"experiment", "dataset.digest"}  # every version of this project has these tags, among others
 # Parameters that make trials comparable if they are equal, and what they were before they were recorded.
 TRIALS_PARAMS = {"max_trials": None, "folds": "0", "repeats": "1"}
-RIVALRY = 60_000  # milliseconds between two versions whose processes may choose the champion at the same moment
-SETTLING = 2.0  # seconds until such a rival, who saw the champion before ours, has given the alias away
+RIVAL_MILLISECONDS = 60_000  # between two versions whose processes may choose the champion at the same moment
+SETTLING_SECONDS = 2.0  # until such a rival, who saw the champion before ours, has given the alias away
 
 
 def register(
@@ -69,7 +69,7 @@ def register(
     except MlflowException as error:
         if error.error_code != permissions.DENIED:
             raise
-        raise permissions.no_registering(name) from error
+        raise permissions.registration_denied(name) from error
     set_version_tags(name, version, tags)
     size = store.retry_file_transfer(lambda: Model.load(f"models:/{name}/{version}")).model_size_bytes
     if size is not None:
@@ -86,7 +86,7 @@ def _log_model_once(
         return registered
     for unfinished in mlflow.search_logged_models(filter_string=f"source_run_id = '{run_id}'", output_format="list"):
         mlflow.MlflowClient().delete_logged_model(unfinished.model_id)
-    with _without_remarks():
+    with _silence_mlflow():
         info = Model.log(
             artifact_path=None,  # deprecated, and required
             name=name.replace(".", "-"),  # a registered model's name may have a full stop, a logged model's may not
@@ -102,7 +102,7 @@ def _log_model_once(
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
+def _silence_mlflow() -> Iterator[None]:
     """Leave out what MLflow says when it registers a version, whatever the level of its logger; the summary says it."""
     if not logging.getLogger("mlflow").isEnabledFor(logging.INFO):
         disable_logging()  # type: ignore[no-untyped-call]
@@ -128,14 +128,14 @@ def set_version_tags(name: str, version: int, tags: Mapping[str, str]) -> None:
         store.retry(partial(client.set_model_version_tag, name, str(version), key, str(value)))
 
 
-def describe(name: str, version: int, of_model: str, of_version: str) -> None:
+def describe(name: str, version: int, model_description: str, version_description: str) -> None:
     """Describe a registered model and one of its versions, as MLflow's UI shows them.
 
     Args:
         name: The registered model's name.
         version: The version's number.
-        of_model: Markdown; it is left out where the model has a description of a user's.
-        of_version: Markdown.
+        model_description: Markdown; it is left out where the model has a description of a user's.
+        version_description: Markdown.
 
     Raises:
         StoreGoneError: The store has not answered for too long.
@@ -143,10 +143,10 @@ def describe(name: str, version: int, of_model: str, of_version: str) -> None:
 
     def write() -> None:
         client = mlflow.MlflowClient()
-        client.update_model_version(name, str(version), of_version)
+        client.update_model_version(name, str(version), version_description)
         if not client.get_registered_model(name).description:
-            with permissions.where_permitted():  # who may only add versions leaves the model as it is
-                client.update_registered_model(name, of_model)
+            with permissions.ignore_denial():  # who may only add versions leaves the model as it is
+                client.update_registered_model(name, model_description)
 
     store.retry(write)
 
@@ -164,10 +164,10 @@ def logged_model_id(name: str, version: int) -> str | None:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    found = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
+    model_version = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
     # The database's registry leaves `model_id` empty, and names the logged model in the source: models:/m-0123...
-    place, _, source = (found.source or "").partition(":/")
-    return found.model_id or (source if place == "models" and source.startswith("m-") else None)
+    scheme, _, source = (model_version.source or "").partition(":/")
+    return model_version.model_id or (source if scheme == "models" and source.startswith("m-") else None)
 
 
 def with_trial_scores(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -182,7 +182,9 @@ def with_trial_scores(metrics: Mapping[str, float]) -> dict[str, float]:
         The metrics, with "val_accuracy" for "trial_val_accuracy" and so on.
     """
     return dict(metrics) | {
-        name.removeprefix(OF_TRIAL): value for name, value in metrics.items() if name.startswith(f"{OF_TRIAL}val_")
+        name.removeprefix(TRIAL_PREFIX): value
+        for name, value in metrics.items()
+        if name.startswith(f"{TRIAL_PREFIX}val_")
     }
 
 
@@ -200,8 +202,8 @@ def version_of(name: str, run_id: str) -> int | None:
         StoreGoneError: The store has not answered for too long.
     """
     query = f"name = '{name}' and run_id = '{run_id}'"
-    found = store.retry(lambda: mlflow.MlflowClient().search_model_versions(query))
-    return int(found[0].version) if found else None
+    versions = store.retry(lambda: mlflow.MlflowClient().search_model_versions(query))
+    return int(versions[0].version) if versions else None
 
 
 def alias_of(name: str, version: int) -> str:
@@ -217,8 +219,8 @@ def alias_of(name: str, version: int) -> str:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    found = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
-    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in found.aliases), "")
+    model_version = store.retry(lambda: mlflow.MlflowClient().get_model_version(name, str(version)))
+    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in model_version.aliases), "")
 
 
 def promote(name: str, version: int) -> str:
@@ -248,19 +250,25 @@ def promote(name: str, version: int) -> str:
     """
     alias = store.retry(lambda: _promote(name, version))
     if alias == CHAMPION and store.retry(lambda: _has_rivals(name, version)):
-        time.sleep(SETTLING)
+        time.sleep(SETTLING_SECONDS)
         alias = store.retry(lambda: _promote(name, version))
     return alias
 
 
 def _has_rivals(name: str, version: int) -> bool:
     """Whether another process registered a version of the model in the same minute."""
-    newest = mlflow.MlflowClient().search_model_versions(
+    newest_versions = mlflow.MlflowClient().search_model_versions(
         f"name = '{name}'", max_results=10, order_by=["creation_timestamp DESC"]
     )
-    ours = next((one.creation_timestamp for one in newest if int(one.version) == version), 0)
-    rivals = [one for one in newest if int(one.version) != version and abs(one.creation_timestamp - ours) < RIVALRY]
-    return any(is_ours(one) and not is_of_this_process(one.run_id or "") for one in rivals)
+    created = next(
+        (candidate.creation_timestamp for candidate in newest_versions if int(candidate.version) == version), 0
+    )
+    rivals = [
+        candidate
+        for candidate in newest_versions
+        if int(candidate.version) != version and abs(candidate.creation_timestamp - created) < RIVAL_MILLISECONDS
+    ]
+    return any(is_ours(candidate) and not is_of_this_process(candidate.run_id or "") for candidate in rivals)
 
 
 def _promote(name: str, version: int) -> str:
@@ -277,7 +285,7 @@ def _promote(name: str, version: int) -> str:
     if not (wins and champion and int(champion.version) == version):
         client.set_registered_model_alias(name, alias, str(version))
     if alias == CHAMPION and challenger and int(challenger.version) == version:
-        with permissions.where_permitted():  # who may only edit a model keeps both aliases
+        with permissions.ignore_denial():  # who may only edit a model keeps both aliases
             client.delete_registered_model_alias(name, CHALLENGER)
     return alias
 
@@ -304,16 +312,16 @@ def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
     if new_budget != old_budget:
         return new_budget > old_budget
     same_trials = all(
-        new.params.get(name, unset) == old.params.get(name, unset) for name, unset in TRIALS_PARAMS.items()
+        new.params.get(name, default) == old.params.get(name, default) for name, default in TRIALS_PARAMS.items()
     )
     same_seeds = new.metrics.get("seeds", 1) == old.metrics.get("seeds", 1)  # which share the minutes of the final fits
     if not (same_trials and same_seeds):
         return bool(new.metrics["train_seconds"] > old.metrics.get("train_seconds", -math.inf))
-    asked = new.params.get("objective", DEFAULT)
+    objective = new.params.get("objective", DEFAULT)
     new_scores, old_scores = with_trial_scores(new.metrics), with_trial_scores(old.metrics)
-    measure = asked if asked in OBJECTIVES and asked in new_scores and asked in old_scores else DEFAULT
-    goodness = OBJECTIVES[measure].goodness
-    return bool(goodness(new_scores[measure]) > goodness(old_scores.get(measure, -math.inf)))
+    metric = objective if objective in OBJECTIVES and objective in new_scores and objective in old_scores else DEFAULT
+    goodness = OBJECTIVES[metric].goodness
+    return bool(goodness(new_scores[metric]) > goodness(old_scores.get(metric, -math.inf)))
 
 
 def _version_with_alias(name: str, alias: str) -> ModelVersion | None:

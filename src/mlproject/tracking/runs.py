@@ -44,9 +44,9 @@ class ProjectRun:
         """
         if not self.run_id:
             return
-        found = queries.find_existing_run(self.run_id)
-        if found is None or found.info.status != "RUNNING" or found.info.lifecycle_stage != "active":
-            state = "there is no such run" if found is None else "this run has ended"
+        run = queries.find_existing_run(self.run_id)
+        if run is None or run.info.status != "RUNNING" or run.info.lifecycle_stage != "active":
+            state = "there is no such run" if run is None else "this run has ended"
             logger.warning(
                 "MLFLOW_RUN_ID=%s is ignored: %s; `mlflow run` sets it, `unset MLFLOW_RUN_ID` removes a leftover",
                 truncate(self.run_id),
@@ -55,7 +55,7 @@ class ProjectRun:
             self.run_id = None
             return
         log_values(self.run_id, tags=owner_tags())
-        self.tags = found.data.tags
+        self.tags = run.data.tags
 
     @property
     def command(self) -> str | None:
@@ -85,11 +85,11 @@ def connect() -> ProjectRun:
         UserError: The store cannot be reached or written.
     """
     store.connect()
-    queries.list_experiments_again()
+    queries.forget_experiments()
     git_commit()  # read now: a commit that is made while the command runs is not that of the imported code
     project = ProjectRun()
     project.tag_owner()
-    abandoned.end_stale_runs(but=project.run_id)
+    abandoned.end_stale_runs(project_run_id=project.run_id)
     refused.delete_refused_runs()
     return project
 
@@ -112,21 +112,21 @@ def use_comparison(project: ProjectRun, comparison: str) -> None:
             gone.
     """
     experiment_id, name = project.experiment_id, f"MLflow's experiment {comparison!r}"
-    given = experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID)
-    if given:
+    is_given = experiment_id not in (None, store.DEFAULT_EXPERIMENT_ID)
+    if is_given:
         name = f"MLflow's experiment of MLFLOW_EXPERIMENT_ID={truncate(experiment_id)!r} or --experiment-name"
     try:
-        if not given:
+        if not is_given:
             # If another process creates it at the same moment, MLflow 3.17 does not make it the active one.
             experiment_id = store.retry(lambda: mlflow.set_experiment(comparison)).experiment_id
         experiment = store.retry(lambda: mlflow.set_experiment(experiment_id=experiment_id))
         permissions.require_logging(experiment, name)
-        store.retry(lambda: experiment_page.open_as_training(experiment))
+        store.retry(lambda: experiment_page.mark_as_training(experiment))
         queries.add_experiment(experiment.experiment_id)
     except MlflowException as error:
-        said = truncate(" ".join(str(error.message).split()))
+        message = truncate(" ".join(str(error.message).split()))
         raise UserError(
-            f"{name} cannot be logged into: {said}; accepted: an experiment that is not deleted, named by "
+            f"{name} cannot be logged into: {message}; accepted: an experiment that is not deleted, named by "
             "`mlflow run --experiment-name NAME`, or none (unset MLFLOW_EXPERIMENT_ID)"
         ) from error
 
@@ -168,8 +168,8 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
         StoreGoneError: The store has not answered for too long.
     """
     process.stop_if_requested()
-    labels = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
-    run_id = store.retry(lambda: _start(name, labels, nested, resume)).info.run_id
+    all_tags = {**tags, **owner_tags()} | ({} if resume else {"git.commit": git_commit()})
+    run_id = store.retry(lambda: _start(name, all_tags, nested, resume)).info.run_id
     try:
         yield run_id
     except BaseException as error:
@@ -180,14 +180,14 @@ def run(name: str, tags: Mapping[str, str], nested: bool = False, resume: str | 
     _end(run_id, "FINISHED")
 
 
-def _start(name: str, labels: dict[str, str], nested: bool, resume: str | None) -> mlflow.ActiveRun:
+def _start(name: str, all_tags: dict[str, str], nested: bool, resume: str | None) -> mlflow.ActiveRun:
     if resume is None:
-        return mlflow.start_run(run_name=name, nested=nested, tags=labels)
-    found = mlflow.get_run(resume)
-    mlflow.set_experiment(experiment_id=found.info.experiment_id)
-    if FAILURE in found.data.tags:
+        return mlflow.start_run(run_name=name, nested=nested, tags=all_tags)
+    earlier = mlflow.get_run(resume)
+    mlflow.set_experiment(experiment_id=earlier.info.experiment_id)
+    if FAILURE in earlier.data.tags:
         mlflow.MlflowClient().delete_tag(resume, FAILURE)
-    return mlflow.start_run(resume, run_name=name, nested=nested, tags=labels)
+    return mlflow.start_run(resume, run_name=name, nested=nested, tags=all_tags)
 
 
 def _end(run_id: str, status: str) -> None:

@@ -11,14 +11,14 @@ from mlproject.errors import UserError, did_you_mean
 from mlproject.tracking import store
 from mlproject.tracking.registry import CHAMPION, is_ours
 
-PAGE = 1000  # results in an answer
-OURS = "tags.`dataset.digest` LIKE '%'"  # leaves out most versions of others before they are sent
+PAGE_SIZE = 1000  # results in an answer
+OUR_VERSIONS = "tags.`dataset.digest` LIKE '%'"  # leaves out most versions of others before they are sent
 
 Which = Literal["champions", "aliased", "all"]
 Selection = list[tuple[ModelVersion, str]]  # versions, each with an alias or ""
 
 
-class _Registered(NamedTuple):
+class _Registry(NamedTuple):
     """The versions and aliases of this project in the registry: by model, and then by number or alias."""
 
     versions: dict[str, dict[int, ModelVersion]]
@@ -26,7 +26,7 @@ class _Registered(NamedTuple):
 
     def alias_of(self, name: str, number: int) -> str:
         """An alias of a version; "" when it has none."""
-        return next((alias for alias, of in self.aliases[name].items() if of == number), "")
+        return next((alias for alias, aliased_number in self.aliases[name].items() if aliased_number == number), "")
 
 
 def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str, which: Which) -> Selection:
@@ -42,57 +42,59 @@ def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str,
         The versions in the order of the selectors, each once.
 
     Raises:
-        UserError: A selector or a comparison matches nothing.
+        UserError: A selector or a comparison selected nothing.
     """
     names = {re.split("[@/]", selector)[0] for selector in selectors}
-    found = _read_registry(names)
-    if not names <= found.aliases.keys():
-        found = _read_registry()  # the message names all models
+    registry = _read_registry(names)
+    if not names <= registry.aliases.keys():
+        registry = _read_registry()  # the message names all models
     if selectors:
-        selected = [_select_one(parameter, selector, found) for selector in selectors]
+        selected = [_find_version(parameter, selector, registry) for selector in selectors]
     elif which == "champions":
         selected = [
-            (name, numbers[CHAMPION], CHAMPION) for name, numbers in found.aliases.items() if CHAMPION in numbers
+            (name, numbers[CHAMPION], CHAMPION) for name, numbers in registry.aliases.items() if CHAMPION in numbers
         ]
     else:
         selected = [
-            (name, number, found.alias_of(name, number))
-            for name, named in found.aliases.items()
-            for number in sorted(found.versions[name] if which == "all" else set(named.values()))
+            (name, number, registry.alias_of(name, number))
+            for name, numbers_by_alias in registry.aliases.items()
+            for number in sorted(registry.versions[name] if which == "all" else set(numbers_by_alias.values()))
         ]
     unique: dict[tuple[str, int], str] = {}  # a version that is selected twice has the alias of its first selector
     for name, number, alias in selected:
         unique.setdefault((name, number), alias)
-    return _of_comparisons(
-        [(found.versions[name][number], alias) for (name, number), alias in unique.items()], comparisons
+    return _filter_by_comparison(
+        [(registry.versions[name][number], alias) for (name, number), alias in unique.items()], comparisons
     )
 
 
-def _read_registry(names: Collection[str] = ()) -> _Registered:
+def _read_registry(names: Collection[str] = ()) -> _Registry:
     """The versions and aliases of the models with these names, or of all models."""
     client = mlflow.MlflowClient()
-    quoted = ", ".join(f"'{name}'" for name in sorted(names) if "'" not in name)
-    of_these = f"name IN ({quoted})" if quoted else ""
+    quoted_names = ", ".join(f"'{name}'" for name in sorted(names) if "'" not in name)
+    name_filter = f"name IN ({quoted_names})" if quoted_names else ""
     versions: dict[str, dict[int, ModelVersion]] = {}
-    query = " and ".join(filter(None, (of_these, OURS)))
-    for version in store.iterate_pages(client.search_model_versions, filter_string=query, max_results=PAGE):
+    query = " and ".join(filter(None, (name_filter, OUR_VERSIONS)))
+    for version in store.iterate_pages(client.search_model_versions, filter_string=query, max_results=PAGE_SIZE):
         if is_ours(version):
             versions.setdefault(version.name, {})[int(version.version)] = version
     # Models are queried after versions, because another machine may register a model's first version in between.
-    models = store.iterate_pages(client.search_registered_models, filter_string=of_these, max_results=PAGE)
-    registered = {model.name: model for model in models}
+    models = store.iterate_pages(client.search_registered_models, filter_string=name_filter, max_results=PAGE_SIZE)
+    models_by_name = {model.name: model for model in models}
     aliases = {
         name: {
-            alias: int(number) for alias, number in registered[name].aliases.items() if int(number) in versions[name]
+            alias: int(number)
+            for alias, number in models_by_name[name].aliases.items()
+            if int(number) in versions[name]
         }
-        for name in sorted(versions.keys() & registered.keys())  # a model may be deleted in between
+        for name in sorted(versions.keys() & models_by_name.keys())  # a model may be deleted in between
     }
-    return _Registered(versions, aliases)
+    return _Registry(versions, aliases)
 
 
-def _select_one(parameter: str, selector: str, found: _Registered) -> tuple[str, int, str]:
+def _find_version(parameter: str, selector: str, registry: _Registry) -> tuple[str, int, str]:
     """The name, number and alias (or "") of the version that a selector names."""
-    versions, aliases = found
+    versions, aliases = registry
     name, at, alias = selector.partition("@")
     name, slash, number = (name, "", "") if at else selector.partition("/")
     if name not in aliases:
@@ -102,7 +104,7 @@ def _select_one(parameter: str, selector: str, found: _Registered) -> tuple[str,
     if slash:
         if not number.isdecimal() or int(number) not in versions[name]:
             raise UserError(f"{parameter}={selector!r}: no such version; accepted: {', '.join(numbers_accepted)}")
-        return name, int(number), found.alias_of(name, int(number))
+        return name, int(number), registry.alias_of(name, int(number))
     alias = alias or CHAMPION
     if alias not in aliases[name]:
         accepted = ", ".join([f"{name}@{existing}" for existing in aliases[name]] + numbers_accepted)
@@ -110,14 +112,16 @@ def _select_one(parameter: str, selector: str, found: _Registered) -> tuple[str,
     return name, aliases[name][alias], alias
 
 
-def _of_comparisons(found: Selection, comparisons: Sequence[str]) -> Selection:
+def _filter_by_comparison(selection: Selection, comparisons: Sequence[str]) -> Selection:
     """The versions of these comparisons, or all of them when none is named."""
-    existing = sorted({version.tags.get("comparison", "") for version, _ in found} - {""})
+    existing = sorted({version.tags.get("comparison", "") for version, _ in selection} - {""})
     for comparison in comparisons:
         if comparison not in existing:
             raise UserError(
                 f"comparison={comparison!r}: no model belongs to it; accepted: {', '.join(existing) or 'none'}"
             )
     return [
-        (version, alias) for version, alias in found if not comparisons or version.tags.get("comparison") in comparisons
+        (version, alias)
+        for version, alias in selection
+        if not comparisons or version.tags.get("comparison") in comparisons
     ]

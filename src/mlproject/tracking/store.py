@@ -41,20 +41,20 @@ def connect() -> None:
     patience = _read_patience()
     os.environ.setdefault(REQUEST_TIMEOUT, str(SERVER_TIMEOUT))
     os.environ.setdefault(REQUEST_RETRIES, "1")
-    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # they log tracebacks; the outbox logs one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     given = given_uri()
-    file, uri, shown = database_of(given), canonical(given), address_of(given)
-    _require_one_place(uri)
+    database_file, uri, shown_address = database_of(given), canonical(given), address_of(given)
+    _require_same_registry(uri)
     try:
-        if file:
-            database.prepare(file)
+        if database_file:
+            database.prepare(database_file)
         mlflow.set_tracking_uri(uri)
         _test_access(uri)
-        if file:
-            database.remove_litter(given)
-            database.remove_litter(uri)
-        _outbox = Outbox(shown, _deliver, is_transient, patience)
+        if database_file:
+            database.remove_quoted_folder(given)
+            database.remove_quoted_folder(uri)
+        _outbox = Outbox(shown_address, _deliver, is_transient, patience)
         _outbox.recover()
     except UserError:
         raise
@@ -62,19 +62,19 @@ def connect() -> None:
         # The layers above a broken connection quote their requests at length. Other errors say most in the outermost words.
         reason = root_cause(error) if is_transient(error) else truncate(" ".join(str(error).split()))
         raise UserError(
-            f"MLFLOW_TRACKING_URI={shown!r} cannot be used: {without_password(reason)}; accepted: sqlite:///FILE in a "
-            "writable folder, or the http address of a running MLflow server, with MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_URI={shown_address!r} cannot be used: {without_password(reason)}; accepted: sqlite:///FILE in "
+            "a writable folder, or the http address of a running MLflow server, with MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD if it has users"
         ) from error
 
 
-def _require_one_place(uri: str) -> None:
+def _require_same_registry(uri: str) -> None:
     """Refuse a registry in another place: MLflow looks up there the models that runs have logged here."""
-    registry = os.environ.get("MLFLOW_REGISTRY_URI")
-    if registry and canonical(registry) != uri:
+    registry_uri = os.environ.get("MLFLOW_REGISTRY_URI")
+    if registry_uri and canonical(registry_uri) != uri:
         raise UserError(
-            f"MLFLOW_REGISTRY_URI={address_of(registry)!r} is not the store of the runs, {address_of(uri)!r}; accepted: the "
-            "same address, or none: unset MLFLOW_REGISTRY_URI"
+            f"MLFLOW_REGISTRY_URI={address_of(registry_uri)!r} is not the store of the runs, {address_of(uri)!r}; accepted: "
+            "the same address, or none: unset MLFLOW_REGISTRY_URI"
         )
 
 
@@ -195,12 +195,12 @@ def retry_file_transfer(call: Callable[[], Result]) -> Result:
     """
 
     def call_with_longer_timeout() -> Result:
-        usual = os.environ.get(REQUEST_TIMEOUT, str(SERVER_TIMEOUT))
-        os.environ[REQUEST_TIMEOUT] = str(max(int(usual), FILE_TIMEOUT))
+        usual_timeout = os.environ.get(REQUEST_TIMEOUT, str(SERVER_TIMEOUT))
+        os.environ[REQUEST_TIMEOUT] = str(max(int(usual_timeout), FILE_TIMEOUT))
         try:
             return call()
         finally:
-            os.environ[REQUEST_TIMEOUT] = usual
+            os.environ[REQUEST_TIMEOUT] = usual_timeout
 
     return retry(call_with_longer_timeout)
 

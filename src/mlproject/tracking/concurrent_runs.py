@@ -1,4 +1,4 @@
-"""Runs that are under way beside each other. MLflow's fluent interface knows one active run at a time."""
+"""Runs that are under way at the same time. MLflow's fluent interface knows one active run at a time."""
 
 from collections.abc import Mapping
 
@@ -29,16 +29,16 @@ def open_run(name: str, tags: Mapping[str, str], resume: str | None = None) -> s
         StoreGoneError: The store has not answered for too long.
     """
     if resume:
-        store.retry(lambda: _go_on(resume))
+        store.retry(lambda: _resume(resume))
         return resume
     parent = store.retry(lambda: mlflow.get_run(active_run_id())).info
-    labels = {**tags, **owner_tags(), "git.commit": git_commit(), MLFLOW_PARENT_RUN_ID: parent.run_id}
-    client, experiment = mlflow.MlflowClient(), parent.experiment_id
-    begun = store.retry(lambda: client.create_run(experiment, tags=resolve_tags(labels), run_name=name))
-    return str(begun.info.run_id)
+    all_tags = {**tags, **owner_tags(), "git.commit": git_commit(), MLFLOW_PARENT_RUN_ID: parent.run_id}
+    client, experiment_id = mlflow.MlflowClient(), parent.experiment_id
+    created = store.retry(lambda: client.create_run(experiment_id, tags=resolve_tags(all_tags), run_name=name))
+    return str(created.info.run_id)
 
 
-def _go_on(run_id: str) -> None:
+def _resume(run_id: str) -> None:
     client = mlflow.MlflowClient()
     client.update_run(run_id, status="RUNNING")
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in owner_tags().items()])
