@@ -22,7 +22,7 @@ class Place:
         """The beginning of a line, such as "[2/5] "; "" for a command with one experiment."""
         return f"[{self.number}/{self.count}] " if self.count > 1 else ""
 
-    def left(self, seconds: float, budget: float | None = None) -> str:
+    def time_left(self, seconds: float, budget: float | None = None) -> str:
         """The minutes that are left, in words.
 
         Args:

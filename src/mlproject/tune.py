@@ -157,7 +157,7 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
             logger.info("  already complete: %s; fresh=true starts again", registered)
         else:
             parent = _parent_run(journal)
-            logger.info("  at most %s", task.place.left(command.settings.budget_seconds - journal.seconds))
+            logger.info("  at most %s", task.place.time_left(command.settings.budget_seconds - journal.seconds))
             began = time.monotonic()
             registered = _search_and_refit(task, command, journal, parent)
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)

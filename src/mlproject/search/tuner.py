@@ -214,13 +214,13 @@ class Tuner(keras_tuner.Tuner):
         outcome = f"{record.status}{separator}{record.reason}" if record.reason else score
         progress = f"{place.prefix}{record.name} of {self._trial_count}  {outcome}  ({record.seconds:.0f} s)"
         best_so_far = f"best so far {best_trial.scores[objective]:.4f} ({best_trial.name}), " if best_trial else ""
-        logger.info("  %s; %s%s", progress, best_so_far, place.left(self._budget_left, self.plan.budget))
+        logger.info("  %s; %s%s", progress, best_so_far, place.time_left(self._budget_left, self.plan.budget))
 
     def _bar_title(self, activity: str) -> str:
         """What a bar says: as little as possible, because the bar stands on the same line."""
         best_trial = self._best_trial
         best_so_far = f"best {best_trial.scores[self.settings.objective]:.3f}, " if best_trial else ""
-        return f"{self.task.place.prefix}{activity}, {best_so_far}{self.task.place.left(self._budget_left)}"
+        return f"{self.task.place.prefix}{activity}, {best_so_far}{self.task.place.time_left(self._budget_left)}"
 
     @property
     def _trial_count(self) -> str:
