@@ -41,7 +41,7 @@ from mlproject.commands.shared import as_written
 from mlproject.errors import truncate
 from mlproject.experiment import Value, find
 from mlproject.search.oracles import TUNERS
-from mlproject.search.space import declared_with
+from mlproject.search.space import declared_space
 from mlproject.task import Task, prepare
 
 import click
@@ -69,7 +69,7 @@ def mid_range(task: Task) -> dict[str, Value]:
         first or lower one. A boolean has the default False. Keras Tuner does not tell a default that is the lowest value or
         the first choice from none.
     """
-    return {name: _middle(one) for name, one in declared_with(task, task.experiment.best).items()}
+    return {name: _middle(one) for name, one in declared_space(task, task.experiment.best).items()}
 
 
 def _middle(declared) -> Value:

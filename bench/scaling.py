@@ -36,7 +36,7 @@ from mlproject.experiment import find
 from mlproject.networks.cost import Throughput
 from mlproject.search import fingerprint
 from mlproject.search.journal import Trial, open_journal
-from mlproject.search.parallel import KEPT_HERE
+from mlproject.search.parallel import FIELDS_UNKNOWN_TO_WORKERS
 from mlproject.search.search import search
 from mlproject.settings import TUNERS, Settings
 from mlproject.task import Task, prepare
@@ -125,7 +125,7 @@ class ToyPool:
         """The trial's own record, with what the model trial found and a score of its own."""
         record = deepcopy(fit.order.record)
         for one in fields(Trial):
-            if one.name not in (*KEPT_HERE, "name", "values", "planned_seconds", "given"):
+            if one.name not in (*FIELDS_UNKNOWN_TO_WORKERS, "name", "values", "planned_seconds", "given"):
                 setattr(record, one.name, getattr(self.model[0], one.name))
         record.val_accuracy = random.Random(record.name).uniform(0.5, 0.8)
         return record

@@ -33,7 +33,7 @@ SHORT = {"training": StageSchedule(1, 2)}
 
 @pytest.fixture
 def task(make_task):
-    return make_task().cross_validated(FOLDS, 1)
+    return make_task().with_folds(FOLDS, 1)
 
 
 run_search = functools.partial(searches.run_search, max_trials=2, seconds=60, folds=FOLDS)
@@ -106,8 +106,8 @@ def test_what_cannot_be_divided_is_refused_in_one_line(fashion, make_task):
     with pytest.raises(
         UserError, match="^folds=2, but fashion-mnist has a validation split of its own; accepted: folds=0"
     ):
-        own.cross_validated(2, 1)
-    assert own.cross_validated(0, 1) is own
+        own.with_folds(2, 1)
+    assert own.with_folds(0, 1) is own
 
 
 def test_a_trial_predicts_each_image_by_the_fit_that_held_it_out(task, store):
@@ -131,7 +131,7 @@ def test_a_trial_predicts_each_image_by_the_fit_that_held_it_out(task, store):
 
 
 def test_folds_share_the_activations_of_frozen_layers(make_task, store):
-    staged = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)).cross_validated(2, 1)
+    staged = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)).with_folds(2, 1)
     found, runs = run_search(staged, "hyperband", max_trials=1, deterministic=True)
     assert list(found.trials["status"]) == ["completed"] and "metrics.fold_2_val_accuracy" in runs
     assert len(list(staged.features.folder.glob("*.npy"))) == 2  # one file for each frozen layer, whatever the fold
@@ -177,7 +177,7 @@ def test_a_trial_is_pruned_in_a_stage_that_an_earlier_fold_has_passed(make_task,
         )
 
     monkeypatch.setattr(trial_fit, "fit", staged_fit)
-    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)).cross_validated(2, 1)
+    task = make_task(dataclasses.replace(TINY, recipe=tiny_staged_recipe)).with_folds(2, 1)
     found, runs = run_search(task, folds=2, deterministic=True)
     assert list(found.trials["status"]) == ["completed", "pruned"]
     assert list(runs["metrics.fine-tuning_images_per_second"]) == [9.0, 9.0]
@@ -185,7 +185,7 @@ def test_a_trial_is_pruned_in_a_stage_that_an_earlier_fold_has_passed(make_task,
 
 @pytest.mark.parametrize("recipe", [TINY.recipe, tiny_staged_recipe])
 def test_a_network_that_is_trained_again_trains_like_a_new_one(recipe, make_task):
-    task = make_task(dataclasses.replace(TINY, recipe=recipe)).cross_validated(2, 1)
+    task = make_task(dataclasses.replace(TINY, recipe=recipe)).with_folds(2, 1)
     shared, recipe = task.network(TINY.best)
     hooks = FitHooks(retraining=Retraining(shared))
     schedule = {stage.name: StageSchedule(1, 3) for stage in recipe.stages}
@@ -247,10 +247,10 @@ def test_the_interval_is_that_of_nadeau_and_bengio_but_never_narrower_than_wilso
 
 
 def test_with_repeats_a_trials_predictions_are_means_and_its_score_is_no_ensembles(make_task, store, monkeypatch):
-    task, fake = make_task().cross_validated(2, 2), FakeFit()
+    task, fake = make_task().with_folds(2, 2), FakeFit()
     monkeypatch.setattr(trial_fit, "fit", fake)
     found, runs = run_search(task, max_trials=1)
-    assert fake.calls == 4 and task.held_out == 3000
+    assert fake.calls == 4 and task.held_out_count == 3000
     scores = [runs[f"metrics.fold_{number}_val_accuracy"].iloc[0] for number in range(1, 5)]
     assert found.scores["val_accuracy"] == pytest.approx(np.mean(scores), rel=1e-6)
     assert set(found.scores) == set(OBJECTIVES)

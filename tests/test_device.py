@@ -40,9 +40,9 @@ def precision():
      ((8, 9), "bfloat16"), ((9, 0), "bfloat16"), ((12, 0), "bfloat16")],
 )  # fmt: skip
 def test_auto_is_what_the_device_is_made_for_and_anything_else_is_what_was_asked_for(capability, fastest):
-    assert device.resolve("auto", capability) == fastest
+    assert device.resolve_precision("auto", capability) == fastest
     for chosen in PRECISIONS[1:]:
-        assert device.resolve(chosen, capability) == chosen
+        assert device.resolve_precision(chosen, capability) == chosen
 
 
 def test_an_unknown_precision_is_refused():
@@ -183,7 +183,7 @@ def test_another_precision_is_another_search(make_task):
 def test_a_fit_whose_inputs_lie_on_the_device_is_the_same(recipe, monkeypatch, make_task):
     task = make_task(dataclasses.replace(DENSE, recipe=recipe))
     expected = weights_after(task)
-    monkeypatch.setattr(device, "keeps", lambda inputs: True)
+    monkeypatch.setattr(device, "keeps_on_gpu", lambda inputs: True)
     for mine, theirs in zip(weights_after(task), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
@@ -193,7 +193,7 @@ def test_xla_compiles_the_step_of_a_network_that_makes_its_batches(precision, mo
     task = make_task(dataclasses.replace(DENSE, recipe=shifting_recipe))
     precision("float16")
     expected = weights_after(task)
-    monkeypatch.setattr(device, "keeps", lambda inputs: True)
+    monkeypatch.setattr(device, "keeps_on_gpu", lambda inputs: True)
     compiled = []
     monkeypatch.setattr(TrainedNetwork, "_resolve_auto_jit_compile", lambda network: compiled.append(network) or True)
     for mine, theirs in zip(weights_after(task), expected, strict=True):

@@ -187,7 +187,7 @@ def fonts(monkeypatch):
         fontManager, "ttflist", [font for font in fontManager.ttflist if matplotlib.get_data_path() in font.fname]
     )
     monkeypatch.setattr(style, "findSystemFonts", list)
-    monkeypatch.setattr(style, "_warned", set())
+    monkeypatch.setattr(style, "_warned_packages", set())
     style._find_fonts.cache_clear()
     yield fontManager
     style._find_fonts.cache_clear()

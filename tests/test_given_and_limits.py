@@ -13,7 +13,7 @@ from mlproject.errors import UserError
 from mlproject.search import trial_fit
 from mlproject.search.given_trials import add_given_trials
 from mlproject.search.oracles import TUNERS
-from mlproject.search.space import check_best_values, declared_with, replace_best_values
+from mlproject.search.space import check_best_values, declared_space, replace_best_values
 from mlproject.training.prediction import milliseconds_per_image
 
 FILE = "given.csv"
@@ -86,8 +86,8 @@ def parameters_of(task, width):
 def test_given_values_may_declare_more_hyperparameters(make_task, store, monkeypatch):
     monkeypatch.setattr(trial_fit, "fit", lambda *given: fit_result(0.5))
     task = given(make_task(DEEP), "depth,width_2\n3,7\n1,\n2,\n")
-    assert task.given == ({**DEEP.best, "depth": 3, "width_2": 7}, {**DEEP.best, "depth": 2})
-    assert set(declared_with(task, task.given[0])) >= {"width_1", "width_2"}
+    assert task.given_trials == ({**DEEP.best, "depth": 3, "width_2": 7}, {**DEEP.best, "depth": 2})
+    assert set(declared_space(task, task.given_trials[0])) >= {"width_1", "width_2"}
     found, runs = run_search(task, max_trials=3)
     assert runs["params.width_2"].iloc[1] == "7" and set(runs["status"]) == {"FINISHED"}
 
@@ -133,7 +133,7 @@ def test_files_that_are_no_text_are_refused(make_task, tmp_path):
 
 def test_more_trials_than_asked_for_are_refused(make_task):
     rows = "width\n8\n5\n6\n7\n"
-    assert len(given(make_task(), rows, max_trials=4).given) == 3  # one row repeats the best-known values
+    assert len(given(make_task(), rows, max_trials=4).given_trials) == 3  # one row repeats the best-known values
     with pytest.raises(UserError, match=r"line 5, and max_trials=3; accepted: up to 2 rows, or max_trials=4"):
         given(make_task(), rows, max_trials=3)
 

@@ -21,10 +21,12 @@ from mlproject.search.result import SearchResult
 def test_the_place_and_what_is_left_in_all_are_said_where_there_are_several_experiments():
     only, second, last = Place(), Place(2, 5, 4320.0), Place(5, 5)
     assert (only.prefix, second.prefix, last.prefix) == ("", "[2/5] ", "[5/5] ")
-    assert only.left(545.0, 1440.0) == last.left(545.0, 1440.0) == "9.1 of 24 min left"
-    assert second.left(545.0, 1440.0) == "9.1 of 24 min left, 81 in all"
-    assert second.left(720.0) == "12 min left, 84 in all"
-    assert second.left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 in all"  # what took too long is not the others' time
+    assert only.time_left(545.0, 1440.0) == last.time_left(545.0, 1440.0) == "9.1 of 24 min left"
+    assert second.time_left(545.0, 1440.0) == "9.1 of 24 min left, 81 in all"
+    assert second.time_left(720.0) == "12 min left, 84 in all"
+    assert (
+        second.time_left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 in all"
+    )  # what took too long is not the others' time
 
 
 def test_every_trial_says_its_place_the_best_so_far_and_what_is_left(make_task, store, monkeypatch, caplog):

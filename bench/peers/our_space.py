@@ -23,7 +23,7 @@ from mlproject.commands.shared import as_written
 from mlproject.budget import Plan
 from mlproject.networks.cost import Throughput
 from mlproject.search.journal import Trial
-from mlproject.search.space import declared_with
+from mlproject.search.space import declared_space
 from mlproject.search.trial_fit import fit_trial, log_epoch
 from mlproject.settings import Settings
 from mlproject.task import Task
@@ -59,7 +59,7 @@ def distributions(task: Task) -> dict:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space = {}
-    for one in declared_with(task, task.experiment.best).values():
+    for one in declared_space(task, task.experiment.best).values():
         if not hasattr(one, "min_value"):
             space[one.name] = CategoricalDistribution(tuple(one.values))
         else:

@@ -87,7 +87,7 @@ class Plan:
             trials += f", {self.workers} at a time"
         return (
             f"{self.budget / 60:g} min: {self.measuring / 60:.1f} for measuring the speed, "
-            f"{self.rounds * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits}, of which "
+            f"{self.rounds * self.trial_seconds / 60:.1f} for {trials}, {self._final_fits_in_words}, of which "
             f"{min(self.reserve, self.final_fit) / 60:.1f} are reserved for predicting and logging"
         )
 
@@ -107,15 +107,15 @@ class Plan:
         return sum(math.ceil(count / self.final_workers) for count in (self.seeds, self.final_fits - self.seeds))
 
     @property
-    def _final_fits(self) -> str:
-        each, which = f"{self.final_fit / 60:.1f}", ""
+    def _final_fits_in_words(self) -> str:
+        minutes_each, details = f"{self.final_fit / 60:.1f}", ""
         if self.final_fits == 1:
-            return f"{each} for the final fit"
+            return f"{minutes_each} for the final fit"
         if self.fits > 1:
-            which = f", {self.fits} on folds and {self.seeds} on all images,"
+            details = f", {self.fits} on folds and {self.seeds} on all images,"
         if self.final_workers > 1:
-            which += f"{'' if which else ','} {self.final_workers} at a time,"
-        return f"{self.final_rounds * self.final_fit / 60:.1f} for {self.final_fits} final fits{which} of {each} each"
+            details += f"{'' if details else ','} {self.final_workers} at a time,"
+        return f"{self.final_rounds * self.final_fit / 60:.1f} for {self.final_fits} final fits{details} of {minutes_each} each"
 
     @property
     def params(self) -> dict[str, float | int]:
@@ -183,30 +183,30 @@ def make_plan(
     Returns:
         The plan.
     """
-    left = max(budget - measuring, 1.0)
-    search = SEARCH_SHARE * left
+    remaining = max(budget - measuring, 1.0)
+    search = SEARCH_SHARE * remaining
     default_trials = min(max(int(search * slowest / (demand.fits * images)), FEWEST_TRIALS), MOST_TRIALS)
     trials = demand.max_trials or max(default_trials * demand.workers, demand.given)
     trial_seconds = search / max(trials / demand.workers, default_trials)
-    shape = demand.fits, demand.seeds, demand.workers, demand.final_workers
-    plan = Plan(budget, measuring, search, trials, trial_seconds, 0.0, reserve, *shape)
-    return replace(plan, final_fit=(left - plan.rounds * trial_seconds) / plan.final_rounds)
+    counts = demand.fits, demand.seeds, demand.workers, demand.final_workers
+    plan = Plan(budget, measuring, search, trials, trial_seconds, 0.0, reserve, *counts)
+    return replace(plan, final_fit=(remaining - plan.rounds * trial_seconds) / plan.final_rounds)
 
 
-def reserve_seconds(predicted: int, images_per_second: float, final_fits: int = 1) -> float:
+def reserve_seconds(predicted_images: int, images_per_second: float, final_fits: int = 1) -> float:
     """The part of a final fit's seconds that is not training: logging, starting, and predicting images.
 
     Of several final fits only the first one logs plots and a model, and all of them share the time for it.
 
     Args:
-        predicted: how many images all final fits predict: the test images after every stage, and those of the folds.
+        predicted_images: how many images all final fits predict: the test images after every stage, and those of the folds.
         images_per_second: the speed of prediction.
         final_fits: the number of final fits.
 
     Returns:
         Seconds for each final fit.
     """
-    return (LOGGING_SECONDS + predicted / images_per_second + STARTING_SECONDS * (final_fits - 1)) / final_fits
+    return (LOGGING_SECONDS + predicted_images / images_per_second + STARTING_SECONDS * (final_fits - 1)) / final_fits
 
 
 def measured_executions(seconds: float) -> int:

@@ -22,7 +22,7 @@ class Place:
         """The beginning of a line, such as "[2/5] "; "" for a command with one experiment."""
         return f"[{self.number}/{self.count}] " if self.count > 1 else ""
 
-    def left(self, seconds: float, budget: float | None = None) -> str:
+    def time_left(self, seconds: float, budget: float | None = None) -> str:
         """The minutes that are left, in words.
 
         Args:
@@ -32,10 +32,10 @@ class Place:
         Returns:
             Such as "9.1 of 24 min left, 81 in all". The second figure adds the later experiments, where there are any.
         """
-        left = max(seconds, 0.0)
-        of = f" of {budget / 60:g}" if budget else ""
-        in_all = f", {_minutes(left + self.later)} in all" if self.later else ""
-        return f"{_minutes(left)}{of} min left{in_all}"
+        seconds_left = max(seconds, 0.0)
+        total = f" of {budget / 60:g}" if budget else ""
+        with_later = f", {_minutes(seconds_left + self.later)} in all" if self.later else ""
+        return f"{_minutes(seconds_left)}{total} min left{with_later}"
 
 
 def _minutes(seconds: float) -> str:

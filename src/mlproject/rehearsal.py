@@ -92,38 +92,38 @@ def rehearse(
 
 
 def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
-    with _part("build or recipe with the best-known values", "a network and a recipe"):
+    with _rehearsed_part("build or recipe with the best-known values", "a network and a recipe"):
         check_best_values(task)
     tracking.require_no_active_run()
     tracking.check_permissions(project, task.experiment.comparison, task.model_name)
     values = dict(task.experiment.best)
     with tempfile.TemporaryDirectory() as folder:
         _require_room(Path(folder))
-        small = _with_few_images(task, Path(folder))
-        with _part("build or recipe with the best-known values", "a network and a recipe"):
-            model, recipe = small.network(values)
-        check_network(model, small.spec)
+        small_task = _with_few_images(task, Path(folder))
+        with _rehearsed_part("build or recipe with the best-known values", "a network and a recipe"):
+            model, recipe = small_task.network(values)
+        check_network(model, small_task.spec)
         if not isinstance(recipe, Recipe):
             raise UserError(f"recipe returns {type(recipe).__name__}; accepted: a Recipe")
-        _refuse_shared_weights(model, small)
-        with _part("training a step of each stage", "a network and a recipe that train"):
-            history = _train_few_steps(small, model, recipe)
-        with _part("predicting", "a network that predicts"):
-            probabilities, features, _ = predict_with_features(model, small.data.test_images)
+        _refuse_shared_weights(model, small_task)
+        with _rehearsed_part("training a step of each stage", "a network and a recipe that train"):
+            history = _train_few_steps(small_task, model, recipe)
+        with _rehearsed_part("predicting", "a network that predicts"):
+            probabilities, features, _ = predict_with_features(model, small_task.data.test_images)
         check_probabilities(probabilities)
-        with _part("evaluation, tables and plots", "data and a network that can be evaluated and drawn"):
-            _evaluate(small, history, probabilities, features)
-        _check_saving(model, small.data.test_images, Path(folder))
+        with _rehearsed_part("evaluation, tables and plots", "data and a network that can be evaluated and drawn"):
+            _evaluate(small_task, history, probabilities, features)
+        _check_saving(model, small_task.data.test_images, Path(folder))
     tracking.require_no_active_run()
 
 
 def _refuse_shared_weights(model: keras.Model, task: Task) -> None:
     """Refuse a layer that was made outside of `build`: it would carry its weights from one trial into the next."""
-    again = task.experiment.network(hyperparameters(task.experiment.best), task.spec)
-    known = {id(variable) for variable in model.variables}
-    if shared := [variable.path for variable in again.variables if id(variable) in known]:
+    second_network = task.experiment.network(hyperparameters(task.experiment.best), task.spec)
+    variable_ids = {id(variable) for variable in model.variables}
+    if shared_paths := [variable.path for variable in second_network.variables if id(variable) in variable_ids]:
         raise UserError(
-            f"build uses {shared[0]} again, which was made outside of it; accepted: layers that build makes"
+            f"build uses {shared_paths[0]} again, which was made outside of it; accepted: layers that build makes"
         )
 
 
@@ -149,7 +149,7 @@ def _require_room(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _part(what: str, accepted: str) -> Iterator[None]:
+def _rehearsed_part(part: str, accepted: str) -> Iterator[None]:
     """Say which part of the rehearsal failed."""
     try:
         yield
@@ -157,7 +157,7 @@ def _part(what: str, accepted: str) -> Iterator[None]:
         raise
     except Exception as error:  # whatever a user's code or a library raises
         process.stop_if_requested()
-        raise UserError(f"{what} fails: {first_line(error)}; accepted: {accepted}") from error
+        raise UserError(f"{part} fails: {first_line(error)}; accepted: {accepted}") from error
 
 
 def _with_few_images(task: Task, folder: Path) -> Task:
@@ -165,7 +165,7 @@ def _with_few_images(task: Task, folder: Path) -> Task:
     data = task.data
     train = _one_of_each_class(data.train_labels, TRAIN_IMAGES + VALIDATION_IMAGES)
     test = _one_of_each_class(data.test_labels, TEST_IMAGES)
-    few: Dataset = replace(
+    few_images: Dataset = replace(
         data,
         train_images=data.train_images[train],
         train_labels=data.train_labels[train],
@@ -178,9 +178,9 @@ def _with_few_images(task: Task, folder: Path) -> Task:
     )
     rows = np.arange(len(train))
     validation = rows[-min(VALIDATION_IMAGES, max(len(rows) - 1, 1)) :]
-    features = FeatureCache(folder / "features", few)
-    small = replace(task, data=few, features=features, folds=())
-    return replace(small, train=rows[: len(rows) - len(validation)], validation=validation)
+    features = FeatureCache(folder / "features", few_images)
+    small_task = replace(task, data=few_images, features=features, folds=())
+    return replace(small_task, train=rows[: len(rows) - len(validation)], validation=validation)
 
 
 def _one_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
@@ -199,15 +199,15 @@ def _train_few_steps(task: Task, model: keras.Model, recipe: Recipe) -> pd.DataF
 
 def _check_saving(model: keras.Model, images: np.ndarray, folder: Path) -> None:
     """Save the model as it will be registered, and load it: in a fresh process if it has parts that are not Keras' own."""
-    saved, probabilities = folder / "model", predict(model, images)
-    with _part("saving the model", "layers that Keras can save"):
-        tracking.save_model(model, images, saved)
-    with _part("loading the saved model", "built-in layers of Keras, which load in any process"):
-        if foreign := _foreign_parts(model.get_config()):
-            _load_in_fresh_process(saved, images, probabilities, foreign)
+    model_path, probabilities = folder / "model", predict(model, images)
+    with _rehearsed_part("saving the model", "layers that Keras can save"):
+        tracking.save_model(model, images, model_path)
+    with _rehearsed_part("loading the saved model", "built-in layers of Keras, which load in any process"):
+        if foreign_parts := _foreign_parts(model.get_config()):
+            _load_in_fresh_process(model_path, images, probabilities, foreign_parts)
         else:
-            loaded = keras.models.load_model(saved / "data" / "model.keras")
-            difference = float(np.abs(predict(loaded, images) - probabilities).max())
+            loaded_model = keras.models.load_model(model_path / "data" / "model.keras")
+            difference = float(np.abs(predict(loaded_model, images) - probabilities).max())
             if difference > TOLERANCE:
                 raise ValueError(f"it predicts differently after loading, by {difference:.2g}")
 
@@ -216,25 +216,27 @@ def _foreign_parts(config: Any) -> list[str]:
     """The classes and functions in a model's configuration that are not Keras' own; a Lambda counts, as it holds code."""
     if isinstance(config, dict):
         name = config.get("class_name")
-        of_keras = str(config.get("module") or "keras").partition(".")[0] == "keras" and not config.get(
+        is_from_keras = str(config.get("module") or "keras").partition(".")[0] == "keras" and not config.get(
             "registered_name"
         )
-        foreign = name is not None and name not in VALUES and (name in CODE or not of_keras)
-        within = [part for value in config.values() for part in _foreign_parts(value)]
-        return [str(name), *within] if foreign else within
+        is_foreign = name is not None and name not in VALUES and (name in CODE or not is_from_keras)
+        nested_parts = [part for value in config.values() for part in _foreign_parts(value)]
+        return [str(name), *nested_parts] if is_foreign else nested_parts
     if isinstance(config, list | tuple):
         return [part for value in config for part in _foreign_parts(value)]
     return []
 
 
-def _load_in_fresh_process(saved: Path, images: np.ndarray, probabilities: np.ndarray, foreign: list[str]) -> None:
-    arrays = saved.parent / "expected.npz"
+def _load_in_fresh_process(
+    model_path: Path, images: np.ndarray, probabilities: np.ndarray, foreign_parts: list[str]
+) -> None:
+    arrays = model_path.parent / "expected.npz"
     np.savez(arrays, images=images, probabilities=probabilities)
-    command = [sys.executable, "-c", _LOAD, str(arrays), str(saved), str(TOLERANCE)]
-    done = subprocess.run(command, cwd=saved.parent, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        reason = last_line(done.stderr)
+    command = [sys.executable, "-c", _LOAD, str(arrays), str(model_path), str(TOLERANCE)]
+    completed = subprocess.run(command, cwd=model_path.parent, capture_output=True, text=True, errors="replace")
+    if completed.returncode:
+        reason = last_line(completed.stderr)
         raise UserError(
-            f"another process cannot load the model, because of {', '.join(dict.fromkeys(foreign))}: {reason[:300]}; accepted: "
-            "built-in layers and functions of Keras, or those of an installed package"
+            f"another process cannot load the model, because of {', '.join(dict.fromkeys(foreign_parts))}: {reason[:300]}; "
+            "accepted: built-in layers and functions of Keras, or those of an installed package"
         )

@@ -40,7 +40,7 @@ class Task:
         seed: decides the split, the initial weights, the order of the images and the augmentation.
         train: int64 (n,), the training images' rows; with cross-validation, those of its first fit.
         validation: int64 (m,), the validation images' rows; with cross-validation, those of its first fit.
-        given: the values of trials that a user gives, which are tried right after the best-known ones.
+        given_trials: the values of trials that a user gives, which are tried right after the best-known ones.
         folds: what each fit of a cross-validation trains on and holds out; empty for the single split into `train` and
             `validation`.
         place: the experiment's place in the command, which the lines of the progress name.
@@ -53,7 +53,7 @@ class Task:
     seed: int
     train: np.ndarray
     validation: np.ndarray
-    given: tuple[Mapping[str, Value], ...] = ()
+    given_trials: tuple[Mapping[str, Value], ...] = ()
     folds: tuple[Fold, ...] = ()
     place: Place = Place()
 
@@ -63,12 +63,12 @@ class Task:
         return self.folds or (Fold(self.train, self.validation),)
 
     @property
-    def validated(self) -> np.ndarray:
+    def validated_rows(self) -> np.ndarray:
         """The rows that a trial predicts: int64, sorted. With cross-validation they are all training images."""
         return np.arange(len(self.data.train_labels)) if self.folds else self.validation
 
     @property
-    def held_out(self) -> int:
+    def held_out_count(self) -> int:
         """How many images the fits of a cross-validation predict, all together; 0 without one."""
         return sum(len(fold.validation) for fold in self.folds)
 
@@ -94,8 +94,14 @@ class Task:
         Such networks are equally fast. They are planned by one measurement, so that they train for equally many steps although
         a machine's speed varies.
         """
-        one = self.experiment
-        return one.dataset, one.build, one.recipe, one.pretrained, tuple(sorted(one.best.items()))
+        experiment = self.experiment
+        return (
+            experiment.dataset,
+            experiment.build,
+            experiment.recipe,
+            experiment.pretrained,
+            tuple(sorted(experiment.best.items())),
+        )
 
     def network(self, values: Mapping[str, Value]) -> tuple[keras.Model, Recipe]:
         """Build a network with fresh weights, and its recipe. The same values and seed give the same weights.
@@ -125,7 +131,7 @@ class Task:
         """The images of one fit: these rows of the training images, with the task's cache and seed."""
         return FitData(self.data, train, validation, self.features, self.seed)
 
-    def cross_validated(self, folds: int, repeats: int) -> "Task":
+    def with_folds(self, folds: int, repeats: int) -> "Task":
         """The same task with cross-validation in place of the single split.
 
         Args:
@@ -140,8 +146,8 @@ class Task:
         """
         if not folds:
             return self
-        drawn = draw_folds(self.data, folds, repeats, self.seed)
-        return replace(self, train=drawn[0].train, validation=drawn[0].validation, folds=drawn)
+        drawn_folds = draw_folds(self.data, folds, repeats, self.seed)
+        return replace(self, train=drawn_folds[0].train, validation=drawn_folds[0].validation, folds=drawn_folds)
 
     def _refuse_too_big(self, values: Mapping[str, Value]) -> None:
         """Raise TooBigError before the weights are made: the kernel would kill the process for them."""
@@ -151,14 +157,16 @@ class Task:
         try:
             with keras.StatelessScope(initialize_variables=False):  # declares weights without making them
                 model = self.experiment.network(hp, self.spec)
-                needed = estimate_memory(model, self.experiment.recipe(hp))
+                needed_bytes = estimate_memory(model, self.experiment.recipe(hp))
         except Exception:  # `build` fails, and will fail again; or it needs the weights' values
             return
         finally:
             keras.backend.clear_session(free_memory=False)  # Keras would make the declared weights later
-        free = psutil.virtual_memory().available
-        if needed > free:
-            raise TooBigError(f"training needs at least {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
+        free_bytes = psutil.virtual_memory().available
+        if needed_bytes > free_bytes:
+            raise TooBigError(
+                f"training needs at least {needed_bytes / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB are free"
+            )
 
 
 def prepare(

@@ -58,13 +58,13 @@ class _Command:
         throughputs: the speeds that were measured already, by `Task.network_key`. Networks of the same key are planned by
             the same measurement, and each of them pays for it.
         pool: the workers that train the trials; None for none.
-        alike: how many experiments have a network key. Experiments that share a key get equally long final fits.
+        network_key_counts: how many tasks have a network key. Experiments that share a key get equally long final fits.
     """
 
     settings: Settings
     project: tracking.ProjectRun
     throughputs: dict[tuple[object, ...], dict[str, Any] | None]
-    alike: Counter[tuple[object, ...]]
+    network_key_counts: Counter[tuple[object, ...]]
     pool: Pool | None
 
 
@@ -86,13 +86,16 @@ def prepare_tasks(settings: Settings) -> list[Task]:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     images = own_images(settings.images, settings.image_size, settings.image_fit, settings.base)
-    found = find(settings.experiment, images=images, base=settings.base)
-    experiments = [one.for_budget(settings.budget_minutes).with_train_share(settings.train_share) for one in found]
+    experiments = find(settings.experiment, images=images, base=settings.base)
+    experiments = [
+        experiment.for_budget(settings.budget_minutes).with_train_share(settings.train_share)
+        for experiment in experiments
+    ]
     tracking.disable_autologging()
     tasks = prepare(
         experiments, settings.data, settings.data_dir, settings.weights, settings.seed, train_share=settings.train_share
     )
-    tasks = [task.cross_validated(settings.folds, settings.repeats) for task in tasks]
+    tasks = [task.with_folds(settings.folds, settings.repeats) for task in tasks]
     tasks = [replace_best_values(task, arguments.names(settings.values)) for task in tasks]
     return [add_given_trials(task, settings.trials, settings.max_trials) for task in tasks]
 
@@ -116,11 +119,11 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
     settings = replace(settings, precision=device.precision())
     logger.info("trains on: %s", device.describe())
     fingerprints = [fingerprint.take(task, settings.deciding, tracking.address()) for task in tasks]
-    outcome, alike = Outcome(), Counter(task.network_key for task in tasks)
+    outcome, network_key_counts = Outcome(), Counter(task.network_key for task in tasks)
     with open_pool(settings) as pool:
         rehearse(tasks, fingerprints, project, JOURNALS)
         gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
-        _tune_all(tasks, fingerprints, _Command(settings, project, {}, alike, pool), outcome)
+        _tune_all(tasks, fingerprints, _Command(settings, project, {}, network_key_counts, pool), outcome)
     project.set_description("\n\n".join(outcome.lines))
     tracking.end_own_runs(but=project.run_id)
     return outcome
@@ -129,15 +132,15 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
 def _tune_all(tasks: list[Task], fingerprints: list[Fingerprint], command: _Command, outcome: Outcome) -> None:
     """Tune one experiment after another, and add what comes of them to the outcome."""
     pairs, budget = list(zip(tasks, fingerprints, strict=True)), command.settings.budget_seconds
-    left = [
+    seconds_left_each = [
         budget if command.settings.fresh else seconds_left(JOURNALS, task.model_name, identity, budget)
         for task, identity in pairs
     ]
     for number, (task, identity) in enumerate(pairs, 1):
         logger.info("[%d/%d] %s: %s", number, len(tasks), task.experiment.name, task.experiment.question)
-        placed = replace(task, place=Place(number, len(tasks), sum(left[number:])))
+        placed_task = replace(task, place=Place(number, len(tasks), sum(seconds_left_each[number:])))
         try:
-            outcome.registered.append(_tune_one(placed, identity, command))
+            outcome.registered.append(_tune_one(placed_task, identity, command))
         except (KeyboardInterrupt, StoreGoneError):
             raise
         except Exception as error:  # whatever one experiment raises, the others' hours must not be lost
@@ -150,12 +153,12 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
     """Tune one experiment, finish what an interruption left, or return the model of a complete search."""
     name = task.model_name
     with open_journal(JOURNALS, name, identity, command.settings.fresh) as journal:
-        registered = _already_complete(journal, name)
+        registered = _registered_model(journal, name)
         if registered:
             logger.info("  already complete: %s; fresh=true starts again", registered)
         else:
             parent = _parent_run(journal)
-            logger.info("  at most %s", task.place.left(command.settings.budget_seconds - journal.seconds))
+            logger.info("  at most %s", task.place.time_left(command.settings.budget_seconds - journal.seconds))
             began = time.monotonic()
             registered = _search_and_refit(task, command, journal, parent)
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)
@@ -177,7 +180,7 @@ def _parent_run(journal: Journal) -> str | None:
     return parent
 
 
-def _already_complete(journal: Journal, name: str) -> RegisteredModel | None:
+def _registered_model(journal: Journal, name: str) -> RegisteredModel | None:
     """The model that this search registered, with its present alias; None when there is none in the registry."""
     if not journal.result:
         return None
@@ -187,9 +190,9 @@ def _already_complete(journal: Journal, name: str) -> RegisteredModel | None:
     return replace(registered, alias=tracking.alias_of(name, registered.version))
 
 
-def _given_params(task: Task) -> dict[str, str]:
+def _given_trials_params(task: Task) -> dict[str, str]:
     """The trials that a user gives, as a parameter; none without such trials."""
-    digest = fingerprint.given_digest(task)
+    digest = fingerprint.given_trials_digest(task)
     return {"trials_digest": digest} if digest else {}
 
 
@@ -213,17 +216,17 @@ def _search_and_refit(task: Task, command: _Command, journal: Journal, parent: s
             journal.search,
             [name for name in experiment.best if name not in experiment.fixed],
         )
-        asked = settings.deciding | _given_params(task)
-        tracking.log_params(asked | weights_params(task))
+        params = settings.deciding | _given_trials_params(task)
+        tracking.log_params(params | weights_params(task))
         log_datasets(task.data)
         tracking.log_json("settings.json", settings.deciding)  # shows before any training that files can be logged
         journal.throughput = journal.throughput or command.throughputs.get(task.network_key)
-        found = search(task, journal, settings, command.pool)
-        paired = command.alike[task.network_key] > 1
-        seconds = found.plan.granted_final_fit(found.spent, found.remeasuring, paired)
+        search_result = search(task, journal, settings, command.pool)
+        paired = command.network_key_counts[task.network_key] > 1
+        seconds = search_result.plan.granted_final_fit(search_result.spent, search_result.remeasuring, paired)
         seeds = settings.final_seeds
-        registered = make_final_model(task, found, journal, seconds, asked, seeds, command.pool)
+        registered = make_final_model(task, search_result, journal, seconds, params, seeds, command.pool)
         tracking.log_metrics(registered.metrics)
-        result = f"{registered}, after {counted(len(found.trials), 'trial')}."
+        result = f"{registered}, after {counted(len(search_result.trials), 'trial')}."
         tracking.set_description(f"**Question:** {experiment.question}\n\n**Result:** {result}")
     return registered

@@ -140,7 +140,7 @@ def measure(task: "Task", poster: _Poster, values: "Mapping[str, Value]", second
 
 def train_trial(task: "Task", poster: _Poster, order: TrialOrder) -> "Trial":
     """Train one trial; returns its record, filled."""
-    from mlproject.search.trial_fit import fit_trial, follow, log_epoch
+    from mlproject.search.trial_fit import fit_trial, log_epoch, pruning_hook
     from mlproject.training.kept_fits import KeptFits
     from mlproject.training.monitor import FitHooks
 
@@ -153,7 +153,7 @@ def train_trial(task: "Task", poster: _Poster, order: TrialOrder) -> "Trial":
         hooks = FitHooks(
             on_epoch=log_epoch,
             on_hang=poster.post_hang,
-            stop_early=follow(record, order.settings.objective, others, order.prunable),
+            stop_early=pruning_hook(record, order.settings.objective, others, order.prunable),
             deadline=began + order.seconds,
         )
         fit_trial(task, order.plan, order.throughput, order.settings, record, hooks, KeptFits(None))

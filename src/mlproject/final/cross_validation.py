@@ -58,12 +58,12 @@ def cross_validate(
     for number in range(len(kept_fits.results) + 1, len(task.folds) + 1):
         place, seconds_left = task.place, (search.plan.final_fits - number + 1) * seconds
         progress = f"cross-validation of the winner: fit {number} of {len(task.folds)}"
-        logger.info("  %s%s; %s", place.prefix, progress, place.left(seconds_left, search.plan.budget))
+        logger.info("  %s%s; %s", place.prefix, progress, place.time_left(seconds_left, search.plan.budget))
         checkpoint = Checkpoint(fold_checkpoint(journal, number))
         hooks = FitHooks(
             on_hang=tracking.failure_callback(),
             checkpoint=checkpoint,
-            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.left(seconds_left)}",
+            title=f"{place.prefix}cross-validation {number}/{len(task.folds)}, {place.time_left(seconds_left)}",
             retraining=retraining,
         )
         kept_fits.add(train_fold(task, number, (model, recipe), schedule, hooks))

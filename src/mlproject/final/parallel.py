@@ -55,7 +55,9 @@ def refit_in_parallel(
         """Tell the user what is done, and how many minutes so many folds and the seeds without a fit may still take."""
         fit_counts = folds, len(tasks) - len(journal.fits)
         seconds_left = sum(math.ceil(fits / plan.final_workers) for fits in fit_counts) * seconds
-        logger.info("  %s%s; %s", first_task.place.prefix, message, first_task.place.left(seconds_left, plan.budget))
+        logger.info(
+            "  %s%s; %s", first_task.place.prefix, message, first_task.place.time_left(seconds_left, plan.budget)
+        )
 
     if first_task.folds and first_task.seed in seeds:
         _cross_validate(first_task, orders[first_task.seed], journal, pool, log_progress)

@@ -152,12 +152,12 @@ def _train_or_load_weights(
     number, place = len(journal.fits) + 1, task.place
     seconds_left = (plan.seeds - len(journal.fits)) * seconds
     progress = f"final fit {number} of {plan.seeds}, seed {task.seed}"
-    logger.info("  %s%s; %s", place.prefix, progress, place.left(seconds_left, plan.budget))
+    logger.info("  %s%s; %s", place.prefix, progress, place.time_left(seconds_left, plan.budget))
     logger.info("  trains on training and validation images: %s", describe_schedule(schedule))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),
-        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.left(seconds_left)}",
+        title=f"{place.prefix}final fit {number}/{plan.seeds}, {place.time_left(seconds_left)}",
     )
     result = train(task, network, schedule, hooks)
     _keep_end(journal, task.seed, network, result)

@@ -97,7 +97,7 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     """
     weights = task.spec.weights
     return {
-        "settings": dict(settings) | {"trials": given_digest(task), "store": store},
+        "settings": dict(settings) | {"trials": given_trials_digest(task), "store": store},
         "space": _space(task),
         "code": {name: _code_digest(path) for name, path in modules(task.experiment).items()},
         "data": {
@@ -112,9 +112,13 @@ def take(task: "Task", settings: Mapping[str, Scalar], store: str) -> Fingerprin
     }
 
 
-def given_digest(task: "Task") -> str | None:
+def given_trials_digest(task: "Task") -> str | None:
     """The digest of the trials that a user gives; None for none."""
-    return _short_digest(json.dumps([dict(values) for values in task.given]).encode()) if task.given else None
+    return (
+        _short_digest(json.dumps([dict(values) for values in task.given_trials]).encode())
+        if task.given_trials
+        else None
+    )
 
 
 def digest(fingerprint: Fingerprint) -> str:
@@ -147,9 +151,9 @@ def modules(experiment: "Experiment", package: Path = PACKAGE) -> dict[str, Path
     """
     functions = (experiment.build, experiment.recipe)
     files = [inspect.getsourcefile(function) for function in functions]
-    own = [Path(file).resolve() for file in files if file]
-    counted = import_closure([*(package / root for root in ROOTS), *own], package)
-    return {_name(path, package): path for path in counted if not is_excused(path, package)}
+    own_files = [Path(file).resolve() for file in files if file]
+    closure = import_closure([*(package / root for root in ROOTS), *own_files], package)
+    return {_module_name(path, package): path for path in closure if not is_excused(path, package)}
 
 
 def is_excused(path: Path, package: Path = PACKAGE) -> bool:
@@ -173,17 +177,17 @@ def import_closure(roots: Sequence[Path], package: Path = PACKAGE) -> list[Path]
     Returns:
         The files, sorted by path.
     """
-    found: set[Path] = set()
-    waiting = list(roots)
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting += [] if is_excused(path, package) else _imported(path, package)
-    return sorted(found)
+    visited: set[Path] = set()
+    pending = list(roots)
+    while pending:
+        path = pending.pop()
+        if path not in visited:
+            visited.add(path)
+            pending += [] if is_excused(path, package) else _imported_files(path, package)
+    return sorted(visited)
 
 
-def _imported(path: Path, package: Path) -> Iterator[Path]:
+def _imported_files(path: Path, package: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -192,10 +196,10 @@ def _imported(path: Path, package: Path) -> Iterator[Path]:
         else:
             continue
         for name in names:
-            yield from _files_of(name, path, package)
+            yield from _files_of_module(name, path, package)
 
 
-def _files_of(name: str, importer: Path, package: Path) -> Iterator[Path]:
+def _files_of_module(name: str, importer: Path, package: Path) -> Iterator[Path]:
     """The files that an import of `name` runs, such as those of the packages a and a.b for the name a.b.c."""
     first, *rest = name.split(".")
     if first == "mlproject":
@@ -206,26 +210,31 @@ def _files_of(name: str, importer: Path, package: Path) -> Iterator[Path]:
         bases = [importer.parent / first, Path.cwd() / first]
     for base in bases:
         for depth in range(len(rest) + 1):
-            place = base.joinpath(*rest[:depth])
-            yield from (file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file())
+            module_path = base.joinpath(*rest[:depth])
+            yield from (
+                file for file in (module_path / "__init__.py", module_path.with_suffix(".py")) if file.is_file()
+            )
 
 
-def _name(path: Path, package: Path) -> str:
+def _module_name(path: Path, package: Path) -> str:
     if path.is_relative_to(package):
         return f"mlproject/{path.relative_to(package).as_posix()}"
-    here = Path.cwd().resolve()
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()
+    working_folder = Path.cwd().resolve()
+    return path.relative_to(working_folder).as_posix() if path.is_relative_to(working_folder) else path.as_posix()
 
 
 def _space(task: "Task") -> dict[str, str]:
     """Each hyperparameter with its range; empty when the network cannot be built, which the search will report."""
-    from mlproject.search.space import declared_with
+    from mlproject.search.space import declared_space
 
     try:
-        space = declared_with(task, task.experiment.best)
+        space = declared_space(task, task.experiment.best)
     except Exception:  # whatever an experiment's code raises
         return {}
-    return {name: f"{type(one).__name__} {json.dumps(one.get_config(), default=str)}" for name, one in space.items()}
+    return {
+        name: f"{type(hyperparameter).__name__} {json.dumps(hyperparameter.get_config(), default=str)}"
+        for name, hyperparameter in space.items()
+    }
 
 
 def _code_digest(path: Path) -> str:

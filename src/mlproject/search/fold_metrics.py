@@ -12,26 +12,26 @@ from mlproject.training.fit import FitResult
 CURVES = ("loss", "accuracy", *OBJECTIVES)
 
 
-def log_fold_epoch(number: int, epoch: int, row: Mapping[str, Any]) -> None:
+def log_fold_epoch(fold_number: int, epoch: int, row: Mapping[str, Any]) -> None:
     """Log a row of a fit's history into the active run, at the step of its epoch.
 
     All folds begin with step 1, so that their curves lie above each other, and the last value of `fold_1_val_accuracy` is the
     score of the fold.
 
     Args:
-        number: of the fold, from 1 through all repeats.
+        fold_number: of the fold, from 1 through all repeats.
         epoch: of the fit, from 1.
         row: the values by the names of `FitResult.history`.
     """
-    curves = {f"fold_{number}_{name}": row[name] for name in CURVES if name in row}
+    curves = {f"fold_{fold_number}_{name}": row[name] for name in CURVES if name in row}
     tracking.log_metrics(curves, step=epoch)
 
 
 def log_kept_epochs(results: Sequence[FitResult]) -> None:
     """Log the epochs of fits that an earlier process finished, whose run was given up."""
-    for number, result in enumerate(results, 1):
+    for fold_number, result in enumerate(results, 1):
         for row in result.history.to_dict("records"):
-            log_fold_epoch(number, row["epoch"], {str(name): value for name, value in row.items()})
+            log_fold_epoch(fold_number, row["epoch"], {str(name): value for name, value in row.items()})
 
 
 def mean_history(results: Sequence[FitResult]) -> pd.DataFrame:
@@ -46,8 +46,8 @@ def mean_history(results: Sequence[FitResult]) -> pd.DataFrame:
     """
     if len(results) == 1:
         return results[0].history
-    epochs = pd.concat([one.history for one in results]).groupby("epoch")
+    epochs = pd.concat([result.history for result in results]).groupby("epoch")
     mean = epochs.mean(numeric_only=True).assign(stage=epochs["stage"].first()).reset_index()
     for name in OBJECTIVES:
-        mean.loc[mean.index[-1], name] = pd.Series([one.history[name].iloc[-1] for one in results]).mean()
+        mean.loc[mean.index[-1], name] = pd.Series([result.history[name].iloc[-1] for result in results]).mean()
     return mean

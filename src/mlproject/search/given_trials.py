@@ -9,7 +9,7 @@ from typing import Any
 
 from mlproject.errors import UserError, first_line, truncate
 from mlproject.experiment import Value
-from mlproject.search.space import declared_with, describe_range, parse_value
+from mlproject.search.space import declared_space, describe_range, parse_value
 from mlproject.task import Task
 
 Row = tuple[int, list[str]]  # the line in the file, from 1 on, and the cells
@@ -35,14 +35,14 @@ def add_given_trials(task: Task, path: str, max_trials: int | None) -> Task:
     """
     if not path:
         return task
-    header, *rows = _read(path)
+    header, *rows = _read_rows(path)
     if not rows:
         raise UserError(f"trials='{truncate(path)}' has no row below its header; accepted: a row for each trial")
     _refuse_repeated_names(path, header)
-    declared = _declared(task, path, task.experiment.best)
+    space = _declared_space(task, path, task.experiment.best)
     trials: list[dict[str, Value]] = []
     for row in rows:
-        values = _values(task, path, declared, header[1], row)
+        values = _read_values(task, path, space, header[1], row)
         if values not in (task.experiment.best, *trials):
             trials.append(values)
     if max_trials and len(trials) + 1 > max_trials:
@@ -50,10 +50,10 @@ def add_given_trials(task: Task, path: str, max_trials: int | None) -> Task:
             f"trials='{truncate(path)}' has {len(trials)} trials beside the best-known values, the last in line {rows[-1][0]}, "
             f"and max_trials={max_trials}; accepted: up to {max_trials - 1} rows, or max_trials={len(trials) + 1}"
         )
-    return replace(task, given=tuple(trials))
+    return replace(task, given_trials=tuple(trials))
 
 
-def _read(path: str) -> list[Row]:
+def _read_rows(path: str) -> list[Row]:
     """The header and the rows, without blank lines."""
     accepted = "a CSV file with a header of hyperparameters"
     try:
@@ -73,45 +73,52 @@ def _read(path: str) -> list[Row]:
 def _refuse_repeated_names(path: str, header: Row) -> None:
     line, names = header
     if repeated := [name for name in names if name and names.count(name) > 1]:
-        raise _refusal(path, line, f"'{truncate(repeated[0])}' is there twice", "each hyperparameter once")
+        raise _line_error(path, line, f"'{truncate(repeated[0])}' is there twice", "each hyperparameter once")
 
 
-def _declared(task: Task, path: str, values: Mapping[str, Value]) -> dict[str, Any]:
+def _declared_space(task: Task, path: str, values: Mapping[str, Value]) -> dict[str, Any]:
     """The hyperparameters that a network with these values declares, by name."""
     try:
-        return declared_with(task, values)
+        return declared_space(task, values)
     except Exception as error:  # whatever an experiment's code raises
         raise UserError(
             f"trials='{truncate(path)}': {task.experiment.name} cannot be built with {dict(values)}: {first_line(error)}"
         ) from error
 
 
-def _values(task: Task, path: str, declared: Mapping[str, Any], names: Sequence[str], row: Row) -> dict[str, Value]:
-    """The values of one trial, of which `declared` holds the hyperparameters of the best-known network."""
+def _read_values(task: Task, path: str, space: Mapping[str, Any], names: Sequence[str], row: Row) -> dict[str, Value]:
+    """The values of one trial, of which `space` holds the hyperparameters of the best-known network."""
     line, cells = row
     if len(cells) != len(names):
-        raise _refusal(path, line, f"{len(cells)} cells below {len(names)} names", "a cell for each name, empty or not")
+        raise _line_error(
+            path, line, f"{len(cells)} cells below {len(names)} names", "a cell for each name, empty or not"
+        )
     values = dict(task.experiment.best)
-    waiting = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
-    while known := waiting.keys() & declared.keys():
-        for name in sorted(known):
-            values[name] = _value(path, line, declared[name], waiting.pop(name))
-        if waiting:  # these values may declare more, such as those of another layer
-            declared = _declared(task, path, values)
-    if waiting:
-        accepted = ", ".join(f"{name}={describe_range(one)}" for name, one in declared.items())
-        name = truncate(next(iter(waiting)))
-        raise _refusal(path, line, f"{task.experiment.name} has no hyperparameter '{name}'", accepted)
+    remaining_cells = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+    while declared_names := remaining_cells.keys() & space.keys():
+        for name in sorted(declared_names):
+            values[name] = _parse_cell(path, line, space[name], remaining_cells.pop(name))
+        if remaining_cells:  # these values may declare more, such as those of another layer
+            space = _declared_space(task, path, values)
+    if remaining_cells:
+        accepted = ", ".join(f"{name}={describe_range(hyperparameter)}" for name, hyperparameter in space.items())
+        name = truncate(next(iter(remaining_cells)))
+        raise _line_error(path, line, f"{task.experiment.name} has no hyperparameter '{name}'", accepted)
     return values
 
 
-def _value(path: str, line: int, declared: Any, text: str) -> Value:
+def _parse_cell(path: str, line: int, hyperparameter: Any, text: str) -> Value:
     # Spreadsheets and pandas write a whole number as 8.0 where other cells of its column are empty.
     for spelling in (text, text.removesuffix(".0")):
         with contextlib.suppress(KeyError, ValueError):
-            return parse_value(declared, spelling)
-    raise _refusal(path, line, f"{declared.name}='{truncate(text)}'", f"{declared.name}={describe_range(declared)}")
+            return parse_value(hyperparameter, spelling)
+    raise _line_error(
+        path,
+        line,
+        f"{hyperparameter.name}='{truncate(text)}'",
+        f"{hyperparameter.name}={describe_range(hyperparameter)}",
+    )
 
 
-def _refusal(path: str, line: int, found: str, accepted: str) -> UserError:
-    return UserError(f"trials='{truncate(path)}', line {line}: {found}; accepted: {accepted}")
+def _line_error(path: str, line: int, problem: str, accepted: str) -> UserError:
+    return UserError(f"trials='{truncate(path)}', line {line}: {problem}; accepted: {accepted}")

@@ -286,11 +286,11 @@ def _read_or_set_aside(path: Path) -> Journal | None:
 
 def _log_what_changed(folder: Path, new: Journal) -> None:
     """Report how the new search differs from the one whose journal in `folder` was written last."""
-    last = max(folder.glob(f"*/{JOURNAL_FILE}"), key=lambda path: path.stat().st_mtime, default=None)
-    if last is None:
+    last_path = max(folder.glob(f"*/{JOURNAL_FILE}"), key=lambda path: path.stat().st_mtime, default=None)
+    if last_path is None:
         return
     try:
-        changes = fingerprint.differences(Journal.read(last).fingerprint, new.fingerprint)
+        changes = fingerprint.differences(Journal.read(last_path).fingerprint, new.fingerprint)
     except UNREADABLE:
         changes = ["the last one was made by another version of mlproject and cannot be continued"]
     logger.info("  a new search: %s", "; ".join(changes))

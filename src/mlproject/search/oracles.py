@@ -41,35 +41,35 @@ class _GivenFirst(keras_tuner.Oracle if TYPE_CHECKING else object):  # type: ign
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Keras Tuner asks here for the values of a trial; returns its `status` and `values`."""
-        answer: dict[str, Any]
-        number = int(trial_id)
-        given = 0 < number < len(self.given)
-        answer = {"status": "RUNNING", "values": dict(self.given[number])} if given else self._propose(trial_id)
-        if number < len(self.journal.trials):
-            hyperband = {
-                name: value for name, value in (answer.get("values") or {}).items() if name.startswith("tuner/")
+        proposal: dict[str, Any]
+        index = int(trial_id)
+        is_given = 0 < index < len(self.given)
+        proposal = {"status": "RUNNING", "values": dict(self.given[index])} if is_given else self._propose(trial_id)
+        if index < len(self.journal.trials):
+            hyperband_values = {
+                name: value for name, value in (proposal.get("values") or {}).items() if name.startswith("tuner/")
             }
-            return {"status": "RUNNING", "values": hyperband | self.journal.trials[number].values}
-        return answer
+            return {"status": "RUNNING", "values": hyperband_values | self.journal.trials[index].values}
+        return proposal
 
     def _propose(self, trial_id: str) -> dict[str, Any]:
         """What Keras Tuner's Oracle proposes; a random point in place of one that was tried already."""
-        answer: dict[str, Any] = super().populate_space(trial_id)
+        proposal: dict[str, Any] = super().populate_space(trial_id)
         # The Bayesian oracle proposes a point again when its model is sure of it.
         if (
-            answer["status"] == "RUNNING"
-            and "tuner/epochs" not in answer["values"]
-            and self._duplicate(answer["values"])
+            proposal["status"] == "RUNNING"
+            and "tuner/epochs" not in proposal["values"]
+            and self._duplicate(proposal["values"])
         ):
             return self._propose_at_random()
-        return answer
+        return proposal
 
     def _propose_at_random(self) -> dict[str, Any]:
         values = self._random_values()
         return {"status": "RUNNING", "values": values} if values else {"status": "STOPPED"}
 
-    def _is_over_limit(self, number: int) -> bool:
-        return 0 <= number < len(self.journal.trials) and self.journal.trials[number].status == OVER_LIMIT
+    def _is_over_limit(self, index: int) -> bool:
+        return 0 <= index < len(self.journal.trials) and self.journal.trials[index].status == OVER_LIMIT
 
 
 class _Random(_GivenFirst, RandomSearchOracle):
@@ -91,7 +91,9 @@ class _Hyperband(_GivenFirst, HyperbandOracle):
     def _propose(self, trial_id: str) -> dict[str, Any]:
         for bracket in self._brackets:
             # Other trials take the places of those that were not trained, or too few would be left to promote some.
-            bracket["rounds"][0] = [one for one in bracket["rounds"][0] if not self._is_over_limit(int(one["id"]))]
+            bracket["rounds"][0] = [
+                entry for entry in bracket["rounds"][0] if not self._is_over_limit(int(entry["id"]))
+            ]
         return super()._propose(trial_id)
 
 
@@ -110,7 +112,7 @@ def make_oracle(
     objective: str,
     experiment: Experiment,
     seed: int,
-    given: Sequence[Mapping[str, Value]],
+    given_trials: Sequence[Mapping[str, Value]],
     journal: Journal,
 ) -> keras_tuner.Oracle:
     """Make the Oracle of a search that begins with the experiment's best-known values. The search ends it.
@@ -120,7 +122,7 @@ def make_oracle(
         objective: a key of `objectives.OBJECTIVES`.
         experiment: gives the best-known values and what is fixed.
         seed: of the points tried.
-        given: the values of the trials after the first one, before the Oracle proposes any.
+        given_trials: the values of the trials after the first one, before the Oracle proposes any.
         journal: the trials that were begun already.
 
     Returns:
@@ -136,5 +138,5 @@ def make_oracle(
         seed=random.Random(seed).randrange(1, 2**31),
         max_consecutive_failed_trials=10**9,
     )
-    oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given], journal, 0
+    oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given_trials], journal, 0
     return oracle

@@ -21,12 +21,14 @@ def mark_over_limit(record: Trial, limits: Sequence[Limit]) -> bool:
     exceeded = [limit for limit in limits if limit.is_exceeded_by(getattr(record, limit.quantity))]
     if not exceeded:
         return False
-    reasons = [f"{describe_cost(one.quantity, getattr(record, one.quantity))}, limit={one.text}" for one in exceeded]
+    reasons = [
+        f"{describe_cost(limit.quantity, getattr(record, limit.quantity))}, limit={limit.text}" for limit in exceeded
+    ]
     record.status, record.reason, record.planned_seconds = OVER_LIMIT, "; ".join(reasons), 0.0
     return True
 
 
-def nothing_within(experiment: str, trials: Sequence[Trial], limits: Sequence[Limit]) -> UserError:
+def no_trial_within_limits(experiment: str, trials: Sequence[Trial], limits: Sequence[Limit]) -> UserError:
     """The error for a search without a trial within the limits; it names the smallest costs seen.
 
     Args:
@@ -37,15 +39,15 @@ def nothing_within(experiment: str, trials: Sequence[Trial], limits: Sequence[Li
     Returns:
         The error.
     """
-    seen = {one.quantity: [getattr(trial, one.quantity) for trial in trials] for one in limits}
+    costs_by_quantity = {limit.quantity: [getattr(trial, limit.quantity) for trial in trials] for limit in limits}
     smallest = [
-        describe_cost(quantity, min(known))
-        for quantity, costs in seen.items()
-        if (known := [cost for cost in costs if not math.isnan(cost)])
+        describe_cost(quantity, min(known_costs))
+        for quantity, costs in costs_by_quantity.items()
+        if (known_costs := [cost for cost in costs if not math.isnan(cost)])
     ]
-    over = sum(trial.status == OVER_LIMIT for trial in trials)
+    over_limit_count = sum(trial.status == OVER_LIMIT for trial in trials)
     return UserError(
-        f"experiment={experiment!r}: none of {len(trials)} trials was completed, and {over} of them are beyond "
-        f"limit={','.join(one.text for one in limits)!r}; the smallest seen: {', '.join(smallest)}; accepted: a larger limit, or "
-        "a search space with smaller networks"
+        f"experiment={experiment!r}: none of {len(trials)} trials was completed, and {over_limit_count} of them are beyond "
+        f"limit={','.join(limit.text for limit in limits)!r}; the smallest seen: {', '.join(smallest)}; accepted: a larger "
+        "limit, or a search space with smaller networks"
     )

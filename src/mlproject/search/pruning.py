@@ -25,7 +25,7 @@ class Rule:
     min_trials: int = 3
 
 
-def why_hopeless(curve: Curve, others: Sequence[Curve], objective: Objective, rule: Rule | None = None) -> str:
+def why_hopeless(curve: Curve, other_curves: Sequence[Curve], objective: Objective, rule: Rule | None = None) -> str:
     """Say why a trial is hopeless.
 
     This is the median stopping rule (Golovin et al., Google Vizier, KDD 2017) with a quartile in place of the median: a trial
@@ -36,7 +36,7 @@ def why_hopeless(curve: Curve, others: Sequence[Curve], objective: Objective, ru
 
     Args:
         curve: of the trial under way.
-        others: the curves of trials with as many planned steps.
+        other_curves: the curves of trials with as many planned steps.
         objective: says which score is better.
         rule: when a trial is pruned.
 
@@ -46,16 +46,17 @@ def why_hopeless(curve: Curve, others: Sequence[Curve], objective: Objective, ru
     rule, share = rule or Rule(), curve[-1][0]
     if not rule.min_share <= share < 1:
         return ""
-    reached = [_score_at(share, other) for other in others if other and other[0][0] <= share <= other[-1][0]]
-    if len(reached) < rule.min_trials:
+    other_scores = [_score_at(share, other) for other in other_curves if other and other[0][0] <= share <= other[-1][0]]
+    if len(other_scores) < rule.min_trials:
         return ""
-    best = max(objective.goodness(score) for _, score in curve)
-    bound = float(np.quantile([objective.goodness(score) for score in reached], rule.worst))
-    if best >= bound:
+    best_goodness = max(objective.goodness(score) for _, score in curve)
+    bound_goodness = float(np.quantile([objective.goodness(score) for score in other_scores], rule.worst))
+    if best_goodness >= bound_goodness:
         return ""
-    ours, theirs = objective.goodness(best), objective.goodness(bound)  # as scores again
+    best_score, bound_score = objective.goodness(best_goodness), objective.goodness(bound_goodness)  # as scores again
     return (
-        f"{objective.words} {ours:.4f}; at this point the worst quarter of {len(reached)} trials ends at {theirs:.4f}"
+        f"{objective.words} {best_score:.4f}; at this point the worst quarter of {len(other_scores)} trials ends at "
+        f"{bound_score:.4f}"
     )
 
 

@@ -47,5 +47,5 @@ def reserve(task: Task, throughput: Throughput, plan: Plan) -> float:
     Returns:
         Seconds, as `budget.reserve_seconds` computes them from the images that all final fits predict.
     """
-    predicted = plan.seeds * len(throughput.multiply_adds) * len(task.data.test_images) + task.held_out
-    return budget.reserve_seconds(predicted, throughput.images_per_second["prediction"], plan.final_rounds)
+    predicted_images = plan.seeds * len(throughput.multiply_adds) * len(task.data.test_images) + task.held_out_count
+    return budget.reserve_seconds(predicted_images, throughput.images_per_second["prediction"], plan.final_rounds)

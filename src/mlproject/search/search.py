@@ -20,7 +20,7 @@ from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
-from mlproject.search.over_limit import nothing_within
+from mlproject.search.over_limit import no_trial_within_limits
 from mlproject.search.parallel import ParallelTuner
 from mlproject.search.result import SearchResult, reserve
 from mlproject.search.selection import select_winner, standard_error
@@ -52,18 +52,18 @@ def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None =
         UserError: when the best-known network does not train, and when no trial is completed, with the most frequent reason.
     """
     throughput = _journaled_throughput(task, journal, settings, pool)
-    plan = _plan(task, throughput, settings, pool)
-    first = Plan(**journal.keep_plan(asdict(plan)))
-    plan = replace(plan, trial_seconds=first.trial_seconds)
+    plan = _make_plan(task, throughput, settings, pool)
+    first_plan = Plan(**journal.keep_plan(asdict(plan)))
+    plan = replace(plan, trial_seconds=first_plan.trial_seconds)
     logger.info("  plan: %s", plan)
-    tracking.log_params(first.params)
+    tracking.log_params(first_plan.params)
     # Trials stay as they were planned at first, so that they can be compared, even if there are other workers now.
-    of_trials = replace(plan, final_fit=first.final_fit, final_speed=first.final_speed)
+    trials_plan = replace(plan, final_fit=first_plan.final_fit, final_speed=first_plan.final_speed)
     with tempfile.TemporaryDirectory() as folder:
-        given = task, journal, settings, of_trials, throughput, folder
-        tuner = ParallelTuner(*given, pool) if pool else Tuner(*given)
+        arguments = task, journal, settings, trials_plan, throughput, folder
+        tuner = ParallelTuner(*arguments, pool) if pool else Tuner(*arguments)
         tuner.search()
-    return _result(task, journal, plan, tuner, settings, pool)
+    return _make_result(task, journal, plan, tuner, settings, pool)
 
 
 def _journaled_throughput(task: Task, journal: Journal, settings: Settings, pool: Pool | None) -> Throughput:
@@ -72,21 +72,21 @@ def _journaled_throughput(task: Task, journal: Journal, settings: Settings, pool
         pool.get_ready(task)
     if journal.throughput is None:
         values = task.experiment.best
-        found = _throughput(task, values, settings.deterministic, settings.budget_seconds, pool)
-        if pool and pool.local and not found.nominal:
+        throughput = _network_throughput(task, values, settings.deterministic, settings.budget_seconds, pool)
+        if pool and pool.local and not throughput.nominal:
             began = time.monotonic()
-            workers = pool.measure(task, values, settings.budget_seconds)
-            found = replace(found, worker=workers.slowest / found.slowest)
-            found = replace(found, seconds=found.seconds + time.monotonic() - began)
+            worker_throughput = pool.measure(task, values, settings.budget_seconds)
+            throughput = replace(throughput, worker=worker_throughput.slowest / throughput.slowest)
+            throughput = replace(throughput, seconds=throughput.seconds + time.monotonic() - began)
             logger.info(
-                "  %d workers train %.2f times as fast as one process alone", pool.size, pool.size * found.worker
+                "  %d workers train %.2f times as fast as one process alone", pool.size, pool.size * throughput.worker
             )
-        journal.throughput = asdict(found)
+        journal.throughput = asdict(throughput)
         journal.save()
     return Throughput(**journal.throughput)
 
 
-def _throughput(
+def _network_throughput(
     task: Task, values: Mapping[str, Value], nominal: bool, seconds: float, pool: Pool | None
 ) -> Throughput:
     """Measure the network with these values where final fits are trained, or compute its speed on the nominal machine."""
@@ -103,29 +103,37 @@ def _throughput(
         ) from error
 
 
-def _plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:
+def _make_plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:
     seeds = len(settings.final_seeds)
-    demand = budget.Demand(settings.max_trials, 1 + len(task.given), len(task.fits), seeds)
+    demand = budget.Demand(settings.max_trials, 1 + len(task.given_trials), len(task.fits), seeds)
     if pool and not settings.deterministic:  # which workers must not change
-        beside = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
-        demand = replace(demand, workers=pool.size, final_workers=beside)
-    measured = settings.budget_seconds, throughput.seconds, throughput.worker * throughput.slowest, len(task.train)
-    usual, plan = (budget.make_plan(*measured, one) for one in (replace(demand, given=1), demand))
+        final_workers = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
+        demand = replace(demand, workers=pool.size, final_workers=final_workers)
+    plan_arguments = (
+        settings.budget_seconds,
+        throughput.seconds,
+        throughput.worker * throughput.slowest,
+        len(task.train),
+    )
+    usual_plan, plan = (
+        budget.make_plan(*plan_arguments, plan_demand) for plan_demand in (replace(demand, given=1), demand)
+    )
     plan = replace(plan, final_speed=throughput.worker if plan.final_workers > 1 else 1.0)
     plan = replace(plan, reserve=reserve(task, throughput, plan))
-    if plan.trial_seconds < usual.trial_seconds:
+    if plan.trial_seconds < usual_plan.trial_seconds:
         warnings.warn(
             f"trials={truncate(settings.trials)!r} gives {plan.trials} trials, the best-known values included, so each has "
-            f"{plan.trial_seconds:.1f} s, where {usual.trials} trials would have {usual.trial_seconds:.1f} s each; fewer rows or "
-            "a larger budget_minutes make them longer",
+            f"{plan.trial_seconds:.1f} s, where {usual_plan.trials} trials would have {usual_plan.trial_seconds:.1f} s each; "
+            "fewer rows or a larger budget_minutes make them longer",
             stacklevel=2,
         )
-    trained = plan.final_fit - plan.reserve
-    if trained < plan.trial_seconds / plan.fits:
-        fits = "the final fit" if plan.final_fits == 1 else f"each of {plan.final_fits} final fits"
+    training_seconds = plan.final_fit - plan.reserve
+    if training_seconds < plan.trial_seconds / plan.fits:
+        fits_in_words = "the final fit" if plan.final_fits == 1 else f"each of {plan.final_fits} final fits"
         warnings.warn(
-            f"budget_minutes={settings.budget_minutes:g} leaves {max(trained, 0):.0f} s of training to {fits}, less than a trial "
-            f"has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or folds, make it longer",
+            f"budget_minutes={settings.budget_minutes:g} leaves {max(training_seconds, 0):.0f} s of training to {fits_in_words}, "
+            f"less than a trial has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or "
+            "folds, make it longer",
             stacklevel=2,
         )
     if plan.measuring > plan.budget / 2:
@@ -138,7 +146,7 @@ def _plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | N
     return plan
 
 
-def _result(
+def _make_result(
     task: Task, journal: Journal, plan: Plan, tuner: Tuner, settings: Settings, pool: Pool | None
 ) -> SearchResult:
     """Select the winner among the completed trials and measure its speed; raises UserError when no trial is completed."""
@@ -147,36 +155,36 @@ def _result(
     if not completed:
         journal.restart()  # there is nothing to go on from
         if any(trial.status == OVER_LIMIT for trial in trials):
-            raise nothing_within(task.experiment.name, trials, settings.limits)
+            raise no_trial_within_limits(task.experiment.name, trials, settings.limits)
         raise _no_trial_completed(task, trials)
-    known = trials[0].values  # the Oracle proposes the best-known values first
-    labels, chosen_by = task.data.train_labels[task.validated], OBJECTIVES[objective]
-    winner = select_winner(completed, known, labels, objective)
-    best = max(chosen_by.goodness(trial.scores[objective]) for trial in completed)
-    ahead = best > chosen_by.goodness(winner.scores[objective])
-    why = f", because no trial is significantly better ({chosen_by.words})" if ahead else ""
-    logger.info("  %s is refitted%s", winner.name, why)
-    spent, measured = tuner.spent, [tuner.throughput]
-    if winner.values != known:
+    best_known = trials[0].values  # the Oracle proposes the best-known values first
+    labels, measure = task.data.train_labels[task.validated_rows], OBJECTIVES[objective]
+    winner = select_winner(completed, best_known, labels, objective)
+    best_goodness = max(measure.goodness(trial.scores[objective]) for trial in completed)
+    has_better_trial = best_goodness > measure.goodness(winner.scores[objective])
+    reason = f", because no trial is significantly better ({measure.words})" if has_better_trial else ""
+    logger.info("  %s is refitted%s", winner.name, reason)
+    spent, throughputs = tuner.spent, [tuner.throughput]
+    if winner.values != best_known:
         # The speed of its trial cannot be used, because the final fit has larger batches.
-        measured.append(_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit, pool))
-    measuring = sum(one.seconds for one in measured)
+        throughputs.append(_network_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit, pool))
+    measuring_seconds = sum(throughput.seconds for throughput in throughputs)
     return SearchResult(
         values=winner.values,
         scores=winner.scores,
-        throughput=measured[-1],
+        throughput=throughputs[-1],
         trials=_trials_table(trials, winner, labels, objective),
         plan=plan,
-        seconds=measuring + journal.trial_seconds,
-        spent=measuring + spent,
-        remeasuring=sum(one.seconds for one in measured[1:]),
+        seconds=measuring_seconds + journal.trial_seconds,
+        spent=measuring_seconds + spent,
+        remeasuring=sum(throughput.seconds for throughput in throughputs[1:]),
     )
 
 
 def _no_trial_completed(task: Task, trials: list[Trial]) -> UserError:
     reasons = Counter(trial.reason for trial in trials).most_common(1)
-    why = f"the most frequent reason: {reasons[0][0]}" if reasons else "the budget ended before the first one"
-    return UserError(f"experiment={task.experiment.name!r}: none of {len(trials)} trials was completed; {why}")
+    explanation = f"the most frequent reason: {reasons[0][0]}" if reasons else "the budget ended before the first one"
+    return UserError(f"experiment={task.experiment.name!r}: none of {len(trials)} trials was completed; {explanation}")
 
 
 def _trials_table(trials: list[Trial], winner: Trial, labels: np.ndarray, objective: str) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def standard_error(trial: Trial, labels: NDArray[np.int64], objective: str) -> f
 
 
 def select_winner(
-    completed: Sequence[Trial], known: Mapping[str, Value], labels: NDArray[np.int64], objective: str
+    completed: Sequence[Trial], best_known: Mapping[str, Value], labels: NDArray[np.int64], objective: str
 ) -> Trial:
     """Select the trial whose values are refitted.
 
@@ -40,7 +40,7 @@ def select_winner(
 
     Args:
         completed: the trials that did not fail, at least one.
-        known: the best-known values.
+        best_known: the best-known values.
         labels: int64 (m,), the true classes of the validation images.
         objective: a key of `objectives.OBJECTIVES`.
 
@@ -52,18 +52,18 @@ def select_winner(
     def goodness(trial: Trial) -> float:
         return OBJECTIVES[objective].goodness(trial.scores[objective])
 
-    with_known_values = [trial for trial in completed if trial.values == known]
-    if not with_known_values:
+    best_known_trials = [trial for trial in completed if trial.values == best_known]
+    if not best_known_trials:
         return max(completed, key=goodness)
-    reference = max(with_known_values, key=goodness)
-    others = [trial for trial in completed if trial.values != known]
-    p = _adjusted_p_values(reference, others, labels, objective)
-    better = [
+    reference = max(best_known_trials, key=goodness)
+    others = [trial for trial in completed if trial.values != best_known]
+    p_values = _adjusted_p_values(reference, others, labels, objective)
+    better_trials = [
         trial
-        for trial, adjusted in zip(others, p, strict=True)
-        if adjusted < SIGNIFICANCE_LEVEL and goodness(trial) > goodness(reference)
+        for trial, p_value in zip(others, p_values, strict=True)
+        if p_value < SIGNIFICANCE_LEVEL and goodness(trial) > goodness(reference)
     ]
-    return max(better, key=goodness, default=reference)
+    return max(better_trials, key=goodness, default=reference)
 
 
 def _adjusted_p_values(
@@ -71,9 +71,13 @@ def _adjusted_p_values(
 ) -> NDArray[np.float64]:
     """The p-value of each of the others against the reference, adjusted by Holm's method."""
     if objective == "val_loss":
-        ours, *theirs = (unpack(trial.losses, LOSSES) for trial in (reference, *others))
+        reference_outputs, *other_outputs = (unpack(trial.losses, LOSSES) for trial in (reference, *others))
     else:
-        ours, *theirs = (unpack(trial.predictions, PREDICTIONS) for trial in (reference, *others))
+        reference_outputs, *other_outputs = (unpack(trial.predictions, PREDICTIONS) for trial in (reference, *others))
     if objective == "val_accuracy":
-        return evaluation.holm_adjusted_mcnemar(ours == labels, [one == labels for one in theirs])
-    return evaluation.holm([evaluation.permutation_test(objective, labels, ours, one) for one in theirs])
+        return evaluation.holm_adjusted_mcnemar(
+            reference_outputs == labels, [outputs == labels for outputs in other_outputs]
+        )
+    return evaluation.holm(
+        [evaluation.permutation_test(objective, labels, reference_outputs, outputs) for outputs in other_outputs]
+    )

@@ -18,14 +18,14 @@ LOGGABLE = re.compile(r"[\w\-. :/]{1,250}")  # what MLflow takes for the name of
 LOGGED_PARAMETERS = {"rung", "fit_seed", "training_images", "pretrained", "weights", "weights_digest", "trials_digest"}
 
 
-def replace_best_values(task: Task, given: Sequence[str]) -> Task:
+def replace_best_values(task: Task, assignments: Sequence[str]) -> Task:
     """Replace best-known values by values that the user gives.
 
     A value may declare further hyperparameters, such as those of a third layer, for which values can be given after it.
 
     Args:
         task: the task whose experiment has the best-known values.
-        given: texts of the form `name=value`.
+        assignments: texts of the form `name=value`.
 
     Returns:
         The task with the given values among its best-known ones, without those that nothing declares any more.
@@ -34,33 +34,37 @@ def replace_best_values(task: Task, given: Sequence[str]) -> Task:
         UserError: for a name that the experiment does not declare, a value outside its range, and a `build` or `recipe` that
             fails, because then nothing is declared.
     """
-    if not given:
+    if not assignments:
         return task
     best = dict(task.experiment.best)
-    before = declared = _declared_or_refused(task, best, given)
-    for pair in given:
-        name, _, text = pair.partition("=")
-        if name not in declared:
-            declared = _declared_or_refused(task, best, given)
+    initial_space = space = _declared_space_or_refusal(task, best, assignments)
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
+        if name not in space:
+            space = _declared_space_or_refusal(task, best, assignments)
         try:
-            best[name] = parse_value(declared[name], text)
+            best[name] = parse_value(space[name], text)
         except (KeyError, ValueError):
-            accepted = ", ".join(f"{name}={describe_range(one)}" for name, one in declared.items())
+            accepted = ", ".join(f"{name}={describe_range(hyperparameter)}" for name, hyperparameter in space.items())
             raise UserError(
-                f"values='{truncate(pair)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
+                f"values='{truncate(assignment)}' is not accepted by {task.experiment.name}; accepted: {accepted}"
             ) from None
-    gone = before.keys() - _declared_or_refused(task, best, given).keys() - {pair.partition("=")[0] for pair in given}
-    best = {name: value for name, value in best.items() if name not in gone}
+    undeclared = (
+        initial_space.keys()
+        - _declared_space_or_refusal(task, best, assignments).keys()
+        - {assignment.partition("=")[0] for assignment in assignments}
+    )
+    best = {name: value for name, value in best.items() if name not in undeclared}
     return replace(task, experiment=replace(task.experiment, best=best))
 
 
-def _declared_or_refused(task: Task, values: Mapping[str, Value], given: Sequence[str]) -> dict[str, Any]:
-    """As `declared_with`; raises UserError where `build` or `recipe` fails with values that the user gave."""
+def _declared_space_or_refusal(task: Task, values: Mapping[str, Value], assignments: Sequence[str]) -> dict[str, Any]:
+    """As `declared_space`; raises UserError where `build` or `recipe` fails with values that the user gave."""
     try:
-        return declared_with(task, values)
+        return declared_space(task, values)
     except Exception as error:  # whatever an experiment's code raises
         raise UserError(
-            f"values={','.join(given)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
+            f"values={','.join(assignments)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
         ) from error
 
 
@@ -75,24 +79,28 @@ def check_best_values(task: Task) -> None:
             space does not offer, in one line. The experiment's own code may raise anything.
     """
     try:
-        declared = declared_with(task, task.experiment.best)
+        space = declared_space(task, task.experiment.best)
     except Exception as error:  # perhaps because of a value that the space does not offer: the declared defaults tell
         try:
-            declared = declared_with(task, {})
+            space = declared_space(task, {})
         except Exception:
             raise error from None
-        _refuse_foreign_values(task, declared)
+        _refuse_foreign_values(task, space)
         raise
-    _refuse_foreign_values(task, declared)
-    _refuse_names(task, declared)
+    _refuse_foreign_values(task, space)
+    _refuse_unloggable_names(task, space)
     best = task.experiment.best
-    active = [name for name, one in declared.items() if all(condition.is_active(best) for condition in one.conditions)]
-    if missing := [name for name in active if name not in best]:
-        accepted = describe_range(declared[missing[0]])
-        raise UserError(f"best lacks the hyperparameter {missing[0]}; accepted: {missing[0]}={accepted}")
+    active_names = [
+        name
+        for name, hyperparameter in space.items()
+        if all(condition.is_active(best) for condition in hyperparameter.conditions)
+    ]
+    if missing_names := [name for name in active_names if name not in best]:
+        accepted = describe_range(space[missing_names[0]])
+        raise UserError(f"best lacks the hyperparameter {missing_names[0]}; accepted: {missing_names[0]}={accepted}")
 
 
-def declared_with(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
+def declared_space(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
     """The hyperparameters that a network with these values declares, as Keras Tuner's objects, by name.
 
     Raises whatever the experiment's `build` or `recipe` raises.
@@ -100,36 +108,36 @@ def declared_with(task: Task, values: Mapping[str, Value]) -> dict[str, Any]:
     hp = hyperparameters(values)
     task.experiment.recipe(hp)
     task.experiment.build(hp, task.spec)
-    return {one.name: one for one in hp.space}
+    return {hyperparameter.name: hyperparameter for hyperparameter in hp.space}
 
 
-def _refuse_names(task: Task, declared: Mapping[str, Any]) -> None:
+def _refuse_unloggable_names(task: Task, space: Mapping[str, Any]) -> None:
     """Raise UserError for a hyperparameter's name that MLflow does not take, or that a parameter of ours has."""
     stages = task.experiment.recipe(hyperparameters(task.experiment.best)).stages
-    own = {f"{stage.name}_{what}" for stage in stages for what in ("epochs", "steps", "peak_rate")}
-    own |= {option.name for option in fields(Settings)} | LOGGED_PARAMETERS
-    for name in declared:
+    reserved_names = {f"{stage.name}_{quantity}" for stage in stages for quantity in ("epochs", "steps", "peak_rate")}
+    reserved_names |= {option.name for option in fields(Settings)} | LOGGED_PARAMETERS
+    for name in space:
         if not LOGGABLE.fullmatch(name):
             raise UserError(
                 f"the hyperparameter's name {truncate(name)!r}; accepted: up to 250 letters, digits, spaces and the signs _-.:/"
             )
-        if name in own:
+        if name in reserved_names:
             raise UserError(
                 f"the hyperparameter's name {name!r} is taken by a parameter of every run; accepted: another one"
             )
 
 
-def _refuse_foreign_values(task: Task, declared: Mapping[str, Any]) -> None:
+def _refuse_foreign_values(task: Task, space: Mapping[str, Any]) -> None:
     """Raise UserError for a best-known value that the search space does not offer."""
     for field in ("best", "best_in_an_hour"):
         for name, value in getattr(task.experiment, field).items():
-            if name not in declared:
-                known = ", ".join(declared) or "none"
+            if name not in space:
+                declared_names = ", ".join(space) or "none"
                 raise UserError(
-                    f"{field} has {name}={value!r}, which neither build nor recipe declares; accepted: {known}"
+                    f"{field} has {name}={value!r}, which neither build nor recipe declares; accepted: {declared_names}"
                 )
-            if not _offers(declared[name], value):
-                accepted = describe_range(declared[name])
+            if not _offers(space[name], value):
+                accepted = describe_range(space[name])
                 raise UserError(f"{field} has {name}={value!r}; accepted: {name}={accepted}")
 
 
@@ -142,13 +150,13 @@ def describe_space(task: Task) -> dict[str, dict[str, str]]:
     Returns:
         For each hyperparameter's name `searched` ("16..64 by 16", "relu|silu") and `sampling` (linear, log, choice, fixed).
     """
-    space = {
-        name: {"searched": describe_range(one), "sampling": getattr(one, "sampling", "choice")}
-        for name, one in declared_with(task, task.experiment.best).items()
+    description = {
+        name: {"searched": describe_range(hyperparameter), "sampling": getattr(hyperparameter, "sampling", "choice")}
+        for name, hyperparameter in declared_space(task, task.experiment.best).items()
     }
     for name in task.experiment.fixed:
-        space[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}
-    return space
+        description[name] = {"searched": str(task.experiment.best[name]), "sampling": "fixed"}
+    return description
 
 
 def fixed_space(best: Mapping[str, Value], fixed: Sequence[str]) -> keras_tuner.HyperParameters:
@@ -162,41 +170,41 @@ def fixed_space(best: Mapping[str, Value], fixed: Sequence[str]) -> keras_tuner.
     return space
 
 
-def parse_value(declared: Any, text: str) -> Value:
+def parse_value(hyperparameter: Any, text: str) -> Value:
     """The value of a declared hyperparameter that `text` names; raises KeyError or ValueError when it does not offer it."""
-    if not hasattr(declared, "min_value"):
-        choices: dict[str, Value] = {str(value).lower(): value for value in declared.values}
+    if not hasattr(hyperparameter, "min_value"):
+        choices: dict[str, Value] = {str(value).lower(): value for value in hyperparameter.values}
         return choices[text.lower()]
-    number: int | float = type(declared.min_value)(text)
-    if not declared.min_value <= number <= declared.max_value:
+    number: int | float = type(hyperparameter.min_value)(text)
+    if not hyperparameter.min_value <= number <= hyperparameter.max_value:
         raise ValueError(text)
-    steps = (number - declared.min_value) / declared.step if _has_linear_step(declared) else 0.0
+    steps = (number - hyperparameter.min_value) / hyperparameter.step if _has_linear_step(hyperparameter) else 0.0
     if not math.isclose(steps, round(steps), abs_tol=1e-6):
         raise ValueError(text)
     return number
 
 
-def _offers(declared: Any, value: Value) -> bool:
+def _offers(hyperparameter: Any, value: Value) -> bool:
     """Whether the search space offers this value, of the right type."""
-    if not hasattr(declared, "min_value"):
-        return any(value == one and isinstance(value, type(one)) for one in declared.values)
+    if not hasattr(hyperparameter, "min_value"):
+        return any(value == choice and isinstance(value, type(choice)) for choice in hyperparameter.values)
     if isinstance(value, bool | str):
         return False
     try:
-        parse_value(declared, repr(value))
+        parse_value(hyperparameter, repr(value))
     except ValueError:
         return False
     return True
 
 
-def _has_linear_step(declared: Any) -> bool:
+def _has_linear_step(hyperparameter: Any) -> bool:
     # On a logarithmic scale the step is a factor, and Keras Tuner accepts any number in the range.
-    return declared.step is not None and declared.sampling == "linear"
+    return hyperparameter.step is not None and hyperparameter.sampling == "linear"
 
 
-def describe_range(declared: Any) -> str:
+def describe_range(hyperparameter: Any) -> str:
     """The values that a declared hyperparameter offers: "16..64 by 16", "relu|silu"."""
-    if hasattr(declared, "min_value"):
-        by = f" by {declared.step}" if _has_linear_step(declared) and declared.step != 1 else ""
-        return f"{declared.min_value}..{declared.max_value}{by}"
-    return "|".join(map(str, declared.values))
+    if hasattr(hyperparameter, "min_value"):
+        step = f" by {hyperparameter.step}" if _has_linear_step(hyperparameter) and hyperparameter.step != 1 else ""
+        return f"{hyperparameter.min_value}..{hyperparameter.max_value}{step}"
+    return "|".join(map(str, hyperparameter.values))

@@ -57,21 +57,21 @@ def fit_trial(
     """
     rung = round(record.planned_seconds / plan.trial_seconds, 4)
     tracking.log_params(record.values | {"seed": task.seed, "rung": rung})
-    built = _network_within_limits(task, settings, record)
-    if built is None:
+    network = _network_within_limits(task, settings, record)
+    if network is None:
         return
-    model, recipe = built
-    recipe, schedule, share = _shorten(task, plan, throughput, model, recipe, record.planned_seconds)
-    peaks = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
-    images = len(task.data.sample(task.train, share, task.seed))
-    tracking.log_params(schedule_params(schedule) | peaks | {"training_images": images})
+    model, recipe = network
+    recipe, schedule, share = _shorten_fit(task, plan, throughput, model, recipe, record.planned_seconds)
+    peak_rates = {f"{stage.name}_peak_rate": stage.learning_rate for stage in recipe.stages}
+    image_count = len(task.data.sample(task.train, share, task.seed))
+    tracking.log_params(schedule_params(schedule) | peak_rates | {"training_images": image_count})
     if task.folds:
         log_kept_epochs(kept.results)
         hooks = replace(hooks, retraining=Retraining(model))
     planned_seconds = record.planned_seconds / plan.fits
     for number, fold in enumerate(task.fits[len(kept.results) :], len(kept.results) + 1):
         data = task.fit_data(task.data.sample(fold.train, share, task.seed), fold.validation)
-        result = fit(model, recipe, schedule, data, _hooks_of_fold(task, hooks, number, planned_seconds))
+        result = fit(model, recipe, schedule, data, _fold_hooks(task, hooks, number, planned_seconds))
         if result.stopped_early:
             kept.results.append(result)  # not for another process, to which it would look like a whole fit
             break
@@ -93,7 +93,7 @@ def _network_within_limits(task: Task, settings: Settings, record: Trial) -> tup
     return None if mark_over_limit(record, settings.limits) else (model, recipe)
 
 
-def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: float) -> FitHooks:
+def _fold_hooks(task: Task, hooks: FitHooks, fit_number: int, planned_seconds: float) -> FitHooks:
     """The hooks for one of a trial's fits, which leaves the later ones as many seconds as are planned for them.
 
     The first fit takes longest, because TensorFlow traces the network in it. Where not even the planned seconds are left, the
@@ -101,15 +101,15 @@ def _hooks_of_fold(task: Task, hooks: FitHooks, number: int, planned_seconds: fl
     """
     if not task.folds:
         return hooks
-    now, later = time.monotonic(), len(task.folds) - number
-    deadline = max(hooks.deadline - later * planned_seconds, now + (hooks.deadline - now) / (later + 1))
+    now, later_fits = time.monotonic(), len(task.folds) - fit_number
+    deadline = max(hooks.deadline - later_fits * planned_seconds, now + (hooks.deadline - now) / (later_fits + 1))
 
     def stop_early(share: float, row: dict[str, Any]) -> bool:
-        return hooks.stop_early((number - 1 + share) / len(task.folds), row)
+        return hooks.stop_early((fit_number - 1 + share) / len(task.folds), row)
 
-    title = f"{hooks.title}, fit {number}/{len(task.folds)}"
+    title = f"{hooks.title}, fit {fit_number}/{len(task.folds)}"
     return replace(
-        hooks, on_epoch=partial(log_fold_epoch, number), stop_early=stop_early, deadline=deadline, title=title
+        hooks, on_epoch=partial(log_fold_epoch, fit_number), stop_early=stop_early, deadline=deadline, title=title
     )
 
 
@@ -124,7 +124,7 @@ def _mark_end(record: Trial, results: Sequence[FitResult], schedule: Schedule) -
     record.status = "pruned"
 
 
-def _shorten(
+def _shorten_fit(
     task: Task, plan: Plan, throughput: Throughput, model: keras.Model, recipe: Recipe, planned_seconds: float
 ) -> tuple[Recipe, dict[str, StageSchedule], float]:
     """Recipe, schedule and share of the training images of a trial's fit, which sees a share of the final fit's images.
@@ -134,15 +134,15 @@ def _shorten(
     hyperparameters best (measured in bench/README.md, "How short trials rank"). All networks get the same share, also
     those whose `max_epochs` end the final fit early: more images would favour them.
     """
-    rows = len(task.train)
+    row_count = len(task.train)
     speeds = throughput.speeds_of(model, recipe)
     final_fit = plan.final_speed * plan.final_fit
-    final = plan_stages(recipe, speeds, final_fit, rows)
-    trained = budget.TRIAL_TRAINING_SHARE * throughput.worker * planned_seconds / plan.fits
-    share = min(trained / final_fit, 1.0)  # many seeds make final fits shorter than trials
-    used = replace(recipe, batch_size=min(recipe.batch_size, rows))  # few images make smaller batches
-    recipe, schedule = shorten(used, final, share, MIN_EPOCHS)
-    return recipe, schedule, min(max(share**0.5, recipe.batch_size / rows), 1.0)  # one batch of images at least
+    final_schedule = plan_stages(recipe, speeds, final_fit, row_count)
+    training_seconds = budget.TRIAL_TRAINING_SHARE * throughput.worker * planned_seconds / plan.fits
+    share = min(training_seconds / final_fit, 1.0)  # many seeds make final fits shorter than trials
+    final_recipe = replace(recipe, batch_size=min(recipe.batch_size, row_count))  # few images make smaller batches
+    recipe, schedule = shorten(final_recipe, final_schedule, share, MIN_EPOCHS)
+    return recipe, schedule, min(max(share**0.5, recipe.batch_size / row_count), 1.0)  # one batch of images at least
 
 
 def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResult]) -> None:
@@ -151,7 +151,7 @@ def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResul
         setattr(record, name, float(np.mean(_last(results, name))))
     if results[-1].stopped_early and task.folds:
         return  # most images were not predicted
-    labels, probabilities = task.data.train_labels[task.validated], _predictions(task, results)
+    labels, probabilities = task.data.train_labels[task.validated_rows], _predictions(task, results)
     record.predictions = pack(probabilities.argmax(axis=1), PREDICTIONS)
     if objective == "val_loss":
         record.losses = pack(evaluation.image_losses(labels, probabilities), LOSSES)
@@ -162,64 +162,68 @@ def _score(task: Task, objective: str, record: Trial, results: Sequence[FitResul
 
 def _last(results: Sequence[FitResult], name: str) -> list[float]:
     """A score of each fit after its last epoch."""
-    return [float(one.history[name].iloc[-1]) for one in results]
+    return [float(result.history[name].iloc[-1]) for result in results]
 
 
 def _predictions(task: Task, results: Sequence[FitResult]) -> np.ndarray:
-    """The probabilities for the rows `task.validated`, (rows, classes); the mean over repeats of a cross-validation."""
-    predicted = [one.validation_probabilities for one in results if one.validation_probabilities is not None]
-    rows: np.ndarray = out_of_fold(task.fits, predicted, len(task.data.train_labels))[task.validated]
-    return rows
+    """The probabilities for the rows `task.validated_rows`, (rows, classes); the mean over repeats of a cross-validation."""
+    fold_probabilities = [
+        result.validation_probabilities for result in results if result.validation_probabilities is not None
+    ]
+    probabilities: np.ndarray = out_of_fold(task.fits, fold_probabilities, len(task.data.train_labels))[
+        task.validated_rows
+    ]
+    return probabilities
 
 
 def _log_result(task: Task, results: Sequence[FitResult]) -> None:
     """Log what is known after the last epoch, and with folds the mean over them of each epoch."""
-    mean = mean_history(results)
+    history = mean_history(results)
     metrics = {
-        "best_val_accuracy": mean["val_accuracy"].max(),
-        "train_seconds": sum(one.history["seconds"].sum() for one in results),
+        "best_val_accuracy": history["val_accuracy"].max(),
+        "train_seconds": sum(result.history["seconds"].sum() for result in results),
     }
-    for stage, rows in mean.groupby("stage", sort=False):
+    for stage, rows in history.groupby("stage", sort=False):
         metrics[f"{stage}_val_accuracy"] = rows["val_accuracy"].iloc[-1]
         # A fit that was pruned or met the deadline has no speed of the stages that it did not reach.
-        speeds = [one.images_per_second[str(stage)] for one in results if stage in one.images_per_second]
+        speeds = [result.images_per_second[str(stage)] for result in results if stage in result.images_per_second]
         metrics[f"{stage}_images_per_second"] = np.mean(speeds)
     tracking.log_metrics(metrics)
     if task.folds:
-        for row in mean.to_dict("records"):
+        for row in history.to_dict("records"):
             log_epoch(row["epoch"], {str(name): value for name, value in row.items()})
     if len(results) < len(task.fits):
         return  # pruned
     tracking.log_arrays(
         "evaluation/validation.npz",
-        rows=task.validated,
-        labels=task.data.train_labels[task.validated],
+        rows=task.validated_rows,
+        labels=task.data.train_labels[task.validated_rows],
         predictions=_predictions(task, results).argmax(axis=1),
     )
 
 
-def follow(
-    record: Trial, objective: str, others: Callable[[], Sequence[Curve]], prunable: bool
+def pruning_hook(
+    record: Trial, objective: str, other_curves: Callable[[], Sequence[Curve]], is_prunable: bool
 ) -> Callable[[float, dict[str, Any]], bool]:
     """What to do after each epoch of a trial: keep its curve, and say whether it is hopeless.
 
     Args:
         record: the trial, which takes the curve and the reason.
         objective: what the search optimises.
-        others: gives the curves of finished trials that were planned to take as long. It is called after every epoch.
-        prunable: whether the trial ends early when it is hopeless.
+        other_curves: gives the curves of finished trials that were planned to take as long. It is called after every epoch.
+        is_prunable: whether the trial ends early when it is hopeless.
 
     Returns:
         A function for `FitHooks.stop_early`.
     """
 
-    def hopeless(share: float, row: dict[str, Any]) -> bool:
+    def stop_early(share: float, row: dict[str, Any]) -> bool:
         record.curve.append([share, row[objective]])
-        curves = others()
-        record.reason = why_hopeless(record.curve, curves, OBJECTIVES[objective]) if prunable else ""
+        curves = other_curves()
+        record.reason = why_hopeless(record.curve, curves, OBJECTIVES[objective]) if is_prunable else ""
         return bool(record.reason)
 
-    return hopeless
+    return stop_early
 
 
 def log_epoch(epoch: int, row: dict[str, Any]) -> None:

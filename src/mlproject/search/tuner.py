@@ -23,7 +23,7 @@ from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
 from mlproject.search.pruning import Curve
-from mlproject.search.trial_fit import fit_trial, follow, log_epoch
+from mlproject.search.trial_fit import fit_trial, log_epoch, pruning_hook
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.kept_fits import KeptFits
@@ -60,9 +60,13 @@ class Tuner(keras_tuner.Tuner):
     ):
         self.task, self.journal, self.settings, self.plan = task, journal, settings, plan
         self.throughput = throughput
-        self.asked_at = 0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
+        self.trial_began_at = (
+            0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
+        )
         super().__init__(
-            oracle=make_oracle(settings.tuner, settings.objective, task.experiment, task.seed, task.given, journal),
+            oracle=make_oracle(
+                settings.tuner, settings.objective, task.experiment, task.seed, task.given_trials, journal
+            ),
             hypermodel=self._declare,
             directory=folder,
             project_name=task.experiment.name,
@@ -80,8 +84,8 @@ class Tuner(keras_tuner.Tuner):
         """Run trials until the budget is spent, all trials asked for are done, or too many came to nothing."""
         finished = self.journal.finished
         if self.journal.trials:
-            ended = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
-            tracking.reconcile_trials(self.journal.search, ended)
+            run_statuses = {trial.run_id: "FAILED" if trial.status == "failed" else "FINISHED" for trial in finished}
+            tracking.reconcile_trials(self.journal.search, run_statuses)
             logger.info("  goes on after %s", counted(len(finished), "trial"))
         with contextlib.suppress(SearchEndedError), warnings.catch_warnings():
             # Keras Tuner looks for the best of no scores.
@@ -108,13 +112,15 @@ class Tuner(keras_tuner.Tuner):
 
     def pre_create_trial(self) -> None:
         """Keras Tuner calls this before every trial; it ends the search when there is no reason or no time for another."""
-        self.asked_at = time.monotonic()
+        self.trial_began_at = time.monotonic()
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
         trained, ended = [trial for trial in trials if trial.status != OVER_LIMIT], self.journal.finished
         failed = [trial for trial in ended if trial.status != OVER_LIMIT]
-        hopeless = _end_with(failed, "failed", FAILURES_IN_A_ROW) or _end_with(ended, OVER_LIMIT, OVER_LIMIT_IN_A_ROW)
+        hopeless = _last_have_status(failed, "failed", FAILURES_IN_A_ROW) or _last_have_status(
+            ended, OVER_LIMIT, OVER_LIMIT_IN_A_ROW
+        )
         enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
         late = (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left
         refitted = self.journal.schedule is not None  # the final fits have begun, so nothing else may win any more
@@ -123,8 +129,8 @@ class Tuner(keras_tuner.Tuner):
 
     def _expected_cost(self) -> float:
         """The seconds of the budget that the next trial will take if it is neither pruned nor fails; 0 before the first one."""
-        whole = [self.cost(trial) for trial in self.journal.trials if trial.may_win]
-        return statistics.median(whole) if whole else 0.0
+        costs = [self.cost(trial) for trial in self.journal.trials if trial.may_win]
+        return statistics.median(costs) if costs else 0.0
 
     def run_trial(self, trial: Any) -> dict[str, float]:
         """Train one set of hyperparameters.
@@ -135,23 +141,23 @@ class Tuner(keras_tuner.Tuner):
         Returns:
             The objective; NaN for a trial that failed or was not trained, which the Oracle then counts as failed.
         """
-        record = self._record(trial)
+        record = self._trial_record(trial)
         if not record.finished:
             self._run_tracked(record)
         return {self.settings.objective: record.scores[self.settings.objective]}
 
-    def _record(self, asked: Any) -> Trial:
+    def _trial_record(self, oracle_trial: Any) -> Trial:
         """The journal's record of a trial of Keras Tuner's; a new one if it is new. It knows how long the trial is to take."""
-        index, proposed = int(asked.trial_id), asked.hyperparameters.values
+        index, proposed_values = int(oracle_trial.trial_id), oracle_trial.hyperparameters.values
         if index == len(self.journal.trials):
-            values = {name: value for name, value in proposed.items() if not name.startswith("tuner/")}
-            record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given))
+            values = {name: value for name, value in proposed_values.items() if not name.startswith("tuner/")}
+            record = Trial(f"trial-{index + 1:02d}", values, given=index <= len(self.task.given_trials))
             record.knew = len(self.journal.finished)
             self.journal.trials.append(record)
         record = self.journal.trials[index]
         self._add_to_space(record)
         if not record.finished:
-            rung = proposed.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
+            rung = proposed_values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS
             # Given values get a whole trial. Hyperband might not promote a short one, and then nothing would tell whether the
             # search found better values.
             record.planned_seconds = (1.0 if record.given else rung) * self.plan.trial_seconds
@@ -192,7 +198,7 @@ class Tuner(keras_tuner.Tuner):
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
-        self._say(record)
+        self._log_outcome(record)
 
     def _run_tags(self, record: Trial) -> dict[str, str]:
         name = self.task.experiment.name
@@ -202,33 +208,33 @@ class Tuner(keras_tuner.Tuner):
     def _end_tags(record: Trial) -> dict[str, str]:
         return {"status": record.status} | ({"reason": record.reason} if record.reason else {})
 
-    def _say(self, record: Trial) -> None:
+    def _log_outcome(self, record: Trial) -> None:
         """Tell the user how a trial ended, which one is the best so far, and how many minutes are left."""
-        place, objective, best = self.task.place, self.settings.objective, self._best
-        sign = " " if record.status == "pruned" else ": "
+        place, objective, best_trial = self.task.place, self.settings.objective, self._best_trial
+        separator = " " if record.status == "pruned" else ": "
         score = f"{OBJECTIVES[objective].words} {record.scores[objective]:.4f}"
-        outcome = f"{record.status}{sign}{record.reason}" if record.reason else score
-        ended = f"{place.prefix}{record.name} of {self._trials}  {outcome}  ({record.seconds:.0f} s)"
-        so_far = f"best so far {best.scores[objective]:.4f} ({best.name}), " if best else ""
-        logger.info("  %s; %s%s", ended, so_far, place.left(self._budget_left, self.plan.budget))
+        outcome = f"{record.status}{separator}{record.reason}" if record.reason else score
+        progress = f"{place.prefix}{record.name} of {self._trial_count}  {outcome}  ({record.seconds:.0f} s)"
+        best_so_far = f"best so far {best_trial.scores[objective]:.4f} ({best_trial.name}), " if best_trial else ""
+        logger.info("  %s; %s%s", progress, best_so_far, place.time_left(self._budget_left, self.plan.budget))
 
-    def _title(self, under_way: str) -> str:
+    def _bar_title(self, activity: str) -> str:
         """What a bar says: as little as possible, because the bar stands on the same line."""
-        best = self._best
-        so_far = f"best {best.scores[self.settings.objective]:.3f}, " if best else ""
-        return f"{self.task.place.prefix}{under_way}, {so_far}{self.task.place.left(self._budget_left)}"
+        best_trial = self._best_trial
+        best_so_far = f"best {best_trial.scores[self.settings.objective]:.3f}, " if best_trial else ""
+        return f"{self.task.place.prefix}{activity}, {best_so_far}{self.task.place.time_left(self._budget_left)}"
 
     @property
-    def _trials(self) -> str:
+    def _trial_count(self) -> str:
         planned = self.settings.max_trials or max(self.plan.trials, len(self.journal.trials))
         return f"{planned}" if self.settings.max_trials else f"~{planned}"
 
     @property
-    def _best(self) -> Trial | None:
+    def _best_trial(self) -> Trial | None:
         """The best trial so far; None as long as none came to a good end."""
         measure = OBJECTIVES[self.settings.objective]
-        good = [trial for trial in self.journal.finished if trial.may_win]
-        return max(good, key=lambda trial: measure.goodness(trial.scores[self.settings.objective]), default=None)
+        candidates = [trial for trial in self.journal.finished if trial.may_win]
+        return max(candidates, key=lambda trial: measure.goodness(trial.scores[self.settings.objective]), default=None)
 
     @property
     def _budget_left(self) -> float:
@@ -237,33 +243,39 @@ class Tuner(keras_tuner.Tuner):
 
     def _run_name(self, record: Trial) -> str:
         """The name of a trial's run, which stands alone: what differs from the first trial, in short."""
-        number, first = record.name.removeprefix("trial-"), self.journal.trials[0]
-        changed = {name: value for name, value in record.values.items() if value != first.values.get(name)}
-        shown = [_in_short(name, value) for name, value in changed.items()]
-        words = "best-known values" if record is first else ", ".join(shown[:SHOWN_VALUES]) or "the same values"
-        more = ", ..." if len(shown) > SHOWN_VALUES else ""
-        return f"{self.task.model_name} trial {number}: {words}{more}"
+        number, first_trial = record.name.removeprefix("trial-"), self.journal.trials[0]
+        changed_values = {name: value for name, value in record.values.items() if value != first_trial.values.get(name)}
+        parts = [_abbreviate(name, value) for name, value in changed_values.items()]
+        description = (
+            "best-known values" if record is first_trial else ", ".join(parts[:SHOWN_VALUES]) or "the same values"
+        )
+        ellipsis = ", ..." if len(parts) > SHOWN_VALUES else ""
+        return f"{self.task.model_name} trial {number}: {description}{ellipsis}"
 
     def _train(self, record: Trial) -> None:
         """Train one trial in the active run, as far as the search has time for it."""
         if record.starts > MOST_STARTS:
             raise MemoryError(f"the process died in this trial {MOST_STARTS} times")
-        kept = KeptFits(self._kept_fits(record))
-        self.asked_at -= kept.seconds  # an earlier process spent them on this trial
-        kept_share = len(kept.results) / self.plan.fits  # what else an earlier process trained begins anew
+        kept_fits = KeptFits(self._kept_fits(record))
+        self.trial_began_at -= kept_fits.seconds  # an earlier process spent them on this trial
+        kept_share = len(kept_fits.results) / self.plan.fits  # what else an earlier process trained begins anew
         record.curve = [[share, score] for share, score in record.curve if share <= kept_share]
         record.reason = ""
-        others = [curve for planned, curve in self._curves() if planned == record.planned_seconds]
+        comparable_curves = [
+            curve for planned_seconds, curve in self._finished_curves() if planned_seconds == record.planned_seconds
+        ]
         hooks = FitHooks(
             on_epoch=log_epoch,
-            on_hang=self._end_hanging(record),
-            title=self._title(f"{record.name}/{self._trials}"),
-            stop_early=follow(record, self.settings.objective, lambda: others, self._is_prunable(record)),
-            deadline=self.asked_at + self._seconds_for_a_trial(),
+            on_hang=self._hang_callback(record),
+            title=self._bar_title(f"{record.name}/{self._trial_count}"),
+            stop_early=pruning_hook(
+                record, self.settings.objective, lambda: comparable_curves, self._is_prunable(record)
+            ),
+            deadline=self.trial_began_at + self._trial_time_limit(),
         )
-        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept)
+        fit_trial(self.task, self.plan, self.throughput, self.settings, record, hooks, kept_fits)
 
-    def _seconds_for_a_trial(self) -> float:
+    def _trial_time_limit(self) -> float:
         """After how many seconds a trial that begins now ends, whether it is done or not."""
         if self.throughput.nominal:
             return math.inf
@@ -277,25 +289,25 @@ class Tuner(keras_tuner.Tuner):
         """Whether a trial may end early: not if a user gave its values, which others are compared with or which are wanted."""
         return self.settings.prune and not record.given
 
-    def _curves(self) -> list[tuple[float, Curve]]:
+    def _finished_curves(self) -> list[tuple[float, Curve]]:
         """The curves of finished trials that tell which other trial is hopeless, each with the seconds that were planned."""
         finished = [trial for trial in self.journal.finished if trial.curve and trial.status != "failed"]
         return [(trial.planned_seconds, trial.curve) for trial in finished]
 
-    def _end_hanging(self, record: Trial) -> Callable[[str], None]:
+    def _hang_callback(self, record: Trial) -> Callable[[str], None]:
         """What to do when a trial hangs so that only the end of the process helps: it must not be run again."""
         end_run = tracking.failure_callback()
 
-        def end(reason: str) -> None:
-            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.asked_at
+        def end_hanging_trial(reason: str) -> None:
+            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.trial_began_at
             self.journal.save()
             end_run(reason)
 
-        return end
+        return end_hanging_trial
 
     def _record_end(self, record: Trial) -> None:
         if record.finished:
-            record.seconds = time.monotonic() - self.asked_at
+            record.seconds = time.monotonic() - self.trial_began_at
             record.ended = len(self.journal.finished)
             record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
         else:
@@ -319,13 +331,13 @@ class Tuner(keras_tuner.Tuner):
         return True
 
 
-def _in_short(name: str, value: Value) -> str:
+def _abbreviate(name: str, value: Value) -> str:
     """A hyperparameter in the name of a run: words speak for themselves."""
     if isinstance(value, str):
         return value
     return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
-def _end_with(trials: Sequence[Trial], status: str, count: int) -> bool:
+def _last_have_status(trials: Sequence[Trial], status: str, count: int) -> bool:
     """Whether the last so many trials have this status."""
     return [trial.status for trial in trials[-count:]] == [status] * count

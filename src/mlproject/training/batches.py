@@ -46,7 +46,7 @@ def train_dataset(
     """
     with tf.device(HOST):
         make = input_maker(inputs, fit_data, recipe, augment=augment, steps=steps)
-        return _drawn(fit_data, recipe, augment, skip, make)
+        return _draw_batches(fit_data, recipe, augment, skip, make)
 
 
 def drawn_dataset(fit_data: FitData, recipe: Recipe, *, augment: bool, skip: int = 0) -> tf.data.Dataset:
@@ -62,7 +62,7 @@ def drawn_dataset(fit_data: FitData, recipe: Recipe, *, augment: bool, skip: int
         Pairs of the arguments for that function, some bytes for each image, and one-hot labels (b, classes), float32.
     """
     with tf.device(HOST):
-        return _drawn(fit_data, recipe, augment, skip, lambda *drawn: drawn)
+        return _draw_batches(fit_data, recipe, augment, skip, lambda *draws: draws)
 
 
 def input_maker(
@@ -90,17 +90,17 @@ def input_maker(
         raise UserError(
             f"cutout={recipe.cutout} of a recipe; accepted: fewer than the {min(inputs.shape[1:3])} pixels of an image's side"
         )
-    take_inputs = _row_reader(np.asarray(inputs, np.float16) if on_gpu else inputs)
+    read_rows = _row_reader(np.asarray(inputs, np.float16) if on_gpu else inputs)
     shrink = _shrink_by_products if on_gpu else _shrink
     mean_color = tf.constant(np.round(fit_data.data.spec().mean), tf.uint8)
 
-    def make_inputs(number: tf.Tensor, index: tf.Tensor, *drawn: tf.Tensor) -> tf.Tensor:
-        batch = take_inputs(index)
+    def make_inputs(batch_number: tf.Tensor, batch_rows: tf.Tensor, *draws: tf.Tensor) -> tf.Tensor:
+        batch = read_rows(batch_rows)
         if augment:
-            mirrored, random = drawn
+            mirrored, random = draws
             batch = _augment(batch, recipe, mirrored, random, mean_color)
             if recipe.progressive_resizing:
-                batch = shrink(batch, recipe.heights(batch.shape[1]), number, steps)
+                batch = shrink(batch, recipe.heights(batch.shape[1]), batch_number, steps)
         return batch
 
     return make_inputs
@@ -121,23 +121,25 @@ def eval_dataset(inputs: np.ndarray, rows: np.ndarray) -> tf.data.Dataset:
         return _without_autotuning(tf.data.Dataset.from_tensor_slices(source).batch(EVAL_BATCH).prefetch(2))
 
 
-def _drawn(fit_data: FitData, recipe: Recipe, augment: bool, skip: int, make: Callable[..., Any]) -> tf.data.Dataset:
-    """Endless pairs of what `make` makes of a batch's number, rows and random numbers, and its one-hot labels."""
+def _draw_batches(
+    fit_data: FitData, recipe: Recipe, augment: bool, skip: int, make_inputs: Callable[..., Any]
+) -> tf.data.Dataset:
+    """Endless pairs of what `make_inputs` makes of a batch's number, rows and random numbers, and its one-hot labels."""
     data, rows, seed = fit_data.data, fit_data.train, fit_data.seed
     targets = tf.one_hot(data.train_labels, len(data.class_names))
     batch_size = min(recipe.batch_size, len(rows))
     mirrored_first = tf.constant(np.random.default_rng(seed).integers(2, size=len(data.train_labels)))
 
-    def make_batch(number: tf.Tensor, index: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        drawn = [number, index]
+    def make_batch(batch_number: tf.Tensor, batch_rows: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        draws = [batch_number, batch_rows]
         if augment:
-            drawn.append((tf.gather(mirrored_first, index) + number * batch_size // len(rows)) % 2)
-            drawn.append(tf.random.stateless_uniform((4, batch_size), (seed, number)))
-        return make(*drawn), tf.gather(targets, index)
+            draws.append((tf.gather(mirrored_first, batch_rows) + batch_number * batch_size // len(rows)) % 2)
+            draws.append(tf.random.stateless_uniform((4, batch_size), (seed, batch_number)))
+        return make_inputs(*draws), tf.gather(targets, batch_rows)
 
-    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
-    order = order.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
-    return _without_autotuning(order.map(make_batch, num_parallel_calls=2).prefetch(4))
+    row_batches = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).repeat()
+    row_batches = row_batches.batch(batch_size, drop_remainder=True).enumerate().skip(skip)
+    return _without_autotuning(row_batches.map(make_batch, num_parallel_calls=2).prefetch(4))
 
 
 def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -148,13 +150,13 @@ def _row_reader(inputs: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         return lambda index: tf.gather(source, index)
 
     # Activations and images can take gigabytes. They stay on disk, and the system caches what fits into memory.
-    def read(index: np.ndarray) -> np.ndarray:
+    def read_from_disk(index: np.ndarray) -> np.ndarray:
         rows = np.asarray(inputs[index])
         mapped.release(inputs)
         return rows
 
     def read_rows(index: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(read, [index], inputs.dtype)
+        values = tf.numpy_function(read_from_disk, [index], inputs.dtype)
         return tf.ensure_shape(values, (*index.shape, *inputs.shape[1:]))
 
     return read_rows
@@ -194,30 +196,33 @@ def _translate_and_mirror(images: tf.Tensor, shifts: tf.Tensor, mirrored: tf.Ten
     time.
     """
     (down, right), mirror = tf.unstack(shifts), tf.cast(mirrored, tf.float32)
-    zero, one = tf.zeros_like(mirror), tf.ones_like(mirror)
+    zeros, ones = tf.zeros_like(mirror), tf.ones_like(mirror)
     # The pixel at (x, y) comes from (a0 x + a1 y + a2, b0 x + b1 y + b2). The last two numbers are for perspectives.
-    columns = [one - 2 * mirror, zero, mirror * (images.shape[2] - 1) + right]
-    rows = [zero, one, down]
-    transform = tf.stack([*columns, *rows, zero, zero], axis=1)
+    columns = [ones - 2 * mirror, zeros, mirror * (images.shape[2] - 1) + right]
+    rows = [zeros, ones, down]
+    transform = tf.stack([*columns, *rows, zeros, zeros], axis=1)
     return keras.ops.image.affine_transform(images, transform, interpolation="nearest", fill_mode="reflect")
 
 
 def _cut_out(images: tf.Tensor, side: int, random: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     """Paint a square of `side` pixels with `color` (c,) into each image (b, h, w, c), where `random` (2, b) places it."""
-    inside = []
+    is_inside = []
     for length, position in zip(images.shape[1:3], tf.unstack(random), strict=True):
-        pixels, first = tf.range(length)[None], tf.cast(tf.floor(position * (length - side + 1)), tf.int32)[:, None]
-        inside.append((pixels >= first) & (pixels < first + side))
-    square = inside[0][:, :, None, None] & inside[1][:, None, :, None]
+        pixels, first_pixel = (
+            tf.range(length)[None],
+            tf.cast(tf.floor(position * (length - side + 1)), tf.int32)[:, None],
+        )
+        is_inside.append((pixels >= first_pixel) & (pixels < first_pixel + side))
+    square = is_inside[0][:, :, None, None] & is_inside[1][:, None, :, None]
     return tf.where(square, tf.cast(color, images.dtype), images)
 
 
-def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int) -> tf.Tensor:
-    """Resize images (b, h, w, c) to the size for batch `number` of `steps`: float32 (b, h', w', c)."""
+def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], batch_number: tf.Tensor, steps: int) -> tf.Tensor:
+    """Resize images (b, h, w, c) to the size for batch `batch_number` of `steps`: float32 (b, h', w', c)."""
     full_height, full_width, channels = images.shape[1:]
     height = tf.constant(full_height)
     for share, pixels in reversed(heights):
-        height = tf.where(number < round(share * steps), pixels, height)
+        height = tf.where(batch_number < round(share * steps), pixels, height)
     resized = tf.cond(
         height < full_height,
         lambda: tf.image.resize(images, (height, _proportional(height, full_height, full_width)), antialias=True),
@@ -227,21 +232,23 @@ def _shrink(images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.
 
 
 def _shrink_by_products(
-    images: tf.Tensor, heights: Sequence[tuple[float, int]], number: tf.Tensor, steps: int
+    images: tf.Tensor, heights: Sequence[tuple[float, int]], batch_number: tf.Tensor, steps: int
 ) -> tf.Tensor:
     """What `_shrink` does, as products with a matrix for each side; rounding errors differ."""
     full_height, full_width, channels = images.shape[1:]
 
-    def shrunk(height: int) -> tf.Tensor:
+    def shrink_to_height(height: int) -> tf.Tensor:
         rows, columns = (
             _resizing_matrix(full, new)
             for full, new in ((full_height, height), (full_width, _proportional(height, full_height, full_width)))
         )
         return tf.einsum("hy,nyxc,wx->nhwc", rows, tf.cast(images, tf.float32), columns)
 
-    ends = tf.constant([round(share * steps) for share, _ in heights], number.dtype)
-    sizes = [lambda height=height: shrunk(height) for _, height in heights] + [lambda: tf.cast(images, tf.float32)]
-    resized = tf.switch_case(tf.reduce_sum(tf.cast(number >= ends, tf.int32)), sizes)
+    ends = tf.constant([round(share * steps) for share, _ in heights], batch_number.dtype)
+    sizes = [lambda height=height: shrink_to_height(height) for _, height in heights] + [
+        lambda: tf.cast(images, tf.float32)
+    ]
+    resized = tf.switch_case(tf.reduce_sum(tf.cast(batch_number >= ends, tf.int32)), sizes)
     return tf.ensure_shape(resized, (images.shape[0], None, None, channels))
 
 

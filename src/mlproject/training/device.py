@@ -23,34 +23,34 @@ NVIDIA_DEVICES = "/dev/nvidia[0-9]*"
 _precision = "float32"
 
 
-def configure(asked: str) -> None:
+def configure(requested: str) -> None:
     """Choose the precision of all fits in this process, and say so if TensorFlow cannot use the machine's GPU.
 
     Args:
-        asked: one of `settings.PRECISIONS`.
+        requested: one of `settings.PRECISIONS`.
     """
     global _precision
-    _precision = resolve(asked, _details().get("compute_capability"))
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if glob.glob(NVIDIA_DEVICES) and not on_gpu() and not hidden:
+    _precision = resolve_precision(requested, _details().get("compute_capability"))
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if glob.glob(NVIDIA_DEVICES) and not on_gpu() and not is_hidden:
         logger.warning(
             "this machine has an NVIDIA GPU that TensorFlow cannot use, so the CPU trains; `pip install -e '.[gpu]'` installs "
             "the CUDA libraries (docs/how-to/gpus.md)"
         )
 
 
-def resolve(asked: str, capability: tuple[int, int] | None) -> str:
+def resolve_precision(requested: str, capability: tuple[int, int] | None) -> str:
     """Say which precision a fit has.
 
     Args:
-        asked: one of `settings.PRECISIONS`.
+        requested: one of `settings.PRECISIONS`.
         capability: the compute capability of the GPU that trains; None for a CPU or a GPU of another maker.
 
     Returns:
         "float32", "bfloat16" or "float16": what was asked for, or for "auto" the fastest that the device is made for.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if capability is None or capability < FLOAT16_SINCE:
         return "float32"
     return "bfloat16" if capability >= BFLOAT16_SINCE else "float16"
@@ -73,12 +73,12 @@ def gpu_name() -> str:
 
 def describe() -> str:
     """The device and the precision in words, such as "NVIDIA H200, bfloat16" or "2 CPU cores, float32"."""
-    others = len(tf.config.list_physical_devices("GPU")) - 1
-    unused = f" (the first of {others + 1} GPUs)" if others > 0 else ""
+    other_gpu_count = len(tf.config.list_physical_devices("GPU")) - 1
+    unused = f" (the first of {other_gpu_count + 1} GPUs)" if other_gpu_count > 0 else ""
     return f"{gpu_name() or f'{os.cpu_count()} CPU cores'}{unused}, {_precision}"
 
 
-def keeps(inputs: np.ndarray) -> bool:
+def keeps_on_gpu(inputs: np.ndarray) -> bool:
     """Whether the inputs of a fit lie in the GPU's memory for the whole fit.
 
     Args:

@@ -75,17 +75,17 @@ class FeatureCache:
 
     def _check(self, model: keras.Model, name: str, path: Path) -> None:
         """Raise an exception when the file does not contain the activations."""
-        found = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
+        activations = np.load(path, mmap_mode="r")  # NumPy refuses pickled objects here, which could execute code
         output = output_of(model, name)
-        expected = (len(self.data.train_images), *output.shape[1:])
-        if (found.shape, found.dtype) != (expected, np.float16):
-            raise ValueError(f"it holds {found.dtype} {found.shape} in place of float16 {expected}")
+        expected_shape = (len(self.data.train_images), *output.shape[1:])
+        if (activations.shape, activations.dtype) != (expected_shape, np.float16):
+            raise ValueError(f"it holds {activations.dtype} {activations.shape} in place of float16 {expected_shape}")
         # The right shape says nothing about the values, so a few rows are computed again.
-        rows = np.linspace(0, len(found) - 1, CHECKED_ROWS).astype(int)
-        fresh = keras.Model(model.input, output).predict(self.data.train_images[rows], verbose=0)
+        rows = np.linspace(0, len(activations) - 1, CHECKED_ROWS).astype(int)
+        recomputed = keras.Model(model.input, output).predict(self.data.train_images[rows], verbose=0)
         # float16 rounds what is below FLOAT16_STEP to 0.
-        tolerance = FLOAT16_STEP + 0.01 * np.abs(fresh).max()
-        if not np.allclose(found[rows], fresh, rtol=0.01, atol=tolerance):
+        tolerance = FLOAT16_STEP + 0.01 * np.abs(recomputed).max()
+        if not np.allclose(activations[rows], recomputed, rtol=0.01, atol=tolerance):
             raise ValueError("it holds other values")
 
     def _compute(self, model: keras.Model, paths: dict[str, Path]) -> None:
@@ -93,9 +93,9 @@ class FeatureCache:
         images = self.data.train_images
         outputs = {name: output_of(model, name) for name in paths}
         shapes = {name: (len(images), *output.shape[1:]) for name, output in outputs.items()}
-        needed = sum(2 * math.prod(shape) for shape in shapes.values())
+        needed_bytes = sum(2 * math.prod(shape) for shape in shapes.values())
         frozen = with_winograd(keras.Model(model.input, outputs))
-        with disk.room(self.folder, needed, "the activations of frozen layers"), contextlib.ExitStack() as stack:
+        with disk.room(self.folder, needed_bytes, "the activations of frozen layers"), contextlib.ExitStack() as stack:
             parts = {name: stack.enter_context(disk.atomic_write(path)) for name, path in paths.items()}
             # Written, not mapped: a full disk would end a process that writes into a mapped file by a signal.
             files = {name: stack.enter_context(part.open("wb")) for name, part in parts.items()}

@@ -74,8 +74,8 @@ def fit(
     for index, stage in enumerate(recipe.stages[progress.stage :], progress.stage):
         length = schedule[stage.name]
         inputs = activations[stage.frozen_through] if stage.frozen_through else fit_data.data.train_images
-        compiled = partial(_compiled_network, model, recipe, stage, length, inputs, fit_data)
-        network = hooks.retraining.stage(stage.name, compiled) if hooks.retraining else compiled()
+        make_network = partial(_compiled_network, model, recipe, stage, length, inputs, fit_data)
+        network = hooks.retraining.stage(stage.name, make_network) if hooks.retraining else make_network()
         if saved:
             restore_variables(network.optimizer.variables, saved, "optimizer")
             saved = {}
@@ -97,17 +97,17 @@ def fit(
 
 def _activations(model: keras.Model, recipe: Recipe, fit_data: FitData) -> dict[str, np.ndarray]:
     """The activations of frozen layers, before the first stage. Those of layers that an earlier stage trains are refused."""
-    trained: set[int] = set()
+    trained_ids: set[int] = set()
     for stage in recipe.stages if len(recipe.stages) > 1 else ():
         if stage.frozen_through:
             frozen = keras.Model(model.input, output_of(model, stage.frozen_through))
-            if trained.intersection(map(id, frozen.trainable_variables)):
+            if trained_ids.intersection(map(id, frozen.trainable_variables)):
                 raise UserError(
                     f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}': an earlier stage trains layers up to "
                     "this one, whose activations are computed before the first stage; accepted: a stage that freezes no more "
                     "layers than the stages before it"
                 )
-        trained.update(map(id, stage_network(model, stage).trainable_variables))
+        trained_ids.update(map(id, stage_network(model, stage).trainable_variables))
     return fit_data.features.get(model, recipe.frozen_layers)
 
 
@@ -120,15 +120,15 @@ def _fit_stage(
     monitor: Monitor,
 ) -> None:
     """Run Keras' fit from the first epoch that is not done yet."""
-    done = monitor.progress.epoch
+    finished_epochs = monitor.progress.epoch
     augment = inputs is fit_data.data.train_images  # cached activations cannot be augmented
-    skip, steps = done * length.steps, length.total_steps
+    skip, steps = finished_epochs * length.steps, length.total_steps
     network.fit(
         batches.drawn_dataset(fit_data, recipe, augment=augment, skip=skip)
         if network.make_inputs
         else batches.train_dataset(inputs, fit_data, recipe, augment=augment, steps=steps, skip=skip),
         steps_per_epoch=length.steps,
-        initial_epoch=done,
+        initial_epoch=finished_epochs,
         epochs=length.epochs,
         callbacks=[monitor],
         class_weight=_class_weights(fit_data) if recipe.class_weights == "balanced" else None,
@@ -154,7 +154,7 @@ def _compiled_network(
     model: keras.Model, recipe: Recipe, stage: Stage, length: StageSchedule, inputs: np.ndarray, fit_data: FitData
 ) -> TrainedNetwork:
     network = _trained_network(model, recipe, stage)
-    if device.keeps(inputs):
+    if device.keeps_on_gpu(inputs):
         augment, steps = stage.frozen_through is None, length.total_steps
         network.make_inputs = batches.input_maker(inputs, fit_data, recipe, augment=augment, steps=steps, on_gpu=True)
     compile_for(stage, network, recipe, length)
@@ -170,13 +170,13 @@ def _trained_network(model: keras.Model, recipe: Recipe, stage: Stage) -> Traine
     images = None
     if recipe.progressive_resizing and not stage.frozen_through:
         images = keras.Input((None, None, model.input.shape[-1]), dtype="float32")
-    part = winograd.with_winograd(stage_network(model, stage), images)
-    if not part.trainable_variables:
+    network = winograd.with_winograd(stage_network(model, stage), images)
+    if not network.trainable_variables:
         raise UserError(
             f"frozen_through='{stage.frozen_through}' of the stage '{stage.name}' leaves no weights to train; accepted: a layer "
             "with trainable ones behind it"
         )
-    return TrainedNetwork(part.input, part.output, device.precision())
+    return TrainedNetwork(network.input, network.output, device.precision())
 
 
 def compile_for(stage: Stage, network: keras.Model, recipe: Recipe, length: StageSchedule) -> None:

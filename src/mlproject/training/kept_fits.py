@@ -20,33 +20,37 @@ class KeptFits:
 
     def __init__(self, path: Path | None):
         self.path = path
-        self.results = (state_file.read(path, _results) if path else None) or []
+        self.results = (state_file.read(path, _make_results) if path else None) or []
 
     @property
     def seconds(self) -> float:
         """How long the fits trained."""
-        return float(sum(one.history["seconds"].sum() for one in self.results))
+        return float(sum(result.history["seconds"].sum() for result in self.results))
 
     def add(self, result: FitResult) -> None:
         """Keep the result of the next fit, which has validation predictions. A file that cannot be written causes a warning."""
         self.results.append(result)
         if self.path is None:
             return
-        about = [
+        descriptions = [
             {
-                "history": one.history.to_dict("records"),
-                "images_per_second": one.images_per_second,
-                "truncated": one.truncated,
+                "history": kept.history.to_dict("records"),
+                "images_per_second": kept.images_per_second,
+                "truncated": kept.truncated,
             }
-            for one in self.results
+            for kept in self.results
         ]
-        arrays = [one.validation_probabilities for one in self.results]
-        named = {f"probabilities{index}": array for index, array in enumerate(arrays) if array is not None}
-        state_file.write(self.path, about, named, "the fits of finished folds")
+        probabilities = [kept.validation_probabilities for kept in self.results]
+        arrays = {f"probabilities{index}": array for index, array in enumerate(probabilities) if array is not None}
+        state_file.write(self.path, descriptions, arrays, "the fits of finished folds")
 
 
-def _results(about: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> list[FitResult]:
+def _make_results(descriptions: list[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> list[FitResult]:
     return [
-        FitResult(pd.DataFrame(one.pop("history")), **one, validation_probabilities=arrays[f"probabilities{index}"])
-        for index, one in enumerate(about)
+        FitResult(
+            pd.DataFrame(description.pop("history")),
+            **description,
+            validation_probabilities=arrays[f"probabilities{index}"],
+        )
+        for index, description in enumerate(descriptions)
     ]

@@ -73,7 +73,7 @@ class Monitor(keras.callbacks.Callback):
     """Follows a fit through all of its stages.
 
     Args:
-        whole: the whole model, which checkpoints keep.
+        whole_model: the model with all of its layers, which checkpoints keep.
         schedule: the length of each stage.
         progress: how far the fit has come; updated after every epoch.
         hooks: what the caller follows and limits.
@@ -81,9 +81,9 @@ class Monitor(keras.callbacks.Callback):
 
     watchdog: Watchdog
 
-    def __init__(self, whole: keras.Model, schedule: Schedule, progress: Progress, hooks: FitHooks):
+    def __init__(self, whole_model: keras.Model, schedule: Schedule, progress: Progress, hooks: FitHooks):
         super().__init__()
-        self.whole, self.schedule, self.progress, self.hooks = whole, schedule, progress, hooks
+        self.whole_model, self.schedule, self.progress, self.hooks = whole_model, schedule, progress, hooks
         self.truncated = self.stopped_early = False
         self.validation: Validation | None = None
 
@@ -95,13 +95,18 @@ class Monitor(keras.callbacks.Callback):
     def start_stage(self, stage: Stage, length: StageSchedule, batch_size: int, validation: Validation | None) -> None:
         """Get ready for the next stage."""
         self.stage, self.length, self.batch_size, self.validation = stage, length, batch_size, validation
-        self.images, self.seconds, self.batches = 0, 0.0, self.progress.epoch * length.steps
+        self.measured_images, self.measured_seconds, self.finished_batches = 0, 0.0, self.progress.epoch * length.steps
         title = self.hooks.title or stage.name
         if self.hooks.title and len(self.schedule) > 1:
             title += f", stage {list(self.schedule).index(stage.name) + 1}/{len(self.schedule)}"
         # disable=None: a bar on a terminal, nothing in a log file
         self.bar = tqdm(
-            total=length.total_steps, initial=self.batches, desc=title, bar_format=BAR, leave=False, disable=None
+            total=length.total_steps,
+            initial=self.finished_batches,
+            desc=title,
+            bar_format=BAR,
+            leave=False,
+            disable=None,
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -115,16 +120,16 @@ class Monitor(keras.callbacks.Callback):
         self.watchdog.alive()
         self.last_step_end = time.monotonic()
         self.bar.update(batch - self.last_batch)
-        self.batches += batch - self.last_batch
+        self.finished_batches += batch - self.last_batch
         # The first step of an epoch is not measured: it traces the graph, or waits for the input pipeline.
         if self.last_batch < 0:
             self.first_step_end = self.last_step_end
         else:
-            self.images += (batch - self.last_batch) * self.batch_size
+            self.measured_images += (batch - self.last_batch) * self.batch_size
         self.last_batch = batch
         if not math.isfinite((logs or {})["loss"]):
             self.model.stop_training = True  # `on_epoch_end` then raises DivergedError
-        if self.last_step_end > self.hooks.deadline and self.batches < self.length.total_steps:
+        if self.last_step_end > self.hooks.deadline and self.finished_batches < self.length.total_steps:
             self.truncated = self.model.stop_training = True
 
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -140,28 +145,30 @@ class Monitor(keras.callbacks.Callback):
         scores = {name: float(value) for name, value in (logs or {}).items()}
         if self.validation:
             scores |= self.validation.run(self.model, self)
-        number = len(self.progress.rows) + 1
+        epoch_number = len(self.progress.rows) + 1
         for name, value in scores.items():
             if not math.isfinite(value):
-                raise DivergedError(f"the {name} became {value} in epoch {number} ({self.stage.name})")
-        row = {"epoch": number, "stage": self.stage.name, **scores}
+                raise DivergedError(f"the {name} became {value} in epoch {epoch_number} ({self.stage.name})")
+        row = {"epoch": epoch_number, "stage": self.stage.name, **scores}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = time.monotonic() - self.began
-        self.seconds += self.last_step_end - self.first_step_end
+        self.measured_seconds += self.last_step_end - self.first_step_end
         self.progress.rows.append(row)
         self.progress.epoch = epoch + 1
-        shown, score = ("val acc", "val_accuracy") if self.validation else ("train acc", "accuracy")
-        self.bar.set_postfix_str(f"{shown} {scores[score]:.3f}")
-        self.hooks.on_epoch(number, row)
+        label, score_name = ("val acc", "val_accuracy") if self.validation else ("train acc", "accuracy")
+        self.bar.set_postfix_str(f"{label} {scores[score_name]:.3f}")
+        self.hooks.on_epoch(epoch_number, row)
         if self.hooks.checkpoint:
-            self.hooks.checkpoint.save(self.whole, self.model.optimizer, self.progress)
-        if not self.truncated and self.hooks.stop_early(share_done(self.schedule, self.stage.name, self.batches), row):
+            self.hooks.checkpoint.save(self.whole_model, self.model.optimizer, self.progress)
+        if not self.truncated and self.hooks.stop_early(
+            share_done(self.schedule, self.stage.name, self.finished_batches), row
+        ):
             self.stopped_early = self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Work out the stage's speed."""
-        total = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
-        if self.images:
-            self.progress.images_per_second[self.stage.name] = self.images / max(self.seconds, 1e-9)
-        elif total:
-            self.progress.images_per_second[self.stage.name] = self.batches * self.batch_size / total
+        epoch_seconds = sum(row["seconds"] for row in self.progress.rows if row["stage"] == self.stage.name)
+        if self.measured_images:
+            self.progress.images_per_second[self.stage.name] = self.measured_images / max(self.measured_seconds, 1e-9)
+        elif epoch_seconds:
+            self.progress.images_per_second[self.stage.name] = self.finished_batches * self.batch_size / epoch_seconds

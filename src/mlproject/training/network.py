@@ -43,14 +43,14 @@ class TrainedNetwork(keras.Model):
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Compute the probabilities, float32. TensorFlow traces this once, and keeps the precision of that moment."""
         layers = [] if self.precision == "float32" else layers_of_16_bits(self)
-        with _policy(layers, f"mixed_{self.precision}"):
+        with _temporary_policy(layers, f"mixed_{self.precision}"):
             return super().call(inputs, training=training, mask=mask)
 
     def train_step(self, data: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         """One training step; the first of `data` is a batch of inputs, or what `make_inputs` makes it of."""
         if self.make_inputs:
-            drawn, *rest = data
-            data = (self.make_inputs(*drawn), *rest)
+            draws, *rest = data
+            data = (self.make_inputs(*draws), *rest)
         step: Callable[..., dict[str, tf.Tensor]] = super().train_step
         return (tf.function(step, jit_compile=True) if self.xla else step)(data)
 
@@ -69,18 +69,18 @@ def layers_of_16_bits(network: keras.Model) -> list[keras.Layer]:
         The layers, those of nested models included. A layer with another dtype than float32 was given it on purpose.
     """
     layers = [layer for _, layer in iterate_layers(network)]
-    first = next((number for number, layer in enumerate(layers) if layer.trainable_weights), len(layers))
-    return [layer for layer in layers[first:-1] if layer.dtype_policy.name == "float32"]
+    first_trained = next((index for index, layer in enumerate(layers) if layer.trainable_weights), len(layers))
+    return [layer for layer in layers[first_trained:-1] if layer.dtype_policy.name == "float32"]
 
 
 @contextmanager
-def _policy(layers: Sequence[keras.Layer], name: str) -> Iterator[None]:
+def _temporary_policy(layers: Sequence[keras.Layer], name: str) -> Iterator[None]:
     """Give layers a policy of Keras' mixed precision for a moment: float32 variables, and computations with 16 bits."""
-    before = [layer.dtype_policy for layer in layers]
+    original_policies = [layer.dtype_policy for layer in layers]
     for layer in layers:
         layer.dtype_policy = name
     try:
         yield
     finally:
-        for layer, policy in zip(layers, before, strict=True):
+        for layer, policy in zip(layers, original_policies, strict=True):
             layer.dtype_policy = policy

@@ -52,8 +52,8 @@ class ConvolutionMuon(keras.optimizers.Muon):
         update = ops.reshape(self.zeropower_via_newtonschulz5(nesterov_gradient, self.ns_steps), variable.shape)
         norm = _norm(variable)
         norm = ops.where(norm > 0, norm, filters**0.5)
-        moved = variable - lr * (norm / filters**0.5) * update
-        self.assign(variable, moved * ops.divide_no_nan(norm, _norm(moved)))  # zeros without a gradient stay
+        updated = variable - lr * (norm / filters**0.5) * update
+        self.assign(variable, updated * ops.divide_no_nan(norm, _norm(updated)))  # zeros without a gradient stay
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         """Make a matrix nearly orthogonal, by the same Newton-Schulz iteration as Keras' and with fewer operations.
@@ -68,15 +68,15 @@ class ConvolutionMuon(keras.optimizers.Muon):
         Returns:
             A float32 tensor (m, n) with singular values near 1.
         """
-        tall = x.shape[0] >= x.shape[1]
+        is_tall = x.shape[0] >= x.shape[1]
         x = x / (ops.norm(x) + 1e-7)
-        gram = ops.transpose(x) @ x if tall else x @ ops.transpose(x)
+        gram = ops.transpose(x) @ x if is_tall else x @ ops.transpose(x)
         identity, product = ops.eye(gram.shape[0]), None
         for _ in range(steps):
             polynomial = self.muon_a * identity + (self.muon_b * identity + self.muon_c * gram) @ gram
             product = polynomial if product is None else polynomial @ product
             gram = polynomial @ gram @ polynomial
-        return x @ product if tall else product @ x
+        return x @ product if is_tall else product @ x
 
 
 def _norm(kernel: Any) -> Any:

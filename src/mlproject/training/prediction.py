@@ -33,11 +33,11 @@ def predict(model: keras.Model, images: np.ndarray) -> Any:
     if not isinstance(images, np.memmap):
         return model.predict(images, batch_size=PREDICTION_BATCH, verbose=0)
     # Keras would copy all of them into memory.
-    predicted = [
+    predictions = [
         model.predict(np.asarray(part), batch_size=PREDICTION_BATCH, verbose=0)
         for part in mapped.parts(images, MAPPED_IMAGES)
     ]
-    return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *predicted)
+    return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *predictions)
 
 
 def milliseconds_per_image(model: keras.Model, images: np.ndarray) -> float:

@@ -17,32 +17,32 @@ class Retraining:
     """
 
     def __init__(self, model: keras.Model):
-        self.model, self._weights = model, _values(model.variables)
+        self.model, self._weights = model, _read_values(model.variables)
         self._stages: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
 
     def reset(self) -> None:
         """Give the network its first weights back."""
         _assign(self.model.variables, self._weights)
 
-    def stage(self, name: str, compiled: Callable[[], keras.Model]) -> keras.Model:
+    def stage(self, name: str, make_network: Callable[[], keras.Model]) -> keras.Model:
         """The network that a stage trains, as it is after compiling.
 
         Args:
             name: of the stage.
-            compiled: makes and compiles it; called for the first fit alone.
+            make_network: makes and compiles it; called for the first fit alone.
 
         Returns:
             The network. Its optimizer is in its first state.
         """
         if name not in self._stages:
-            network = compiled()
-            self._stages[name] = network, _values(network.optimizer.variables)
+            network = make_network()
+            self._stages[name] = network, _read_values(network.optimizer.variables)
         network, state = self._stages[name]
         _assign(network.optimizer.variables, state)
         return network
 
 
-def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
+def _read_values(variables: list[keras.Variable]) -> list[np.ndarray]:
     return [variable.numpy() for variable in variables]
 
 

@@ -58,10 +58,10 @@ def plan_stages(
     for index, stage in enumerate(recipe.stages):
         speed = images_per_second[stage.name]
         stage_seconds = max(seconds, 0.0) * stage.share / sum(shares[index:])
-        seen = min(stage_seconds * speed, stage.max_epochs * images)
-        steps = max(round(seen / batch_size), 1)
+        images_seen = min(stage_seconds * speed, stage.max_epochs * images)
+        steps = max(round(images_seen / batch_size), 1)
         # An epoch has a whole execution at least. Where that is more than a pass over the images, there are fewer epochs.
-        epochs = min(max(round(seen / images), 1), max(steps // recipe.steps_per_execution, 1))
+        epochs = min(max(round(images_seen / images), 1), max(steps // recipe.steps_per_execution, 1))
         schedule[stage.name] = StageSchedule(epochs, _whole_executions(steps // epochs, recipe))
         seconds -= schedule[stage.name].total_steps * batch_size / speed
     return schedule
@@ -90,14 +90,16 @@ def shorten(
     """
     short_recipe = replace(recipe, batch_size=max(1, round(SHORT_BATCH * recipe.batch_size)))
     steps = share * recipe.batch_size / short_recipe.batch_size
-    short = {}
-    for stage, whole in schedule.items():
-        epochs = max(math.ceil(min_epochs / len(schedule)), round(share * whole.epochs))
-        short[stage] = StageSchedule(epochs, _whole_executions(steps * whole.total_steps / epochs, recipe))
-    first, *later = recipe.stages
-    fewer = schedule[first.name].total_steps / short[first.name].total_steps
-    first = replace(first, learning_rate=first.learning_rate * fewer**0.5)
-    return replace(short_recipe, stages=(first, *later)), short
+    short_schedule = {}
+    for stage, full_length in schedule.items():
+        epochs = max(math.ceil(min_epochs / len(schedule)), round(share * full_length.epochs))
+        short_schedule[stage] = StageSchedule(
+            epochs, _whole_executions(steps * full_length.total_steps / epochs, recipe)
+        )
+    first_stage, *later_stages = recipe.stages
+    steps_ratio = schedule[first_stage.name].total_steps / short_schedule[first_stage.name].total_steps
+    first_stage = replace(first_stage, learning_rate=first_stage.learning_rate * steps_ratio**0.5)
+    return replace(short_recipe, stages=(first_stage, *later_stages)), short_schedule
 
 
 def share_done(schedule: Schedule, stage: str, steps: int) -> float:
@@ -112,8 +114,8 @@ def share_done(schedule: Schedule, stage: str, steps: int) -> float:
         The share.
     """
     names = list(schedule)
-    before = sum(schedule[name].total_steps for name in names[: names.index(stage)])
-    return (before + steps) / sum(length.total_steps for length in schedule.values())
+    steps_before = sum(schedule[name].total_steps for name in names[: names.index(stage)])
+    return (steps_before + steps) / sum(length.total_steps for length in schedule.values())
 
 
 def schedule_params(schedule: Schedule) -> dict[str, int]:

@@ -14,22 +14,22 @@ from mlproject import disk
 T = TypeVar("T")
 
 
-def write(path: Path, about: object, arrays: Mapping[str, np.ndarray], loses: str) -> None:
+def write(path: Path, description: object, arrays: Mapping[str, np.ndarray], lost_work: str) -> None:
     """Replace the file. One that cannot be written, most likely for a full disk, causes a warning, and the fit goes on.
 
     Args:
         path: the file.
-        about: what is kept beside the arrays, in types that JSON has.
+        description: what is kept beside the arrays, in types that JSON has.
         arrays: by name.
-        loses: what an interruption loses without the file, for the warning.
+        lost_work: what an interruption loses without the file, for the warning.
     """
     try:
         path.parent.mkdir(exist_ok=True)
         with disk.atomic_write(path) as part, part.open("wb") as stream:
-            np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+            np.savez(stream, about=np.array(json.dumps(description)), **arrays)  # type: ignore[arg-type]
     except OSError as error:
         warnings.warn(
-            f"{path} cannot be written ({error.strerror}); an interruption now loses {loses}",
+            f"{path} cannot be written ({error.strerror}); an interruption now loses {lost_work}",
             stacklevel=3,
         )
 
@@ -45,8 +45,8 @@ def read(path: Path, make: Callable[[Any, dict[str, np.ndarray]], T]) -> T | Non
         The result; None where there is no file, or a damaged one, which is set aside.
     """
     try:
-        with np.load(path) as saved:  # NumPy refuses pickled objects by default
-            arrays = dict(saved)
+        with np.load(path) as file:  # NumPy refuses pickled objects by default
+            arrays = dict(file)
         return make(json.loads(str(arrays.pop("about"))), arrays)
     except FileNotFoundError:
         return None

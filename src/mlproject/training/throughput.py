@@ -33,16 +33,18 @@ def measure_throughput(model: keras.Model, recipe: Recipe, fit_data: FitData, se
     executions = budget.measured_executions(seconds)
     steps = executions * recipe.steps_per_execution * (1 + len(recipe.progressive_resizing))
     schedule = {stage.name: StageSchedule(1, steps) for stage in recipe.stages}
-    work = count_multiply_adds(model, recipe)
+    multiply_adds = count_multiply_adds(model, recipe)
     speeds = fit(model, recipe, schedule, replace(fit_data, validation=None, seed=1)).images_per_second
     speeds = speeds | {"prediction": _measure_prediction(model, fit_data, executions)}
-    return Throughput(speeds, work, False, time.monotonic() - began)
+    return Throughput(speeds, multiply_adds, False, time.monotonic() - began)
 
 
-def _measure_prediction(model: keras.Model, fit_data: FitData, batches: int) -> float:
-    images = fit_data.data.train_images[: PREDICTED_BATCH * batches]
-    last = len(images) % PREDICTED_BATCH  # the size of a smaller last batch, for which the graph is traced, too
-    model.predict(images[: PREDICTED_BATCH + last], batch_size=PREDICTED_BATCH, verbose=0)
+def _measure_prediction(model: keras.Model, fit_data: FitData, batch_count: int) -> float:
+    images = fit_data.data.train_images[: PREDICTED_BATCH * batch_count]
+    last_batch_size = (
+        len(images) % PREDICTED_BATCH
+    )  # the size of a smaller last batch, for which the graph is traced, too
+    model.predict(images[: PREDICTED_BATCH + last_batch_size], batch_size=PREDICTED_BATCH, verbose=0)
     began = time.monotonic()
     model.predict(images, batch_size=PREDICTED_BATCH, verbose=0)
     return len(images) / (time.monotonic() - began)

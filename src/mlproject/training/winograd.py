@@ -87,7 +87,8 @@ class Winograd(keras.layers.Layer):
         """Convolve feature maps (n, h, w, c), float32; gives (n, h, w, filters)."""
         layer, (n, height, width, channels) = self.convolution, ops.shape(maps)
         rows, columns = (
-            _transforms(size, largest) for size, largest in zip((height, width), layer.input.shape[1:3], strict=True)
+            _transforms(size, largest_size)
+            for size, largest_size in zip((height, width), layer.input.shape[1:3], strict=True)
         )
         data = _transform_both_axes(rows.data, columns.data, ops.transpose(maps, (1, 2, 0, 3)))
         kernel = _transform_both_axes(rows.kernel, columns.kernel, layer.kernel)
@@ -122,11 +123,11 @@ class _Transforms(NamedTuple):
     output: tf.Tensor
 
 
-def _transforms(size: int | tf.Tensor, largest: int) -> _Transforms:
-    """The matrices for a size from 1 to `largest`, which may be known only when the network runs."""
+def _transforms(size: int | tf.Tensor, largest_size: int) -> _Transforms:
+    """The matrices for a size from 1 to `largest_size`, which may be known only when the network runs."""
     if isinstance(size, int):
         return _make_transforms(size)
-    known_sizes = [functools.partial(_make_transforms, known) for known in range(1, largest + 1)]
+    known_sizes = [functools.partial(_make_transforms, known_size) for known_size in range(1, largest_size + 1)]
     transforms: _Transforms = tf.switch_case(size - 1, known_sizes)
     return transforms
 
@@ -138,8 +139,8 @@ def _make_transforms(size: int) -> _Transforms:
     # Output i of a tile must be the sum over r of kernel weight r times pixel i + r. This determines the data
     # transform.
     coefficients = np.einsum("ip,pr->irp", tile_output, kernel).reshape(-1, products)
-    wanted = [np.eye(tile_input)[i + r] for i in range(tile) for r in range(KERNEL_SIZE)]
-    tile_data = np.linalg.lstsq(coefficients, np.array(wanted), rcond=None)[0]
+    targets = [np.eye(tile_input)[i + r] for i in range(tile) for r in range(KERNEL_SIZE)]
+    tile_data = np.linalg.lstsq(coefficients, np.array(targets), rcond=None)[0]
     data = np.zeros((products, tiles, tiles * tile + KERNEL_SIZE - 1))
     output = np.zeros((tiles, tile, products, tiles))
     for index in range(tiles):
@@ -169,8 +170,8 @@ def _is_plain_convolution(layer: keras.Layer) -> bool:
     """Whether the layer is a 3 x 3 convolution with "same" padding and without strides, dilation or groups."""
     if type(layer) is not keras.layers.Conv2D or (layer.padding, layer.data_format) != ("same", "channels_last"):
         return False
-    form = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.groups)
-    return form == ((KERNEL_SIZE, KERNEL_SIZE), (1, 1), (1, 1), 1)
+    configuration = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.groups)
+    return configuration == ((KERNEL_SIZE, KERNEL_SIZE), (1, 1), (1, 1), 1)
 
 
 def _has_enough_channels(layer: keras.layers.Conv2D) -> bool:
