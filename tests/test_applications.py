@@ -96,9 +96,8 @@ def test_the_last_stage_begins_at_twice_the_final_height(network, pixels):
     keras.utils.set_random_seed(0)
     marked = model_of(spec)
     border, final = marked.get_layer("last_stage").output.shape[1], marked.output.shape[1]
-    assert (
-        border == 2 * final if pixels == 96 else final in (border // 2, (border + 1) // 2)
-    )  # 48 becomes 3, then 1 or 2
+    # 48 becomes 3, then 1 or 2.
+    assert border == 2 * final if pixels == 96 else final in (border // 2, (border + 1) // 2)
     cut = [layer.name for layer in marked.layers].index("last_stage")
     assert any(layer.weights for layer in marked.layers[:cut]) and any(layer.weights for layer in marked.layers[cut:])
     stage_network(marked, Stage("tuning", 1e-3, "last_stage"))  # refuses a layer that another path leads around

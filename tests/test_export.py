@@ -123,9 +123,8 @@ def test_a_registered_model_is_exported_by_name_alias_or_version(registered, ima
         assert json.loads((tmp_path / "exports" / f"small.{kind}.json").read_text()) == content
     loaded = keras.models.load_model(tmp_path / "exports" / "small.keras")
     np.testing.assert_allclose(loaded.predict(images, verbose=0), registered[0].predict(images, verbose=0), atol=1e-6)
-    monkeypatch.setattr(
-        "mlproject.export._compare", lambda *_: None
-    )  # it starts a process, and the first export has just tested it
+    # It starts a process, and the first export has just tested it.
+    monkeypatch.setattr("mlproject.export._compare", lambda *_: None)
     done = run_here("export", "--model", "small/2", cwd=tmp_path, MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
     assert done.returncode == 0 and (tmp_path / "exports" / "small-v2.keras").exists(), done.stderr
     (tmp_path / "exports" / "small.classes.json").unlink()

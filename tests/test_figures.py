@@ -53,9 +53,8 @@ def test_learning_curves_run_over_minutes_and_mark_stages():
     trial = pd.DataFrame({"minutes": [0.2, 0.4], "accuracy": [0.3, 0.35]})
     figure = figures.learning_curves({"one": short, "two": staged}, {"two": trial})
     assert_legible(figure)
-    lines = [
-        line for line in figure.axes[0].lines if line.get_alpha() is None
-    ]  # the others carry texts for the pointer
+    # The others carry texts for the pointer.
+    lines = [line for line in figure.axes[0].lines if line.get_alpha() is None]
     one, no_ring, two, validation, ring = lines
     assert one.get_markevery() == 1
     assert one.get_xdata().tolist() == [1, 2] and two.get_xdata().tolist() == [0.5, 1, 2]

@@ -24,9 +24,8 @@ def test_the_place_and_what_is_left_in_all_are_said_where_there_are_several_expe
     assert only.time_left(545.0, 1440.0) == last.time_left(545.0, 1440.0) == "9.1 of 24 min left"
     assert second.time_left(545.0, 1440.0) == "9.1 of 24 min left, 81 in all"
     assert second.time_left(720.0) == "12 min left, 84 in all"
-    assert (
-        second.time_left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 in all"
-    )  # what took too long is not the others' time
+    # What took too long is not the others' time.
+    assert second.time_left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 in all"
 
 
 def test_every_trial_says_its_place_the_best_so_far_and_what_is_left(make_task, store, monkeypatch, caplog):

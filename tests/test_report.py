@@ -699,9 +699,8 @@ def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(mod
 def test_classes_with_the_same_loss_are_named_together(tmp_path):
     of = [SUPERCLASSES[index] for index in SUPERCLASS_OF]
     tags = {"comparison": "coarse-vs-fine", "dataset": "tiny", "test.digest": "t1"}
-    fine = guesses(
-        LABELS, 12, 50.0, planted={FINE.index("birds-a"): 9, FINE.index("fish-a"): 9}
-    )  # half of each: a tree
+    # Half of each is taken for a tree.
+    fine = guesses(LABELS, 12, 50.0, planted={FINE.index("birds-a"): 9, FINE.index("fish-a"): 9})
     models = [
         register(
             tmp_path, "coarse", tags | {"labels": "coarse"}, SUPERCLASS_OF[LABELS],
@@ -926,9 +925,8 @@ def test_a_stage_of_several_seeds_is_compared_seed_by_seed(tmp_path):
 
 
 def test_a_stage_is_compared_with_the_seed_that_it_belongs_to():
-    finished = np.arange(100) < np.array(
-        [[83], [87], [89]]
-    )  # the first seed is less accurate than the stage, the mean more
+    # The first seed is less accurate than the stage, the mean more.
+    finished = np.arange(100) < np.array([[83], [87], [89]])
     found = pairs.compare(
         [pairs.Classifier("whole", finished, "fit"), pairs.Classifier("stage", np.arange(100)[None] < 84, "fit")]
     )

@@ -279,9 +279,8 @@ def test_a_server_that_dies_and_comes_back_gets_everything(server, tmp_path, mon
         tracking.log_json("a.json", {})
     kept = re.search(r"(\d+) values wait in ([^;]+)", str(gone.value))
     assert server.address in str(gone.value) and int(kept[1]) == 3
-    assert (
-        len(Path(kept[2]).read_text().splitlines()) == 5
-    )  # three metrics, the reason of the failure, the end of the run
+    # Three metrics, the reason of the failure, and the end of the run.
+    assert len(Path(kept[2]).read_text().splitlines()) == 5
 
     server.start()
     tracking.connect()

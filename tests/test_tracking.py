@@ -229,10 +229,8 @@ def test_another_password_is_no_other_store(process_kept):
 def test_a_data_set_is_an_input_with_digest_and_source(store, tmp_path):
     images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.arange(3)
     known = {"one": str(tmp_path), "two": "https://example.org/images.tar.gz"}
-    sources = known | {
-        "three": "synthetic, seed 0",
-        "four": "hf://datasets/x",
-    }  # MLflow refuses addresses such as the last
+    # MLflow refuses addresses such as the last.
+    sources = known | {"three": "synthetic, seed 0", "four": "hf://datasets/x"}
     for digest, source in sources.items():
         with tracking.run("final", {}) as run_id:
             tracking.log_dataset("tiny-train", digest, source, images, labels, "training")

@@ -129,9 +129,8 @@ def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_si
     recipe, small = shorten(TWO_STAGES, plan, 0.2, 2)
     assert recipe.batch_size == 5 and TWO_STAGES.batch_size == 10
     assert small == {"first": StageSchedule(1, 20), "second": StageSchedule(2, 200)}
-    assert shorten(TWO_STAGES, plan, 0.2, 4)[1]["first"] == StageSchedule(
-        2, 10
-    )  # four epochs in all are two in each stage
+    # Four epochs in all are two in each stage.
+    assert shorten(TWO_STAGES, plan, 0.2, 4)[1]["first"] == StageSchedule(2, 10)
 
 
 def test_with_a_quarter_of_the_steps_the_first_stage_has_twice_the_rate():

@@ -41,9 +41,7 @@ def measure_throughput(model: keras.Model, recipe: Recipe, fit_data: FitData, se
 
 def _measure_prediction(model: keras.Model, fit_data: FitData, batch_count: int) -> float:
     images = fit_data.data.train_images[: PREDICTED_BATCH * batch_count]
-    last_batch_size = (
-        len(images) % PREDICTED_BATCH
-    )  # the size of a smaller last batch, for which the graph is traced, too
+    last_batch_size = len(images) % PREDICTED_BATCH  # of a smaller last batch, for which the graph is traced, too
     model.predict(images[: PREDICTED_BATCH + last_batch_size], batch_size=PREDICTED_BATCH, verbose=0)
     began = time.monotonic()
     model.predict(images, batch_size=PREDICTED_BATCH, verbose=0)
