@@ -333,7 +333,7 @@ def test_a_command_ends_what_it_left_running_but_not_the_run_of_mlflow_run(store
     client = mlflow.MlflowClient()
     elsewhere = {"host": "elsewhere", "process": "1 1"}
     runs = [client.create_run("0", tags=tags).info.run_id for tags in (owner_tags(), owner_tags(), elsewhere)]
-    tracking.end_own_runs(but=runs[1])
+    tracking.end_own_runs(project_run_id=runs[1])
     assert [client.get_run(run_id).info.status for run_id in runs] == ["KILLED", "RUNNING", "RUNNING"]
     tracking.end_own_runs()
     assert [client.get_run(run_id).info.status for run_id in runs] == ["KILLED", "KILLED", "RUNNING"]

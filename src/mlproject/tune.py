@@ -125,7 +125,7 @@ def tune(settings: Settings, tasks: list[Task], project: tracking.ProjectRun) ->
         gc.freeze()  # or garbage collection would search all that exists by now before every trial (a third of a second)
         _tune_all(tasks, fingerprints, _Command(settings, project, {}, network_key_counts, pool), outcome)
     project.set_description("\n\n".join(outcome.lines))
-    tracking.end_own_runs(but=project.run_id)
+    tracking.end_own_runs(project_run_id=project.run_id)
     return outcome
 
 

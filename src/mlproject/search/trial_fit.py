@@ -116,7 +116,7 @@ def _fold_hooks(task: Task, hooks: FitHooks, fit_number: int, planned_seconds: f
 def _mark_end(record: Trial, results: Sequence[FitResult], schedule: Schedule) -> None:
     """Set the trial's status, when all else is logged and recorded: a trial with a status is not trained again."""
     if not results[-1].stopped_early:
-        record.status = "truncated" if any(one.truncated for one in results) else "completed"
+        record.status = "truncated" if any(result.truncated for result in results) else "completed"
         return
     epoch, epochs = len(results[-1].history), sum(length.epochs for length in schedule.values())
     share = f"{100 * record.curve[-1][0]:.0f} % of its steps"

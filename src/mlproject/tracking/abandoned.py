@@ -62,20 +62,20 @@ def reconcile_trials(search: str, statuses: Mapping[str, str]) -> None:
     store.retry(reconcile)
 
 
-def end_own_runs(but: str | None = None) -> None:
+def end_own_runs(project_run_id: str | None = None) -> None:
     """End every run that this process left RUNNING as KILLED.
 
     An interruption can come at a moment when no `with` block ends the run, and a server can make a run twice, when its
     first answer was lost. If the store does not answer, the next start ends these runs.
 
     Args:
-        but: The run of `mlflow run`, which goes on; None if there is none, or if it is to end, too.
+        project_run_id: The run of `mlflow run`, which goes on; None if there is none, or if it is to end, too.
     """
     with contextlib.suppress(Exception):
         while mlflow.active_run():
             mlflow.end_run("KILLED")
         for running in search_runs(OF_THIS_HOST.format(process.host())):
-            if running.info.run_id != but and running.data.tags.items() >= owner_tags().items():
+            if running.info.run_id != project_run_id and running.data.tags.items() >= owner_tags().items():
                 _set_final_status(running, "KILLED")
 
 

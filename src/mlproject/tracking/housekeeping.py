@@ -65,21 +65,21 @@ def find_prunable(days: int) -> Prunable:
     )
 
 
-def delete(found: Prunable) -> int:
+def delete(prunable: Prunable) -> int:
     """Delete what was found. Runs can be restored until `mlflow gc` removes them; folders cannot.
 
     Args:
-        found: what `find_prunable` returned.
+        prunable: What `find_prunable` returned.
 
     Returns:
         How many runs stay, because they belong to other users of a server.
     """
-    runs, deleted = (*found.trials, *found.project_runs), 0
+    runs, deleted = (*prunable.trials, *prunable.project_runs), 0
     for run in runs:
         with permissions.ignore_denial():
             mlflow.MlflowClient().delete_run(run.info.run_id)
             deleted += 1
-    for folder in found.folders:
+    for folder in prunable.folders:
         with contextlib.suppress(FileNotFoundError):  # another process deletes it at the same time
             shutil.rmtree(folder)
     return len(runs) - deleted

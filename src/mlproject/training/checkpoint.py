@@ -54,7 +54,9 @@ class Checkpoint:
 
     def _write(self, progress: Progress, **variables: Sequence[keras.Variable]) -> None:
         state = {
-            f"{kind}{index}": one.numpy() for kind, all_of in variables.items() for index, one in enumerate(all_of)
+            f"{kind}{index}": variable.numpy()
+            for kind, group in variables.items()
+            for index, variable in enumerate(group)
         }
         state_file.write(self.path, asdict(progress), state, "the epochs since the last checkpoint")
 
