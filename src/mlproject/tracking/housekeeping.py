@@ -69,7 +69,7 @@ def delete(prunable: Prunable) -> int:
     """Delete what was found. Runs can be restored until `mlflow gc` removes them; folders cannot.
 
     Args:
-        prunable: What `find_prunable` returned.
+        prunable: what `find_prunable` returned.
 
     Returns:
         How many runs stay, because they belong to other users of a server.
