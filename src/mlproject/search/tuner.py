@@ -60,9 +60,8 @@ class Tuner(keras_tuner.Tuner):
     ):
         self.task, self.journal, self.settings, self.plan = task, journal, settings, plan
         self.throughput = throughput
-        self.trial_began_at = (
-            0.0  # when Keras Tuner asked for the values of the current trial, which is when its time begins
-        )
+        # When Keras Tuner asked for the values of the current trial, which is when its time begins.
+        self.trial_began_at = 0.0
         super().__init__(
             oracle=make_oracle(
                 settings.tuner, settings.objective, task.experiment, task.seed, task.given_trials, journal
@@ -116,12 +115,13 @@ class Tuner(keras_tuner.Tuner):
         trials = self.journal.trials
         if len(self.oracle.trials) < len(trials):
             return  # a trial of an earlier process, which is repeated from the journal and costs nothing
-        trained, ended = [trial for trial in trials if trial.status != OVER_LIMIT], self.journal.finished
-        failed = [trial for trial in ended if trial.status != OVER_LIMIT]
-        hopeless = _last_have_status(failed, "failed", FAILURES_IN_A_ROW) or _last_have_status(
-            ended, OVER_LIMIT, OVER_LIMIT_IN_A_ROW
+        within_limits = [trial for trial in trials if trial.status != OVER_LIMIT]
+        finished = self.journal.finished
+        trained = [trial for trial in finished if trial.status != OVER_LIMIT]
+        hopeless = _last_have_status(trained, "failed", FAILURES_IN_A_ROW) or _last_have_status(
+            finished, OVER_LIMIT, OVER_LIMIT_IN_A_ROW
         )
-        enough = bool(self.settings.max_trials) and len(trained) >= (self.settings.max_trials or 0)
+        enough = bool(self.settings.max_trials) and len(within_limits) >= (self.settings.max_trials or 0)
         late = (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left
         refitted = self.journal.schedule is not None  # the final fits have begun, so nothing else may win any more
         if late or hopeless or enough or refitted:
