@@ -204,7 +204,7 @@ def check_request(invert: str, top: int) -> None:
 
 
 def _has_light_border(content: bytes, preparation: Preparation) -> bool:
-    """Whether the outermost pixels of an image, without a padding, are lighter than middle grey in the mean.
+    """Whether the outermost pixels of an image, without a padding, are on average lighter than middle grey.
 
     By this rule all 70,000 images of Fashion-MNIST have dark borders, and light ones when they are inverted. The median instead
     of the mean gets two of them wrong.

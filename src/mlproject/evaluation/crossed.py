@@ -193,7 +193,7 @@ def _critical_t(df: float) -> float:
 
 
 def _degrees_of_freedom(variance: float, variance_from_images: float, images: int, spreads: list[_SeedSpread]) -> float:
-    """Satterthwaite's, with the whole variance of the seeds' means below the line, as Hillis proposes.
+    """Satterthwaite's, with the whole variance of the seeds' means in the denominator, as Hillis proposes.
 
     With only the part that is left after subtracting the interaction, a seeds' variance that happens to be estimated as 0 would
     count as known exactly.

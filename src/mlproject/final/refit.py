@@ -196,7 +196,7 @@ def _evaluate(
 
 
 def _log_scores(task: Task, scores: dict[str, float], correct: np.ndarray, version: int | None) -> dict[str, float]:
-    """Log all scores; those on the test images with these images, and with the registered model if there is one.
+    """Log all scores. Those on the test images refer to this data set, and to the registered model if there is one.
 
     Returns the scores on the test images.
     """

@@ -191,7 +191,7 @@ def accuracies(pair: CoarseFinePair) -> pd.DataFrame:
 def _scores_row(
     model: str, labels: str, predictions_by_seed: Sequence[np.ndarray], truth: np.ndarray, classes: int
 ) -> dict[str, Any]:
-    """The scores of the predictions of all seeds, in the mean."""
+    """The mean scores of the predictions of all seeds."""
     averages = pd.DataFrame(
         [evaluation.averages(truth, predictions, classes) for predictions in predictions_by_seed]
     ).mean()
