@@ -26,8 +26,10 @@ VIEW = "mlflow.sharedViewState."
 FINALS = "finals"
 PRIMARY_METRIC = "test_accuracy"
 # The columns, the first of which sorts. MLflow leaves out those that no run has, such as the mean where there is one seed.
-SCORES = ("test_accuracy", "test_accuracy_mean", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss")
-SCORES += ("parameters", "train_seconds")
+SCORES = (
+    *("test_accuracy", "test_accuracy_mean", "test_coarse_accuracy", "test_balanced_accuracy", "test_loss"),
+    *("parameters", "train_seconds"),
+)
 TRIAL_SCORES = ("val_accuracy", "val_loss", "parameters", "train_seconds")
 LONGEST_QUESTION = 500  # characters in the description, of which MLflow takes 20,000 in all
 
