@@ -338,7 +338,7 @@ def test_searches_with_seeds_near_each_other_try_other_points(make_task, store, 
     rates = []
     for seed in (0, len(TINY.best)):
         task = dataclasses.replace(make_task(), seed=seed)
-        found, _ = run_search(task, max_trials=6, name=f"seed-{seed}", deterministic=True)
+        found, _ = run_search(task, max_trials=3, name=f"seed-{seed}", deterministic=True)
         rates.append(set(found.trials["learning_rate"].iloc[1:]))
     assert not rates[0] & rates[1]
 

@@ -1,6 +1,5 @@
 """What is tried next: Keras Tuner's Oracles, made to begin with the values that are given and to repeat a journal."""
 
-import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from mlproject.objectives import OBJECTIVES
 from mlproject.search.journal import Journal
 from mlproject.search.space import fixed_space
 
+SEED_DISTANCE = 1_000_003  # more values than a search draws
 HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # with a power of the factor, Hyperband's brackets come out even
 
 
@@ -135,7 +135,7 @@ def make_oracle(
         hyperparameters=fixed_space(experiment.best, experiment.fixed),
         # Keras Tuner adds 1 to its seed for each value that it draws, so searches with seeds near each other would try the same
         # points. It takes a seed of 0 for no seed.
-        seed=random.Random(seed).randrange(1, 2**31),
+        seed=1 + seed * SEED_DISTANCE % (2**31 - 1),
         max_consecutive_failed_trials=10**9,
     )
     oracle.given, oracle.journal, oracle.verbose = [experiment.best, *given_trials], journal, 0
