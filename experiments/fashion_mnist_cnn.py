@@ -307,8 +307,8 @@ if __name__ == "__main__":
 # The tables show the three networks of the published study (`docs/explanation/results.md` says how it was measured),
 # and their differences, compared image by image. `p` is the probability of a difference at least this large if both
 # networks were equally good. The small network is ahead of the perceptron. VGG16, which has many times its weights,
-# has no lead over it beyond chance. So what VGG16 learnt from photographs can also be learnt in minutes from sixty
-# thousand images of clothes.
+# has no lead over it beyond chance. So in these minutes, what VGG16 learnt from photographs brings no advantage that ten
+# thousand test images could show.
 
 # %%
 if __name__ == "__main__":

@@ -382,7 +382,8 @@ if __name__ == "__main__":
 #   one seed each, the commands are in bench/README.md).
 # - Neither in a quarter of an hour nor in an hour has VGG16 a lead beyond chance over the small network of
 #   `fashion_mnist_cnn.py`, which has a fraction of the weights and needs a fraction of the time for each image. With
-#   sixty thousand images and two cores, pretraining saves time at first, but brings no lead in the end.
+#   sixty thousand images and two cores, pretraining saves time at first, but brings no lead that these test images
+#   could show.
 
 # %%
 if __name__ == "__main__":
