@@ -58,6 +58,7 @@ class Host:
             "HOME": str(self.home),
             "PYTHONPATH": str(PROJECT / "src"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",  # a local Ray in an earlier test of this process has set it to "token"
         }
         environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         environment |= options.pop("environment", {})
