@@ -151,20 +151,23 @@ EXPERIMENTS = [
 """
 
 
-@pytest.mark.slow
-def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(
-    run_here, tmp_path, new_store, monkeypatch
-):
+@pytest.fixture
+def grey(tmp_path, new_store, monkeypatch):
+    """A project with this experiment alone: the address of its store. The working folder is its folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "grey.py").write_text(GREY)
-    uri = new_store(tmp_path)
-    client = mlflow.MlflowClient(uri)
+    return new_store(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_present_alias(run_here, tmp_path, grey):
+    client = mlflow.MlflowClient(grey)
 
     def tune(*more):
         done = run_here(
             "tune", "--data", "synthetic", "--budget-minutes", 0.02, "--max-trials", 1, *more,
-            cwd=tmp_path, MLFLOW_TRACKING_URI=uri,
+            cwd=tmp_path, MLFLOW_TRACKING_URI=grey,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -197,16 +200,10 @@ def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_pre
 
 
 @pytest.mark.slow
-def test_the_command_the_list_and_the_report_show_the_same_accuracy_of_several_seeds(
-    run_here, tmp_path, new_store, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "grey.py").write_text(GREY)
-    uri = new_store(tmp_path)
+def test_the_command_the_list_and_the_report_show_the_same_accuracy_of_several_seeds(run_here, tmp_path, grey):
     words = ("tune", "--data", "synthetic", "--budget-minutes", 0.05, "--max-trials", 1, "--seeds", 2)
     first, again, listed = (
-        run_here(*each, cwd=tmp_path, MLFLOW_TRACKING_URI=uri) for each in (words, words, ("list",))
+        run_here(*each, cwd=tmp_path, MLFLOW_TRACKING_URI=grey) for each in (words, words, ("list",))
     )
     assert first.returncode == again.returncode == listed.returncode == 0, first.stderr + again.stderr + listed.stderr
     (model,) = json.loads((tmp_path / "reports" / "results.json").read_text())["models"]

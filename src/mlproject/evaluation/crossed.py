@@ -126,8 +126,8 @@ def crossed_difference(
     both predict with the same networks, those of the difference. If equal seeds make the networks of two models alike, for
     instance by equal initial weights, this is too much rather than too little.
 
-    The images' variance is at least that of a single image that only one of the models gets right. Otherwise models that
-    agree on a few dozen images would be claimed to agree on all others.
+    The variance between images is never taken to be 0: it is at least what one image would cause that only one model gets right.
+    Two models that agree on thirty test images may still differ on others, so their interval must not have zero width.
 
     Args:
         correct_a: bool, (seeds of a, images), whether the network of each seed of model a classifies each image correctly.

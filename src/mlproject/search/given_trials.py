@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlproject.errors import UserError, first_line, truncate
+from mlproject.errors import UserError, truncate
 from mlproject.experiment import Value
-from mlproject.search.space import declared_space, describe_range, parse_value
+from mlproject.search.space import declared_space_or_refusal, describe_range, parse_value
 from mlproject.task import Task
 
 Row = tuple[int, list[str]]  # the line in the file, from 1 on, and the cells
@@ -78,12 +78,8 @@ def _refuse_repeated_names(path: str, header: Row) -> None:
 
 def _declared_space(task: Task, path: str, values: Mapping[str, Value]) -> dict[str, Any]:
     """The hyperparameters that a network with these values declares, by name."""
-    try:
-        return declared_space(task, values)
-    except Exception as error:  # whatever an experiment's code raises
-        raise UserError(
-            f"trials='{truncate(path)}': {task.experiment.name} cannot be built with {dict(values)}: {first_line(error)}"
-        ) from error
+    refusal = f"trials='{truncate(path)}': {task.experiment.name} cannot be built with {dict(values)}"
+    return declared_space_or_refusal(task, values, refusal)
 
 
 def _read_values(task: Task, path: str, space: Mapping[str, Any], names: Sequence[str], row: Row) -> dict[str, Value]:

@@ -37,11 +37,12 @@ def replace_best_values(task: Task, assignments: Sequence[str]) -> Task:
     if not assignments:
         return task
     best = dict(task.experiment.best)
-    initial_space = space = _declared_space_or_refusal(task, best, assignments)
+    refusal = f"values={','.join(assignments)!r}: {task.experiment.name} cannot be built"
+    initial_space = space = declared_space_or_refusal(task, best, refusal)
     for assignment in assignments:
         name, _, text = assignment.partition("=")
         if name not in space:
-            space = _declared_space_or_refusal(task, best, assignments)
+            space = declared_space_or_refusal(task, best, refusal)
         try:
             best[name] = parse_value(space[name], text)
         except (KeyError, ValueError):
@@ -51,21 +52,31 @@ def replace_best_values(task: Task, assignments: Sequence[str]) -> Task:
             ) from None
     undeclared = (
         initial_space.keys()
-        - _declared_space_or_refusal(task, best, assignments).keys()
+        - declared_space_or_refusal(task, best, refusal).keys()
         - {assignment.partition("=")[0] for assignment in assignments}
     )
     best = {name: value for name, value in best.items() if name not in undeclared}
     return replace(task, experiment=replace(task.experiment, best=best))
 
 
-def _declared_space_or_refusal(task: Task, values: Mapping[str, Value], assignments: Sequence[str]) -> dict[str, Any]:
-    """As `declared_space`; raises UserError where `build` or `recipe` fails with values that the user gave."""
+def declared_space_or_refusal(task: Task, values: Mapping[str, Value], refusal: str) -> dict[str, Any]:
+    """As `declared_space`, for values that the user gave.
+
+    Args:
+        task: the task whose experiment declares hyperparameters.
+        values: of the hyperparameters.
+        refusal: what the error says before the reason.
+
+    Returns:
+        Keras Tuner's objects, by name.
+
+    Raises:
+        UserError: `build` or `recipe` fails.
+    """
     try:
         return declared_space(task, values)
     except Exception as error:  # whatever an experiment's code raises
-        raise UserError(
-            f"values={','.join(assignments)!r}: {task.experiment.name} cannot be built: {first_line(error)}"
-        ) from error
+        raise UserError(f"{refusal}: {first_line(error)}") from error
 
 
 def check_best_values(task: Task) -> None:
