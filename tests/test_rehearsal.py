@@ -55,6 +55,15 @@ def of_any_size(width, spec):
     return keras.Model(images, softmax(x, spec))
 
 
+def four_poolings(hp, spec):
+    """A network for images of at least 16 pixels a side."""
+    images = keras.Input(spec.shape, dtype="uint8")
+    x = layers.Conv2D(hp.Int("width", 4, 16), 1)(layers.Rescaling(1 / 255)(images))
+    for _ in range(4):
+        x = layers.MaxPooling2D()(x)
+    return keras.Model(images, softmax(layers.GlobalMaxPooling2D()(x), spec))
+
+
 def softmax(x, spec):
     return layers.Dense(spec.classes, activation="softmax")(x)
 
@@ -107,6 +116,10 @@ def recipe_of(**fields):
         ({"best": TINY.best | {"width": "8"}}, "best has width='8'; accepted: width=4..16"),
         ({"best_in_an_hour": {"width": 99}}, "best_in_an_hour has width=99"),
         ({"recipe": recipe_of(cutout=28)}, "cutout=28 of a recipe; accepted: fewer than the 28 pixels"),
+        (
+            {"build": four_poolings, "recipe": recipe_of(progressive_resizing=((0.5, 14),))},
+            "progressive_resizing makes training images of 14x14 pixels, too small for a layer of its network",
+        ),
         ({"recipe": lambda hp: hp.Float("learning_rate", 1e-4, 1e-2)}, "fails: AttributeError"),
     ],
 )

@@ -27,7 +27,7 @@ from mlproject.errors import UserError, first_line, last_line
 from mlproject.experiment import hyperparameters
 from mlproject.final.artifacts import draw_plots, make_tables, superclass_accuracy
 from mlproject.final.refit import predict_with_features
-from mlproject.networks.contract import check_network, check_probabilities
+from mlproject.networks.contract import check_image_height, check_network, check_probabilities
 from mlproject.recipe import Recipe
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import Fingerprint
@@ -106,6 +106,8 @@ def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:
         if not isinstance(recipe, Recipe):
             raise UserError(f"recipe returns {type(recipe).__name__}; accepted: a Recipe")
         _refuse_shared_weights(model, small_task)
+        for _, height in recipe.heights(small_task.spec.shape[0]):
+            check_image_height(model, height)
         with _rehearsed_part("training a step of each stage", "a network and a recipe that train"):
             history = _train_few_steps(small_task, model, recipe)
         with _rehearsed_part("predicting", "a network that predicts"):

@@ -87,6 +87,29 @@ def check_network(model: keras.Model, spec: Spec) -> None:
         )
 
 
+def check_image_height(model: keras.Model, height: int) -> None:
+    """Check that the network can be trained on smaller images, as progressive resizing does.
+
+    Training does not notice it: a pooling layer puts out an image without pixels, whose maximum makes the loss NaN.
+
+    Args:
+        model: a network that `check_network` accepted.
+        height: of the images, in pixels; the width follows.
+
+    Raises:
+        UserError: when a layer would have no pixels left, in one line.
+    """
+    full_height, full_width, channels = model.input.shape[1:]
+    width = max(round(height * full_width / full_height), 1)
+    try:
+        keras.models.clone_model(model, input_tensors=keras.Input((height, width, channels), dtype="uint8"))
+    except ValueError as error:
+        raise UserError(
+            f"progressive_resizing makes training images of {height}x{width} pixels, too small for a layer of its network; "
+            "accepted: larger images, as by image-size, or less pooling"
+        ) from error
+
+
 def check_probabilities(predicted: np.ndarray) -> None:
     """Check that predictions are probabilities.
 
