@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import TINY, asked, tiny_build, tiny_staged_recipe
+from mlflow.exceptions import MlflowException
 from searches import arrays_of, fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
@@ -281,6 +282,20 @@ def test_a_full_disk_neither_fails_a_finished_trial_nor_hides_that_the_store_is_
     monkeypatch.setattr(trial_fit, "fit", gone)
     with pytest.warns(UserWarning, match=unwritten), pytest.raises(StoreGoneError):
         run_search(make_task(), max_trials=1, deterministic=True, name="other")
+
+
+def test_a_store_that_takes_no_more_runs_ends_the_search(make_task, store, monkeypatch):
+    """Keras Tuner takes an exception for the failure of one trial, and would begin trials without end."""
+
+    def fit(*given):
+        mlflow.delete_experiment(mlflow.get_experiment_by_name("tests").experiment_id)  # as somebody may in MLflow's UI
+        return fit_result(0.5)
+
+    monkeypatch.setattr(trial_fit, "fit", fit)
+    with pytest.raises(MlflowException, match="active"):
+        run_search(make_task(), max_trials=4, deterministic=True)
+    with journal_of(make_task()) as journal:
+        assert [trial.status for trial in journal.trials] == ["failed", "running"]
 
 
 def test_what_a_kill_left_in_the_store_is_put_right(store):
