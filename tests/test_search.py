@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import logging
 import time
 
 import keras
@@ -126,6 +127,28 @@ def test_a_search_by_the_loss_records_all_scores(make_task, store):
     assert (found.trials["standard_error"] > 0).all()
     with journal_of(task) as journal:
         assert journal.trials[0].val_loss == pytest.approx(unpack(journal.trials[0].losses, LOSSES).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("gained, kept", [(15, False), (2, True)])
+def test_the_progress_says_why_the_best_score_does_not_win(gained, kept, make_task, store, monkeypatch, caplog):
+    """The third trial has the best score, with errors on so many other images that its lead may be chance."""
+    task = make_task()
+    images = np.arange(len(task.validation))
+    half = len(images) // 2
+    correct = iter([images < half, images < half + gained, images >= half - gained - 1])
+
+    def fit(*given):
+        hits = next(correct)
+        labels = task.data.train_labels[task.validation]
+        probabilities = np.eye(10, dtype=np.float32)[np.where(hits, labels, (labels + 1) % 10)]
+        return dataclasses.replace(fit_result(float(hits.mean())), validation_probabilities=probabilities)
+
+    monkeypatch.setattr(trial_fit, "fit", fit)
+    with caplog.at_level(logging.INFO, "mlproject.search.search"):
+        found, _ = run_search(task, max_trials=3, deterministic=True)
+    assert found.trials["val_accuracy"].idxmax() == 2
+    assert found.trials["refitted"].tolist().index("yes") == (0 if kept else 1)
+    assert ("is refitted, because no trial is significantly better" in caplog.text) == kept
 
 
 def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):
