@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 from searches import arrays_of, fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
+from mlproject.discovery import find
 from mlproject.errors import StoreGoneError, UserError
-from mlproject.experiment import find
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
