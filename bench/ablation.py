@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
 from mlproject import arguments, layers, process, tracking
-from mlproject.experiment import find, hyperparameters
+from mlproject.discovery import find
+from mlproject.experiment import hyperparameters
 from mlproject.recipe import Recipe
 from mlproject.search.space import replace_best_values
 from mlproject.task import Task, prepare

@@ -23,7 +23,7 @@ from typing import Any
 from mlproject import process
 from mlproject.cluster.board import Post
 from mlproject.cluster.pool import Pool, open_pool, require_ray
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.settings import Settings
 from mlproject.task import Task, prepare
 

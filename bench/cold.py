@@ -38,8 +38,9 @@ from typing import Any
 
 from mlproject import arguments, process, settings, tracking
 from mlproject.commands.shared import as_written
+from mlproject.discovery import find
 from mlproject.errors import truncate
-from mlproject.experiment import Value, find
+from mlproject.experiment import Value
 from mlproject.search.oracles import TUNERS
 from mlproject.search.space import declared_space
 from mlproject.task import Task, prepare

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlproject import process
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.recipe import Recipe
 from mlproject.task import Task, prepare
 from mlproject.training.features import FeatureCache

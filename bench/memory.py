@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from mlproject import process
-from mlproject.experiment import find
+from mlproject.discovery import find
 
 import pandas as pd
 import psutil

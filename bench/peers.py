@@ -27,8 +27,8 @@ from typing import Any
 from mlproject import arguments, evaluation, process, settings, tracking
 from mlproject.commands.shared import as_written
 from mlproject.datasets import Dataset, ImageFolder
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 from mlproject.task import prepare
 
 import click

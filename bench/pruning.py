@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mlproject import process, tracking
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.objectives import DEFAULT, OBJECTIVES
 from mlproject.search.pruning import Rule, why_hopeless
 from mlproject.task import Task, prepare

@@ -32,7 +32,7 @@ from typing import Any
 from mlproject import process, tracking
 from mlproject.cluster.board import Post
 from mlproject.cluster.worker import TrialOrder, train_trial
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.networks.cost import Throughput
 from mlproject.search import fingerprint
 from mlproject.search.journal import Trial, open_journal

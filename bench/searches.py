@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlproject import budget, process, tracking
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.search.journal import Trial
 from mlproject.search.oracles import TUNERS
 from mlproject.search.trial_fit import MIN_EPOCHS

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 from mlproject import process, tracking
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.final.artifacts import version_tags
 from mlproject.task import prepare
 

@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from mlproject import process
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.task import prepare
 
 import pandas as pd

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlproject import process
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.networks.cost import count_multiply_adds
 from mlproject.task import Task, prepare
 from mlproject.training.fit import fit

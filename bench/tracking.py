@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from mlproject import budget, process
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.task import Task, prepare
 from mlproject.training.fit import fit
 from mlproject.training.schedule import StageSchedule, shorten

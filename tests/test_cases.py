@@ -16,8 +16,8 @@ from keras import layers
 from searches import fit_result
 
 from mlproject import evaluation, plots, tracking
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 from mlproject.recipe import Recipe, Stage
 from mlproject.search import fingerprint, trial_fit
 from mlproject.search.journal import open_journal

@@ -7,7 +7,7 @@ import pytest
 from conftest import PROJECT, TINY, tiny_build
 
 from mlproject.datasets import CIFAR100
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.search.space import check_best_values, replace_best_values
 from mlproject.task import prepare
 

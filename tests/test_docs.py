@@ -23,7 +23,7 @@ from registered import FLAT, FLAT_LABELS, guesses, put_into_store, register
 from mlproject import program, tracking
 from mlproject.commands import mlproject
 from mlproject.datasets import FashionMNIST
-from mlproject.experiment import find, select
+from mlproject.discovery import find, select
 from mlproject.settings import Settings
 
 ROOT_PAGES = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "bench/README.md"]

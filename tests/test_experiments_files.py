@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import rehearse_one
 
-from mlproject import experiment as experiments
+from mlproject import discovery
 from mlproject.datasets import Loader, Spec, files
 from mlproject.search.space import check_best_values
 from mlproject.task import prepare
@@ -25,7 +25,7 @@ from mlproject.training.monitor import FitHooks
 from mlproject.training.schedule import StageSchedule
 
 FOLDER = Path(__file__).parents[1] / "experiments"
-EXPERIMENTS = {found.name: found for found in experiments.find("*", FOLDER)}
+EXPERIMENTS = {found.name: found for found in discovery.find("*", FOLDER)}
 COLOURED = Spec((32, 32, 3), 20, (129.0, 124.0, 112.0), (68.0, 65.0, 70.0), tuple(map(tuple, np.eye(12))))
 GREY = Spec((28, 28, 1), 10, (73.0,), (90.0,), tuple(map(tuple, np.eye(4))))
 SPECS = {"coarse": COLOURED, "fine": replace(COLOURED, classes=100), "flat": GREY}
@@ -54,7 +54,7 @@ class Few(Loader):
 
 def on_few(name, pixels, channels, classes, base="MobileNetV3Small"):
     """An experiment that waits for images, on some, with its task; without pretrained weights."""
-    (found,) = experiments.find(name, FOLDER, Few(pixels, channels, classes), base)
+    (found,) = discovery.find(name, FOLDER, Few(pixels, channels, classes), base)
     (task,) = prepare([found], weights="none")
     return found, task
 
@@ -219,7 +219,7 @@ def test_experiments_for_own_images_take_images_of_many_sizes(name, pixels, chan
 
 
 def test_the_coarse_experiment_for_own_images_has_the_same_network_for_other_labels():
-    fine, coarse = prepare(experiments.find("cnn,cnn-coarse", FOLDER, Few(32, 3, 30)))
+    fine, coarse = prepare(discovery.find("cnn,cnn-coarse", FOLDER, Few(32, 3, 30)))
     assert (coarse.experiment.labels, fine.experiment.labels) == ("coarse", "fine")
     assert coarse.network_key == fine.network_key
     assert (coarse.spec.classes, fine.spec.classes) == (2, 30)

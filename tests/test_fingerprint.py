@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, tiny_build
 
 from mlproject import tracking
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.search import fingerprint
 from mlproject.search.fingerprint import EXCUSED, PACKAGE, ROOTS, import_closure, is_excused, modules
 from mlproject.search.given_trials import add_given_trials

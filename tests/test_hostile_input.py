@@ -14,8 +14,8 @@ import pytest
 from conftest import PROJECT, TINY, copy_experiments
 
 from mlproject import export
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 from mlproject.networks import pretrained
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 from conftest import PROJECT
 
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 from mlproject.names import check_spelling
 
 FILE = 'A = Experiment(name="plain-cnn", labels="flat")\nEXPERIMENTS = [A, replace(A, name="plain-mlp")]\n'

@@ -12,8 +12,8 @@ import pytest
 from conftest import PROJECT, copy_experiments
 
 from mlproject import notebooks
+from mlproject.discovery import find, find_files
 from mlproject.errors import UserError
-from mlproject.experiment import find, find_files
 
 SCRIPTS = find_files("*", PROJECT / "experiments")  # without those that wait for a user's images
 LARGEST = 2_000_000  # bytes; GitHub and editors can still show a notebook of this size

@@ -16,7 +16,7 @@ from photos import write_tree
 
 from mlproject import tracking
 from mlproject.datasets import ImageFolder
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.final import seeds
 from mlproject.program import ExperimentScript
 from mlproject.search import search as searches

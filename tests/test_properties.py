@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from mlproject import arguments
 from mlproject.datasets import CIFAR100, cifar100, fashion_mnist, files
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 
 EXAMPLES = os.environ.get("MLPROJECT_EXAMPLES")
 many = settings(

@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY, all_runs, rehearse_one, tiny_build, tiny_staged_recipe
 from keras import layers
 
+from mlproject.discovery import find
 from mlproject.errors import UserError
-from mlproject.experiment import find
 from mlproject.final.refit import predict_with_features
 from mlproject.networks.contract import as_functional
 from mlproject.recipe import Recipe, Stage

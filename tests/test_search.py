@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import logging
 import time
 
 import keras
@@ -9,11 +10,12 @@ import mlflow
 import numpy as np
 import pytest
 from conftest import TINY, asked, tiny_build, tiny_staged_recipe
+from mlflow.exceptions import MlflowException
 from searches import arrays_of, fit_result, interrupted_like, journal_of, run_search
 
 from mlproject import budget, evaluation, tracking
+from mlproject.discovery import find
 from mlproject.errors import StoreGoneError, UserError
-from mlproject.experiment import find
 from mlproject.networks.cost import nominal_speeds
 from mlproject.objectives import OBJECTIVES
 from mlproject.recipe import Recipe, Stage
@@ -125,6 +127,28 @@ def test_a_search_by_the_loss_records_all_scores(make_task, store):
     assert (found.trials["standard_error"] > 0).all()
     with journal_of(task) as journal:
         assert journal.trials[0].val_loss == pytest.approx(unpack(journal.trials[0].losses, LOSSES).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("gained, kept", [(15, False), (2, True)])
+def test_the_progress_says_why_the_best_score_does_not_win(gained, kept, make_task, store, monkeypatch, caplog):
+    """The third trial has the best score, with errors on so many other images that its lead may be chance."""
+    task = make_task()
+    images = np.arange(len(task.validation))
+    half = len(images) // 2
+    correct = iter([images < half, images < half + gained, images >= half - gained - 1])
+
+    def fit(*given):
+        hits = next(correct)
+        labels = task.data.train_labels[task.validation]
+        probabilities = np.eye(10, dtype=np.float32)[np.where(hits, labels, (labels + 1) % 10)]
+        return dataclasses.replace(fit_result(float(hits.mean())), validation_probabilities=probabilities)
+
+    monkeypatch.setattr(trial_fit, "fit", fit)
+    with caplog.at_level(logging.INFO, "mlproject.search.search"):
+        found, _ = run_search(task, max_trials=3, deterministic=True)
+    assert found.trials["val_accuracy"].idxmax() == 2
+    assert found.trials["refitted"].tolist().index("yes") == (0 if kept else 1)
+    assert ("is refitted, because no trial is significantly better" in caplog.text) == kept
 
 
 def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):
@@ -281,6 +305,20 @@ def test_a_full_disk_neither_fails_a_finished_trial_nor_hides_that_the_store_is_
     monkeypatch.setattr(trial_fit, "fit", gone)
     with pytest.warns(UserWarning, match=unwritten), pytest.raises(StoreGoneError):
         run_search(make_task(), max_trials=1, deterministic=True, name="other")
+
+
+def test_a_store_that_takes_no_more_runs_ends_the_search(make_task, store, monkeypatch):
+    """Keras Tuner takes an exception for the failure of one trial, and would begin trials without end."""
+
+    def fit(*given):
+        mlflow.delete_experiment(mlflow.get_experiment_by_name("tests").experiment_id)  # as somebody may in MLflow's UI
+        return fit_result(0.5)
+
+    monkeypatch.setattr(trial_fit, "fit", fit)
+    with pytest.raises(MlflowException, match="active"):
+        run_search(make_task(), max_trials=4, deterministic=True)
+    with journal_of(make_task()) as journal:
+        assert [trial.status for trial in journal.trials] == ["failed", "running"]
 
 
 def test_what_a_kill_left_in_the_store_is_put_right(store):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY
 
-from mlproject.experiment import find
+from mlproject.discovery import find
 from mlproject.task import prepare
 from mlproject.training import winograd
 from mlproject.training.fit import fit

@@ -34,7 +34,7 @@ def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) ->
     """Refuse a name that no file of the folder can declare, in the time that reading the files takes.
 
     Importing the files takes seconds, because they import Keras. They are parsed instead. Where they compute a name, nothing
-    can be refused here, and `experiment.find` has the last word.
+    can be refused here, and `discovery.find` has the last word.
 
     Args:
         patterns: names or globs, separated by commas.

@@ -24,7 +24,8 @@ from matplotlib.figure import Figure
 
 from mlproject import arguments, budget, console, disk, evaluation, export, process, settings
 from mlproject.datasets import Dataset, Loader, Spec
-from mlproject.experiment import SYNTHETIC, Experiment, hyperparameters, select
+from mlproject.discovery import select
+from mlproject.experiment import SYNTHETIC, Experiment, hyperparameters
 from mlproject.facts import facts, layers
 from mlproject.networks.contract import check_network, check_probabilities
 from mlproject.task import CACHE, Task, prepare

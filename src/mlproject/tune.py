@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from mlproject import arguments, process, tracking
 from mlproject.cluster.pool import Pool, open_pool, require_ray
+from mlproject.discovery import find
 from mlproject.errors import StoreGoneError, counted, first_line
-from mlproject.experiment import find
 from mlproject.final.refit import log_datasets, weights_params
 from mlproject.final.registered import RegisteredModel
 from mlproject.final.seeds import make_final_model

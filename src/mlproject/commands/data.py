@@ -99,7 +99,7 @@ def check(images: str) -> int:
 def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
     """The data sets of the experiments by name, or those named."""
     with console.without_remarks():
-        from mlproject.experiment import find
+        from mlproject.discovery import find
 
     known = {experiment.dataset.name: experiment.dataset for experiment in find("*") if experiment.dataset}
     for name in names:

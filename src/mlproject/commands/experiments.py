@@ -30,7 +30,7 @@ def explain(names: tuple[str, ...], experiment: str, **images: Any) -> None:
     patterns = choose_names("experiment", names, experiment)
     check_spelling(patterns)
     with console.without_remarks():
-        from mlproject.experiment import find
+        from mlproject.discovery import find
         from mlproject.facts import layers
         from mlproject.task import prepare
 
@@ -61,7 +61,7 @@ def notebook(
     check_spelling(patterns, files=True)
     with console.without_remarks():
         from mlproject import notebooks, tracking
-        from mlproject.experiment import find_files
+        from mlproject.discovery import find_files
 
     images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
     scripts = find_files(patterns, images=images is not None)

@@ -31,7 +31,7 @@ def list_(include_all: bool) -> None:
     open_store()
     with console.without_remarks():
         from mlproject import tracking
-        from mlproject.experiment import find
+        from mlproject.discovery import find
 
     experiments = find("*")
     print("experiments")

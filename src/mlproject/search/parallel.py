@@ -21,6 +21,7 @@ from mlproject.cluster.pool import Lost, Pool
 from mlproject.cluster.worker import TrialOrder
 from mlproject.networks.cost import Throughput
 from mlproject.search.journal import Journal, Trial
+from mlproject.search.trial_run import end_tags
 from mlproject.search.tuner import MOST_STARTS, SearchEndedError, Tuner
 from mlproject.settings import Settings
 from mlproject.task import Task
@@ -124,7 +125,7 @@ class ParallelTuner(Tuner):
 
     def _begin_trial(self, record: Trial) -> None:
         """Hand a trial to a worker. Its run begins here, and goes to the store from here alone."""
-        record.run_id = tracking.open_run(self._run_name(record), self._run_tags(record))
+        record.run_id = tracking.open_run(*self._run_name_and_tags(record))
         record.starts += 1
         record.curve, record.reason = [], ""
         self.journal.save()
@@ -157,7 +158,7 @@ class ParallelTuner(Tuner):
         record.ended = len(self.journal.finished)
         record.minutes = self._seconds / 60
         self._save_end(record)
-        tracking.log_values(record.run_id, tags=self._end_tags(record))
+        tracking.log_values(record.run_id, tags=end_tags(record))
         failed = record.status == "failed"
         tracking.close_run(record.run_id, "FAILED" if failed else "FINISHED", record.reason if failed else "")
         self.attempts.pool.show(self._finished_curves())

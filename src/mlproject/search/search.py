@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -104,36 +105,41 @@ def _network_throughput(
 
 
 def _make_plan(task: Task, throughput: Throughput, settings: Settings, pool: Pool | None) -> Plan:
+    """Plan the budget, and warn of a plan by which something gets little time."""
     seeds = len(settings.final_seeds)
     demand = budget.Demand(settings.max_trials, 1 + len(task.given_trials), len(task.fits), seeds)
     if pool and not settings.deterministic:  # which workers must not change
         final_workers = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
         demand = replace(demand, workers=pool.size, final_workers=final_workers)
-    plan_arguments = (
+    make_plan = partial(
+        budget.make_plan,
         settings.budget_seconds,
         throughput.seconds,
         throughput.worker * throughput.slowest,
         len(task.train),
     )
-    usual_plan, plan = (
-        budget.make_plan(*plan_arguments, plan_demand) for plan_demand in (replace(demand, given=1), demand)
-    )
+    plan, plan_without_given = make_plan(demand), make_plan(replace(demand, given=1))
     plan = replace(plan, final_speed=throughput.worker if plan.final_workers > 1 else 1.0)
     plan = replace(plan, reserve=reserve(task, throughput, plan))
-    if plan.trial_seconds < usual_plan.trial_seconds:
+    if plan.trial_seconds < plan_without_given.trial_seconds:
         warnings.warn(
             f"trials={truncate(settings.trials)!r} gives {plan.trials} trials, the best-known values included, so each has "
-            f"{plan.trial_seconds:.1f} s, where {usual_plan.trials} trials would have {usual_plan.trial_seconds:.1f} s each; "
-            "fewer rows or a larger budget_minutes make them longer",
+            f"{plan.trial_seconds:.1f} s, where {plan_without_given.trials} trials would have "
+            f"{plan_without_given.trial_seconds:.1f} s each; fewer rows or a larger budget_minutes make them longer",
             stacklevel=2,
         )
-    training_seconds = plan.final_fit - plan.reserve
-    if training_seconds < plan.trial_seconds / plan.fits:
+    _warn_of_little_training(task, settings, plan)
+    return plan
+
+
+def _warn_of_little_training(task: Task, settings: Settings, plan: Plan) -> None:
+    """Warn of final fits shorter than a trial's, and of a measurement that took most of the budget."""
+    training_seconds, trial_fit_seconds = plan.final_fit - plan.reserve, plan.trial_seconds / plan.fits
+    if training_seconds < trial_fit_seconds:
         fits_in_words = "the final fit" if plan.final_fits == 1 else f"each of {plan.final_fits} final fits"
         warnings.warn(
             f"budget_minutes={settings.budget_minutes:g} leaves {max(training_seconds, 0):.0f} s of training to {fits_in_words}, "
-            f"less than a trial has ({plan.trial_seconds / plan.fits:.0f} s); a larger budget, or fewer seeds or "
-            "folds, make it longer",
+            f"less than a trial has ({trial_fit_seconds:.0f} s); a larger budget, or fewer seeds or folds, make it longer",
             stacklevel=2,
         )
     if plan.measuring > plan.budget / 2:
@@ -143,7 +149,6 @@ def _make_plan(task: Task, throughput: Throughput, settings: Settings, pool: Poo
             "fresh=true if activations of frozen layers were computed, as they are cached now",
             stacklevel=2,
         )
-    return plan
 
 
 def _make_result(
@@ -161,10 +166,10 @@ def _make_result(
     labels, measure = task.data.train_labels[task.validated_rows], OBJECTIVES[objective]
     winner = select_winner(completed, best_known, labels, objective)
     best_goodness = max(measure.goodness(trial.scores[objective]) for trial in completed)
-    has_better_trial = best_goodness > measure.goodness(winner.scores[objective])
-    reason = f", because no trial is significantly better ({measure.words})" if has_better_trial else ""
+    keeps_best_known = winner.values == best_known and best_goodness > measure.goodness(winner.scores[objective])
+    reason = f", because no trial is significantly better ({measure.words})" if keeps_best_known else ""
     logger.info("  %s is refitted%s", winner.name, reason)
-    spent, throughputs = tuner.spent, [tuner.throughput]
+    spent, throughputs = tuner.spent, [tuner.throughput]  # spent before the next measurement: a clock may count it
     if winner.values != best_known:
         # The speed of its trial cannot be used, because the final fit has larger batches.
         throughputs.append(_network_throughput(task, winner.values, tuner.throughput.nominal, plan.final_fit, pool))

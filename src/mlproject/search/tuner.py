@@ -16,7 +16,7 @@ import keras_tuner
 from mlproject import budget, process, tracking
 from mlproject.budget import Plan
 from mlproject.errors import UserError, counted, first_line
-from mlproject.experiment import Value, hyperparameters
+from mlproject.experiment import hyperparameters
 from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
 from mlproject.objectives import OBJECTIVES
@@ -24,6 +24,7 @@ from mlproject.search.journal import Journal, Trial
 from mlproject.search.oracles import HYPERBAND_EPOCHS, make_oracle
 from mlproject.search.pruning import Curve
 from mlproject.search.trial_fit import fit_trial, log_epoch, pruning_hook
+from mlproject.search.trial_run import end_tags, run_name, run_tags
 from mlproject.settings import Settings
 from mlproject.task import Task
 from mlproject.training.kept_fits import KeptFits
@@ -35,7 +36,6 @@ FAILURES_IN_A_ROW = 10  # end a search, because trials that fail at once would f
 # The same for trials beyond a limit, which cost seconds: with so many, not even one network in twenty is within the limit
 # (0.95 ** 100 is below 1 %).
 OVER_LIMIT_IN_A_ROW = 100
-SHOWN_VALUES = 4  # in the name of a trial's run
 MOST_STARTS = 3  # of a trial in which the process dies, for instance for lack of memory
 
 
@@ -93,7 +93,13 @@ class Tuner(keras_tuner.Tuner):
 
     def _run_trials(self) -> None:
         """Keras Tuner's loop."""
-        super().search()
+        failure: BaseException | None = None
+        try:
+            super().search()
+        except keras_tuner.errors.FatalError as error:
+            failure = error.__cause__ or error
+        if failure:
+            raise failure
 
     def cost(self, trial: Trial) -> float:
         """The seconds of the budget that a trial takes."""
@@ -140,10 +146,17 @@ class Tuner(keras_tuner.Tuner):
 
         Returns:
             The objective; NaN for a trial that failed or was not trained, which the Oracle then counts as failed.
+
+        Raises:
+            FatalError: when the store or the journal fails. Keras Tuner takes any other error for a failure of the trial alone,
+                and would go on with the next one without end.
         """
-        record = self._trial_record(trial)
-        if not record.finished:
-            self._run_tracked(record)
+        try:
+            record = self._trial_record(trial)
+            if not record.finished:
+                self._run_tracked(record)
+        except Exception as error:
+            raise keras_tuner.errors.FatalError from error
         return {self.settings.objective: record.scores[self.settings.objective]}
 
     def _trial_record(self, oracle_trial: Any) -> Trial:
@@ -183,7 +196,7 @@ class Tuner(keras_tuner.Tuner):
             record: the trial, which is filled.
         """
         try:
-            with tracking.run(self._run_name(record), self._run_tags(record), nested=True) as record.run_id:
+            with tracking.run(*self._run_name_and_tags(record), nested=True) as record.run_id:
                 record.starts += 1
                 self.journal.save()
                 try:
@@ -194,19 +207,15 @@ class Tuner(keras_tuner.Tuner):
                     raise
                 finally:
                     self._record_end(record)
-                tracking.set_tags(self._end_tags(record))
+                tracking.set_tags(end_tags(record))
         except Exception:
             if not record.finished:  # not the trial's own failure
                 raise
         self._log_outcome(record)
 
-    def _run_tags(self, record: Trial) -> dict[str, str]:
-        name = self.task.experiment.name
-        return {"role": "trial", "trial": record.name, "experiment": name, "search": self.journal.search}
-
-    @staticmethod
-    def _end_tags(record: Trial) -> dict[str, str]:
-        return {"status": record.status} | ({"reason": record.reason} if record.reason else {})
+    def _run_name_and_tags(self, record: Trial) -> tuple[str, dict[str, str]]:
+        name = run_name(record, self.journal.trials[0], self.task.model_name)
+        return name, run_tags(record, self.task.experiment.name, self.journal.search)
 
     def _log_outcome(self, record: Trial) -> None:
         """Tell the user how a trial ended, which one is the best so far, and how many minutes are left."""
@@ -240,17 +249,6 @@ class Tuner(keras_tuner.Tuner):
     def _budget_left(self) -> float:
         """The seconds of the whole budget that are left, those of the final fits included."""
         return self.plan.budget - self.plan.measuring - self.spent
-
-    def _run_name(self, record: Trial) -> str:
-        """The name of a trial's run, which stands alone: what differs from the first trial, in short."""
-        number, first_trial = record.name.removeprefix("trial-"), self.journal.trials[0]
-        changed_values = {name: value for name, value in record.values.items() if value != first_trial.values.get(name)}
-        parts = [_abbreviate(name, value) for name, value in changed_values.items()]
-        description = (
-            "best-known values" if record is first_trial else ", ".join(parts[:SHOWN_VALUES]) or "the same values"
-        )
-        ellipsis = ", ..." if len(parts) > SHOWN_VALUES else ""
-        return f"{self.task.model_name} trial {number}: {description}{ellipsis}"
 
     def _train(self, record: Trial) -> None:
         """Train one trial in the active run, as far as the search has time for it."""
@@ -329,13 +327,6 @@ class Tuner(keras_tuner.Tuner):
             )
             return False
         return True
-
-
-def _abbreviate(name: str, value: Value) -> str:
-    """A hyperparameter in the name of a run: words speak for themselves."""
-    if isinstance(value, str):
-        return value
-    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _last_have_status(trials: Sequence[Trial], status: str, count: int) -> bool:
