@@ -85,7 +85,14 @@ def test_lines_of_json_and_the_option_json_are_answered_in_lines_of_json(
 ):
     register()
     content = base64.b64encode(encoded(photograph(250, 250, size=(90, 90)))).decode()
-    lines = [json.dumps(str(photos / "a shirt.jpg")), json.dumps({"image": content}), "", "{}", "nonsense", "[" * 100_000]
+    lines = [
+        json.dumps(str(photos / "a shirt.jpg")),
+        json.dumps({"image": content}),
+        "",
+        "{}",
+        "nonsense",
+        "[" * 100_000,
+    ]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
     done = run_here("predict", f"{NAME}/1", "-", "--invert", "no", cwd=tmp_path)
     assert done.returncode == 1

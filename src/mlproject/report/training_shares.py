@@ -131,7 +131,10 @@ def _published_shares(topic: Topic) -> pd.DataFrame:
     if not first or not {"coarse", "fine"} <= topic.published.keys():
         return pd.DataFrame(columns=["share", "coarse", "fine"])
     shares = pd.to_numeric(pd.Series(topic.published[first]).astype(str).str.rstrip("%"), errors="coerce")
-    accuracies = {labels: pd.Series(topic.published[labels], dtype=float) / 100 for labels in COLOURS}
+    # A column of figures may hold texts, such as "not reported".
+    accuracies = {
+        labels: pd.to_numeric(pd.Series(topic.published[labels]), errors="coerce") / 100 for labels in COLOURS
+    }
     return pd.DataFrame({"share": shares / 100, **accuracies}).dropna()
 
 
