@@ -934,6 +934,24 @@ def test_a_stage_is_compared_with_the_seed_that_it_belongs_to():
     assert found[["a", "b"]].values.tolist() == [["stage", "whole"]] and found["difference"][0] == pytest.approx(0.01)
 
 
+def test_equally_accurate_models_are_said_to_be_so(models, tmp_path):
+    twin = replace(models[6], name="twin")
+    text = (build([models[6], twin], tmp_path).parent / "report.md").read_text()
+    assert re.search(
+        r"Not settled between large and twin: large classifies [\d.]+% of 1,200 test images correctly, as many as", text
+    )
+    assert "because the accuracies are equal" in text and "0.00 points more" not in text
+
+
+def test_equally_accurate_models_of_several_seeds_differ_by_exactly_nothing():
+    first = np.random.default_rng(0).random((3, 30)) < 0.7
+    found = pairs.compare(
+        [pairs.Classifier(name, correct, name) for name, correct in (("a", first), ("b", first[:, ::-1]))]
+    )
+    assert found["difference"][0] == 0 and np.isnan(found["needed_images"][0])
+    assert pairs.finding(found.loc[0]).startswith("a classifies as many of the same 30 test images correctly as b (")
+
+
 def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded):
     (*_, fine), folder = seeded
     pairs = table(folder, "coarse-vs-fine.generalised-pairs")

@@ -119,6 +119,8 @@ def _share_row(pair: CoarseFinePair, difference: pd.Series, steps: Mapping[str, 
 
 def _lead_in_words(pair: CoarseFinePair, difference: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
+    if difference["difference"] == 0:
+        return f"fine and coarse labels are equally good ({pairs.evidence(difference)})"
     labels = "fine" if difference["a"] == pair.sum_title else "coarse"
     chance_note = "" if pairs.is_significant(difference) else "which may be chance: "
     lead = brief_points(difference["difference"])
