@@ -5,11 +5,13 @@ import shlex
 import socket
 from pathlib import Path
 
+import brightness
 import click
 import mlflow
 import pytest
 from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
+from servers import free_port
 from versions import add_version
 
 from mlproject import tracking
@@ -199,6 +201,16 @@ def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
         port = taken.getsockname()[1]
         done = run_here("ui", "--port", port, cwd=tmp_path)
     assert done.returncode == 2 and f"port={port}: " in done.stderr and "a free port" in done.stderr
+
+
+def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, run_here, monkeypatch):
+    monkeypatch.setattr("os.execv", lambda *_: None)  # in place of MLflow's server, with which the command would go on
+    brightness.register()  # a model of no comparison
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    assert "then open http://127.0.0.1:" in said and "comparison" not in said and "None" not in said
+    tracking.set_version_tags(brightness.NAME, 1, {"comparison": "greys"})
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said
 
 
 def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):

@@ -28,10 +28,12 @@ def ui(host: str, port: int) -> None:
     require_free(host, port)
     address = web_address(host, port)
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
-    print("or, for each comparison, the final models side by side:")
-    for model in {model.tags.get("comparison"): model for model in tracking.final_models()}.values():
+    models = {model.tags["comparison"]: model for model in tracking.final_models() if "comparison" in model.tags}
+    if models:
+        print("or, for each comparison, the final models side by side:")
+    for comparison, model in models.items():
         links = tracking.links_of(model.name, model.version, model.run_id, address)
-        print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
+        print(f"  {comparison}: {links.finals or links.runs}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
