@@ -37,7 +37,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlproject import arguments, process, settings, tracking
-from mlproject.commands.shared import as_written
 from mlproject.discovery import find
 from mlproject.errors import truncate
 from mlproject.experiment import Value
@@ -208,7 +207,7 @@ def tools(text: str) -> tuple[str, ...]:
     return names
 
 
-@click.command(help=as_written(__doc__))
+@click.command(help=__doc__.replace("\n\n", "\n\n\b\n"))  # \b: the paragraph keeps its line breaks
 @click.option("--experiment", help=f"names separated by commas  [default: {SHIPPED}; with --images: cnn]")
 @click.option("--tools", type=arguments.Parsed(tools, "NAME,..."), default=",".join(TOOLS), show_default=True)
 @click.option("--minutes", type=arguments.MINUTES, default="15", show_default=True, help="of each row")

@@ -25,7 +25,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlproject import arguments, evaluation, process, settings, tracking
-from mlproject.commands.shared import as_written
 from mlproject.datasets import Dataset, ImageFolder
 from mlproject.discovery import find
 from mlproject.errors import UserError
@@ -162,7 +161,7 @@ def compare(experiments: str, data: Dataset, arrays: Path, options: SimpleNamesp
     return rows
 
 
-@click.command(help=as_written(__doc__))
+@click.command(help=__doc__.replace("\n\n", "\n\n\b\n"))  # \b: the paragraph keeps its line breaks
 @click.option("--experiment", default=None, help=f"without --images  [default: {SHIPPED}]")
 @click.option("--minutes", type=arguments.MINUTES, default="15", show_default=True, help="of each search")
 @settings.options(*OPTIONS)

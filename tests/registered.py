@@ -36,6 +36,7 @@ class Model:
     trials_url: str = ""
     finals_url: str = ""
     other_seeds: tuple = ()
+    created: int = 0
 
     def artifact(self, path):
         return self.root / path if (self.root / path).exists() else None

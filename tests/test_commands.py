@@ -5,11 +5,13 @@ import shlex
 import socket
 from pathlib import Path
 
+import brightness
 import click
 import mlflow
 import pytest
 from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
+from servers import free_port
 from versions import add_version
 
 from mlproject import tracking
@@ -201,6 +203,16 @@ def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
     assert done.returncode == 2 and f"port={port}: " in done.stderr and "a free port" in done.stderr
 
 
+def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, run_here, monkeypatch):
+    monkeypatch.setattr("os.execv", lambda *_: None)  # in place of MLflow's server, with which the command would go on
+    brightness.register()  # a model of no comparison
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    assert "then open http://127.0.0.1:" in said and "comparison" not in said and "None" not in said
+    tracking.set_version_tags(brightness.NAME, 1, {"comparison": "greys"})
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said
+
+
 def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):
     left = tmp_path / "left"
     left.mkdir()
@@ -230,13 +242,14 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     traces = orphan.with_name("traces")  # MLflow's own folder for those of language models
     traces.mkdir()
     shown = run_here("prune", "--older-than", 0, cwd=tmp_path)
+    assert "1 trial older than 0 days" in shown.stdout and "1 folder without a run" in shown.stdout
     assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
     assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
     assert client.get_run(old).info.lifecycle_stage == "active"
     (tmp_path / "another.db").touch()  # the folder may belong to that store
     assert str(orphan) not in run_here("prune", "--older-than", 0, cwd=tmp_path).stdout
     (tmp_path / "another.db").unlink()
-    assert "0 trials older than 1 days" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
+    assert "0 trials older than 1 day, of models" in run_here("prune", "--older-than", 1, cwd=tmp_path).stdout
     run_here("prune", "--older-than", 0, "--delete", cwd=tmp_path)
     kept = final, foreign, foreign_trial
     stages = [client.get_run(run_id).info.lifecycle_stage for run_id in (old, failed, *kept)]

@@ -223,11 +223,19 @@ def test_a_network_that_depends_on_nothing_is_described():
 
 def test_a_layer_whose_weights_are_not_trained_is_described_so():
     layers = pd.DataFrame(
-        {"layer": ["stem", "conv", "flat", "dense"], "type": ["Conv2D", "Conv2D", "Flatten", "Dense"]}
+        {
+            "layer": ["stem", "scale", "conv", "flat", "dense"],
+            "type": ["Conv2D", "LayerScale", "Conv2D", "Flatten", "Dense"],
+        }
     )
-    layers = layers.assign(parameters=[96, 96, 0, 51], trainable=["False", "True", "False", "True"])
-    fixed = networks.with_roles(layers)["role"].str.endswith("fixed before training")
-    assert fixed.tolist() == [True, False, False, False]
+    layers = layers.assign(parameters=[96, 8, 96, 0, 51], trainable=["False", "False", "True", "False", "True"])
+    assert networks.with_roles(layers)["role"].tolist() == [
+        "finds local patterns, fixed before training",
+        "fixed before training",  # of a type whose role is not known
+        "finds local patterns",
+        "turns feature maps into one row of numbers",
+        "gives a probability to each class",
+    ]
 
 
 def cost_tables(costs, accuracies, group="flat labels"):

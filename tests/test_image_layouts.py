@@ -451,6 +451,12 @@ def image_set(path, labels, label="label", image="image", names=None, rows=2, **
     return path
 
 
+def emptied(path):
+    """A Parquet file without its rows."""
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    return path
+
+
 def test_parquet_parts_give_splits_names_and_every_image(tmp_path):
     names = {"fine_label": ["cat", "dog", "oak"], "coarse_label": ["animal", "plant"]}
     for part, labels in (("train-00000-of-00002", [0, 1, 2, 0, 0]), ("train-00001-of-00002", [2]), ("test", [1, 0])):
@@ -482,6 +488,7 @@ def test_parquet_parts_give_splits_names_and_every_image(tmp_path):
         (lambda f: image_set(f / "a.parquet", [0, None]), "row 2 has the label None; accepted: text or a whole number"),
         (lambda f: image_set(f / "a.parquet", [0.5, 1.5]), "row 1 has the label 0.5"),
         (lambda f: image_set(f / "a.parquet", [0, 0]), "one class only, '0'"),
+        (lambda f: emptied(image_set(f / "a.parquet", [0, 1])), "a.parquet holds no images; accepted: images of at least two"),
         (lambda f: image_set(f / "a.parquet", [0, 1], "age"), "has the columns 'image', 'age'; accepted: labels in one of"),
         (lambda f: image_set(f / "a.parquet", [0, 1], image="one", two=[{"bytes": b"x"}] * 2), "2 columns of images, 'one'"),
         (lambda f: image_set(f / "test-00000-of-00001.parquet", [0, 1]).parent, "only the split 'test'"),

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import os
+import sys
 
 import mlflow
 import numpy as np
@@ -83,13 +85,20 @@ def test_lines_of_json_and_the_option_json_are_answered_in_lines_of_json(
 ):
     register()
     content = base64.b64encode(encoded(photograph(250, 250, size=(90, 90)))).decode()
-    lines = [json.dumps(str(photos / "a shirt.jpg")), json.dumps({"image": content}), "", "{}", "nonsense"]
+    lines = [
+        json.dumps(str(photos / "a shirt.jpg")),
+        json.dumps({"image": content}),
+        "",
+        "{}",
+        "nonsense",
+        "[" * 100_000,
+    ]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
     done = run_here("predict", f"{NAME}/1", "-", "--invert", "no", cwd=tmp_path)
     assert done.returncode == 1
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [one.get("predictions", [{}])[0].get("label") for one in answers] == ["grey", "light", None, None]
-    assert [one["image"] for one in answers[1:]] == ["line 2", "line 4", "line 5"]
+    assert [one.get("predictions", [{}])[0].get("label") for one in answers] == ["grey", "light", None, None, None]
+    assert [one["image"] for one in answers[1:]] == ["line 2", "line 4", "line 5", "line 6"]
     assert sum(guess["probability"] for guess in answers[0]["predictions"]) == pytest.approx(1, abs=1e-5)
     assert len(answers[0]["predictions"]) == 3 and answers[0]["inverted"] is False
     told = run_here(
@@ -98,6 +107,16 @@ def test_lines_of_json_and_the_option_json_are_answered_in_lines_of_json(
     shirt, broken = map(json.loads, told.stdout.splitlines())
     assert (shirt["image"], shirt["inverted"]) == (str(photos / "a shirt.jpg"), True)
     assert shirt["predictions"][0]["label"] == "dark" and "no JPEG" in broken["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_whose_name_is_not_utf_8_is_answered_in_json(store, photos, run_here, tmp_path):
+    register()
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / "a shirt.jpg").rename(photos / name)
+    done = run_here("predict", NAME, photos / name, "--json", cwd=tmp_path)
+    assert done.returncode == 0 and "caf\\udce9.png" in done.stdout
+    assert json.loads(done.stdout)["image"] == str(photos / name)
 
 
 def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path, monkeypatch):

@@ -538,7 +538,8 @@ def test_nothing_is_said_about_a_class_without_test_images(tmp_path):
     classes = table(tmp_path / "out", "coarse-vs-fine.classes")
     assert len(classes) == 11 and (classes["support"] == 100).all()
     np.testing.assert_allclose(classes["p_adjusted"], stats.false_discovery_control(classes["p"]))
-    assert "the worst is birds-a" not in (tmp_path / "out" / "index.html").read_text()
+    hypotheses, recalls = (table(tmp_path / "out", f"coarse-vs-fine.{name}") for name in ("hypotheses", "recall"))
+    assert not hypotheses["class"].str.startswith("birds-a").any() and "birds-a" not in set(recalls["class"])
 
 
 def test_a_model_clearly_below_chance_is_reported_so(tmp_path):
@@ -933,6 +934,24 @@ def test_a_stage_is_compared_with_the_seed_that_it_belongs_to():
     assert found[["a", "b"]].values.tolist() == [["stage", "whole"]] and found["difference"][0] == pytest.approx(0.01)
 
 
+def test_equally_accurate_models_are_said_to_be_so(models, tmp_path):
+    twin = replace(models[6], name="twin")
+    text = (build([models[6], twin], tmp_path).parent / "report.md").read_text()
+    assert re.search(
+        r"Not settled between large and twin: large classifies [\d.]+% of 1,200 test images correctly, as many as", text
+    )
+    assert "because the accuracies are equal" in text and "0.00 points more" not in text
+
+
+def test_equally_accurate_models_of_several_seeds_differ_by_exactly_nothing():
+    first = np.random.default_rng(0).random((3, 30)) < 0.7
+    found = pairs.compare(
+        [pairs.Classifier(name, correct, name) for name, correct in (("a", first), ("b", first[:, ::-1]))]
+    )
+    assert found["difference"][0] == 0 and np.isnan(found["needed_images"][0])
+    assert pairs.finding(found.loc[0]).startswith("a classifies as many of the same 30 test images correctly as b (")
+
+
 def test_ways_to_predict_with_the_same_networks_are_compared_seed_by_seed(seeded):
     (*_, fine), folder = seeded
     pairs = table(folder, "coarse-vs-fine.generalised-pairs")
@@ -1005,10 +1024,11 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
         figures = {"images": ["20%", "100%"], "coarse": [68.99, 85.04], "fine": [71.51, 85.05]}
         return Topic("Labels", question, figures, "Chen et al., https://arxiv.org/abs/1901.07012").tag
 
-    def with_topic(model, question, version=3):
-        return replace(model, version=version, tags=model.tags | {"topic": about(question)})
+    def with_topic(model, question, version=3, created=0):
+        return replace(model, version=version, created=created, tags=model.tags | {"topic": about(question)})
 
-    pair = [with_topic(models[0], "Which labels?"), with_topic(models[1], "Do fine labels help?", version=4)]
+    # Versions are numbered model by model, so a version 4 may be older than a version 3 of another model.
+    pair = [with_topic(models[0], "Which labels?", version=4), with_topic(models[1], "Do fine labels help?", created=1)]
     page = " ".join(build(pair, tmp_path / "real").read_text().split())
     assert "<title>Labels</title>" in page and '<p class="question">Do fine labels help?</p>' in page
     assert re.search(
@@ -1025,6 +1045,18 @@ def test_the_question_of_the_newest_topic_is_answered_beside_published_figures_o
     (comparison,) = compare(read_models(synthetic))
     assert "What others found" not in [section.title for section in comparison.sections]
     assert comparison.answers[0].startswith("fine-synthetic, trained on the 12 fine labels, predicts the superclass")
+
+
+def test_published_figures_that_are_not_by_labels_stand_alone(models):
+    figures = {"network": ["LeNet", "another"], "accuracy": [90.0, "about 92"]}
+    tags = {"topic": Topic("Labels", "Which labels?", figures, "Chen et al.").tag}
+    (comparison,) = compare(read_models([replace(model, tags=model.tags | tags) for model in models[:2]]))
+    (section,) = [section for section in comparison.sections if section.title == "What others found"]
+    assert section.tables[0].title == "Accuracies of others"
+    assert [[cell.text for cell in row] for row in section.tables[0].rows] == [
+        ["LeNet", "90.00"],
+        ["another", "about 92"],
+    ]
 
 
 def test_the_minutes_of_one_of_several_fits_are_not_taken_for_those_of_all(seeded):
@@ -1063,7 +1095,7 @@ def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_image
     def of_share(model, share):
         ending = f"-share-{share:g}" if share < 1 else ""
         tags = model.tags | {"comparison": f"coarse-vs-fine{ending}", "experiment": f"{model.name}{ending}"}
-        figures = {"images": ["20%", "100%"], "coarse": [60.0, 80.0], "fine": [70.0, 81.0]}
+        figures = {"images": ["20%", "50%", "100%"], "coarse": [60.0, "unknown", 80.0], "fine": [70.0, 75.0, 81.0]}
         tags["topic"] = Topic("Labels", "Do fine labels help?", figures if share == 1 else {}, "Chen et al.").tag
         params = {"train_share": f"{share}", "all_epochs": "3", "all_steps": "70", "warmup_epochs": "0.5"}
         return replace(model, name=f"{model.name}{ending}", tags=tags, params=model.params | params)

@@ -19,7 +19,6 @@ from dataclasses import replace
 from typing import Any
 
 from mlproject import arguments, budget, evaluation, process, settings, tracking
-from mlproject.commands.shared import as_written
 from mlproject.budget import Plan
 from mlproject.networks.cost import Throughput
 from mlproject.search.journal import Trial
@@ -118,7 +117,7 @@ def final_fit(task: Task, throughput: Throughput, seconds: float) -> None:
         tracking.log_metrics(evaluation.summary(task.data.test_labels, predict(model, task.data.test_images)))
 
 
-@click.command(help=as_written(__doc__))
+@click.command(help=__doc__.replace("\n\n", "\n\n\b\n"))  # \b: the paragraph keeps its line breaks
 @click.argument("tool", type=click.Choice(("no-search", "optuna")))
 @settings.options()
 def read_options(tool: str, **given: Any) -> tuple[str, Settings]:

@@ -29,7 +29,7 @@ def per_class_bars(table: pd.DataFrame, title: str = "") -> Figure:
     Args:
         table: as `evaluation.per_class` returns it. Classes of the same superclass are grouped under its name. A class
             without images has no bars.
-        title: the subject of the figure, printed above.
+        title: the name of the model, printed above.
     """
     kind = "precision, recall and F1 by class"
     if len(table) > MOST_BARS:
@@ -78,7 +78,7 @@ def confusion_matrix(
         predictions: int, (images,), the predicted classes.
         class_names: one name for each class.
         superclasses: for each class the name of its superclass, or None if the classes have none.
-        title: the subject of the figure, printed above.
+        title: the name of the model, printed above.
     """
     kind = "confusion matrix, in % of the true class"
     counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
@@ -124,7 +124,7 @@ def sibling_confusions(
     Args:
         labels, predictions, class_names: as for `confusion_matrix`.
         superclasses: for each class the name of its superclass.
-        title: the subject of the figure, printed above.
+        title: the name of the model, printed above.
     """
     counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
     groups = [np.flatnonzero(np.asarray(superclasses) == name) for name in sorted(set(superclasses))]

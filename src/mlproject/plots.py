@@ -38,7 +38,7 @@ def learning_curves(history: pd.DataFrame, title: str = "") -> Figure:
     Args:
         history: one row for each epoch, with the columns epoch (counted through all stages), loss, accuracy and, if
             known, val_loss, val_accuracy and stage (its name; a line is drawn where it changes).
-        title: the subject of the figure, printed above.
+        title: the name of the model, printed above.
     """
     figure = new_figure((11, 4.4), "learning curves", title)
     for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
@@ -73,7 +73,7 @@ def examples(
         labels: int, (images,), the true classes.
         probabilities: float, (images, classes); the confidence is the highest of an image's probabilities.
         class_names: one name for each class.
-        title: the subject of the figure, printed above.
+        title: the name of the model, printed above.
         count: how many correct predictions and how many mistakes to show.
     """
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -108,7 +108,7 @@ def samples(
         labels: int, (images,), the true classes.
         class_names: one name for each class.
         superclasses: for each class the name of its superclass, which gets a row of its own, or None.
-        title: the subject of the figure, printed above.
+        title: the name of the data set, printed above.
     """
     rows = _sample_rows(labels, class_names, superclasses)
     columns = 1 if superclasses is None else 2  # of rows; a hundred classes in one column would be too tall
@@ -139,7 +139,7 @@ def accuracy_bars(table: pd.DataFrame, title: str = "") -> Figure:
             model trained on synthetic data is drawn as a hollow circle) and by_seed (lists of the accuracies of single
             seeds, which are drawn as small points; with fewer than two there is nothing to draw). With the columns
             cv_accuracy, cv_low and cv_high, a diamond below a model shows its cross-validated accuracy; NaN stands for none.
-        title: the subject of the figure, printed above.
+        title: the name of the comparison, printed above.
     """
     figure = new_figure((7.5, 1.5 + 0.5 * len(table)), "test accuracy, 95% intervals", title)
     axes = figure.subplots()

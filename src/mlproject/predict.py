@@ -54,7 +54,9 @@ class Prediction:
     def as_json(self) -> str:
         """One line of JSON: image and error, or image, predictions and inverted."""
         outcome = {"error": self.error} if self.error else {"predictions": self.answer, "inverted": self.inverted}
-        return json.dumps({"image": self.name} | outcome, ensure_ascii=False)
+        text = json.dumps({"image": self.name} | outcome, ensure_ascii=False)
+        # Python holds bytes of a path that are not UTF-8 as halves of characters. They can't be printed, but JSON has escapes.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_images(paths: Sequence[str], lines: Iterable[str]) -> Iterator[ImageInput]:
@@ -160,7 +162,7 @@ def _read_line(number: int, line: str) -> ImageInput:
         if isinstance(path, str):
             return _read_file(path, path)
         return ImageInput(name, base64.b64decode(parsed["image"], validate=True))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):  # the last one for lists in lists in lists
         return ImageInput(name, None, 'it is neither a path, {"path": PATH} nor {"image": BASE64} in JSON')
 
 

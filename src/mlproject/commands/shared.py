@@ -28,11 +28,6 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def as_written(text: str) -> str:
-    """A help text whose paragraphs keep their line breaks."""
-    return "\b\n" + text.replace("\n\n", "\n\n\b\n")
-
-
 def _show_messages(ctx: click.Context, param: click.Parameter, verbose: bool) -> None:
     console.show_messages(verbose, times=not sys.stdout.isatty())
 

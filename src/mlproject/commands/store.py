@@ -28,10 +28,12 @@ def ui(host: str, port: int) -> None:
     require_free(host, port)
     address = web_address(host, port)
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
-    print("or, for each comparison, the final models side by side:")
-    for model in {model.tags.get("comparison"): model for model in tracking.final_models()}.values():
+    models = {model.tags["comparison"]: model for model in tracking.final_models() if "comparison" in model.tags}
+    if models:
+        print("or, for each comparison, the final models side by side:")
+    for comparison, model in models.items():
         links = tracking.links_of(model.name, model.version, model.run_id, address)
-        print(f"  {model.tags.get('comparison')}: {links.finals or links.runs}")
+        print(f"  {comparison}: {links.finals or links.runs}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
@@ -56,16 +58,15 @@ def prune(older_than: int, delete: bool) -> None:
     from mlproject.tracking import housekeeping
 
     prunable = housekeeping.find_prunable(older_than)
-    for description, runs in (
-        (f"trials older than {older_than} days, of models without an alias", prunable.trials),
-        ("project runs that failed", prunable.project_runs),
+    for noun, description, runs in (
+        ("trial", f"older than {counted(older_than, 'day')}, of models without an alias", prunable.trials),
+        ("project run", "that failed", prunable.project_runs),
     ):
-        print(f"{len(runs)} {description}")
+        print(f"{counted(len(runs), noun)} {description}")
         for run in runs:
             print(f"  {run.info.run_id}  {run.info.run_name}")
-    print(
-        f"{len(prunable.folders)} folders without a run or model, {housekeeping.folder_bytes(prunable.folders) / 1e6:.1f} MB"
-    )
+    megabytes = housekeeping.folder_bytes(prunable.folders) / 1e6
+    print(f"{counted(len(prunable.folders), 'folder')} without a run or model, {megabytes:.1f} MB")
     for folder in prunable.folders:
         print(f"  {folder}")
     if delete:

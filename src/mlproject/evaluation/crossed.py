@@ -146,7 +146,8 @@ def crossed_difference(
     correct_b = check_correct("correct_b", correct_b, by_seed=True)
     check_same_length("correct_a", correct_a.T, "correct_b", correct_b.T)
     image_differences = correct_a.mean(axis=0) - correct_b.mean(axis=0)
-    images, difference = len(image_differences), float(image_differences.mean())
+    # Not the mean of the images' differences: sums of thirds are rounded, and equal accuracies must differ by exactly 0.
+    images, difference = len(image_differences), float(correct_a.mean() - correct_b.mean())
     smallest_variance = 1 / images  # the variance where the difference is 1 for one image and 0 for the others
     between_images = max(float(image_differences.var(ddof=1)), smallest_variance) if images > 1 else smallest_variance
     spreads = _seed_spreads(correct_a, correct_b, same_networks)

@@ -93,8 +93,8 @@ def _family(models: Sequence[ReportedModel], all_models: Sequence[ReportedModel]
 
 
 def _topic(context: ReportContext, models: Sequence[ReportedModel]) -> topic.Topic:
-    """What the newest version says that the comparison is about; in place of what none says, general words."""
-    newest_first = sorted(models, key=lambda model: -model.registered.version)
+    """What the model that was registered last says that the comparison is about; in place of what none says, general words."""
+    newest_first = sorted(models, key=lambda model: -model.registered.created)
     declared = next(
         (candidate for model in newest_first if (candidate := topic.from_tag(model.tag("topic"))).title), topic.Topic()
     )

@@ -144,14 +144,18 @@ def _answer(pair: CoarseFinePair, frame: pd.DataFrame, difference: pd.Series, qu
     answer = ("Yes: " if fine_leads else "No: ") if is_settled else "Not settled: "
     if not re.match("(Are|Can|Do|Does|Is) ", question):
         answer = ""
+    lead = f"{'Fine' if fine_leads else 'Coarse'} labels lead by {brief_points(difference['difference'])} points"
+    if difference["difference"] == 0:
+        lead = "Fine and coarse labels are equally good here"
+    elif not is_settled:
+        lead += ", which may be chance"
     has_several_seeds = difference["seeds_a"] == difference["seeds_b"] > 1
     means_note = f" (means of {difference['seeds_a']} seeds)" if has_several_seeds else ""
     return (
         f"{answer}{pair.fine.title}, trained on the {pair.fine.predictions.classes} fine labels, predicts the superclass of "
         f"{brief_percent(accuracy[pair.sum_title])} of {difference['images']:,} test images correctly; {pair.coarse.title}, "
         f"trained on the {pair.coarse.predictions.classes} coarse labels, of {brief_percent(accuracy[pair.coarse.title])}"
-        f"{means_note}. {'Fine' if fine_leads else 'Coarse'} labels lead by {brief_points(difference['difference'])} points"
-        f"{'' if is_settled else ', which may be chance'} ({pairs.evidence(difference)})."
+        f"{means_note}. {lead} ({pairs.evidence(difference)})."
     )
 
 

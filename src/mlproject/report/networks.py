@@ -55,7 +55,7 @@ def with_roles(layers: pd.DataFrame) -> pd.DataFrame:
     roles = layers["type"].map(ROLES).fillna("")
     if "trainable" in layers:
         is_fixed = (layers["trainable"] == "False") & (layers["parameters"].astype(float) > 0)
-        roles[is_fixed] += ", fixed before training"
+        roles[is_fixed] = (roles[is_fixed] + ", fixed before training").str.removeprefix(", ")
     if len(layers) and layers["type"].iloc[-1] == "Dense":
         roles.iloc[-1] = CLASS_PROBABILITIES
     table = layers.copy()

@@ -163,7 +163,7 @@ def _difference_row(a: Classifier, b: Classifier) -> dict[str, Any]:
 
 
 def is_significant(pair: pd.Series) -> bool:
-    """Whether the difference of the pair is significant by both the interval and the adjusted exact test."""
+    """Whether the difference of the pair is significant by both its interval and its adjusted p-value."""
     return bool(pair["low"] > 0 and pair["p_adjusted"] < SIGNIFICANCE)
 
 
@@ -174,12 +174,15 @@ def finding(pair: pd.Series) -> str:
         pair: a row of the frame that `compare` gives.
 
     Returns:
-        Which of the two is more accurate, or that the difference is not significant, with the numbers.
+        Which of the two is more accurate and whether that may be chance, or that they are equally accurate, with the numbers.
     """
+    images = f"of the same {pair['images']:,} test images correctly"
+    if pair["difference"] == 0:
+        return f"{pair['a']} classifies as many {images} as {pair['b']} ({evidence(pair)})."
     chance_note = "" if is_significant(pair) else ", which may be chance"
     return (
-        f"{pair['a']} classifies {brief_points(pair['difference'])} points more of the same {pair['images']:,} "
-        f"test images correctly than {pair['b']}{chance_note} ({evidence(pair)})."
+        f"{pair['a']} classifies {brief_points(pair['difference'])} points more {images} than {pair['b']}{chance_note} "
+        f"({evidence(pair)})."
     )
 
 
@@ -223,6 +226,8 @@ def _answers(
 
 
 def _lead_in_words(pair: pd.Series) -> str:
+    if pair["difference"] == 0:
+        return f"as many as {pair['b']} ({evidence(pair)})"
     chance_note = "" if is_significant(pair) else "which may be chance: "
     return f"{brief_points(pair['difference'])} points more than {pair['b']} ({chance_note}{evidence(pair)})"
 

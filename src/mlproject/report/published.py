@@ -16,7 +16,7 @@ TRAINING_NOTE = "Networks and training differ from ours, so compare the differen
 
 
 def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel]) -> Section | None:
-    """Show the figures of others that the comparison declares, and ours in the same columns below.
+    """Show the figures of others that the comparison declares, and ours below in columns of coarse and fine labels.
 
     Args:
         context: the comparison, on real data.
@@ -30,12 +30,13 @@ def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel
         return None
     first, *others = topic.published
     frame = pd.DataFrame({name: list(column) for name, column in topic.published.items()})
-    own_rows = pd.DataFrame([{first: name, **row} for name, row in _own_accuracies(models).items()])
+    own = _own_accuracies(models) if {"coarse", "fine"} & set(others) else {}
+    own_rows = pd.DataFrame([{first: name, **row} for name, row in own.items()])
     frame = pd.concat([frame, own_rows], ignore_index=True)[list(topic.published)]
     columns = (text_column(first), *(Column(f"{name}, %", name, _format_accuracy) for name in others))
     table = Table(
         context.file_name("published"),
-        "Accuracies of others, and ours below",
+        "Accuracies of others, and ours below" if own else "Accuracies of others",
         frame,
         columns,
         f"{topic.source}. {TRAINING_NOTE}",
@@ -45,6 +46,9 @@ def section(context: ReportContext, topic: Topic, models: Sequence[ReportedModel
 
 
 def _format_accuracy(figure: object) -> str:
+    """A number with two decimals, a text as it is, and a dash for what is missing."""
+    if isinstance(figure, str):
+        return figure
     return f"{figure:.2f}" if isinstance(figure, int | float) and not np.isnan(figure) else MISSING
 
 

@@ -119,6 +119,8 @@ def _share_row(pair: CoarseFinePair, difference: pd.Series, steps: Mapping[str, 
 
 def _lead_in_words(pair: CoarseFinePair, difference: pd.Series) -> str:
     """Which labels lead, by how much, and whether that may be chance."""
+    if difference["difference"] == 0:
+        return f"fine and coarse labels are equally good ({pairs.evidence(difference)})"
     labels = "fine" if difference["a"] == pair.sum_title else "coarse"
     chance_note = "" if pairs.is_significant(difference) else "which may be chance: "
     lead = brief_points(difference["difference"])
@@ -131,7 +133,10 @@ def _published_shares(topic: Topic) -> pd.DataFrame:
     if not first or not {"coarse", "fine"} <= topic.published.keys():
         return pd.DataFrame(columns=["share", "coarse", "fine"])
     shares = pd.to_numeric(pd.Series(topic.published[first]).astype(str).str.rstrip("%"), errors="coerce")
-    accuracies = {labels: pd.Series(topic.published[labels], dtype=float) / 100 for labels in COLOURS}
+    # A column of figures may hold texts, such as "not reported".
+    accuracies = {
+        labels: pd.to_numeric(pd.Series(topic.published[labels]), errors="coerce") / 100 for labels in COLOURS
+    }
     return pd.DataFrame({"share": shares / 100, **accuracies}).dropna()
 
 

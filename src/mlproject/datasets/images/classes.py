@@ -59,7 +59,7 @@ def check(entries: Entries) -> Entries:
     """Check what holds for every layout, and bring the names of classes into one form.
 
     Args:
-        entries: the images as a layout gives them, with at least one row.
+        entries: the images as a layout gives them.
 
     Returns:
         The same with names of classes and superclasses in the form NFC and without blanks around them.
@@ -68,10 +68,13 @@ def check(entries: Entries) -> Entries:
         UserWarning: a class has only one image.
 
     Raises:
-        UserError: names are empty, too long, not printable, or differ only in letter case or blanks; there are fewer than
-            two classes or superclasses; images lack a superclass or split that others have; a class lacks training images.
+        UserError: there are no images; names are empty, too long, not printable, or differ only in letter case or blanks; there
+            are fewer than two classes or superclasses; images lack a superclass or split that others have; a class lacks
+            training images.
     """
     source, table = entries.source, entries.table.copy()
+    if table.empty:
+        raise UserError(f"{source} holds no images; accepted: images of at least two classes")
     for column in ("label", "superclass"):
         table[column] = table[column].map(_accepted_names(source, column, table))
     _check_superclasses(source, table)
