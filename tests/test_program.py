@@ -119,7 +119,7 @@ def test_tables_are_computed_from_the_data_the_network_and_the_published_study(g
     run = given()
     counted = dict(facts(fashion).itertuples(index=False))
     assert (counted["training images"], counted["classes"], counted["a pixel"]) == ("1,500", "10", "uint8, 0 to 255")
-    assert counted["accuracy of always predicting one class"] == "10.0%"
+    assert counted["share of the largest class in the test images"] == "10.0%"
     table = run.layers(TINY, fashion.spec()).set_index("layer")
     assert table.loc["low", ["input_shape", "output_shape"]].tolist() == ["28 × 28 × 1", "13 × 13 × 8"]
     nested = run.layers(replace(TINY, build=nested_build), fashion.spec()).set_index("layer")

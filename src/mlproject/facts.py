@@ -39,7 +39,7 @@ def facts(data: Dataset) -> pd.DataFrame:
         "training images of each class": " to ".join(
             f"{count:,}" for count in sorted({per_class.min(), per_class.max()})
         ),
-        "accuracy of always predicting one class": f"{most_frequent:.1%}",
+        "share of the largest class in the test images": f"{most_frequent:.1%}",
     }
     return pd.DataFrame({"what": list(rows), "value": list(rows.values())})
 

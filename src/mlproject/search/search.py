@@ -138,8 +138,8 @@ def _warn_of_little_training(task: Task, settings: Settings, plan: Plan) -> None
     if training_seconds < trial_fit_seconds:
         fits_in_words = "the final fit" if plan.final_fits == 1 else f"each of {plan.final_fits} final fits"
         warnings.warn(
-            f"budget_minutes={settings.budget_minutes:g} leaves {max(training_seconds, 0):.0f} s of training to {fits_in_words}, "
-            f"less than a trial has ({trial_fit_seconds:.0f} s); a larger budget, or fewer seeds or folds, make it longer",
+            f"budget_minutes={settings.budget_minutes:g} leaves {max(training_seconds, 0):.1f} s of training to {fits_in_words}, "
+            f"less than a trial has ({trial_fit_seconds:.1f} s); a larger budget, or fewer seeds or folds, make it longer",
             stacklevel=2,
         )
     if plan.measuring > plan.budget / 2:

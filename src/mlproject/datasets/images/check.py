@@ -44,7 +44,7 @@ def describe(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> Descr
     """
     facts = [
         ("layout", entries.layout),
-        ("images", f"{len(entries.table):,}"),
+        ("images", f"{len(table):,}"),
         ("classes", f"{entries.table['label'].nunique():,}"),
     ]
     if (entries.table["superclass"] != "").any():
@@ -163,7 +163,7 @@ def _constant_answer(table: pd.DataFrame) -> str:
     if train_counts.empty:
         return "unknown, without training images"
     share = (judged_rows["label"] == train_counts.index[0]).mean()
-    return f"'{truncate(train_counts.index[0])}' is right for {share:.1%} of the {judged_name}"
+    return f"'{truncate(train_counts.index[0])}', the largest training class, is right for {share:.1%} of the {judged_name}"
 
 
 def _problems(entries: Entries, scan: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:
