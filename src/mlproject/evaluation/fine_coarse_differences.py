@@ -86,8 +86,8 @@ def _bootstrap_differences(
     def differences(draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Compute (3 scores, resamples, classes) from the indices of the drawn images, (resamples, images)."""
         offsets = kinds * np.arange(len(draws))[:, None]
-        counts = np.bincount((kind_of_image[draws] + offsets).ravel(), minlength=kinds * len(draws))
-        counts = counts.reshape(len(draws), -1)
+        all_counts = np.bincount((kind_of_image[draws] + offsets).ravel(), minlength=kinds * len(draws))
+        counts = all_counts.reshape(len(draws), -1)
         return _scores(counts, fine_indicators) - _scores(counts, coarse_indicators)[:, :, superclass_of]
 
     images, rng = outcomes.shape[1], np.random.default_rng(0)
