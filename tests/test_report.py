@@ -32,7 +32,7 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build, pairs, provenance, searches
+from mlproject.report import build, calibration, figures, pairs, provenance, searches
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.cost import MACHINES_NOTE
@@ -753,6 +753,17 @@ def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy
     for name, gap in (rows["confidence"] - rows["accuracy"]).items():
         start = "Under" if gap <= -0.02 else "Over" if gap >= 0.02 else "About as "
         assert len(re.findall(rf"^- {start}confident .*\): .*\b{name}\b", text, flags=re.MULTILINE)) == 1
+
+
+def test_reliability_curves_are_left_out_where_no_bin_holds_enough_test_images(models, tmp_path):
+    labels = FLAT_LABELS[: figures.FEWEST_IN_BIN - 1]
+    few = register(tmp_path, "few", models[4].tags, labels, guesses(labels, 3, 1.0), FLAT)
+    (read, whole) = read_models([few, models[4]])
+    section = calibration.section(read.context, [read.predictions])
+    assert section.charts == [] and section.tables[0].frame["model"].tolist() == ["few"]
+    assert section.findings[-1].startswith("The reliability curves are left out, because no bin")
+    section = calibration.section(whole.context, [read.predictions, whole.predictions])
+    assert len(section.charts) == 1 and "left out, because" not in " ".join(section.findings)
 
 
 def test_images_are_counted_by_which_models_classify_them_correctly(models, report):
