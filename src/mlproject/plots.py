@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, sibling_confusions
+from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, shorten, sibling_confusions
 from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, set_tip, show_image, styled
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "samples",
     "sibling_confusions",
 ]
+
+TITLE_WIDTH = 18  # characters above an image of `examples`; a line of more could reach into the next image's title
 
 
 @styled
@@ -214,5 +216,5 @@ def _draw_stage_borders(axes: Axes, history: pd.DataFrame) -> None:
 
 
 def _prediction_text(names: list[str], probability: float) -> str:
-    text = " → ".join(name.replace("_", " ") for name in names)
-    return textwrap.fill(text, 21, break_on_hyphens=False) + f"\n{probability:.1%}"
+    text = " → ".join(shorten(name.replace("_", " ")) for name in names)
+    return textwrap.fill(text, TITLE_WIDTH, break_on_hyphens=False) + f"\n{probability:.1%}"
