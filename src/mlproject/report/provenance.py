@@ -65,7 +65,9 @@ def describe_training(models: Sequence[ReportedModel]) -> str:
     phrases = [f"with models trained on {join_words(machines)}"] if machines else []
     phrases += [f"commit {join_words(list(commits))}"] if commits else []
     phrases.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
-    phrases += [f"a budget of {' or '.join(f'{budget:g}' for budget in minutes)} minutes"] if minutes else []
+    if minutes:
+        unit = "minute" if minutes == [1] else "minutes"
+        phrases.append(f"a budget of {' or '.join(f'{budget:g}' for budget in minutes)} {unit}")
     return "".join(f", {phrase}" for phrase in phrases)
 
 
