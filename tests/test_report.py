@@ -847,6 +847,7 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
         ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
         "budget of 5 minutes"
     )
+    assert provenance.machine_name({"cpu": "Ryzen", "cpus": 1}) == "Ryzen (1 CPU)"
     (brief,) = read_models([replace(models[1], params=models[1].params | {"budget_minutes": "1.0"})])
     assert provenance.describe_training([brief]).endswith(", a budget of 1 minute")
     assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])

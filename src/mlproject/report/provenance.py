@@ -91,7 +91,7 @@ def machine_name(environment: Mapping[str, object]) -> str:
     """A machine in words: its GPU or its CPU, the precision if it is not float32, and the number of its CPUs."""
     device = environment.get("gpu") or environment.get("cpu") or environment["platform"]
     precision = f", {environment['precision']}" if "precision" in environment else ""
-    return f"{device}{precision} ({environment['cpus']} CPUs)"
+    return f"{device}{precision} ({environment['cpus']} {'CPU' if environment['cpus'] == 1 else 'CPUs'})"
 
 
 def repeat_command(model: ReportedModel) -> str:
