@@ -32,7 +32,7 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build, calibration, figures, pairs, provenance, searches
+from mlproject.report import build, calibration, figures, pairs, provenance, searches, settling
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.cost import MACHINES_NOTE
@@ -205,8 +205,8 @@ def test_a_difference_is_claimed_only_when_it_is_significant(report):
 def test_the_words_of_the_answers_are_explained_once(report):
     for name in ("index.html", "report.md"):
         text = (report / name).read_text()
-        assert text.count("p is the probability of a difference") == text.count("A 95% interval comes from") == 1
-        assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
+        assert text.count("p is the probability of a difference") == text.count("would contain the true value") == 1
+        assert text.index("would contain the true value") < text.index("Which of these models is the most accurate?")
 
 
 def test_a_model_at_chance_is_reported_so(tmp_path):
@@ -630,14 +630,14 @@ def test_runs_link_to_the_server_and_never_to_a_script(versions):
     assert not [link for link in page.links if link.startswith("javascript")]
     text = (versions / "report.md").read_text()
     assert "(http://server:5000/#/experiments/1/runs/r)" in text and "](javascript" not in text
-    assert "the command mlproject ui starts" not in text
+    assert "mlproject ui" not in text
 
 
 @pytest.mark.parametrize(
     ("ui", "where"),
     [
         ("http://server", ""),
-        ("http://127.0.0.1:5000", " on the computer that made this report, where the command mlproject ui starts it"),
+        ("http://127.0.0.1:5000", " (first run mlproject ui on the computer that made this report)"),
     ],
 )
 def test_comparisons_searches_versions_and_runs_link_to_the_ui_and_say_whether_it_must_be_started(
@@ -683,7 +683,8 @@ def test_siblings_are_nearer_than_others_in_the_feature_space(report):
     # Siblings differ in one pair of axes of length 1, other classes also in a pair of axes of length 3.
     assert rows["siblings_ratio"].to_numpy() == pytest.approx(np.sqrt(2) / np.sqrt(2 + 18))
     hypotheses = table(report, "coarse-vs-fine.hypotheses")["space"]
-    assert hypotheses.str.contains(", a sibling; siblings are 0.32 times as far as others", regex=False).all()
+    said = ", a sibling; mean distance to siblings: 0.32 of that to other classes"
+    assert hypotheses.str.contains(said, regex=False).all()
 
 
 def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(models, report):
@@ -983,6 +984,24 @@ def test_with_one_seed_the_report_says_what_would_settle_a_difference(report, se
     pattern = r"Each network was trained with one seed.*: up to [\d,]+ test images would be needed in place of 1,200"
     assert re.search(pattern, text)
     assert "was trained with one seed" not in (seeded[1] / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        (
+            (2, 2),
+            "If a and b truly differ by 10.3 points, 2 seeds of each (-P seeds=2) show it in at least 80% of studies, provided "
+            "that the standard deviation between seeds is at most 0.5 points.",
+        ),
+        ((5, 29), "deviation between seeds is 0.2 points; if it is 0.5 points, it takes 29 seeds of each."),
+    ],
+)
+def test_the_seeds_that_would_settle_a_difference_are_upper_limits_where_their_variation_is_unknown(needed, said):
+    pair = {"a": "a", "b": "b", "seeds_a": 1, "seeds_b": 1, "covers": "images", "difference": 0.103, "images": 70}
+    pair |= {"needed_if_small": needed[0], "needed_if_large": needed[1], "needed_images": np.nan}
+    (sentence,) = settling.sentences(pd.Series(pair), significant=False)
+    assert sentence.startswith("Each network was trained with one seed") and sentence.endswith(said)
 
 
 def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
