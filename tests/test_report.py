@@ -1124,6 +1124,14 @@ def test_programs_read_the_results_in_a_file(seeded):
     assert [row["seed_std"] is None for row in rows] == written["seed_std"].isna().tolist()
 
 
+def test_a_metric_that_is_no_number_is_null_for_programs(models, tmp_path):
+    diverged = replace(models[4], metrics=models[4].metrics | {"test_loss": np.nan, "test_macro_f1": np.inf})
+    build([diverged], tmp_path)
+    (record,) = json.loads((tmp_path / "results.json").read_text())["models"]
+    assert record["metrics"]["test_loss"] == record["metrics"]["test_macro_f1"] == {"mean": None, "n": 1}
+    assert record["metrics"]["test_accuracy"]["mean"] == pytest.approx(models[4].metrics["test_accuracy"])
+
+
 def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):
     def of_share(model, share):
         ending = f"-share-{share:g}" if share < 1 else ""
