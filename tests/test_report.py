@@ -1172,6 +1172,10 @@ def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none()
         Topic("t", "q", {"a": [1]})
     with pytest.raises(UserError, match=r"published of the topic has \[75\] below 'a'; accepted: texts and numbers"):
         Topic("t", "q", {"a": [[75]]}, "them")
+    for fields in ({"title": 7}, {"question": None}, {"published": {"a": [1]}, "source": ["them"]}):
+        name, value = list(fields.items())[-1]
+        with pytest.raises(UserError, match=rf"^{name} of the topic is {re.escape(repr(value))}; accepted: text$"):
+            Topic(**fields)
     figures = {"a": np.array([75, 80]), "b": [np.float32(0.5), None], "c": ["20%", 70.5]}
     assert from_tag(Topic("t", "q", figures, "them").tag).published == {
         "a": [75, 80],
