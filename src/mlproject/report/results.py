@@ -91,7 +91,7 @@ def _is_mean(name: str) -> bool:
 
 
 def _metric_record(model: ReportedModel, name: str) -> dict[str, float | None]:
-    """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds. None for what is not finite."""
+    """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds. None stands for NaN."""
     metrics = model.metrics
     record = {"mean": metrics.get(f"{name}_mean", metrics[name]), "n": int(metrics.get("seeds", 1))}
     if f"{name}_std" in metrics:
