@@ -790,6 +790,23 @@ def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(model
     assert ("middle is the smaller one, with 10 parameters against 1,234" in short) == (leader == "large")
 
 
+def test_the_smallest_model_is_found_beside_one_of_unknown_size(models, tmp_path):
+    sizes = {"one": 100.0, "two": np.nan, "three": 10.0}
+    twins = [
+        replace(models[4], name=name, metrics=models[4].metrics | {"parameters": size}) for name, size in sizes.items()
+    ]
+    build(twins, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Of one and three, three is the smaller one, with 10 parameters against 100." in text
+
+
+def test_a_recorded_speed_of_zero_is_not_known(models, tmp_path):
+    stopped = replace(models[4], metrics=models[4].metrics | {"prediction_images_per_second": 0.0})
+    build([stopped], tmp_path)
+    assert table(tmp_path, "small-vs-large.cost")["milliseconds"].isna().all()
+    assert table(tmp_path, "small-vs-large.accuracy")["model"].tolist() == ["small"]
+
+
 def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(models, tmp_path):
     few, many = (search_of(with_trials(models[4], tmp_path / f"{trials}", search_table(trials))) for trials in (5, 9))
     trials = search_table(13).assign(activation="relu", width=np.r_[0:4, 9, 4:9, 9:12])

@@ -141,7 +141,8 @@ def _model_rows(model: ReportedModel) -> list[dict[str, Any]]:
     row |= {"seeds": np.nan, "by_seed": []}
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST_FIELDS)}
     # Older runs measured larger batches, and recorded their speed.
-    row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / metrics.get("prediction_images_per_second", np.nan))
+    speed = metrics.get("prediction_images_per_second", 0.0)
+    row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / speed if speed else np.nan)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
     if model.predictions is None:
         row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))
