@@ -491,13 +491,15 @@ def test_minutes_of_a_search_outside_its_trials_are_reported(models, report):
 
 
 def test_the_command_that_repeats_a_run_has_all_its_settings(models):
-    def repeated(**params):
-        (read,) = read_models([replace(models[1], params=models[1].params | params)])
+    def repeated(model=models[1], **params):
+        (read,) = read_models([replace(model, params=model.params | params)])
         return set(re.findall("-P [^ ]+", provenance.repeat_command(read)))
 
     wanted = {"-P max_trials=1", "-P deterministic=true", "-P weights=none"}
     assert wanted <= repeated(deterministic="True", weights="none", max_trials="1")
     assert "-P weights=FOLDER/own.h5" in repeated(weights="own.h5")
+    assert "-P weights=FILE" in repeated(models[3], weights="imagenet")  # of synthetic data, whose default is none
+    assert not any("weights" in word for word in repeated(weights="imagenet"))
 
 
 def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):

@@ -102,7 +102,8 @@ def repeat_command(model: ReportedModel) -> str:
 
     Returns:
         A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER. Of
-        trials that a user gave only the digest is known, so their file is FILE.
+        trials that a user gave, and of a file of ImageNet weights that was used with synthetic data, not even the name is
+        known, so the file is FILE.
     """
     experiment, images = model.tag("experiment") or model.registered.name, model.tag("images")
     arguments = {"experiment": experiment}
@@ -116,10 +117,10 @@ def repeat_command(model: ReportedModel) -> str:
         arguments["data"] = model.data
     if model.params.get("trials_digest"):
         arguments["trials"] = "FILE"
-    weights = model.params.get("weights")
-    default_weights = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
+    weights = model.params.get("weights", "")
+    default_weights = ("", "imagenet", *FORMER_FILES) if model.data == "real" else ("", "none")
     if weights not in default_weights:
-        arguments["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
+        arguments["weights"] = {"none": "none", "imagenet": "FILE"}.get(weights, f"FOLDER/{weights}")
     return settings.command_line(arguments, "mlflow run . -e tune --env-manager local")
 
 
