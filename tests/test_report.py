@@ -733,6 +733,12 @@ def test_the_most_confused_pairs_are_the_planted_ones(report):
     assert 0.4 < rows["share"][0] < 0.6
 
 
+def test_the_table_of_confusions_says_whether_it_has_them_all(models):
+    few, many = (build_sections(model).sections[0].tables[0] for model in read_models([models[4], models[1]]))
+    assert few.title == "All confusions of classes" and len(few.rows) <= 6
+    assert re.fullmatch(r"The 20 most frequent confusions of \d+", many.title) and len(many.rows) == 20
+
+
 def test_stages_of_a_fit_have_rows_of_their_own(report):
     rows = table(report, "small-vs-large.accuracy").set_index("model")
     assert len(rows) == 4 and rows.loc["large after feature-extraction", "accuracy"] < rows.loc["large", "accuracy"]
