@@ -174,6 +174,17 @@ def test_accuracy_is_weighed_against_cost(report, tmp_path):
     assert "a trial, on the validation images" not in (report / figure).read_text()  # it knows no costs of trials
 
 
+def test_one_model_with_nothing_beside_it_has_no_figures_that_compare(models, tmp_path):
+    trial = search_table(3).tail(1).assign(parameters=10, ms_per_image=1.0)
+    alone = with_trials(models[4], tmp_path / "alone", trial)
+    build([alone], tmp_path / "one")
+    figures = {path.name for path in (tmp_path / "one/figures").iterdir()}
+    assert not figures & {"small-vs-large.accuracy.svg", "small-vs-large.trade-off.svg"}
+    assert {"small-vs-large.reliability.svg", "small.confusion.png"} <= figures
+    build([models[6]], tmp_path / "staged")  # with the accuracy after its first stage
+    assert (tmp_path / "staged/figures/small-vs-large.accuracy.svg").exists()
+
+
 def test_pairs_are_compared_image_by_image(models, report):
     pairs = table(report, "small-vs-large.pairs")
     assert len(pairs) == 6  # of four classifiers: three models, and one of them after its first stage
@@ -1214,7 +1225,7 @@ def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_i
     one = copied(models[4], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.assign(curve="0.5:0.41 1:0.75").to_csv(one.root / "search/trials.csv", index=False)
-    page = build([one], tmp_path / "out").read_text()
+    page = build([one, models[5]], tmp_path / "out").read_text()
     assert "<title>small: validation 75.0% after 1.0 minutes</title>" in page
     assert re.search(r"<title>small: [\d.]+%, 95% interval [\d.]+% to [\d.]+%</title>", page)
     assert "curve" not in table(tmp_path / "out", "small.trials")

@@ -80,13 +80,13 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         frame: as `measure` gives it.
 
     Returns:
-        The section. It has no figure where models have different labels, because accuracies on different labels are not on one
-        scale.
+        The section. It has no figure of one accuracy alone, nor where models have different labels, because accuracies on
+        different labels are not on one scale.
     """
     measured = frame.dropna(subset=["low"])
     accuracies = frame.drop(columns=[*COST_FIELDS, "digest", "by_seed"])
     picture = None
-    if len(measured) and measured["labels"].nunique() == 1:
+    if len(measured) > 1 and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
     tables = [_accuracy_table(context, accuracies, stages=len(accuracies) > len(models))]
