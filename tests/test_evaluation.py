@@ -157,6 +157,11 @@ GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
         ),
         (lambda: evaluation.aggregate_by_argmax(GOOD, np.array([0, 0, 1])), "superclass_of"),
         (lambda: evaluation.aggregate_by_sum(GOOD, np.array([0])), "superclass_of"),
+        (lambda: evaluation.aggregate_by_sum(GOOD, np.array([0, -1])), r"superclass_of: \[0, -1\]"),
+        (
+            lambda: evaluation.class_differences(*np.zeros((3, 2), int), np.array([1, -1])),
+            r"superclass_of: \[1, -1\]; accepted: one index from 0 for each of 2 classes",
+        ),
         (lambda: evaluation.paired_difference(np.array([True]), np.array([True, False])), "correct_a: 1"),
         (lambda: evaluation.holm_adjusted_mcnemar(np.array([0.5]), []), "correct_reference: float64"),
         (lambda: evaluation.holm_adjusted_mcnemar(np.array([True]), [np.array([0])]), r"correct_others\[0\]: int64"),

@@ -16,16 +16,21 @@ from mlproject.style import BLUE
 
 
 def test_dumbbells_show_the_largest_differences_in_both_directions():
-    table = pd.DataFrame({"class": list("abcdef"), "superclass": list("xxxyyy")})
-    table = table.assign(first=[0.9, 0.8, 0.6, 0.7, 0.2, 0.5], second=[0.7, 0.7, 0.7, 0.5, 0.5, 0.5])
-    figure = figures.dumbbells(table, ("fine", "coarse"), ("easier", "harder"), "F1", top=2)
+    gaps = np.r_[np.linspace(0.02, 0.4, 20), 0, np.linspace(-0.02, -0.4, 20)]
+    table = pd.DataFrame({"class": [f"class {number}" for number in range(41)], "superclass": "x"})
+    table = table.assign(first=0.5 + gaps, second=0.5)
+    figure = figures.dumbbells(table, ("fine", "coarse"), ("easier", "harder"), "F1")
     assert_legible(figure)
     easier, harder = figure.axes
-    assert [label.get_text() for label in easier.get_yticklabels()] == ["a  (x)", "d  (y)"]
-    assert [label.get_text() for label in harder.get_yticklabels()] == ["e  (y)", "c  (x)"]
+    assert [label.get_text() for label in easier.get_yticklabels()] == [
+        f"class {number}  (x)" for number in range(19, 4, -1)
+    ]
+    assert [label.get_text() for label in harder.get_yticklabels()] == [
+        f"class {number}  (x)" for number in range(40, 25, -1)
+    ]
     second, first = harder.lines[::2], harder.lines[1::2]
-    assert [float(mark.get_xdata()[0]) for mark in first] == [0.2, 0.6]
-    assert [float(mark.get_xdata()[0]) for mark in second] == [0.5, 0.7]
+    assert [float(mark.get_xdata()[0]) for mark in first] == pytest.approx((0.5 + gaps[:25:-1]).tolist())
+    assert [float(mark.get_xdata()[0]) for mark in second] == [0.5] * 15
 
 
 def test_dumbbells_say_when_no_class_is_easier():

@@ -24,16 +24,29 @@ def page(tmp_path_factory):
     return build([*coarse_and_fine(root), *three_flat(root)], tmp_path_factory.mktemp("report"))
 
 
-@pytest.mark.parametrize("width", [1100, 390])
-def test_the_page_loads_completely_and_does_not_overflow(browser, page, width):
+@pytest.mark.parametrize(("width", "fitting"), [(1100, ".picture > *"), (390, ".picture")])
+def test_the_page_loads_completely_and_does_not_overflow(browser, page, width, fitting):
     browser.open(page, width)
     assert browser.value("innerWidth") == width
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value("document.images.length") > 5 and browser.value("document.querySelectorAll('svg').length") > 10
-    figures = "[...document.querySelectorAll('.picture > *')]"
+    figures = f"[...document.querySelectorAll('{fitting}')]"
     assert browser.value(f"{figures}.filter(one => one.getBoundingClientRect().right > {width}).length") == 0
     assert browser.value("[...document.images].filter(image => !image.naturalWidth).length") == 0
     assert browser.complaints == []
+
+
+def test_on_a_phone_wide_figures_stay_readable_and_are_moved_sideways(browser, page):
+    browser.open(page, 390)
+    browser.value("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    width_and_points = "one => [one.getBoundingClientRect().width, one.viewBox.baseVal.width]"
+    drawings = browser.value(f"[...document.querySelectorAll('.picture > svg')].map({width_and_points})")
+    assert all(width > 0.99 * points for width, points in drawings) and max(drawings)[0] > 800
+    widths = browser.value("[...document.images].map(one => [one.getBoundingClientRect().width, one.naturalWidth])")
+    assert all(width == pytest.approx(min(natural, 864), abs=1) for width, natural in widths)
+    frame = "document.querySelector('[aria-label=\"Figure fine.confusion\"]')"
+    assert browser.value(f"{frame}.scrollWidth > {frame}.clientWidth")
+    assert browser.value("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_click_sorts_a_table_and_a_second_one_reverses_it(browser, page):

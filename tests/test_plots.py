@@ -225,18 +225,32 @@ def test_examples_are_the_correct_predictions_and_mistakes_of_the_highest_confid
     probabilities = np.repeat((1 - sureness)[:, None] / 2, 3, axis=1)
     probabilities[np.arange(6), predictions] = sureness
     images = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None], (6, *shape))
-    figure = plots.examples(images, labels, probabilities, names, count=3)
+    figure = plots.examples(images, labels, probabilities, names)
     assert_legible(figure)
     upper, lower = figure.subfigs
-    assert [int(axes.images[0].get_array().flat[0]) for axes in upper.axes] == [5, 0, 1]
+    assert [int(axes.images[0].get_array().flat[0]) for axes in upper.axes if axes.images] == [5, 0, 1, 2]
     assert [int(axes.images[0].get_array().flat[0]) for axes in lower.axes if axes.images] == [3, 4]
     most_confident_mistake = lower.axes[0].get_title().replace("\n", " ")
     assert most_confident_mistake == "large man-made outdoor things → household electrical devices 95.0%"
 
 
+def test_long_names_above_examples_are_shortened_and_do_not_touch():
+    names = [f"{letter * 39}{letter.upper()}" for letter in "oad"]  # no spaces to wrap at
+    labels = np.arange(24) % 3
+    figure = plots.examples(np.zeros((24, 8, 8, 1), np.uint8), labels, np.eye(3)[(labels + 1) % 3], names)
+    figure.draw_without_rendering()
+    titles = [axes.title for axes in figure.subfigs[1].axes]
+    assert len(titles) == 8 and {"".join(title.get_text().split()) for title in titles} == {
+        f"{names[true][:25]}…{names[true][-10:]}→{names[other][:25]}…{names[other][-10:]}100.0%"
+        for true, other in ((0, 1), (1, 2), (2, 0))
+    }
+    boxes = [title.get_window_extent() for title in titles]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
 def test_examples_say_that_a_model_made_no_mistakes():
     labels = np.array([0, 1])
-    figure = plots.examples(np.zeros((2, 28, 28, 1), np.uint8), labels, np.eye(2), ["a", "b"], count=3)
+    figure = plots.examples(np.zeros((2, 28, 28, 1), np.uint8), labels, np.eye(2), ["a", "b"])
     assert_legible(figure)
     assert figure.subfigs[1].get_suptitle().endswith("none")
 

@@ -32,7 +32,7 @@ from scipy import stats
 
 from mlproject import evaluation
 from mlproject.errors import UserError
-from mlproject.report import build, pairs, provenance, searches
+from mlproject.report import build, calibration, figures, pairs, provenance, searches, settling
 from mlproject.report.artifacts import read_models
 from mlproject.report.comparisons import compare
 from mlproject.report.cost import MACHINES_NOTE
@@ -174,6 +174,17 @@ def test_accuracy_is_weighed_against_cost(report, tmp_path):
     assert "a trial, on the validation images" not in (report / figure).read_text()  # it knows no costs of trials
 
 
+def test_one_model_with_nothing_beside_it_has_no_figures_that_compare(models, tmp_path):
+    trial = search_table(3).tail(1).assign(parameters=10, ms_per_image=1.0)
+    alone = with_trials(models[4], tmp_path / "alone", trial)
+    build([alone], tmp_path / "one")
+    figures = {path.name for path in (tmp_path / "one/figures").iterdir()}
+    assert not figures & {"small-vs-large.accuracy.svg", "small-vs-large.trade-off.svg"}
+    assert {"small-vs-large.reliability.svg", "small.confusion.png"} <= figures
+    build([models[6]], tmp_path / "staged")  # with the accuracy after its first stage
+    assert (tmp_path / "staged/figures/small-vs-large.accuracy.svg").exists()
+
+
 def test_pairs_are_compared_image_by_image(models, report):
     pairs = table(report, "small-vs-large.pairs")
     assert len(pairs) == 6  # of four classifiers: three models, and one of them after its first stage
@@ -205,8 +216,8 @@ def test_a_difference_is_claimed_only_when_it_is_significant(report):
 def test_the_words_of_the_answers_are_explained_once(report):
     for name in ("index.html", "report.md"):
         text = (report / name).read_text()
-        assert text.count("p is the probability of a difference") == text.count("A 95% interval comes from") == 1
-        assert text.index("A 95% interval comes from") < text.index("Which of these models is the most accurate?")
+        assert text.count("p is the probability of a difference") == text.count("would contain the true value") == 1
+        assert text.index("would contain the true value") < text.index("Which of these models is the most accurate?")
 
 
 def test_a_model_at_chance_is_reported_so(tmp_path):
@@ -491,13 +502,15 @@ def test_minutes_of_a_search_outside_its_trials_are_reported(models, report):
 
 
 def test_the_command_that_repeats_a_run_has_all_its_settings(models):
-    def repeated(**params):
-        (read,) = read_models([replace(models[1], params=models[1].params | params)])
+    def repeated(model=models[1], **params):
+        (read,) = read_models([replace(model, params=model.params | params)])
         return set(re.findall("-P [^ ]+", provenance.repeat_command(read)))
 
     wanted = {"-P max_trials=1", "-P deterministic=true", "-P weights=none"}
     assert wanted <= repeated(deterministic="True", weights="none", max_trials="1")
     assert "-P weights=FOLDER/own.h5" in repeated(weights="own.h5")
+    assert "-P weights=FILE" in repeated(models[3], weights="imagenet")  # of synthetic data, whose default is none
+    assert not any("weights" in word for word in repeated(weights="imagenet"))
 
 
 def test_a_missing_model_is_reported_and_the_rest_made(models, tmp_path):
@@ -630,14 +643,14 @@ def test_runs_link_to_the_server_and_never_to_a_script(versions):
     assert not [link for link in page.links if link.startswith("javascript")]
     text = (versions / "report.md").read_text()
     assert "(http://server:5000/#/experiments/1/runs/r)" in text and "](javascript" not in text
-    assert "the command mlproject ui starts" not in text
+    assert "mlproject ui" not in text
 
 
 @pytest.mark.parametrize(
     ("ui", "where"),
     [
         ("http://server", ""),
-        ("http://127.0.0.1:5000", " on the computer that made this report, where the command mlproject ui starts it"),
+        ("http://127.0.0.1:5000", " (first run mlproject ui on the computer that made this report)"),
     ],
 )
 def test_comparisons_searches_versions_and_runs_link_to_the_ui_and_say_whether_it_must_be_started(
@@ -683,7 +696,8 @@ def test_siblings_are_nearer_than_others_in_the_feature_space(report):
     # Siblings differ in one pair of axes of length 1, other classes also in a pair of axes of length 3.
     assert rows["siblings_ratio"].to_numpy() == pytest.approx(np.sqrt(2) / np.sqrt(2 + 18))
     hypotheses = table(report, "coarse-vs-fine.hypotheses")["space"]
-    assert hypotheses.str.contains(", a sibling; siblings are 0.32 times as far as others", regex=False).all()
+    said = ", a sibling; mean distance to siblings: 0.32 of that to other classes"
+    assert hypotheses.str.contains(said, regex=False).all()
 
 
 def test_the_superclass_recall_of_both_models_is_compared_on_each_fine_class(models, report):
@@ -730,6 +744,12 @@ def test_the_most_confused_pairs_are_the_planted_ones(report):
     assert 0.4 < rows["share"][0] < 0.6
 
 
+def test_the_table_of_confusions_says_whether_it_has_them_all(models):
+    few, many = (build_sections(model).sections[0].tables[0] for model in read_models([models[4], models[1]]))
+    assert few.title == "All confusions of classes" and len(few.rows) <= 6
+    assert re.fullmatch(r"The 20 most frequent confusions of \d+", many.title) and len(many.rows) == 20
+
+
 def test_stages_of_a_fit_have_rows_of_their_own(report):
     rows = table(report, "small-vs-large.accuracy").set_index("model")
     assert len(rows) == 4 and rows.loc["large after feature-extraction", "accuracy"] < rows.loc["large", "accuracy"]
@@ -755,6 +775,17 @@ def test_models_are_grouped_by_how_their_confidence_compares_with_their_accuracy
         assert len(re.findall(rf"^- {start}confident .*\): .*\b{name}\b", text, flags=re.MULTILINE)) == 1
 
 
+def test_reliability_curves_are_left_out_where_no_bin_holds_enough_test_images(models, tmp_path):
+    labels = FLAT_LABELS[: figures.FEWEST_IN_BIN - 1]
+    few = register(tmp_path, "few", models[4].tags, labels, guesses(labels, 3, 1.0), FLAT)
+    (read, whole) = read_models([few, models[4]])
+    section = calibration.section(read.context, [read.predictions])
+    assert section.charts == [] and section.tables[0].frame["model"].tolist() == ["few"]
+    assert section.findings[-1].startswith("The reliability curves are left out, because no bin")
+    section = calibration.section(whole.context, [read.predictions, whole.predictions])
+    assert len(section.charts) == 1 and "left out, because" not in " ".join(section.findings)
+
+
 def test_images_are_counted_by_which_models_classify_them_correctly(models, report):
     rows = table(report, "small-vs-large.alone").set_index("right")["images"]
     right = {}
@@ -776,6 +807,23 @@ def test_conclusions_come_first_and_name_a_smaller_model_that_is_not_worse(model
     assert "points more than small" in short and "which may be chance" in short
     leader = max(models[5:], key=lambda model: model.metrics["test_accuracy"]).name
     assert ("middle is the smaller one, with 10 parameters against 1,234" in short) == (leader == "large")
+
+
+def test_the_smallest_model_is_found_beside_one_of_unknown_size(models, tmp_path):
+    sizes = {"one": 100.0, "two": np.nan, "three": 10.0}
+    twins = [
+        replace(models[4], name=name, metrics=models[4].metrics | {"parameters": size}) for name, size in sizes.items()
+    ]
+    build(twins, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Of one and three, three is the smaller one, with 10 parameters against 100." in text
+
+
+def test_a_recorded_speed_of_zero_is_not_known(models, tmp_path):
+    stopped = replace(models[4], metrics=models[4].metrics | {"prediction_images_per_second": 0.0})
+    build([stopped], tmp_path)
+    assert table(tmp_path, "small-vs-large.cost")["milliseconds"].isna().all()
+    assert table(tmp_path, "small-vs-large.accuracy")["model"].tolist() == ["small"]
 
 
 def test_hyperparameters_that_matter_are_found_among_eight_trials_and_none_among_five(models, tmp_path):
@@ -836,6 +884,9 @@ def test_a_report_names_the_devices_and_says_that_times_do_not_compare_where_the
         ", with models trained on NVIDIA H200, bfloat16 (2 CPUs) and Ryzen (2 CPUs), commit abc123, 1 seed for each model, a "
         "budget of 5 minutes"
     )
+    assert provenance.machine_name({"cpu": "Ryzen", "cpus": 1}) == "Ryzen (1 CPU)"
+    (brief,) = read_models([replace(models[1], params=models[1].params | {"budget_minutes": "1.0"})])
+    assert provenance.describe_training([brief]).endswith(", a budget of 1 minute")
     assert provenance.machines_differ(read) and not provenance.machines_differ(read[1:])
     assert MACHINES_NOTE not in (report / "report.md").read_text()
 
@@ -971,6 +1022,24 @@ def test_with_one_seed_the_report_says_what_would_settle_a_difference(report, se
     assert "was trained with one seed" not in (seeded[1] / "report.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        (
+            (2, 2),
+            "If a and b truly differ by 10.3 points, 2 seeds of each (-P seeds=2) show it in at least 80% of studies, provided "
+            "that the standard deviation between seeds is at most 0.5 points.",
+        ),
+        ((5, 29), "deviation between seeds is 0.2 points; if it is 0.5 points, it takes 29 seeds of each."),
+    ],
+)
+def test_the_seeds_that_would_settle_a_difference_are_upper_limits_where_their_variation_is_unknown(needed, said):
+    pair = {"a": "a", "b": "b", "seeds_a": 1, "seeds_b": 1, "covers": "images", "difference": 0.103, "images": 70}
+    pair |= {"needed_if_small": needed[0], "needed_if_large": needed[1], "needed_images": np.nan}
+    (sentence,) = settling.sentences(pd.Series(pair), significant=False)
+    assert sentence.startswith("Each network was trained with one seed") and sentence.endswith(said)
+
+
 def test_what_is_of_the_first_seed_alone_is_said_before_it_is_shown(seeded):
     text = (seeded[1] / "report.md").read_text()
     for comparison in re.split(r"^## ", text, flags=re.MULTILINE)[1:3]:
@@ -1091,6 +1160,14 @@ def test_programs_read_the_results_in_a_file(seeded):
     assert [row["seed_std"] is None for row in rows] == written["seed_std"].isna().tolist()
 
 
+def test_a_metric_that_is_no_number_is_null_for_programs(models, tmp_path):
+    diverged = replace(models[4], metrics=models[4].metrics | {"test_loss": np.nan, "test_macro_f1": np.inf})
+    build([diverged], tmp_path)
+    (record,) = json.loads((tmp_path / "results.json").read_text())["models"]
+    assert record["metrics"]["test_loss"] == record["metrics"]["test_macro_f1"] == {"mean": None, "n": 1}
+    assert record["metrics"]["test_accuracy"]["mean"] == pytest.approx(models[4].metrics["test_accuracy"])
+
+
 def test_coarse_and_fine_labels_are_compared_at_each_share_of_the_training_images(models, tmp_path):
     def of_share(model, share):
         ending = f"-share-{share:g}" if share < 1 else ""
@@ -1131,6 +1208,10 @@ def test_a_topic_that_cannot_be_shown_is_refused_and_an_unreadable_one_is_none()
         Topic("t", "q", {"a": [1]})
     with pytest.raises(UserError, match=r"published of the topic has \[75\] below 'a'; accepted: texts and numbers"):
         Topic("t", "q", {"a": [[75]]}, "them")
+    for fields in ({"title": 7}, {"question": None}, {"published": {"a": [1]}, "source": ["them"]}):
+        name, value = list(fields.items())[-1]
+        with pytest.raises(UserError, match=rf"^{name} of the topic is {re.escape(repr(value))}; accepted: text$"):
+            Topic(**fields)
     figures = {"a": np.array([75, 80]), "b": [np.float32(0.5), None], "c": ["20%", 70.5]}
     assert from_tag(Topic("t", "q", figures, "them").tag).published == {
         "a": [75, 80],
@@ -1144,7 +1225,7 @@ def test_values_of_marks_are_shown_under_the_pointer_and_the_trials_validation_i
     one = copied(models[4], tmp_path / "one")
     trials = pd.read_csv(one.root / "search/trials.csv")
     trials.assign(curve="0.5:0.41 1:0.75").to_csv(one.root / "search/trials.csv", index=False)
-    page = build([one], tmp_path / "out").read_text()
+    page = build([one, models[5]], tmp_path / "out").read_text()
     assert "<title>small: validation 75.0% after 1.0 minutes</title>" in page
     assert re.search(r"<title>small: [\d.]+%, 95% interval [\d.]+% to [\d.]+%</title>", page)
     assert "curve" not in table(tmp_path / "out", "small.trials")

@@ -16,8 +16,13 @@ from mlproject.style import BLUE, GREY, INK, ORANGE, new_figure, styled
 MANY_CLASSES = 40  # with more classes, bars are in two columns and a confusion matrix names superclasses
 MOST_BARS, MOST_CELLS = 100, 60  # With more classes, only END_CLASSES or MOST_CONFUSED of them can be read.
 END_CLASSES, MOST_CONFUSED = 30, 30
-LONGEST_NAME = 36  # characters of a class beside an axis; the middle of a longer name is left out
+LONGEST_NAME = 36  # characters of a class in a figure
 SCORES = {"precision": (BLUE, "Precision"), "recall": (ORANGE, "Recall"), "f1": (INK, "F1")}
+
+
+def shorten(name: str) -> str:
+    """A class's name as figures show it: of a long one without its middle, because long names often differ at their end."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}…{name[-10:]}"
 
 
 @styled
@@ -82,7 +87,7 @@ def confusion_matrix(
     """
     kind = "confusion matrix, in % of the true class"
     counts = metrics.confusion_matrix(labels, predictions, labels=range(len(class_names)))
-    names = np.asarray([_shorten(name) for name in class_names])
+    names = np.asarray([shorten(name) for name in class_names])
     if superclasses is None and len(class_names) > MOST_CELLS:
         kind += f"; the {MOST_CONFUSED} of {len(names)} classes with the most mistakes"
         counts, names = _reduce_to_most_confused(counts, names)
@@ -172,11 +177,6 @@ def _reduce_to_most_confused(
     return membership.T @ counts @ membership, np.append(names[shown_classes], "all others")
 
 
-def _shorten(name: str) -> str:
-    """A class's name as it stands beside an axis. Long names often differ at their end."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 11]}…{name[-10:]}"
-
-
 def _split_by_superclass(table: pd.DataFrame) -> list[pd.DataFrame]:
     # In a table read back from CSV the empty superclass is NaN.
     table = table.assign(superclass=table["superclass"].astype(object).fillna(""))
@@ -201,7 +201,7 @@ def _draw_score_bars(axes: Axes, blocks: list[pd.DataFrame]) -> None:
     axes.plot(table["f1"], rows, ls="", marker="|", ms=13, mew=2.2, color=colour, label=label)
     for row in rows[table["f1"].isna().to_numpy()]:
         axes.text(0.01, row, "no images", va="center", fontsize=8.5, color=GREY)
-    axes.set_yticks(rows, [_shorten(str(name)) for name in table["class"]])
+    axes.set_yticks(rows, [shorten(str(name)) for name in table["class"]])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, sibling_confusions
+from mlproject.class_plots import MANY_CLASSES, confusion_matrix, per_class_bars, shorten, sibling_confusions
 from mlproject.style import BLUE, GREY, ORANGE, VERMILION, new_figure, set_tip, show_image, styled
 
 __all__ = [
@@ -29,6 +29,9 @@ __all__ = [
     "samples",
     "sibling_confusions",
 ]
+
+EXAMPLES = 8  # correct predictions, and as many mistakes
+TITLE_WIDTH = 18  # characters above an image of `examples`; a line of more could reach into the next image's title
 
 
 @styled
@@ -64,9 +67,8 @@ def examples(
     probabilities: NDArray[np.floating],
     class_names: Sequence[str],
     title: str = "",
-    count: int = 8,
 ) -> Figure:
-    """Show the correct predictions of the highest confidence and, below, the mistakes of the highest confidence.
+    """Show the eight correct predictions of the highest confidence and, below, the eight mistakes of the highest confidence.
 
     Args:
         images: uint8, (images, height, width, channels).
@@ -74,16 +76,15 @@ def examples(
         probabilities: float, (images, classes); the confidence is the highest of an image's probabilities.
         class_names: one name for each class.
         title: the name of the model, printed above.
-        count: how many correct predictions and how many mistakes to show.
     """
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     hits, mistakes = _most_confident(labels, predictions, confidence)
-    figure = new_figure((1.5 * count, 5.2), "the most confident predictions", title)
+    figure = new_figure((1.5 * EXAMPLES, 5.2), "the most confident predictions", title)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))[:, 0]
     rows = (upper, hits, "Correct predictions"), (lower, mistakes, "Mistakes: true → predicted")
     for subfigure, indices, heading in rows:
         subfigure.suptitle(heading if len(indices) else f"{heading}: none", fontsize=11, x=0.01, ha="left")
-        for axes, index in zip(subfigure.subplots(1, count), indices[:count], strict=False):
+        for axes, index in zip(subfigure.subplots(1, EXAMPLES), indices[:EXAMPLES], strict=False):
             show_image(axes, images[index])
             names = dict.fromkeys((class_names[labels[index]], class_names[predictions[index]]))
             axes.set_anchor("N")
@@ -214,5 +215,5 @@ def _draw_stage_borders(axes: Axes, history: pd.DataFrame) -> None:
 
 
 def _prediction_text(names: list[str], probability: float) -> str:
-    text = " → ".join(name.replace("_", " ") for name in names)
-    return textwrap.fill(text, 21, break_on_hyphens=False) + f"\n{probability:.1%}"
+    text = " → ".join(shorten(name.replace("_", " ")) for name in names)
+    return textwrap.fill(text, TITLE_WIDTH, break_on_hyphens=False) + f"\n{probability:.1%}"

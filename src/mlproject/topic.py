@@ -22,8 +22,8 @@ class Topic:
         source: who published these figures, and where.
 
     Raises:
-        UserError: for columns of different lengths, for a figure that is neither text nor a number, and for figures without their
-            source.
+        UserError: for a title, question or source that is no text, for columns of different lengths, for a figure that is neither
+            text nor a number, and for figures without their source.
     """
 
     title: str = ""
@@ -32,6 +32,10 @@ class Topic:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("title", "question", "source"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise UserError(f"{name} of the topic is {truncate(repr(value))}; accepted: text")
         lengths = {name: len(column) for name, column in self.published.items()}
         if len(set(lengths.values())) > 1:
             raise UserError(f"published of the topic has columns of {lengths} rows; accepted: columns of one length")

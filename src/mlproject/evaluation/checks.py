@@ -5,7 +5,7 @@ from collections.abc import Sized
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlproject.errors import UserError
+from mlproject.errors import UserError, truncate
 
 
 def normalise_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
@@ -73,7 +73,7 @@ def check_superclass_of(superclass_of: ArrayLike, classes: int) -> NDArray[np.in
     superclass_of = np.asarray(superclass_of, dtype=np.int64)
     if superclass_of.shape != (classes,) or superclass_of.min() < 0:
         raise UserError(
-            f"superclass_of: shape {superclass_of.shape}; accepted: one index from 0 for each of {classes} classes"
+            f"superclass_of: {truncate(superclass_of.tolist())}; accepted: one index from 0 for each of {classes} classes"
         )
     return superclass_of
 

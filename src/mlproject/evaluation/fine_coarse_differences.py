@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from mlproject.evaluation.checks import check_labels, check_same_length
+from mlproject.evaluation.checks import check_labels, check_same_length, check_superclass_of
 from mlproject.evaluation.multiple_testing import benjamini_hochberg
 from mlproject.evaluation.scores import CONFIDENCE, SCORES
 
@@ -41,8 +41,8 @@ def class_differences(
     Raises:
         UserError: if lengths do not match or an index is outside its range.
     """
-    superclass_of = np.asarray(superclass_of, dtype=np.int64)
     classes = len(superclass_of)
+    superclass_of = check_superclass_of(superclass_of, classes)
     # The coarse model may know superclasses that none of the fine classes belongs to.
     superclasses = int(max(superclass_of.max(), np.max(coarse_predictions, initial=0))) + 1
     fine_labels = check_labels("fine_labels", fine_labels, classes)

@@ -80,13 +80,13 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         frame: as `measure` gives it.
 
     Returns:
-        The section. It has no figure where models have different labels, because accuracies on different labels are not on one
-        scale.
+        The section. It has no figure of one accuracy alone, nor where models have different labels, because accuracies on
+        different labels are not on one scale.
     """
     measured = frame.dropna(subset=["low"])
     accuracies = frame.drop(columns=[*COST_FIELDS, "digest", "by_seed"])
     picture = None
-    if len(measured) and measured["labels"].nunique() == 1:
+    if len(measured) > 1 and measured["labels"].nunique() == 1:
         picture = _chart(context, measured, models[0].data == "synthetic")
     findings = [*_accuracy_findings(measured), *cross_validated.findings(frame)]
     tables = [_accuracy_table(context, accuracies, stages=len(accuracies) > len(models))]
@@ -141,7 +141,8 @@ def _model_rows(model: ReportedModel) -> list[dict[str, Any]]:
     row |= {"seeds": np.nan, "by_seed": []}
     row |= {name: metrics.get(name, np.nan) for name in ("test_loss", "val_accuracy", *COST_FIELDS)}
     # Older runs measured larger batches, and recorded their speed.
-    row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / metrics.get("prediction_images_per_second", np.nan))
+    speed = metrics.get("prediction_images_per_second", 0.0)
+    row["milliseconds"] = metrics.get(MILLISECONDS, 1000 / speed if speed else np.nan)
     row["trials"] = np.nan if model.search is None else len(model.search.trials)
     if model.predictions is None:
         row["accuracy"] = metrics.get("test_accuracy_mean", metrics.get("test_accuracy", np.nan))

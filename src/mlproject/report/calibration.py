@@ -1,6 +1,6 @@
 """Whether the predicted probabilities can be trusted: calibration scores and reliability curves. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,7 +40,7 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
         predictions: the test predictions of its models.
 
     Returns:
-        The section; None when there are no predictions.
+        The section; None when there are no predictions. It has no figure where no bin of confidences holds enough images.
     """
     rows: list[dict[str, Any]] = []
     curves = {}
@@ -52,18 +52,28 @@ def section(context: ReportContext, predictions: Sequence[TestPredictions]) -> S
             rows.append({"model": stage.title, "accuracy": accuracy, "confidence": confidence, **scores})
     if not rows:
         return None
+    findings, charts = _findings(rows), []
+    if any(curve["images"].max() >= figures.FEWEST_IN_BIN for curve in curves.values()):
+        charts.append(_chart(context, rows, curves))
+    else:
+        findings.append(
+            "The reliability curves are left out, because no bin of similar confidences holds "
+            f"{figures.FEWEST_IN_BIN} test images."
+        )
+    title = "Calibration on the test images"
+    table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE, main=True)
+    return Section("Can the probabilities be trusted?", findings, charts, [table])
+
+
+def _chart(context: ReportContext, rows: Sequence[dict[str, Any]], curves: Mapping[str, pd.DataFrame]) -> Chart:
     summary = "; ".join(f"{row['model']} {decimals(row['ece'])}" for row in rows)
     caption = (
         "Confidence: the probability of the likeliest class. On the diagonal, a model is right as often as it says. The larger a "
         f"marker, the more test images; bins of fewer than {figures.FEWEST_IN_BIN} are left out."
     )
     figure = figures.reliability(curves, context.title)
-    chart = Chart(
-        context.file_name("reliability"), figure, f"Reliability curves. Expected calibration error: {summary}", caption
-    )
-    title = "Calibration on the test images"
-    table = Table(context.file_name("calibration"), title, pd.DataFrame(rows), COLUMNS, NOTE, main=True)
-    return Section("Can the probabilities be trusted?", _findings(rows), [chart], [table])
+    alt = f"Reliability curves. Expected calibration error: {summary}"
+    return Chart(context.file_name("reliability"), figure, alt, caption)
 
 
 def _findings(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -78,7 +78,8 @@ def _confusion_findings(models: Sequence[ClassEvaluation]) -> list[str]:
         )
         images = either_way.groupby(["a", "b"])["images"].sum()
         a, b = images.index[int(images.argmax())]
-        share = f"{images.max():,} images, {images.max() / images.sum():.0%} of its errors"
+        unit = "image" if images.max() == 1 else "images"
+        share = f"{images.max():,} {unit}, {images.max() / images.sum():.0%} of its errors"
         models_by_pair.setdefault(f"{names[a]} and {names[b]}", []).append(f"{model.title} ({share})")
     return [
         f"{classes} are the two classes that {join_words(confused_by, limit=20)} "

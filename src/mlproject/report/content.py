@@ -18,13 +18,13 @@ F1 = (
     "images are found)."
 )
 TERMS = (
-    "A point is one percent of the test images. A 95% interval comes from a rule whose intervals contain the true value in 95 of "
-    "100 such studies. p is the probability of a difference at least this large if there were none, adjusted by Holm's method "
-    "for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. The seed of a "
-    "network decides its initial weights, and the order and the augmentation of its images."
+    "A point is one percent of the test images. If such a study were repeated many times, about 95 of 100 of its 95% intervals "
+    "would contain the true value. p is the probability of a difference at least this large if there were none, adjusted by "
+    "Holm's method for the number of pairs. A difference may be chance unless p is below 0.05 and the interval excludes zero. "
+    "The seed of a network decides its initial weights, and the order and the augmentation of its images."
 )
 
-LOCALLY = "on the computer that made this report, where the command mlproject ui starts it"
+LOCALLY = "(first run mlproject ui on the computer that made this report)"
 
 
 @dataclass(frozen=True)

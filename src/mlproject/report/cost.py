@@ -40,8 +40,8 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
         frame: as `accuracy.measure` gives it.
 
     Returns:
-        The section. Its figure is left out when there are neither two models with the same labels and test images nor trials
-        whose costs are known.
+        The section. Its figure is left out when there are neither two models with the same labels and test images nor two
+        trials of one model whose costs are known.
     """
     frame = frame.assign(ms_per_image=frame["milliseconds"])
     tested_models = [model for model in models if model.predictions is not None]
@@ -53,7 +53,7 @@ def section(context: ReportContext, models: Sequence[ReportedModel], frame: pd.D
     finals["group"] = _group_headings(finals)
     frame[[f"front_{cost}" for cost in COST_NAMES]] = MISSING
     trials = [_drawable_trials(model, group) for model, group in zip(tested_models, finals["group"], strict=True)]
-    compared = finals["group"].duplicated().any() or any(map(len, trials))
+    compared = finals["group"].duplicated().any() or any(len(of_model) > 1 for of_model in trials)
     if compared and finals[list(COST_NAMES)].notna().any(axis=None):
         for cost in COST_NAMES:
             finals[f"front_{cost}"] = False

@@ -18,6 +18,7 @@ from mlproject.style import BLUE, GREY, INK, ORANGE, VERMILION, new_figure, set_
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, "#56B4E9", INK)
 MARKERS = "osD^vPX"
 FEWEST_IN_BIN = 20  # images: of fewer, the 95% interval of a share can reach more than 20 points to a side
+MOST_ROWS = 15  # of each panel of `dumbbells`
 
 GalleryRow = tuple[str, list[tuple[np.ndarray, str]]]  # a heading, and images with the text below each
 
@@ -131,9 +132,9 @@ def f1_by_class(table: pd.DataFrame, title: str = "") -> Figure:
 
 @styled
 def dumbbells(
-    table: pd.DataFrame, names: tuple[str, str], headings: tuple[str, str], kind: str, title: str = "", top: int = 15
+    table: pd.DataFrame, names: tuple[str, str], headings: tuple[str, str], kind: str, title: str = ""
 ) -> Figure:
-    """The classes in which two scores differ most, in both directions.
+    """The classes in which two scores differ most, at most 15 in each direction.
 
     Args:
         table: class, superclass, first and second, two scores from 0 to 1; a row for each class.
@@ -141,13 +142,12 @@ def dumbbells(
         headings: of the left panel, which shows classes with a higher `first`, and of the right panel with the others.
         kind: what is shown, for the heading of the figure.
         title: the subject of the figure, printed before `kind`.
-        top: the largest number of classes in a panel; those with the largest differences are shown.
 
     Returns:
         The figure.
     """
     table = table.assign(gap=table["first"] - table["second"]).sort_values("gap", kind="stable")
-    sides = table[table["gap"] > 0].iloc[::-1].head(top), table[table["gap"] < 0].head(top)
+    sides = table[table["gap"] > 0].iloc[::-1].head(MOST_ROWS), table[table["gap"] < 0].head(MOST_ROWS)
     rows = max(*map(len, sides), 1)
     figure = new_figure((13, 1.7 + 0.34 * rows), kind, title)
     for axes, side, heading in zip(figure.subplots(1, 2, sharex=True), sides, headings, strict=True):

@@ -114,7 +114,7 @@ def _neighbour_in_words(row: pd.Series) -> str:
     if not row["nearest"] or np.isnan(row["siblings_ratio"]):
         return MISSING
     kind = "a sibling" if row["nearest_is_sibling"] else "no sibling"
-    return f"{row['nearest']}, {kind}; siblings are {row['siblings_ratio']:.2f} times as far as others"
+    return f"{row['nearest']}, {kind}; mean distance to siblings: {row['siblings_ratio']:.2f} of that to other classes"
 
 
 def _reason_above(row: pd.Series, differences: pd.DataFrame) -> str:

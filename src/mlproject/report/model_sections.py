@@ -101,7 +101,8 @@ def _confusion_tables(context: ReportContext, model: ClassEvaluation) -> list[Ta
         pairs = pairs.assign(same_superclass=np.where(inside, "yes", "no"))
         columns.append(text_column("same superclass", "same_superclass"))
     shown = pairs.drop(columns=["true", "predicted"]).head(MOST_PAIRS)
-    title = f"The {len(shown)} most frequent confusions of {len(pairs)}"
+    all_shown = len(shown) == len(pairs)
+    title = "All confusions of classes" if all_shown else f"The {len(shown)} most frequent confusions of {len(pairs)}"
     return [Table(context.file_name("confused"), title, shown, tuple(columns))]
 
 

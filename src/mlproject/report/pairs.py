@@ -214,12 +214,13 @@ def _answers(
         f"{mean}, {join_words([_lead_in_words(pair) for _, pair in rivals.iterrows()])}."
     )
     sizes = {model.title: model.metrics.get("parameters", np.nan) for model in models}
-    smallest = min(tied, key=lambda title: sizes[title], default=leader)
+    measured = [title for title in tied if not np.isnan(sizes[title])]
+    smallest = min(measured, key=lambda title: sizes[title], default=leader)
     answers = [sentence]
     if sizes[smallest] < sizes[leader]:
-        rank = "smaller one" if len(tied) == 1 else "smallest"
+        rank = "smaller one" if len(measured) == 1 else "smallest"
         answers.append(
-            f"Of {join_words([leader, *tied])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
+            f"Of {join_words([leader, *measured])}, {smallest} is the {rank}, with {count(sizes[smallest])} parameters against "
             f"{count(sizes[leader])}."
         )
     return answers + settling.sentences(rivals.iloc[0], is_significant(rivals.iloc[0]))

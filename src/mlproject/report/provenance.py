@@ -65,7 +65,9 @@ def describe_training(models: Sequence[ReportedModel]) -> str:
     phrases = [f"with models trained on {join_words(machines)}"] if machines else []
     phrases += [f"commit {join_words(list(commits))}"] if commits else []
     phrases.append(f"{' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'} for each model")
-    phrases += [f"a budget of {' or '.join(f'{budget:g}' for budget in minutes)} minutes"] if minutes else []
+    if minutes:
+        unit = "minute" if minutes == [1] else "minutes"
+        phrases.append(f"a budget of {' or '.join(f'{budget:g}' for budget in minutes)} {unit}")
     return "".join(f", {phrase}" for phrase in phrases)
 
 
@@ -89,7 +91,7 @@ def machine_name(environment: Mapping[str, object]) -> str:
     """A machine in words: its GPU or its CPU, the precision if it is not float32, and the number of its CPUs."""
     device = environment.get("gpu") or environment.get("cpu") or environment["platform"]
     precision = f", {environment['precision']}" if "precision" in environment else ""
-    return f"{device}{precision} ({environment['cpus']} CPUs)"
+    return f"{device}{precision} ({environment['cpus']} {'CPU' if environment['cpus'] == 1 else 'CPUs'})"
 
 
 def repeat_command(model: ReportedModel) -> str:
@@ -100,7 +102,8 @@ def repeat_command(model: ReportedModel) -> str:
 
     Returns:
         A line for the shell. Of pretrained weights from a file only the file's name is known, so the folder is FOLDER. Of
-        trials that a user gave only the digest is known, so their file is FILE.
+        trials that a user gave, and of a file of ImageNet weights that was used with synthetic data, not even the name is
+        known, so the file is FILE.
     """
     experiment, images = model.tag("experiment") or model.registered.name, model.tag("images")
     arguments = {"experiment": experiment}
@@ -114,10 +117,10 @@ def repeat_command(model: ReportedModel) -> str:
         arguments["data"] = model.data
     if model.params.get("trials_digest"):
         arguments["trials"] = "FILE"
-    weights = model.params.get("weights")
-    default_weights = (None, "imagenet", *FORMER_FILES) if model.data == "real" else (None, "none")
+    weights = model.params.get("weights", "")
+    default_weights = ("", "imagenet", *FORMER_FILES) if model.data == "real" else ("", "none")
     if weights not in default_weights:
-        arguments["weights"] = "none" if weights == "none" else f"FOLDER/{weights}"
+        arguments["weights"] = {"none": "none", "imagenet": "FILE"}.get(weights, f"FOLDER/{weights}")
     return settings.command_line(arguments, "mlflow run . -e tune --env-manager local")
 
 

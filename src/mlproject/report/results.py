@@ -90,8 +90,8 @@ def _is_mean(name: str) -> bool:
     return not name.endswith(("_mean", "_std", "_low", "_high"))
 
 
-def _metric_record(model: ReportedModel, name: str) -> dict[str, float]:
-    """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds."""
+def _metric_record(model: ReportedModel, name: str) -> dict[str, float | None]:
+    """The mean of a metric over the seeds; of an accuracy with its interval over images and seeds. None stands for NaN."""
     metrics = model.metrics
     record = {"mean": metrics.get(f"{name}_mean", metrics[name]), "n": int(metrics.get("seeds", 1))}
     if f"{name}_std" in metrics:
@@ -102,7 +102,7 @@ def _metric_record(model: ReportedModel, name: str) -> dict[str, float]:
         record |= {"mean": accuracy.mean, "n": seeds, "low": accuracy.low, "high": accuracy.high, "images": images}
         if seeds > 1:
             record["std"] = float(model.predictions.correct_by_seed.mean(axis=1).std(ddof=1))
-    return record
+    return {key: value if np.isfinite(value) else None for key, value in record.items()}
 
 
 def _winner(model: ReportedModel) -> dict[str, str]:

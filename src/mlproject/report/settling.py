@@ -9,9 +9,9 @@ from mlproject.report.formats import MISSING, approximate_count, brief_points, c
 
 SEED_STDS = (0.002, 0.005)  # standard deviations of an accuracy between seeds, where none was measured
 NOTE = (
-    "Seeds to settle it: how many of each model find a difference of this size in 80% of studies, or how many test images, where "
-    "no number of seeds is enough. The variation between seeds is the measured one; where it was not measured, the numbers are "
-    "upper limits for variations of 0.2 and 0.5 points."
+    "Seeds to settle it: with this number of seeds of each model, 80% of studies would find a difference of this size. Where no "
+    "number of seeds is enough, the column has the number of test images that it would take. The standard deviation between "
+    "seeds is the measured one; where none was measured, the numbers are upper limits for 0.2 and 0.5 points."
 )
 
 
@@ -83,12 +83,12 @@ def _sentence_for_unknown_seeds(pair: pd.Series) -> str:
         clause = _more_images_clause(pair)
         return clause[0].upper() + clause[1:]
     start = (
-        f"At most {count(small)} seeds of each (-P seeds={small:.0f}) find a difference of {brief_points(pair['difference'])} "
-        "points in 80% of studies, if accuracies vary by"
+        f"If {pair['a']} and {pair['b']} truly differ by {brief_points(pair['difference'])} points, {count(small)} seeds of each "
+        f"(-P seeds={small:.0f}) show it in at least 80% of studies, provided that the standard deviation between seeds is"
     )
     if small == large:
-        return f"{start} up to 0.5 points between seeds"
-    return f"{start} 0.2 points between seeds, and at most {count(large)}, if they vary by 0.5"
+        return f"{start} at most 0.5 points"
+    return f"{start} 0.2 points; if it is 0.5 points, it takes {count(large)} seeds of each"
 
 
 def _more_images_clause(pair: pd.Series) -> str:

@@ -51,7 +51,7 @@ def inline(text: str, name: str, alt: str) -> Markup:
     body = re.sub("<[^>]+>", lambda tag: _adapt_tag(tag.group(), name), body)
     width = float(box.split()[2]) * MOST_PIXELS / 16
     return Markup(
-        f'<svg viewBox="{box}" style="max-width: {width:.1f}rem" role="img" aria-label="{escape(alt)}">\n{body.strip()}'
+        f'<svg viewBox="{box}" style="--width: {width:.1f}rem" role="img" aria-label="{escape(alt)}">\n{body.strip()}'
     )
 
 
