@@ -55,7 +55,7 @@ ui: $(READY) ## show runs, comparisons and models at http://127.0.0.1:5000; PORT
 cluster: $(READY) ## add Ray to the environment, for several workers, machines or GPUs (80 MB)
 	$(UV) -c requirements.lock -e ".[cluster]" || $(PIP) -c requirements.lock -e ".[cluster]"
 
-tables: $(READY) ## write the tables of the published study into README.md and docs/
+tables: $(READY) ## write the generated tables, of options and of the published study, into README.md and docs/
 	cog -r -P -I docs $(shell grep -rl --include='*.md' '\[\[\[cog' README.md docs)
 
 docs: $(READY) ## build the documentation into site/ (open site/index.html); `mkdocs serve` shows it while you write

@@ -317,12 +317,23 @@ def test_the_documented_sections_are_those_of_the_report():
     assert {row.removeprefix("| ").partition(" |")[0] for row in rows} == titles
 
 
-def test_the_tables_of_the_published_study_are_those_of_its_results():
+def test_generated_tables_are_those_of_the_published_results_and_of_the_settings():
     pages = [path for path in PAGES if "[[[cog" in path.read_text(encoding="utf-8")]
-    assert {"README.md", "docs/explanation/results.md"} <= set(map(name, pages))
+    assert {"README.md", "docs/explanation/results.md", "docs/reference/options.md"} <= set(map(name, pages))
     command = [sys.executable, "-m", "cogapp", "--check", "-P", "-I", "docs", *pages]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}; run `make tables`"
+
+
+def test_the_table_of_options_has_every_setting_and_is_complete_without_the_site():
+    page = (PROJECT / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
+    rows = {SPAN.findall(line)[0]: line.split(" | ") for line in page.splitlines() if line.startswith("| `")}
+    assert rows.keys() == Settings.__dataclass_fields__.keys()
+    for option, (_, _, default, accepted, decides) in rows.items():
+        given = ENTRIES["tune"]["parameters"][option]["default"]
+        assert default == (f"`{given}`" if given != "" else "") and accepted
+        assert ("yes" in decides) == Settings.__dataclass_fields__[option].metadata["decides"]
+    assert "`hyperband`" in rows["tuner"][3] and "`bfloat16`" in rows["precision"][3]
 
 
 class Page(html.parser.HTMLParser):

@@ -275,6 +275,19 @@ def test_an_interrupted_fit_comes_to_the_same_weights(interrupted_after, make_ta
     assert result.images_per_second.keys() == expected.images_per_second.keys()
 
 
+def test_a_fit_that_is_interrupted_before_its_first_checkpoint_starts_from_its_beginning(make_task, tmp_path):
+    def interrupt(epoch, row):  # comes before the checkpoint of its epoch
+        raise KeyboardInterrupt
+
+    task, plan, checkpoint = make_task(), {"training": StageSchedule(1, 5)}, Checkpoint(tmp_path / "checkpoint.npz")
+    with pytest.raises(KeyboardInterrupt):
+        run_fit(task, plan, checkpoint=checkpoint, on_epoch=interrupt)
+    assert not checkpoint.path.exists()
+    seen = []
+    run_fit(task, plan, checkpoint=checkpoint, on_epoch=lambda epoch, row: seen.append(epoch))
+    assert seen == [1] and checkpoint.path.exists()
+
+
 def test_a_damaged_checkpoint_is_set_aside_and_costs_what_it_held(make_task, tmp_path, caplog):
     checkpoint = Checkpoint(tmp_path / "checkpoint.npz")
     run_fit(make_task(), {"training": StageSchedule(2, 5)}, checkpoint=checkpoint)
