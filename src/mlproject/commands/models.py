@@ -76,16 +76,18 @@ def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int
     selector = choose_names("model", names, model, default="")
     if not selector:
         raise UserError("model='' names no model; accepted: NAME, NAME@ALIAS or NAME/VERSION, see `mlproject list`")
-    open_store()
-    with console.without_remarks():
-        import numpy as np
+    import numpy as np
 
-        from mlproject import tracking
-        from mlproject.export import ExportError, check, companions, loading_code, write
+    from mlproject.export import ExportError, check, check_format, companions, loading_code, write
+
+    check_format(format)
+    open_store()
+    from mlproject import tracking
 
     check(format, output)
     final = tracking.final_model(selector)
-    network, class_names, preparation = tracking.load_model(final)
+    with console.without_remarks():
+        network, class_names, preparation = tracking.load_model(final)
     name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
     try:
