@@ -26,8 +26,21 @@ def without_share(name: str) -> str:
 
 
 def experiment_files(folder: Path) -> list[Path]:
-    """The Python files of a folder, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too."""
-    return sorted(folder.glob("[!.]*.py"))
+    """Find the files of experiments and their helper modules.
+
+    Args:
+        folder: where they are.
+
+    Returns:
+        The Python files, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too.
+
+    Raises:
+        UserError: there are none.
+    """
+    paths = sorted(folder.glob("[!.]*.py"))
+    if not paths:
+        raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
+    return paths
 
 
 def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
@@ -42,7 +55,7 @@ def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) ->
         files: whether the names of the files are accepted, too.
 
     Raises:
-        UserError: for a pattern that matches nothing.
+        UserError: for a pattern that matches nothing, and for a folder without Python files.
     """
     known: list[str] = []
     for path in experiment_files(folder):

@@ -241,11 +241,13 @@ def own_images(images: str, image_size: int | str, image_fit: str, base: str) ->
         The data set, of which nothing is read yet; None if there are no such images.
 
     Raises:
-        UserError: for one of the other options without images, which would have no effect.
+        UserError: for a path that does not exist, and for one of the other options without images, which would have no effect.
     """
     if images:
         from mlproject.datasets import ImageFolder  # takes a second to import
+        from mlproject.datasets.images import layouts
 
+        layouts.existing_path(images)
         return ImageFolder(images, image_size, image_fit)
     for name, value in (("image_size", image_size), ("image_fit", image_fit), ("base", base)):
         if value != getattr(Settings, name):

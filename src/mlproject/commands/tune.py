@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import console, location, settings
-from mlproject.commands.shared import choose_names, examples, print_table, verbose
+from mlproject.commands.shared import check_files, choose_names, examples, print_table, verbose
 from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
 
@@ -37,6 +37,9 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
     """
     tune_settings = settings.Settings(experiment=choose_names("experiment", names, experiment), **options)
     check_spelling(tune_settings.experiment)
+    images = {name: getattr(tune_settings, name) for name in settings.IMAGE_OPTIONS}
+    settings.own_images(**images)  # refuses a path that does not exist
+    check_files(tune_settings.data, tune_settings.data_dir, tune_settings.weights)
     print("loading TensorFlow and the data", flush=True)
     with console.without_remarks():
         from mlproject import tracking
