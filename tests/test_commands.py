@@ -87,6 +87,7 @@ list --al | Did you mean one of
 list | mlflow.db does not exist
 export | model='' names no model
 export a --model b | accepted: one of the two ways
+export a b | Got unexpected extra argument (b)
 export fashion-mnist-cnn | mlflow.db does not exist
 explain fashion-mnist-mpl | did you mean fashion-mnist-mlp?
 notebook | experiment='' names no experiment
