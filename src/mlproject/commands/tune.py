@@ -61,7 +61,7 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
         raise
     if page:
         print(f"\nreport: {page}\n")
-        _print_next_steps(outcome.registered[0], tune_settings.repeat(project.command))
+        _print_next_steps(outcome.registered[0], tune_settings.repeat(project.command, fresh=True))
     return 1 if outcome.failed else 0
 
 
@@ -107,7 +107,8 @@ def _print_next_steps(model: "RegisteredModel", repeat_command: str) -> None:
     for page, address in vars(links).items():
         if address:
             print(f"    {page:7} {address}")
-    print(f"  {repeat_command}     with --fresh true (-P fresh=true) to repeat it")
+    print("to search and train again from the start:")
+    print(f"  {repeat_command}")
     print("in Python, anywhere:")
     print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")
     print(f"  model = mlflow.keras.load_model({model.uri!r})")
