@@ -23,6 +23,7 @@ from mlproject.tracking import housekeeping
 WRONG = """
 tun | No such command 'tun'. Did you mean 'tune'
 reports | Did you mean one of
+train fashion-mnist-cnn | No such command 'train'. Did you mean 'tune'? (see `mlproject --help`)
 fashion-mnist-cnn | No such command 'fashion-mnist-cnn'
 --tune | No such option '--tune'
 tune fashion-mnist-mpl | experiment='fashion-mnist-mpl' matches no experiment; did you mean fashion-mnist-mlp?
@@ -44,6 +45,7 @@ tune --budget-minutes 1e9 | '1e9' is not accepted; accepted: minutes from 0.02 t
 tune --budget 5 | No such option '--budget'. Did you mean '--budget-minutes'
 tune --budget_minutes 5 | Did you mean '--budget-minutes'
 tune -budget-minutes 5 | No such option '-b'
+tune --epochs 5 | No such option '--epochs'. Minutes decide how long models train: --budget-minutes of
 tune --max-trials 1.5 | '1.5' is not accepted; accepted: a whole number
 tune --max-trials -1 | '-1' is not accepted
 tune --tuner grid | 'grid' is not one of 'hyperband', 'bayesian', 'random'
