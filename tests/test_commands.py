@@ -27,6 +27,9 @@ train fashion-mnist-cnn | No such command 'train'. Did you mean 'tune'? (see `ml
 fashion-mnist-cnn | No such command 'fashion-mnist-cnn'
 --tune | No such option '--tune'
 tune fashion-mnist-mpl | experiment='fashion-mnist-mpl' matches no experiment; did you mean fashion-mnist-mlp?
+tune fashion-mnist-mpl | a list or a glob; with images=PATH also cnn, cnn-coarse, features, fine-tuned
+explain fashion-mnist-mpl --images experiments | fashion-mnist-vgg16, cnn, cnn-coarse, features, fine-tuned, a list or a glob
+notebook cifar100_cn | with images=PATH also cnn, cnn-coarse, features, fine-tuned, own_images, own_images.py
 tune fashion-mnist-mlp,fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment; did you mean fashion-mnist-cnn?
 tune fashion-mnist-mlp fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment
 tune fashion-mnist-mlp --experiment fashion-mnist-cnn | accepted: one of the two ways

@@ -61,6 +61,26 @@ def test_what_no_file_declares_is_refused(given, tmp_path):
         check_spelling(given, tmp_path)
 
 
+def test_experiments_that_wait_for_images_are_accepted_with_images_alone(tmp_path):
+    lines = (
+        'A = Experiment(name="plain-cnn", dataset=CIFAR100())',
+        'B = Experiment(name="own", dataset=None)',
+        'C = replace(B, name="own-deep")',
+        'D = replace(B, name="own-cifar", dataset=CIFAR100())',
+        'E = replace(E, name="itself")',
+        "EXPERIMENTS = [A, B, C, D, E]",
+    )
+    (tmp_path / "mixed.py").write_text("\n".join(lines))
+    usable = "plain-cnn, own-cifar, itself"
+    with pytest.raises(UserError, match=f"accepted: {usable}, a list or a glob; with images=PATH also own, own-deep$"):
+        check_spelling("other", tmp_path)
+    with pytest.raises(UserError, match="accepted: plain-cnn, own, own-deep, own-cifar, itself, a list or a glob$"):
+        check_spelling("other", tmp_path, images=True)
+    with pytest.raises(UserError, match=r"own-deep, own-cifar, itself, mixed, mixed\.py, a list or a glob$"):
+        check_spelling("other", tmp_path, files=True)  # as some of the file's experiments have data
+    check_spelling("own-deep", tmp_path)  # `discovery.find` says what it needs
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="makes a link, which Windows does not permit to everybody")
 def test_the_hidden_files_of_editors_and_of_macos_are_passed_over(tmp_path):
     (tmp_path / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")

@@ -28,7 +28,7 @@ def explain(names: tuple[str, ...], experiment: str, **images: Any) -> None:
     The table says which of them depend on the number of colours and of classes.
     """
     patterns = choose_names("experiment", names, experiment)
-    check_spelling(patterns)
+    check_spelling(patterns, images=bool(images["images"]))
     own_images = settings.own_images(**images)
     with console.without_remarks():
         from mlproject.discovery import find
@@ -59,7 +59,7 @@ def notebook(
     patterns = choose_names("experiment", names, experiment, default="")
     if not patterns:
         raise UserError("experiment='' names no experiment; accepted: names of experiments or of their files, or globs")
-    check_spelling(patterns, files=True)
+    check_spelling(patterns, files=True, images=bool(training["images"]))
     images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
     check_files(training["data"], training["data_dir"], training["weights"])
     with console.without_remarks():

@@ -36,7 +36,7 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
     interrupted.
     """
     tune_settings = settings.Settings(experiment=choose_names("experiment", names, experiment), **options)
-    check_spelling(tune_settings.experiment)
+    check_spelling(tune_settings.experiment, images=bool(tune_settings.images))
     images = {name: getattr(tune_settings, name) for name in settings.IMAGE_OPTIONS}
     settings.own_images(**images)  # refuses a path that does not exist
     check_files(tune_settings.data, tune_settings.data_dir, tune_settings.weights)
