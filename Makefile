@@ -16,8 +16,11 @@ PORT = 5000
 # Make ignores unknown variables, so `make tune experiment=NAME` would tune everything.
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 KNOWN := ARGS HOST PORT PYTHON KILLS WORKERS MLFLOW_HTTP_REQUEST_MAX_RETRIES
-ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
-$(error $(filter-out $(KNOWN),$(GIVEN))=... is not accepted; accepted: ARGS="-P NAME=VALUE ...", HOST=, PORT=, PYTHON=, KILLS=, WORKERS=)
+UNKNOWN := $(filter-out $(KNOWN),$(GIVEN))
+ifneq ($(UNKNOWN),)
+# Of the targets with ARGS, the others give parameters of their own, which `mlflow run` takes only once.
+LINE := $(if $(filter tune report,$(MAKECMDGOALS)),; type: make $(MAKECMDGOALS) ARGS="$(foreach name,$(UNKNOWN),-P $(name)=$($(name)))")
+$(error $(UNKNOWN)=... is not accepted; accepted: ARGS="-P NAME=VALUE ...", HOST=, PORT=, PYTHON=, KILLS=, WORKERS=$(LINE))
 endif
 ifneq ($(and $(filter ARGS,$(GIVEN)),$(filter-out demo tune report notebooks,$(MAKECMDGOALS))),)
 $(error ARGS=... is not accepted with $(filter-out demo tune report notebooks,$(MAKECMDGOALS)); accepted: demo, tune, report, notebooks)

@@ -82,6 +82,8 @@ def test_a_file_that_is_broken_is_named_and_the_others_still_work(refusal, run_h
     ("given", "said"),
     [
         (["tune", "experiment=fashion-mnist-cnn"], 'experiment=... is not accepted; accepted: ARGS="-P NAME=VALUE'),
+        (["tune", "experiment=fashion-mnist-cnn"], '; type: make tune ARGS="-P experiment=fashion-mnist-cnn"'),
+        (["ui", "port=5001"], "KILLS=, WORKERS=.  Stop."),  # no line with ARGS, which this target does not accept
         (["test", "ARGS=-k"], "ARGS=... is not accepted with test; accepted: demo, tune, report, notebooks"),
         (["tunes"], "No rule to make target 'tunes'"),
     ],

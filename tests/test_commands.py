@@ -23,9 +23,13 @@ from mlproject.tracking import housekeeping
 WRONG = """
 tun | No such command 'tun'. Did you mean 'tune'
 reports | Did you mean one of
+train fashion-mnist-cnn | No such command 'train'. Did you mean 'tune'? (see `mlproject --help`)
 fashion-mnist-cnn | No such command 'fashion-mnist-cnn'
 --tune | No such option '--tune'
 tune fashion-mnist-mpl | experiment='fashion-mnist-mpl' matches no experiment; did you mean fashion-mnist-mlp?
+tune fashion-mnist-mpl | a list or a glob; with images=PATH also cnn, cnn-coarse, features, fine-tuned
+explain fashion-mnist-mpl --images experiments | fashion-mnist-vgg16, cnn, cnn-coarse, features, fine-tuned, a list or a glob
+notebook cifar100_cn | with images=PATH also cnn, cnn-coarse, features, fine-tuned, own_images, own_images.py
 tune fashion-mnist-mlp,fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment; did you mean fashion-mnist-cnn?
 tune fashion-mnist-mlp fashion-mnist-cn | experiment='fashion-mnist-cn' matches no experiment
 tune fashion-mnist-mlp --experiment fashion-mnist-cnn | accepted: one of the two ways
@@ -44,6 +48,7 @@ tune --budget-minutes 1e9 | '1e9' is not accepted; accepted: minutes from 0.02 t
 tune --budget 5 | No such option '--budget'. Did you mean '--budget-minutes'
 tune --budget_minutes 5 | Did you mean '--budget-minutes'
 tune -budget-minutes 5 | No such option '-b'
+tune --epochs 5 | No such option '--epochs'. Minutes decide how long models train: --budget-minutes of
 tune --max-trials 1.5 | '1.5' is not accepted; accepted: a whole number
 tune --max-trials -1 | '-1' is not accepted
 tune --tuner grid | 'grid' is not one of 'hyperband', 'bayesian', 'random'
@@ -87,6 +92,7 @@ list --al | Did you mean one of
 list | mlflow.db does not exist
 export | model='' names no model
 export a --model b | accepted: one of the two ways
+export a b | Got unexpected extra argument (b)
 export fashion-mnist-cnn | mlflow.db does not exist
 explain fashion-mnist-mpl | did you mean fashion-mnist-mlp?
 notebook | experiment='' names no experiment

@@ -104,7 +104,7 @@ def check_command(words):
         select(",".join(named) or given["experiment"], {one: one for one in known})
     models = [*given.get("models", ()), *filter(None, [given.get("model")])]
     if command.name == "export":
-        models += named
+        models += filter(None, [given["name"]])
     assert {re.split("[@/]", model)[0] for model in models} <= set(known)
     comparisons = {one.comparison for one in find("*", PROJECT / "experiments")} | {OWN_IMAGES}
     assert set(given.get("comparison", ())) <= comparisons

@@ -18,6 +18,7 @@ from mlproject import tracking
 from mlproject.classifier import Classifier
 from mlproject.datasets import CIFAR100, FashionMNIST
 from mlproject.errors import UserError
+from mlproject.predict import read_images
 
 
 def classifier(preparation=FashionMNIST.preparation, shape=(28, 28, 1)):
@@ -119,11 +120,24 @@ def test_a_file_whose_name_is_not_utf_8_is_answered_in_json(store, photos, run_h
     assert json.loads(done.stdout)["image"] == str(photos / name)
 
 
-def test_an_image_in_place_of_lines_of_json_is_refused(store, run_here, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "errors"), [("JPEG", "strict"), ("GIF", "surrogateescape")], ids=["UTF-8", "C locale"]
+)
+def test_an_image_in_place_of_lines_of_json_is_refused_once(kind, errors, store, run_here, tmp_path, monkeypatch):
     register()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(encoded(photograph(), "JPEG")), encoding="utf-8"))
+    content = io.BytesIO(encoded(photograph(), kind))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(content, encoding="utf-8", errors=errors))
     done = run_here("predict", NAME, "-", cwd=tmp_path)
     assert done.returncode == 2 and "the standard input) is no text in UTF-8; accepted: lines of JSON" in done.stderr
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ["photo\0.jpg", "caf\udce9.jpg"])
+def test_a_line_with_what_no_text_holds_is_refused_and_those_before_it_are_read(line):
+    images = read_images(["-"], ['{"image": ""}', line])
+    assert next(images).content == b""
+    with pytest.raises(UserError, match="is no text in UTF-8"):
+        next(images)
 
 
 def test_an_unknown_model_and_a_folder_without_images_are_refused_in_one_line(store, run_here, tmp_path):

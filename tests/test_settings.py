@@ -30,7 +30,7 @@ def test_the_entry_points_have_every_setting_with_the_same_default():
         assert asked(*given) == Settings()
 
 
-def test_the_command_repeats_what_was_asked_and_never_starts_anew():
+def test_the_command_repeats_what_was_asked_and_starts_anew_only_if_told():
     given = asked(
         "--budget-minutes=5", "--values=width=32", "--experiment", "fashion-*", "--fresh=true", "--winograd=false"
     )
@@ -40,6 +40,8 @@ def test_the_command_repeats_what_was_asked_and_never_starts_anew():
         experiment="fashion-*", budget_minutes=5.0, values="width=32", winograd=False
     )
     assert given.repeat("mlflow run . -e tune").startswith("mlflow run . -e tune -P 'experiment=fashion-*' -P ")
+    assert given.repeat(fresh=True) == f"{again} --fresh true" and asked("--fresh", "true").fresh
+    assert given.repeat("mlflow run .", fresh=True).endswith(" -P fresh=true")
 
 
 @pytest.mark.parametrize(

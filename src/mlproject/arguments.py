@@ -18,6 +18,11 @@ SEEDS_LIMIT = 100  # final fits of one search
 FOLDS_LIMIT, REPEATS_LIMIT = 1000, 100
 WORKERS_LIMIT = 10_000
 SMALLEST_SIZE, LARGEST_SIZE = 8, 1024  # pixels a side of an image
+# What to say of other programs' words, which are not similar to ours.
+HINTS = {
+    "train": "Did you mean 'tune'?",
+    "--epochs": "Minutes decide how long models train: --budget-minutes of `mlproject tune`.",
+}
 
 
 class Parsed(click.ParamType[Any]):
@@ -64,7 +69,8 @@ def run(command: click.Command, words: Sequence[str], name: str) -> Any:
         raise SystemExit(error.exit_code) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else name
-        message = " ".join(error.format_message().split())
+        hint = HINTS.get(getattr(error, "command_name", None) or getattr(error, "option_name", None) or "", "")
+        message = " ".join(f"{error.format_message()} {hint}".split())
         raise UserError(f"{message} (see `{path} --help`)") from error
 
 

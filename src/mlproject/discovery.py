@@ -139,10 +139,7 @@ def select(patterns: str, known: Mapping[str, T], complaint: str = "") -> list[T
 def _discover(folder: Path) -> _ExperimentFiles:
     """Import all files of the folder. Files without EXPERIMENTS are helper modules and are passed over."""
     files = _ExperimentFiles({}, {}, {})
-    paths = experiment_files(folder)
-    if not paths:
-        raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
-    for path in paths:
+    for path in experiment_files(folder):
         try:
             module = _import(path)
             if not hasattr(module, "EXPERIMENTS"):

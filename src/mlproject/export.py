@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from mlproject import disk
 from mlproject.errors import UserError, last_line
+
+if TYPE_CHECKING:  # takes seconds to import
+    import keras
 
 TOLERANCE = 1e-4  # between probabilities: other runtimes sum in a different order
 COMPARED_IMAGES = 32  # predicted by the model and by the exported file
@@ -39,20 +42,20 @@ class Format:
     """
 
     suffix: str
-    write: Callable[[keras.Model, Path], None]
+    write: Callable[["keras.Model", Path], None]
     load: str
     needs: tuple[str, ...] = ()
 
 
-def _write_keras(model: keras.Model, path: Path) -> None:
+def _write_keras(model: "keras.Model", path: Path) -> None:
     model.save(path)
 
 
-def _write_saved_model(model: keras.Model, path: Path) -> None:
+def _write_saved_model(model: "keras.Model", path: Path) -> None:
     model.export(path, format="tf_saved_model", verbose=False)
 
 
-def _write_onnx(model: keras.Model, path: Path) -> None:
+def _write_onnx(model: "keras.Model", path: Path) -> None:
     """Convert a SavedModel, because `model.export(format="onnx")` turns the constants of Normalization into inputs.
 
     They have no values there: in keras 3.15.1 with tf2onnx 1.17.0, onnxruntime then asks for `standardise/Sub/y:0`.
@@ -95,15 +98,14 @@ print(abs(numpy.asarray(predict(expected["images"])) - expected["probabilities"]
 """
 
 
-def check(format_name: str, folder: Path) -> None:
-    """Check, before any training, that a model can be exported in this format and into this folder.
+def check_format(format_name: str) -> None:
+    """Check that a model can be exported in this format.
 
     Args:
         format_name: one of `FORMATS`.
-        folder: the folder to export to; it is created if it is missing.
 
     Raises:
-        UserError: the format is unknown, it needs packages that are not installed, or the folder is not writable.
+        UserError: the format is unknown, or it needs packages that are not installed.
     """
     if format_name not in FORMATS:
         raise UserError(f"format={format_name!r} is not a format; accepted: {', '.join(FORMATS)}")
@@ -114,11 +116,24 @@ def check(format_name: str, folder: Path) -> None:
             f"format={format_name!r} needs {' and '.join(missing)} (not installed);"
             f" accepted: {installed_formats}, or {format_name} after `pip install -e .[onnx]`"
         )
+
+
+def check(format_name: str, folder: Path) -> None:
+    """Check, before any training, that a model can be exported in this format and into this folder.
+
+    Args:
+        format_name: one of `FORMATS`.
+        folder: the folder to export to; it is created if it is missing.
+
+    Raises:
+        UserError: as `check_format` does, and if the folder is not writable.
+    """
+    check_format(format_name)
     disk.require_writable("output", folder)
 
 
 def write(
-    model: keras.Model,
+    model: "keras.Model",
     class_names: Sequence[str],
     images: np.ndarray,
     folder: Path,

@@ -4,7 +4,7 @@ import ast
 import fnmatch
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlproject import arguments
@@ -26,11 +26,24 @@ def without_share(name: str) -> str:
 
 
 def experiment_files(folder: Path) -> list[Path]:
-    """The Python files of a folder, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too."""
-    return sorted(folder.glob("[!.]*.py"))
+    """Find the files of experiments and their helper modules.
+
+    Args:
+        folder: where they are.
+
+    Returns:
+        The Python files, sorted, without hidden ones: Emacs' locks and macOS' `._` files have this suffix, too.
+
+    Raises:
+        UserError: there are none.
+    """
+    paths = sorted(folder.glob("[!.]*.py"))
+    if not paths:
+        raise UserError(f"no experiment files (*.py) in {folder.absolute()}; run the command in the project's folder")
+    return paths
 
 
-def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) -> None:
+def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False, images: bool = False) -> None:
     """Refuse a name that no file of the folder can declare, in the time that reading the files takes.
 
     Importing the files takes seconds, because they import Keras. They are parsed instead. Where they compute a name, nothing
@@ -40,19 +53,24 @@ def check_spelling(patterns: str, folder: Path = FOLDER, files: bool = False) ->
         patterns: names or globs, separated by commas.
         folder: where the experiment files are.
         files: whether the names of the files are accepted, too.
+        images: whether there are images of a user's own, for which some experiments wait.
 
     Raises:
-        UserError: for a pattern that matches nothing.
+        UserError: for a pattern that matches nothing, and for a folder without Python files.
     """
-    known: list[str] = []
+    known: dict[str, bool] = {}  # whether it waits for images
     for path in experiment_files(folder):
         declared = _declared_names(path)
         if declared is None:
             return
-        known += [*declared, path.stem, path.name] if files and declared else declared
+        if files and declared:  # a file is of use if any of its experiments is
+            declared = dict.fromkeys((*declared, path.stem, path.name), all(declared.values()))
+        known |= declared
     unmatched = [pattern for pattern in arguments.names(patterns) if not fnmatch.filter(known, pattern)]
     if known and unmatched:
-        raise unknown_experiment(unmatched, known)
+        accepted = [name for name, waits in known.items() if images or not waits] or list(known)
+        others = [name for name in known if name not in accepted]
+        raise unknown_experiment(unmatched, accepted, f"with images=PATH also {', '.join(others)}" if others else "")
 
 
 def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint: str = "") -> UserError:
@@ -75,11 +93,14 @@ def unknown_experiment(unmatched: Iterable[str], known: Iterable[str], complaint
     )
 
 
-def _declared_names(path: Path) -> list[str] | None:
-    """The names in a file's list EXPERIMENTS, if they stand in the file as text; None if only running it can tell them."""
+def _declared_names(path: Path) -> dict[str, bool] | None:
+    """The names in a file's list EXPERIMENTS, if they stand in the file as text; None if only running it can tell them.
+
+    For each name, the value says whether the experiment waits for images of a user's own, as far as the text tells.
+    """
     content = path.read_bytes()
     if b"EXPERIMENTS" not in content:
-        return []  # a helper module
+        return {}  # a helper module
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
@@ -98,14 +119,28 @@ def _declared_names(path: Path) -> list[str] | None:
     declared_list = assigned.get("EXPERIMENTS")
     if not isinstance(declared_list, ast.List | ast.Tuple):
         return None
-    names = [
-        _name_argument(assigned.get(element.id) if isinstance(element, ast.Name) else element)
-        for element in declared_list.elts
-    ]
-    return None if None in names else [name for name in names if name]
+    calls = [assigned.get(element.id) if isinstance(element, ast.Name) else element for element in declared_list.elts]
+    names = [_name_argument(call) for call in calls]
+    if None in names:
+        return None
+    return {name: _waits_for_images(call, assigned) for name, call in zip(names, calls, strict=True) if name}
 
 
 def _name_argument(call: ast.AST | None) -> str | None:
     values = [keyword.value for keyword in call.keywords if keyword.arg == "name"] if isinstance(call, ast.Call) else []
     constant = values[0] if values else None
     return constant.value if isinstance(constant, ast.Constant) and isinstance(constant.value, str) else None
+
+
+def _waits_for_images(call: ast.AST | None, assigned: Mapping[str, ast.AST]) -> bool:
+    """Whether a call has `dataset=None`, or replaces something else in an experiment that has it."""
+    if isinstance(call, ast.Name):
+        # Without this name, or A = replace(A) would never end.
+        others = {name: value for name, value in assigned.items() if name != call.id}
+        return _waits_for_images(assigned.get(call.id), others)
+    if not isinstance(call, ast.Call):
+        return False
+    for keyword in call.keywords:
+        if keyword.arg == "dataset":
+            return isinstance(keyword.value, ast.Constant) and keyword.value.value is None
+    return bool(call.args) and _waits_for_images(call.args[0], assigned)

@@ -75,8 +75,11 @@ def read_images(paths: Sequence[str], lines: Iterable[str]) -> Iterator[ImageInp
     for path in paths:
         if path == STANDARD_INPUT:
             try:
-                yield from (_read_line(number, line) for number, line in enumerate(lines, 1) if line.strip())
-            except UnicodeDecodeError as error:
+                for number, line in enumerate(lines, 1):
+                    _require_text(line)
+                    if line.strip():
+                        yield _read_line(number, line)
+            except UnicodeError as error:
                 raise UserError(
                     "- (the standard input) is no text in UTF-8; accepted: lines of JSON, each a path or an image in base64"
                 ) from error
@@ -151,6 +154,13 @@ def _read_file(path: str, name: str) -> ImageInput:
         return ImageInput(name, Path(path).read_bytes())
     except OSError as error:
         return ImageInput(name, None, f"it can't be read ({error.strerror})")
+
+
+def _require_text(line: str) -> None:
+    """Raise UnicodeError for what is no text: NUL, and bytes that Python holds as halves of characters in a C locale."""
+    if "\0" in line:
+        raise UnicodeError("NUL")
+    line.encode()
 
 
 def _read_line(number: int, line: str) -> ImageInput:

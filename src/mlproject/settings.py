@@ -177,17 +177,19 @@ class Settings:
         """
         return {option.name: getattr(self, option.name) for option in fields(self) if option.metadata["decides"]}
 
-    def repeat(self, start: str | None = None) -> str:
-        """The command that runs the same again, or goes on with what was interrupted.
+    def repeat(self, start: str | None = None, fresh: bool = False) -> str:
+        """The command that goes on with what was interrupted, or runs the same again.
 
         Args:
             start: how the command begins under `mlflow run`; None stands for `mlproject tune`.
+            fresh: whether it starts anew; without it, a complete search is skipped.
 
         Returns:
-            A line for the shell, with the settings that are not the default. It never starts anew (`fresh`).
+            A line for the shell, with the settings that are not the default.
         """
         values = {option: getattr(self, option.name) for option in fields(self) if option.name != "fresh"}
-        return command_line({option.name: value for option, value in values.items() if value != option.default}, start)
+        given = {option.name: value for option, value in values.items() if value != option.default}
+        return command_line(given | ({"fresh": "true"} if fresh else {}), start)
 
 
 def options_to_repeat(logged: Mapping[str, str]) -> dict[str, str]:
@@ -241,11 +243,13 @@ def own_images(images: str, image_size: int | str, image_fit: str, base: str) ->
         The data set, of which nothing is read yet; None if there are no such images.
 
     Raises:
-        UserError: for one of the other options without images, which would have no effect.
+        UserError: for a path that does not exist, and for one of the other options without images, which would have no effect.
     """
     if images:
         from mlproject.datasets import ImageFolder  # takes a second to import
+        from mlproject.datasets.images import layouts
 
+        layouts.existing_path(images)
         return ImageFolder(images, image_size, image_fit)
     for name, value in (("image_size", image_size), ("image_fit", image_fit), ("base", base)):
         if value != getattr(Settings, name):

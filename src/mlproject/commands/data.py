@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mlproject import console, disk, settings
-from mlproject.commands.shared import OrderedGroup, examples, verbose
+from mlproject.commands.shared import OrderedGroup, check_files, examples, verbose
 from mlproject.errors import UserError, did_you_mean, truncate
+from mlproject.names import check_spelling
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ def data() -> None:
 @verbose
 def fetch(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
     """Find or download the experiments' data sets."""
+    check_files(data, data_dir)
     for loader in _datasets(names).values():
         dataset = loader.load(loader.labels[0], data, data_dir)
         print(
@@ -52,6 +54,7 @@ def fetch(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
 @verbose
 def show(names: tuple[str, ...], data: str, data_dir: str | None) -> None:
     """Describe data sets and draw examples."""
+    check_files(data, data_dir)
     datasets = _datasets(names)
     from mlproject.datasets.images.sheet import data_sheet
     from mlproject.experiment import SYNTHETIC
@@ -98,6 +101,7 @@ def check(images: str) -> int:
 
 def _datasets(names: tuple[str, ...]) -> Mapping[str, "Loader"]:
     """The data sets of the experiments by name, or those named."""
+    check_spelling("*")  # refuses a folder without experiments before Keras is imported
     with console.without_remarks():
         from mlproject.discovery import find
 

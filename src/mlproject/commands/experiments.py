@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import arguments, console, disk, settings
-from mlproject.commands.shared import choose_names, examples, verbose
+from mlproject.commands.shared import check_files, choose_names, examples, verbose
 from mlproject.errors import UserError
 from mlproject.names import check_spelling
 
@@ -28,13 +28,14 @@ def explain(names: tuple[str, ...], experiment: str, **images: Any) -> None:
     The table says which of them depend on the number of colours and of classes.
     """
     patterns = choose_names("experiment", names, experiment)
-    check_spelling(patterns)
+    check_spelling(patterns, images=bool(images["images"]))
+    own_images = settings.own_images(**images)
     with console.without_remarks():
         from mlproject.discovery import find
         from mlproject.facts import layers
         from mlproject.task import prepare
 
-    experiments = find(patterns, images=settings.own_images(**images), base=images["base"])
+    experiments = find(patterns, images=own_images, base=images["base"])
     for task in prepare(experiments, "synthetic"):
         print(f"{task.experiment.name}\n{layers(task.experiment, task.spec).to_string(index=False)}\n")
 
@@ -58,12 +59,13 @@ def notebook(
     patterns = choose_names("experiment", names, experiment, default="")
     if not patterns:
         raise UserError("experiment='' names no experiment; accepted: names of experiments or of their files, or globs")
-    check_spelling(patterns, files=True)
+    check_spelling(patterns, files=True, images=bool(training["images"]))
+    images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
+    check_files(training["data"], training["data_dir"], training["weights"])
     with console.without_remarks():
         from mlproject import notebooks, tracking
         from mlproject.discovery import find_files
 
-    images = settings.own_images(**{name: training[name] for name in settings.IMAGE_OPTIONS})
     scripts = find_files(patterns, images=images is not None)
     if output:
         disk.require_writable("output", output)

@@ -63,33 +63,35 @@ def _model_row(model: "FinalModel") -> list[str]:
 @click.command(
     epilog=examples("mlproject export fashion-mnist-cnn", "mlproject export cifar100-fine-cnn/2 --format onnx"),
 )
-@click.argument("names", nargs=-1, metavar="MODEL")
+@click.argument("name", default="", metavar="MODEL")
 @click.option("--model", default="", metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION")
 @click.option("--format", default="keras", show_default=True, metavar="FORMAT", help="keras, saved_model or onnx")
 @click.option("--output", type=arguments.FOLDER, default="exports", show_default=True, help="for the files")
 @verbose
-def export(names: tuple[str, ...], model: str, format: str, output: Path) -> int:
+def export(name: str, model: str, format: str, output: Path) -> int:
     """Write a registered model to a file.
 
     The file loads without MLflow. MODEL is NAME (its champion), NAME@ALIAS or NAME/VERSION.
     """
-    selector = choose_names("model", names, model, default="")
+    selector = choose_names("model", (name,) if name else (), model, default="")
     if not selector:
         raise UserError("model='' names no model; accepted: NAME, NAME@ALIAS or NAME/VERSION, see `mlproject list`")
-    open_store()
-    with console.without_remarks():
-        import numpy as np
+    import numpy as np
 
-        from mlproject import tracking
-        from mlproject.export import ExportError, check, companions, loading_code, write
+    from mlproject.export import ExportError, check, check_format, companions, loading_code, write
+
+    check_format(format)
+    open_store()
+    from mlproject import tracking
 
     check(format, output)
     final = tracking.final_model(selector)
-    network, class_names, preparation = tracking.load_model(final)
-    name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
+    with console.without_remarks():
+        network, class_names, preparation = tracking.load_model(final)
+    file_name = final.name if final.alias == tracking.CHAMPION else f"{final.name}-v{final.version}"
     images = np.random.default_rng(0).integers(0, 256, (32, *network.input_shape[1:]), dtype=np.uint8)
     try:
-        path = write(network, class_names, images, output, name, format, preparation)
+        path = write(network, class_names, images, output, file_name, format, preparation)
     except (ExportError, OSError) as error:  # the disk may be full
         print(f"failed: {error}", file=sys.stderr)
         return 1

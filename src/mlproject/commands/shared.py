@@ -65,6 +65,25 @@ def choose_names(name: str, arguments: tuple[str, ...], option_value: str, defau
     return ",".join(arguments) or option_value
 
 
+def check_files(data: str, data_dir: str | None, weights: str = "imagenet") -> None:
+    """Refuse a missing folder of data or file of weights before TensorFlow is imported, which takes long.
+
+    Args:
+        data: the option `data`; synthetic data needs no folder.
+        data_dir: the option `data_dir`.
+        weights: the option `weights`.
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    from mlproject.datasets.files import named_folder
+    from mlproject.networks import pretrained
+
+    if data == "real" and data_dir:
+        named_folder(data_dir)
+    pretrained.check(weights)
+
+
 def open_store() -> "ProjectRun":
     """Open the store of a command that reads what is there. A store that does not exist is refused, and not made.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlproject import console, location, settings
-from mlproject.commands.shared import choose_names, examples, print_table, verbose
+from mlproject.commands.shared import check_files, choose_names, examples, print_table, verbose
 from mlproject.errors import StoreGoneError
 from mlproject.names import check_spelling
 
@@ -36,7 +36,10 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
     interrupted.
     """
     tune_settings = settings.Settings(experiment=choose_names("experiment", names, experiment), **options)
-    check_spelling(tune_settings.experiment)
+    check_spelling(tune_settings.experiment, images=bool(tune_settings.images))
+    images = {name: getattr(tune_settings, name) for name in settings.IMAGE_OPTIONS}
+    settings.own_images(**images)  # refuses a path that does not exist
+    check_files(tune_settings.data, tune_settings.data_dir, tune_settings.weights)
     print("loading TensorFlow and the data", flush=True)
     with console.without_remarks():
         from mlproject import tracking
@@ -58,7 +61,7 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
         raise
     if page:
         print(f"\nreport: {page}\n")
-        _print_next_steps(outcome.registered[0], tune_settings.repeat(project.command))
+        _print_next_steps(outcome.registered[0], tune_settings.repeat(project.command, fresh=True))
     return 1 if outcome.failed else 0
 
 
@@ -104,7 +107,8 @@ def _print_next_steps(model: "RegisteredModel", repeat_command: str) -> None:
     for page, address in vars(links).items():
         if address:
             print(f"    {page:7} {address}")
-    print(f"  {repeat_command}     with --fresh true (-P fresh=true) to repeat it")
+    print("to search and train again from the start:")
+    print(f"  {repeat_command}")
     print("in Python, anywhere:")
     print(f"  import mlflow; mlflow.set_tracking_uri({uri!r})")
     print(f"  model = mlflow.keras.load_model({model.uri!r})")

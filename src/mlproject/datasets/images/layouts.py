@@ -63,14 +63,25 @@ def find(path: Path | str) -> Entries:
     Raises:
         UserError: nothing can be trained with what was found, or it has more than one meaning.
     """
-    path = _existing_path(path)
+    path = existing_path(path)
     try:
         return classes.check(_from_folder(path) if path.is_dir() else _from_file(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); accepted: {ACCEPTED}") from error
 
 
-def _existing_path(path: Path | str) -> Path:
+def existing_path(path: Path | str) -> Path:
+    """The path of a set, in which `~` stands for the home folder.
+
+    Args:
+        path: a folder or file.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: it does not exist.
+    """
     if not str(path):
         raise UserError(f"the path of the images is empty; accepted: {ACCEPTED}")
     expanded = Path(os.path.expanduser(path))
