@@ -53,7 +53,7 @@ def tune(names: tuple[str, ...], experiment: str, **options: Any) -> int:
     try:
         outcome = tune_all(tune_settings, tasks, project)
         _print_outcome(outcome)
-        page = publish(project) if outcome.registered else None
+        page = publish(project, data=tune_settings.data) if outcome.registered else None
     except (KeyboardInterrupt, StoreGoneError) as error:
         if isinstance(error, KeyboardInterrupt):
             tracking.end_own_runs()
