@@ -210,7 +210,25 @@ def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, 
     assert "then open http://127.0.0.1:" in said and "comparison" not in said and "None" not in said
     tracking.set_version_tags(brightness.NAME, 1, {"comparison": "greys"})
     said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
-    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said
+    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said and "brightness/versions/1" in said
+
+
+def test_ui_offers_one_page_for_each_comparison_and_kind_of_data(store, tmp_path, run_here, monkeypatch):
+    monkeypatch.setattr("os.execv", lambda *_: None)
+    for name, data in (
+        ("cnn", "real"),
+        ("mlp", "real"),
+        ("cnn-synthetic", "synthetic"),
+        ("mlp-synthetic", "synthetic"),
+    ):
+        add_version(name)
+        tracking.set_version_tags(name, 1, {"comparison": "nets", "data": data})
+    runs = {model.name: model.run_id for model in tracking.final_models()}
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    pages = dict(line.strip().split(": ", 1) for line in said.splitlines() if line.startswith("  nets"))
+    assert list(pages) == ["nets", "nets, synthetic data"]
+    for page, names in zip(pages.values(), (("cnn", "mlp"), ("cnn-synthetic", "mlp-synthetic")), strict=True):
+        assert {name for name, run_id in runs.items() if run_id in page} == set(names)
 
 
 def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):

@@ -294,6 +294,30 @@ def test_a_model_links_to_the_trials_of_its_search(store):
     assert model.trials_url == trials and trials.endswith("&compareRunsMode=CHART&viewStateShareKey=0123")
 
 
+def test_the_page_of_final_runs_has_the_reported_version_and_the_champions_of_the_same_comparison_and_data(store):
+    real, synthetic = ({"comparison": "nets", "data": data} for data in ("real", "synthetic"))
+    runs = {}
+    for name, val_accuracy, tags in (
+        ("a", 0.5, real),
+        ("a", 0.4, real),  # the newest of "a", and its challenger
+        ("b", 0.5, real),
+        ("c", 0.5, real | {"comparison": "others"}),
+        ("a-synthetic", 0.5, synthetic),
+    ):
+        version, _ = add_version(name, val_accuracy=val_accuracy)
+        tracking.set_version_tags(name, version, tags)
+        runs[name, version] = mlflow.MlflowClient().get_model_version(name, str(version)).run_id
+    for reported, compared in (
+        (("a", 1), [("a", 1), ("b", 1)]),
+        (("a", 2), [("a", 2), ("b", 1)]),
+        (("b", 1), [("a", 1), ("b", 1)]),
+        (("a-synthetic", 1), []),  # the only one of its data
+    ):
+        page = tracking.links_of(*reported, runs[reported]).finals
+        places = {version: page.index(run_id) for version, run_id in runs.items() if run_id in page}
+        assert sorted(places, key=places.__getitem__) == compared
+
+
 def test_a_selection_that_matches_nothing_is_refused(versions):
     for selectors, comparisons, said in (
         (("c",), (), "models='c': no such model; accepted: a, b"),

@@ -28,12 +28,17 @@ def ui(host: str, port: int) -> None:
     require_free(host, port)
     address = web_address(host, port)
     print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
-    models = {model.tags["comparison"]: model for model in tracking.final_models() if "comparison" in model.tags}
+    models = {
+        (model.tags["comparison"], model.tags.get("data")): model
+        for model in tracking.final_models()
+        if "comparison" in model.tags
+    }
     if models:
         print("or, for each comparison, the final models side by side:")
-    for comparison, model in models.items():
+    for (comparison, data), model in models.items():
         links = tracking.links_of(model.name, model.version, model.run_id, address)
-        print(f"  {comparison}: {links.finals or links.runs}")
+        title = f"{comparison}, synthetic data" if data == "synthetic" else comparison
+        print(f"  {title}: {links.finals or links.model}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
     os.execv(sys.executable, [sys.executable, "-m", *command])
