@@ -1,20 +1,25 @@
 """The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
+import contextlib
 import errno
 import shlex
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import brightness
 import click
 import mlflow
 import pytest
+import requests
 from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
-from servers import free_port
+from servers import PATIENCE, free_port
 from versions import add_version
 
-from mlproject import tracking
+from mlproject import console, tracking
 from mlproject.commands import mlproject
 from mlproject.style import StyledFigure
 from mlproject.tracking import housekeeping
@@ -204,7 +209,7 @@ def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
 
 
 def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, run_here, monkeypatch):
-    monkeypatch.setattr("os.execv", lambda *_: None)  # in place of MLflow's server, with which the command would go on
+    monkeypatch.setattr("os.execve", lambda *_: None)  # in place of MLflow's server, with which the command would go on
     brightness.register()  # a model of no comparison
     said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
     assert "then open http://127.0.0.1:" in said and "comparison" not in said and "None" not in said
@@ -214,7 +219,7 @@ def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, 
 
 
 def test_ui_offers_one_page_for_each_comparison_and_kind_of_data(store, tmp_path, run_here, monkeypatch):
-    monkeypatch.setattr("os.execv", lambda *_: None)
+    monkeypatch.setattr("os.execve", lambda *_: None)
     for name, data in (
         ("cnn", "real"),
         ("mlp", "real"),
@@ -229,6 +234,39 @@ def test_ui_offers_one_page_for_each_comparison_and_kind_of_data(store, tmp_path
     assert list(pages) == ["nets", "nets, synthetic data"]
     for page, names in zip(pages.values(), (("cnn", "mlp"), ("cnn-synthetic", "mlp-synthetic")), strict=True):
         assert {name for name, run_id in runs.items() if run_id in page} == set(names)
+
+
+@pytest.mark.parametrize(("options", "quiet"), [((), True), (("-v",), False)])
+def test_ui_begins_in_the_mode_for_training_and_its_server_is_quiet_without_v(
+    options, quiet, store, tmp_path, run_here, monkeypatch
+):
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "MLFLOW_LOGGING_LEVEL"):  # -v changes them
+        monkeypatch.setenv(name, "3")
+    started, port = [], free_port()
+    monkeypatch.setattr("os.execve", lambda *given: started.append(given))
+    said = run_here("ui", "--port", port, *options, cwd=tmp_path).stdout
+    console.show_messages()
+    assert f"then open http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n" in said
+    ((_, command, environment),) = started
+    assert ("--log-level warning" in command) is ("starlette" in environment.get("PYTHONWARNINGS", "")) is quiet
+
+
+@pytest.mark.slow
+def test_the_server_of_ui_writes_neither_requests_nor_what_it_thinks_of_its_own_code(store, tmp_path):
+    port = free_port()
+    words = [sys.executable, "-m", "mlproject", "ui", "--port", str(port)]
+    with open(tmp_path / "said.txt", "w") as said:
+        server = subprocess.Popen(words, cwd=tmp_path, stdout=said, stderr=subprocess.STDOUT)
+    until, answered = time.monotonic() + PATIENCE, False
+    while not answered:
+        assert server.poll() is None and time.monotonic() < until, (tmp_path / "said.txt").read_text()
+        time.sleep(0.2)
+        with contextlib.suppress(requests.RequestException):
+            answered = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).ok
+    server.terminate()
+    server.wait(timeout=PATIENCE)
+    written = (tmp_path / "said.txt").read_text()
+    assert "then open http" in written and "GET /" not in written and "Starlette" not in written
 
 
 def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):

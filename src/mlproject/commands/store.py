@@ -5,9 +5,12 @@ import sys
 
 import click
 
-from mlproject import location
+from mlproject import console, location
 from mlproject.commands.shared import examples, open_store, verbose
 from mlproject.errors import counted
+
+# Leaves out what each of the server's processes says of MLflow's own code when it starts.
+NO_WARNING = "ignore:starlette.middleware.wsgi is deprecated:UserWarning"
 
 
 @click.command(
@@ -23,11 +26,11 @@ def ui(host: str, port: int) -> None:
     from mlproject.serve import require_free, web_address
 
     if tracking.is_server(tracking.address()):
-        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.address()}")
+        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.experiments_page()}")
         return
     require_free(host, port)
     address = web_address(host, port)
-    print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
+    print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {tracking.experiments_page(address)}")
     models = {
         (model.tags["comparison"], model.tags.get("data")): model
         for model in tracking.final_models()
@@ -41,7 +44,11 @@ def ui(host: str, port: int) -> None:
         print(f"  {title}: {links.finals or links.model}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    environment = dict(os.environ)
+    if not console.is_verbose():  # a line for each request would push the addresses off the screen
+        command += ["--uvicorn-opts", "--log-level warning"]
+        environment["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), NO_WARNING)))
+    os.execve(sys.executable, [sys.executable, "-m", *command], environment)
 
 
 @click.command(

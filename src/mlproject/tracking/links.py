@@ -60,6 +60,18 @@ def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     )
 
 
+def experiments_page(ui: str = "") -> str:
+    """The address of the list of MLflow's experiments.
+
+    Args:
+        ui: As for `links_of`.
+
+    Returns:
+        The address.
+    """
+    return f"{_root(ui)}/experiments?{TRAINING_MODE}"
+
+
 def run_page(run_id: str) -> str:
     """The address of a run's page.
 
