@@ -372,7 +372,7 @@ with tracking.run("open", {}) as run_id:
 """
 
 
-def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
+def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store, caplog):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     killed, living = (subprocess.Popen([sys.executable, "-c", OPENS_A_RUN], **pipes) for _ in range(2))
     runs = {name: process.stdout.readline().strip() for name, process in (("killed", killed), ("living", living))}
@@ -386,10 +386,11 @@ def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
     project = {"mlflow.source.type": "PROJECT", "mlflow.source.name": str(Path.cwd())}
     runs["unseen"] = client.create_run("0", tags=project).info.run_id
     runs["their project"] = client.create_run("0", tags=project | {"mlflow.source.name": "/other"}).info.run_id
-    with tracking.run("ours", {}) as runs["ours"]:
+    with tracking.run("ours", {}) as runs["ours"], caplog.at_level("INFO", "mlproject"):
         tracking.connect()
         status = {name: client.get_run(run_id).info.status for name, run_id in runs.items()}
     ended = {name for name, state in status.items() if state != "RUNNING"}
     assert ended == {"killed", "unseen"} and status["killed"] == "KILLED"
+    assert "ended 2 runs that an earlier command had left open" in caplog.text
     living.communicate("\n")
     assert client.get_run(runs["living"]).info.status == "FINISHED"
