@@ -139,6 +139,25 @@ def test_the_commit_is_that_of_the_start_whatever_is_changed_later(tmp_path, mon
     assert re.fullmatch("[0-9a-f]{40}", first) and tracking.git_commit() == first
 
 
+@pytest.mark.parametrize(
+    ("written", "changes"),
+    [("photos/one.jpg", False), ("run.log", False), ("experiments/new.py", True), ("kept.md", True)],
+)
+def test_changed_files_and_new_code_are_changes_of_the_commit_and_other_new_files_are_not(
+    written, changes, tmp_path, monkeypatch
+):
+    (tmp_path / "kept.md").write_text("as it was committed")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / written).parent.mkdir(exist_ok=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    for words in (["init", "-q"], ["add", "kept.md"], [*author, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / written).write_text("new")
+    for folder in (tmp_path, tmp_path / "inner"):
+        monkeypatch.chdir(folder)
+        assert tracking.git_commit().endswith("+changes") is changes
+
+
 def test_artifacts_come_back_or_are_none(store):
     add_version()
     (model,) = tracking.final_models()
