@@ -184,6 +184,8 @@ def load_model(final: FinalModel) -> LoadedModel:
 def require_artifacts(models: Sequence[FinalModel]) -> None:
     """Refuse models of which nothing but their values is left, before a report without content replaces a better one.
 
+    If only some of them have lost their files, there is a warning for each of these.
+
     Args:
         models: The models to report.
 
@@ -191,11 +193,18 @@ def require_artifacts(models: Sequence[FinalModel]) -> None:
         UserError: None of the models' runs has an artifact.
         StoreGoneError: The store has not answered for too long.
     """
-    if models and not any(model.has_artifacts() for model in models):
+    lost = [model for model in models if not model.has_artifacts()]
+    if models and len(lost) == len(models):
         raise UserError(
             f"no artifact of {', '.join(model.name for model in models)} is left in {models[0].artifact_location}, so there "
             "is nothing to report; accepted: a store whose folder of artifacts is where MLflow recorded it, or beside "
             "the database with which it was moved"
+        )
+    for model in lost:
+        warnings.warn(
+            f"{model.name}/{model.version} has lost its files, which MLflow kept in {model.artifact_location}, so the report "
+            "lacks what they show",
+            stacklevel=2,
         )
 
 
