@@ -1,6 +1,7 @@
 """Runs, the registry and the champion rule, on a real SQLite store."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -362,6 +363,23 @@ def test_a_final_run_registers_one_version_however_often_it_is_done(store):
     assert {
         alias: int(number) for alias, number in mlflow.MlflowClient().get_registered_model("m").aliases.items()
     } == {"champion": 1}
+
+
+REGISTERS = f"""
+import sys
+from mlproject import tracking
+sys.path.append({str(Path(__file__).parent)!r})
+from versions import register
+tracking.use_comparison(tracking.connect(), "tests")
+print(register())
+"""
+
+
+def test_the_first_model_that_a_process_saves_is_registered_without_remarks_of_mlflow(store):
+    environment = os.environ | {"MLFLOW_LOGGING_LEVEL": "WARNING"}
+    done = subprocess.run([sys.executable, "-c", REGISTERS], env=environment, capture_output=True, text=True)
+    assert done.stdout.endswith("(1, 'champion')\n"), done.stderr
+    assert "Successfully registered" not in done.stderr and "Created version" not in done.stderr
 
 
 def test_a_model_that_an_interrupted_attempt_left_unfinished_is_replaced(store):
