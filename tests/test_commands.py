@@ -300,7 +300,7 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     shown = run_here("prune", "--older-than", 0, cwd=tmp_path)
     assert "1 trial older than 0 days" in shown.stdout and "1 folder without a run" in shown.stdout
     assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
-    assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
+    assert final not in shown.stdout and "nothing has been deleted; add --delete" in shown.stdout and orphan.exists()
     assert client.get_run(old).info.lifecycle_stage == "active"
     (tmp_path / "another.db").touch()  # the folder may belong to that store
     assert str(orphan) not in run_here("prune", "--older-than", 0, cwd=tmp_path).stdout

@@ -87,4 +87,4 @@ def prune(older_than: int, delete: bool) -> None:
         if kept_count:
             print(f"kept {counted(kept_count, 'run')} that only another user may delete")
     elif prunable.trials or prunable.project_runs or prunable.folders:
-        print("nothing is deleted yet; --delete does it")
+        print("nothing has been deleted; add --delete to delete it")
