@@ -89,7 +89,6 @@ report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
 report --model fashion-mnist-cnn | Did you mean one of
 report | mlflow.db does not exist, so there are no runs and models yet
 list --al | Did you mean one of
-list | mlflow.db does not exist
 export | model='' names no model
 export a --model b | accepted: one of the two ways
 export fashion-mnist-cnn | mlflow.db does not exist
@@ -166,6 +165,29 @@ def test_a_full_disk_is_said_in_one_line(folder, tmp_path, run_here, monkeypatch
     done = run_here("data", "show", "fashion-mnist", "--data", "synthetic", cwd=tmp_path)
     assert done.returncode == 1 and "\nerror: the disk is full: [Errno 28] " in f"\n{done.stderr}", done.stderr
     assert not list((tmp_path / "reports" / "data").iterdir())
+
+
+def test_list_shows_all_experiments_before_the_first_run_and_says_why_there_are_no_models(
+    folder, run_here, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = run_here("list", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    waiting = {row.split()[0] for row in rows if row.endswith(" (needs --images PATH)")}
+    assert waiting == {"cnn", "features", "fine-tuned", "cnn-coarse"}
+    assert [row for row in rows if row.split()[:1] == ["fashion-mnist-mlp"]]
+    assert rows[-1].startswith("  none: ") and "mlflow.db does not exist, so there are no runs and models" in rows[-1]
+    assert [one.name for one in folder.iterdir()] == ["experiments"]
+
+
+def test_list_shows_how_to_load_the_newest_model_of_real_data(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    for name, data in (("older", "real"), ("newer", "real"), ("aaa-synthetic", "synthetic")):
+        add_version(name)
+        tracking.set_version_tags(name, 1, {"data": data})
+    assert run_here("list", cwd=tmp_path).stdout.endswith("load: mlflow.keras.load_model('models:/newer/1')\n")
 
 
 def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
