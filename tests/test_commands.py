@@ -1,20 +1,25 @@
 """The commands that look after models, data sets and the store, and what eighty wrong command lines are answered."""
 
+import contextlib
 import errno
 import shlex
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import brightness
 import click
 import mlflow
 import pytest
+import requests
 from conftest import copy_experiments, parsed
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_SOURCE_NAME
-from servers import free_port
+from servers import PATIENCE, free_port
 from versions import add_version
 
-from mlproject import tracking
+from mlproject import console, tracking
 from mlproject.commands import mlproject
 from mlproject.style import StyledFigure
 from mlproject.tracking import housekeeping
@@ -89,7 +94,6 @@ report fashion-mnist-cnn | Got unexpected extra argument (fashion-mnist-cnn)
 report --model fashion-mnist-cnn | Did you mean one of
 report | mlflow.db does not exist, so there are no runs and models yet
 list --al | Did you mean one of
-list | mlflow.db does not exist
 export | model='' names no model
 export a --model b | accepted: one of the two ways
 export a b | Got unexpected extra argument (b)
@@ -169,6 +173,29 @@ def test_a_full_disk_is_said_in_one_line(folder, tmp_path, run_here, monkeypatch
     assert not list((tmp_path / "reports" / "data").iterdir())
 
 
+def test_list_shows_all_experiments_before_the_first_run_and_says_why_there_are_no_models(
+    folder, run_here, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = run_here("list", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    waiting = {row.split()[0] for row in rows if row.endswith(" (needs --images PATH)")}
+    assert waiting == {"cnn", "features", "fine-tuned", "cnn-coarse"}
+    assert [row for row in rows if row.split()[:1] == ["fashion-mnist-mlp"]]
+    assert rows[-1].startswith("  none: ") and "mlflow.db does not exist, so there are no runs and models" in rows[-1]
+    assert [one.name for one in folder.iterdir()] == ["experiments"]
+
+
+def test_list_shows_how_to_load_the_newest_model_of_real_data(store, tmp_path, run_here):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
+    for name, data in (("older", "real"), ("newer", "real"), ("aaa-synthetic", "synthetic")):
+        add_version(name)
+        tracking.set_version_tags(name, 1, {"data": data})
+    assert run_here("list", cwd=tmp_path).stdout.endswith("load: mlflow.keras.load_model('models:/newer/1')\n")
+
+
 def test_list_shows_experiments_and_the_models_with_an_alias_and_all_when_it_is_told(store, tmp_path, run_here):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text("from conftest import TINY\n\nEXPERIMENTS = [TINY]\n")
@@ -210,13 +237,64 @@ def test_ui_refuses_a_port_that_is_in_use(store, tmp_path, run_here):
 
 
 def test_ui_lists_the_pages_of_comparisons_where_there_are_any(store, tmp_path, run_here, monkeypatch):
-    monkeypatch.setattr("os.execv", lambda *_: None)  # in place of MLflow's server, with which the command would go on
+    monkeypatch.setattr("os.execve", lambda *_: None)  # in place of MLflow's server, with which the command would go on
     brightness.register()  # a model of no comparison
     said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
     assert "then open http://127.0.0.1:" in said and "comparison" not in said and "None" not in said
     tracking.set_version_tags(brightness.NAME, 1, {"comparison": "greys"})
     said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
-    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said
+    assert "for each comparison" in said and "  greys: http://127.0.0.1:" in said and "brightness/versions/1" in said
+
+
+def test_ui_offers_one_page_for_each_comparison_and_kind_of_data(store, tmp_path, run_here, monkeypatch):
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    for name, data in (
+        ("cnn", "real"),
+        ("mlp", "real"),
+        ("cnn-synthetic", "synthetic"),
+        ("mlp-synthetic", "synthetic"),
+    ):
+        add_version(name)
+        tracking.set_version_tags(name, 1, {"comparison": "nets", "data": data})
+    runs = {model.name: model.run_id for model in tracking.final_models()}
+    said = run_here("ui", "--port", free_port(), cwd=tmp_path).stdout
+    pages = dict(line.strip().split(": ", 1) for line in said.splitlines() if line.startswith("  nets"))
+    assert list(pages) == ["nets", "nets, synthetic data"]
+    for page, names in zip(pages.values(), (("cnn", "mlp"), ("cnn-synthetic", "mlp-synthetic")), strict=True):
+        assert {name for name, run_id in runs.items() if run_id in page} == set(names)
+
+
+@pytest.mark.parametrize(("options", "quiet"), [((), True), (("-v",), False)])
+def test_ui_begins_in_the_mode_for_training_and_its_server_is_quiet_without_v(
+    options, quiet, store, tmp_path, run_here, monkeypatch
+):
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "MLFLOW_LOGGING_LEVEL"):  # -v changes them
+        monkeypatch.setenv(name, "3")
+    started, port = [], free_port()
+    monkeypatch.setattr("os.execve", lambda *given: started.append(given))
+    said = run_here("ui", "--port", port, *options, cwd=tmp_path).stdout
+    console.show_messages()
+    assert f"then open http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n" in said
+    ((_, command, environment),) = started
+    assert ("--log-level warning" in command) is ("starlette" in environment.get("PYTHONWARNINGS", "")) is quiet
+
+
+@pytest.mark.slow
+def test_the_server_of_ui_writes_neither_requests_nor_what_it_thinks_of_its_own_code(store, tmp_path):
+    port = free_port()
+    words = [sys.executable, "-m", "mlproject", "ui", "--port", str(port)]
+    with open(tmp_path / "said.txt", "w") as said:
+        server = subprocess.Popen(words, cwd=tmp_path, stdout=said, stderr=subprocess.STDOUT)
+    until, answered = time.monotonic() + PATIENCE, False
+    while not answered:
+        assert server.poll() is None and time.monotonic() < until, (tmp_path / "said.txt").read_text()
+        time.sleep(0.2)
+        with contextlib.suppress(requests.RequestException):
+            answered = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).ok
+    server.terminate()
+    server.wait(timeout=PATIENCE)
+    written = (tmp_path / "said.txt").read_text()
+    assert "then open http" in written and "GET /" not in written and "Starlette" not in written
 
 
 def test_prune_passes_over_folders_that_another_process_has_deleted_meanwhile(tmp_path):
@@ -250,7 +328,7 @@ def test_prune_shows_leftovers_and_deletes_them_only_when_told(store, tmp_path, 
     shown = run_here("prune", "--older-than", 0, cwd=tmp_path)
     assert "1 trial older than 0 days" in shown.stdout and "1 folder without a run" in shown.stdout
     assert shown.returncode == 0 and all(one in shown.stdout for one in (old, failed, str(orphan))), shown.stdout
-    assert final not in shown.stdout and "nothing is deleted yet" in shown.stdout and orphan.exists()
+    assert final not in shown.stdout and "nothing has been deleted; add --delete" in shown.stdout and orphan.exists()
     assert client.get_run(old).info.lifecycle_stage == "active"
     (tmp_path / "another.db").touch()  # the folder may belong to that store
     assert str(orphan) not in run_here("prune", "--older-than", 0, cwd=tmp_path).stdout

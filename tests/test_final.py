@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import mlflow
 import numpy as np
@@ -194,6 +195,12 @@ def test_a_network_for_grey_images_alone_is_registered_and_later_told_by_its_pre
     assert "already complete: grey-synthetic v2 (challenger)" in again.stdout
     assert "models:/grey-synthetic@challenger" in again.stdout
     assert of_the_search() == before and set(before.values()) == {"FINISHED"}
+
+    run_id = client.get_model_version("grey-synthetic", "2").run_id
+    shutil.rmtree(client.get_run(run_id).info.artifact_uri)
+    again = tune()
+    assert "already complete: grey-synthetic v2 (challenger)" in again.stdout
+    assert again.stderr.count("grey-synthetic v2 has lost its files") == 1 and "fresh=true trains it" in again.stderr
 
     done = run_here("explain", cwd=tmp_path)
     assert done.returncode == 2 and "error: experiment='grey': its layers are not explained" in done.stderr

@@ -450,6 +450,17 @@ def test_prune_deletes_no_trials_of_other_users(server_with_users, monkeypatch, 
         assert mlflow.MlflowClient().get_run(trial).info.lifecycle_stage == stage
 
 
+def test_each_model_that_has_lost_its_files_is_named_before_the_report_is_made_of_the_others(store):
+    for name in ("kept", "lost"):
+        add_version(name)
+    models = tracking.final_models()
+    mlflow.MlflowClient().log_text(models[0].run_id, "a,b", "tables/one.csv")
+    with pytest.warns(UserWarning) as warned:
+        tracking.require_artifacts(models)
+    (message,) = [str(warning.message) for warning in warned if "has lost its files" in str(warning.message)]
+    assert message.startswith("lost/1 ") and models[1].artifact_location in message
+
+
 def test_a_report_without_artifacts_replaces_nothing(store, tmp_path, run_here):
     register("m")
     (tmp_path / "reports").mkdir()

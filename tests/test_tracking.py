@@ -1,6 +1,7 @@
 """Runs, the registry and the champion rule, on a real SQLite store."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -137,6 +138,25 @@ def test_the_commit_is_that_of_the_start_whatever_is_changed_later(tmp_path, mon
     first = tracking.git_commit()
     Path("new.txt").write_text("new")
     assert re.fullmatch("[0-9a-f]{40}", first) and tracking.git_commit() == first
+
+
+@pytest.mark.parametrize(
+    ("written", "changes"),
+    [("photos/one.jpg", False), ("run.log", False), ("experiments/new.py", True), ("kept.md", True)],
+)
+def test_changed_files_and_new_code_are_changes_of_the_commit_and_other_new_files_are_not(
+    written, changes, tmp_path, monkeypatch
+):
+    (tmp_path / "kept.md").write_text("as it was committed")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / written).parent.mkdir(exist_ok=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    for words in (["init", "-q"], ["add", "kept.md"], [*author, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / written).write_text("new")
+    for folder in (tmp_path, tmp_path / "inner"):
+        monkeypatch.chdir(folder)
+        assert tracking.git_commit().endswith("+changes") is changes
 
 
 def test_artifacts_come_back_or_are_none(store):
@@ -294,6 +314,30 @@ def test_a_model_links_to_the_trials_of_its_search(store):
     assert model.trials_url == trials and trials.endswith("&compareRunsMode=CHART&viewStateShareKey=0123")
 
 
+def test_the_page_of_final_runs_has_the_reported_version_and_the_champions_of_the_same_comparison_and_data(store):
+    real, synthetic = ({"comparison": "nets", "data": data} for data in ("real", "synthetic"))
+    runs = {}
+    for name, val_accuracy, tags in (
+        ("a", 0.5, real),
+        ("a", 0.4, real),  # the newest of "a", and its challenger
+        ("b", 0.5, real),
+        ("c", 0.5, real | {"comparison": "others"}),
+        ("a-synthetic", 0.5, synthetic),
+    ):
+        version, _ = add_version(name, val_accuracy=val_accuracy)
+        tracking.set_version_tags(name, version, tags)
+        runs[name, version] = mlflow.MlflowClient().get_model_version(name, str(version)).run_id
+    for reported, compared in (
+        (("a", 1), [("a", 1), ("b", 1)]),
+        (("a", 2), [("a", 2), ("b", 1)]),
+        (("b", 1), [("a", 1), ("b", 1)]),
+        (("a-synthetic", 1), []),  # the only one of its data
+    ):
+        page = tracking.links_of(*reported, runs[reported]).finals
+        places = {version: page.index(run_id) for version, run_id in runs.items() if run_id in page}
+        assert sorted(places, key=places.__getitem__) == compared
+
+
 def test_a_selection_that_matches_nothing_is_refused(versions):
     for selectors, comparisons, said in (
         (("c",), (), "models='c': no such model; accepted: a, b"),
@@ -319,6 +363,23 @@ def test_a_final_run_registers_one_version_however_often_it_is_done(store):
     assert {
         alias: int(number) for alias, number in mlflow.MlflowClient().get_registered_model("m").aliases.items()
     } == {"champion": 1}
+
+
+REGISTERS = f"""
+import sys
+from mlproject import tracking
+sys.path.append({str(Path(__file__).parent)!r})
+from versions import register
+tracking.use_comparison(tracking.connect(), "tests")
+print(register())
+"""
+
+
+def test_the_first_model_that_a_process_saves_is_registered_without_remarks_of_mlflow(store):
+    environment = os.environ | {"MLFLOW_LOGGING_LEVEL": "WARNING"}
+    done = subprocess.run([sys.executable, "-c", REGISTERS], env=environment, capture_output=True, text=True)
+    assert done.stdout.endswith("(1, 'champion')\n"), done.stderr
+    assert "Successfully registered" not in done.stderr and "Created version" not in done.stderr
 
 
 def test_a_model_that_an_interrupted_attempt_left_unfinished_is_replaced(store):
@@ -348,7 +409,7 @@ with tracking.run("open", {}) as run_id:
 """
 
 
-def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
+def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store, caplog):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     killed, living = (subprocess.Popen([sys.executable, "-c", OPENS_A_RUN], **pipes) for _ in range(2))
     runs = {name: process.stdout.readline().strip() for name, process in (("killed", killed), ("living", living))}
@@ -362,10 +423,11 @@ def test_the_next_start_ends_the_runs_of_killed_processes_and_no_others(store):
     project = {"mlflow.source.type": "PROJECT", "mlflow.source.name": str(Path.cwd())}
     runs["unseen"] = client.create_run("0", tags=project).info.run_id
     runs["their project"] = client.create_run("0", tags=project | {"mlflow.source.name": "/other"}).info.run_id
-    with tracking.run("ours", {}) as runs["ours"]:
+    with tracking.run("ours", {}) as runs["ours"], caplog.at_level("INFO", "mlproject"):
         tracking.connect()
         status = {name: client.get_run(run_id).info.status for name, run_id in runs.items()}
     ended = {name for name, state in status.items() if state != "RUNNING"}
     assert ended == {"killed", "unseen"} and status["killed"] == "KILLED"
+    assert "ended 2 runs that an earlier command had left open" in caplog.text
     living.communicate("\n")
     assert client.get_run(runs["living"]).info.status == "FINISHED"

@@ -64,6 +64,11 @@ def show_messages(verbose: bool = False, times: bool = False) -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each weight that a font lacks
 
 
+def is_verbose() -> bool:
+    """Whether the user wants to see the remarks of TensorFlow and MLflow."""
+    return _verbose
+
+
 @contextmanager
 def without_remarks() -> Iterator[None]:
     """Import TensorFlow inside of this without its remarks, unless the user wants to see them.

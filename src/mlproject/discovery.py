@@ -78,6 +78,26 @@ def find(patterns: str, folder: Path = FOLDER, images: Loader | None = None, bas
     return adapted
 
 
+def find_all(folder: Path = FOLDER) -> list[Experiment]:
+    """Find all experiments, also those that wait for images of a user's own, which have no data set.
+
+    A file that cannot be imported causes a warning.
+
+    Args:
+        folder: where the experiment files are.
+
+    Returns:
+        The experiments, in the order of their files.
+
+    Raises:
+        UserError: for a folder without files, and for a name that two experiments have.
+    """
+    files = _discover(folder)
+    if files.broken:
+        warnings.warn(files.complaint, stacklevel=2)
+    return list(files.experiments.values())
+
+
 def _select_with_data(patterns: str, files: _ExperimentFiles) -> list[Experiment]:
     """The matching experiments that have a data set; one without is refused if it is named."""
     for name in arguments.names(patterns):

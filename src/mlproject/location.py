@@ -32,14 +32,27 @@ def existing_uri() -> str:
     Raises:
         UserError: It is a file that does not exist.
     """
-    uri = given_uri()
-    file = database_of(uri)
-    if file and not file.exists():
-        raise UserError(
-            f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
-            "run, or MLFLOW_TRACKING_URI=URI"
-        )
-    return canonical(uri)
+    if reason := why_missing():
+        raise UserError(reason)
+    return canonical(given_uri())
+
+
+def why_missing() -> str:
+    """Why the store that MLFLOW_TRACKING_URI names cannot be read yet.
+
+    Returns:
+        One line that names the file that does not exist, and what is accepted; "" for a file that exists, and for a server.
+
+    Raises:
+        UserError: The URI names an SQLite database that is no file.
+    """
+    file = database_of(given_uri())
+    if file is None or file.exists():
+        return ""
+    return (
+        f"{file} does not exist, so there are no runs and models yet; accepted: a folder in which `mlproject tune` has "
+        "run, or MLFLOW_TRACKING_URI=URI"
+    )
 
 
 def canonical(uri: str) -> str:

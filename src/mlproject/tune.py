@@ -156,6 +156,7 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
         registered = _registered_model(journal, name)
         if registered:
             logger.info("  already complete: %s; fresh=true starts again", registered)
+            _warn_of_lost_files(registered)
         else:
             parent = _parent_run(journal)
             logger.info("  at most %s", task.place.time_left(command.settings.budget_seconds - journal.seconds))
@@ -188,6 +189,18 @@ def _registered_model(journal: Journal, name: str) -> RegisteredModel | None:
     if tracking.version_of(name, registered.run_id) != registered.version:
         return None
     return replace(registered, alias=tracking.alias_of(name, registered.version))
+
+
+def _warn_of_lost_files(registered: RegisteredModel) -> None:
+    """Warn of a model in the registry that cannot be loaded, because the folder with its files was moved or deleted."""
+    for model in tracking.final_models([f"{registered.name}/{registered.version}"]):
+        if not model.has_artifacts():
+            logger.warning(
+                "%s v%d has lost its files, which MLflow kept in %s; fresh=true trains it anew",
+                model.name,
+                model.version,
+                model.artifact_location,
+            )
 
 
 def _given_trials_params(task: Task) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlproject import arguments, console
+from mlproject import arguments, console, location
 from mlproject.commands.shared import choose_names, examples, open_store, print_table, verbose
 from mlproject.errors import UserError
 
 if TYPE_CHECKING:
+    from mlproject.experiment import Experiment
     from mlproject.tracking import FinalModel
 
 
@@ -28,25 +29,38 @@ def list_(include_all: bool) -> None:
     Models are shown with their accuracy on the test images and its 95 % interval. With several seeds, the accuracy is the mean
     over them.
     """
-    open_store()
+    missing_store = location.why_missing()
+    if not missing_store:
+        open_store()
     with console.without_remarks():
-        from mlproject import tracking
-        from mlproject.discovery import find
+        from mlproject.discovery import find_all
 
-    experiments = find("*")
+    experiments = find_all()
     print("experiments")
-    print_table(
-        ["", "asks"], [[experiment.name, textwrap.shorten(experiment.question, 90)] for experiment in experiments]
-    )
-    models = tracking.final_models(which="all" if include_all else "aliased")
+    print_table(["", "asks"], [_experiment_row(experiment) for experiment in experiments])
     print("\nregistered models")
-    if models:
-        print_table(
-            ["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_model_row(model) for model in models]
-        )
-        print(f"\nload: mlflow.keras.load_model('models:/{models[0].name}/{models[0].version}')")
+    if missing_store:
+        print(f"  none: {missing_store}")
     else:
+        _print_models(include_all)
+
+
+def _experiment_row(experiment: "Experiment") -> list[str]:
+    question = textwrap.shorten(experiment.question, 90)
+    return [experiment.name, f"{question} (needs --images PATH)" if experiment.dataset is None else question]
+
+
+def _print_models(include_all: bool) -> None:
+    """A row for each model, and how to load one: of real data if there is any, and the newest."""
+    from mlproject import tracking
+
+    models = tracking.final_models(which="all" if include_all else "aliased")
+    if not models:
         print("  none; `mlproject tune` registers some")
+        return
+    print_table(["", "alias", "test accuracy", "seeds", "budget, min", "date"], [_model_row(model) for model in models])
+    example = max(models, key=lambda model: (model.tags.get("data") != "synthetic", model.created))
+    print(f"\nload: mlflow.keras.load_model('models:/{example.name}/{example.version}')")
 
 
 def _model_row(model: "FinalModel") -> list[str]:

@@ -5,9 +5,12 @@ import sys
 
 import click
 
-from mlproject import location
+from mlproject import console, location
 from mlproject.commands.shared import examples, open_store, verbose
 from mlproject.errors import counted
+
+# Leaves out what each of the server's processes says of MLflow's own code when it starts.
+NO_WARNING = "ignore:starlette.middleware.wsgi is deprecated:UserWarning"
 
 
 @click.command(
@@ -23,20 +26,29 @@ def ui(host: str, port: int) -> None:
     from mlproject.serve import require_free, web_address
 
     if tracking.is_server(tracking.address()):
-        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.address()}")
+        print(f"MLFLOW_TRACKING_URI is a server, which has the UI already: open {tracking.experiments_page()}")
         return
     require_free(host, port)
     address = web_address(host, port)
-    print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {address}")
-    models = {model.tags["comparison"]: model for model in tracking.final_models() if "comparison" in model.tags}
+    print(f"starting, which takes about 20 seconds (Ctrl-C ends it); then open {tracking.experiments_page(address)}")
+    models = {
+        (model.tags["comparison"], model.tags.get("data")): model
+        for model in tracking.final_models()
+        if "comparison" in model.tags
+    }
     if models:
         print("or, for each comparison, the final models side by side:")
-    for comparison, model in models.items():
+    for (comparison, data), model in models.items():
         links = tracking.links_of(model.name, model.version, model.run_id, address)
-        print(f"  {comparison}: {links.finals or links.runs}")
+        title = f"{comparison}, synthetic data" if data == "synthetic" else comparison
+        print(f"  {title}: {links.finals or links.model}")
     sys.stdout.flush()
     command = ["mlflow", "ui", "--backend-store-uri", location.existing_uri(), "--host", host, "--port", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    environment = dict(os.environ)
+    if not console.is_verbose():  # a line for each request would push the addresses off the screen
+        command += ["--uvicorn-opts", "--log-level warning"]
+        environment["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), NO_WARNING)))
+    os.execve(sys.executable, [sys.executable, "-m", *command], environment)
 
 
 @click.command(
@@ -75,4 +87,4 @@ def prune(older_than: int, delete: bool) -> None:
         if kept_count:
             print(f"kept {counted(kept_count, 'run')} that only another user may delete")
     elif prunable.trials or prunable.project_runs or prunable.folders:
-        print("nothing is deleted yet; --delete does it")
+        print("nothing has been deleted; add --delete to delete it")

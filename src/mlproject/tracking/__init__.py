@@ -26,7 +26,7 @@ from mlproject.tracking.commit import git_commit
 from mlproject.tracking.concurrent_runs import close_run, open_run
 from mlproject.tracking.experiment_page import describe_search
 from mlproject.tracking.interference import disable_autologging, require_no_active_run
-from mlproject.tracking.links import links_of, run_page
+from mlproject.tracking.links import experiments_page, links_of, run_page
 from mlproject.tracking.log import (
     log_arrays,
     log_dataset,
@@ -81,6 +81,7 @@ __all__ = [
     "describe_search",
     "disable_autologging",
     "end_own_runs",
+    "experiments_page",
     "failure_callback",
     "final_model",
     "final_models",

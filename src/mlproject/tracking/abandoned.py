@@ -93,7 +93,7 @@ def end_stale_runs(project_run_id: str | None) -> None:
             _set_final_status(run, "KILLED")
             ended += 1
     if ended:
-        logger.info("ended %s that killed processes had left running", counted(ended, "run"))
+        logger.info("ended %s that an earlier command had left open", counted(ended, "run"))
 
 
 def _is_stale(run: Run) -> bool:

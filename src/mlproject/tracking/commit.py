@@ -6,6 +6,10 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+CHANGED = ("status", "--porcelain", "--untracked-files=no")
+# Other new files, such as a folder of photographs or a log, are no code.
+NEW_CODE = ("ls-files", "--others", "--exclude-standard", "--", ":/*.py")
+
 logger = logging.getLogger(__name__)
 
 
@@ -13,7 +17,8 @@ def git_commit() -> str:
     """The git commit of the working folder, as it was at the first call: later commits do not change the imported code.
 
     Returns:
-        The commit's hash, followed by "+changes" when files differed from it; "unknown" outside a repository.
+        The commit's hash, followed by "+changes" when tracked files differed from it, or there were Python files that
+        git neither tracks nor ignores; "unknown" outside a repository.
     """
     return _git_commit(Path.cwd())
 
@@ -21,9 +26,9 @@ def git_commit() -> str:
 @cache
 def _git_commit(folder: Path) -> str:
     try:
-        head, changed = (
+        head, changed, new_code = (
             subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+            for arguments in (("rev-parse", "HEAD"), CHANGED, NEW_CODE)
         )
     except OSError:
         return "unknown"
@@ -36,4 +41,4 @@ def _git_commit(folder: Path) -> str:
                 command[0],
             )
         return "unknown"
-    return head + ("+changes" if changed else "")
+    return head + ("+changes" if changed or new_code else "")

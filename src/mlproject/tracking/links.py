@@ -11,6 +11,8 @@ from mlflow.entities import Run
 from mlproject.location import LOCAL_UI
 from mlproject.tracking import store
 from mlproject.tracking.experiment_page import FINALS, TRAINING_MODE
+from mlproject.tracking.queries import find_existing_run
+from mlproject.tracking.selection import comparison_key, select
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Links:
 
     Attributes:
         runs: The final models of the comparison, as a table with their scores.
-        finals: The newest final run of each model of the comparison, side by side; "" when there is only one.
+        finals: The final runs of the version and of the champions of the other models that it is compared with, side by side;
+            "" when there are no others.
         trials: The search's trials, with a plot of hyperparameters against validation accuracy; "" when the run does not name
             its search.
         model: The registered version.
@@ -47,7 +50,7 @@ def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
     Raises:
         StoreGoneError: The store has not answered for too long.
     """
-    run, finals = store.retry(lambda: _final_runs(run_id))
+    run, finals = store.retry(lambda: (mlflow.get_run(run_id), _final_runs(name, version)))
     page = f"{_root(ui)}/experiments/{run.info.experiment_id}"
     return Links(
         runs=f"{page}/runs?{TRAINING_MODE}&viewStateShareKey={FINALS}",
@@ -55,6 +58,18 @@ def links_of(name: str, version: int, run_id: str, ui: str = "") -> Links:
         trials=trials_page(run, ui),
         model=version_page(name, version, ui),
     )
+
+
+def experiments_page(ui: str = "") -> str:
+    """The address of the list of MLflow's experiments.
+
+    Args:
+        ui: As for `links_of`.
+
+    Returns:
+        The address.
+    """
+    return f"{_root(ui)}/experiments?{TRAINING_MODE}"
 
 
 def run_page(run_id: str) -> str:
@@ -124,14 +139,13 @@ def _root(ui: str = "") -> str:
     return f"{(ui or (server if store.is_server(server) else LOCAL_UI)).rstrip('/')}/#"
 
 
-def _final_runs(run_id: str) -> tuple[Run, list[Run]]:
-    """The run, and the newest final run of each experiment in the same MLflow experiment, in the order of their names."""
-    run = mlflow.get_run(run_id)
-    final_runs = store.iterate_pages(
-        mlflow.MlflowClient().search_runs,
-        experiment_ids=[run.info.experiment_id],
-        filter_string="tags.role = 'final' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time ASC"],
-    )
-    newest = {final_run.data.tags.get("experiment", ""): final_run for final_run in final_runs}
-    return run, [newest[name] for name in sorted(newest)]
+def _final_runs(name: str, version: int) -> list[Run]:
+    """The final run of the version, and those of the other models' champions that it is compared with, in the order of names."""
+    reported = mlflow.MlflowClient().get_model_version(name, str(version))
+    champions = [champion for champion, _ in select((), (), "models", "champions")]
+    compared = {
+        champion.name: champion for champion in champions if comparison_key(champion) == comparison_key(reported)
+    }
+    versions = compared | {name: reported}
+    runs = (find_existing_run(versions[model].run_id or "") for model in sorted(versions))
+    return [run for run in runs if run]

@@ -19,7 +19,7 @@ from mlproject.errors import UserError, truncate
 from mlproject.tracking import links, store
 from mlproject.tracking.queries import find_existing_run
 from mlproject.tracking.registry import with_trial_scores
-from mlproject.tracking.selection import Selection, Which, select
+from mlproject.tracking.selection import Selection, Which, comparison_key, select
 
 if TYPE_CHECKING:  # importing Keras takes seconds, and a report does not need it
     import keras
@@ -184,6 +184,8 @@ def load_model(final: FinalModel) -> LoadedModel:
 def require_artifacts(models: Sequence[FinalModel]) -> None:
     """Refuse models of which nothing but their values is left, before a report without content replaces a better one.
 
+    If only some of them have lost their files, there is a warning for each of these.
+
     Args:
         models: The models to report.
 
@@ -191,11 +193,18 @@ def require_artifacts(models: Sequence[FinalModel]) -> None:
         UserError: None of the models' runs has an artifact.
         StoreGoneError: The store has not answered for too long.
     """
-    if models and not any(model.has_artifacts() for model in models):
+    lost = [model for model in models if not model.has_artifacts()]
+    if models and len(lost) == len(models):
         raise UserError(
             f"no artifact of {', '.join(model.name for model in models)} is left in {models[0].artifact_location}, so there "
             "is nothing to report; accepted: a store whose folder of artifacts is where MLflow recorded it, or beside "
             "the database with which it was moved"
+        )
+    for model in lost:
+        warnings.warn(
+            f"{model.name}/{model.version} has lost its files, which MLflow kept in {model.artifact_location}, so the report "
+            "lacks what they show",
+            stacklevel=2,
         )
 
 
@@ -235,12 +244,12 @@ def _read_runs(selection: Selection) -> list[FinalModel]:
     runs_by_comparison: dict[tuple[str | None, ...], list[Run]] = {}
     for version, _ in selection:
         if run := runs.get(version.run_id or ""):
-            runs_by_comparison.setdefault(_comparison_key(version), []).append(run)
+            runs_by_comparison.setdefault(comparison_key(version), []).append(run)
     models = []
     for version, alias in selection:
         if run := runs.get(version.run_id or ""):
             other_runs = [runs[run_id] for run_id in _other_seeds(version) if run_id in runs]
-            finals_url = links.comparison_page(runs_by_comparison[_comparison_key(version)])
+            finals_url = links.comparison_page(runs_by_comparison[comparison_key(version)])
             models.append(_final_model(version, alias, run, other_runs, finals_url))
         else:
             warnings.warn(f"{version.name}/{version.version} is left out: its run is deleted", stacklevel=2)
@@ -251,11 +260,6 @@ def _other_seeds(version: ModelVersion) -> list[str]:
     """The runs of the version's seeds but its own, as its tag names them."""
     run_ids = version.tags.get("seed_runs", "").split(",")
     return [run_id for run_id in run_ids if run_id not in ("", version.run_id)]
-
-
-def _comparison_key(version: ModelVersion) -> tuple[str | None, ...]:
-    """What versions share that are compared with each other."""
-    return version.tags.get("comparison"), version.tags.get("data")
 
 
 def _query_runs(run_ids: Sequence[str]) -> dict[str, Run]:

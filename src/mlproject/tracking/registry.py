@@ -1,5 +1,6 @@
 """Write to MLflow's model registry: register a final model once, and give the better version the alias champion."""
 
+import importlib
 import json
 import logging
 import math
@@ -104,6 +105,8 @@ def _log_model_once(
 @contextmanager
 def _silence_mlflow() -> Iterator[None]:
     """Leave out what MLflow says when it registers a version, whatever the level of its logger; the summary says it."""
+    # MLflow imports this module when it first saves a model, and the import turns on again what is turned off here.
+    importlib.import_module("mlflow.pyfunc")
     if not logging.getLogger("mlflow").isEnabledFor(logging.INFO):
         disable_logging()  # type: ignore[no-untyped-call]
     try:

@@ -68,6 +68,18 @@ def select(selectors: Sequence[str], comparisons: Sequence[str], parameter: str,
     )
 
 
+def comparison_key(version: ModelVersion) -> tuple[str | None, ...]:
+    """What versions share that are compared with each other.
+
+    Args:
+        version: A version of this project.
+
+    Returns:
+        Its comparison, and whether its data are "real" or "synthetic"; None for a tag that it lacks.
+    """
+    return version.tags.get("comparison"), version.tags.get("data")
+
+
 def _read_registry(names: Collection[str] = ()) -> _Registry:
     """The versions and aliases of the models with these names, or of all models."""
     client = mlflow.MlflowClient()
