@@ -224,6 +224,28 @@ def test_files_that_another_process_delivered_meanwhile_are_skipped(tmp_path, mo
     assert len(delivered) == 1
 
 
+def test_what_waits_for_a_deleted_run_does_not_fail_the_next_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store_outbox, "FIRST_PAUSE", 0.0)  # the store is asked again at once
+    away, delivered = [OSError("away")], []
+
+    def deliver(item):
+        if away:
+            raise away.pop()
+        if item["run"] == "deleted":
+            raise ValueError("no such run")
+        delivered.append(item["value"])
+
+    outbox = Outbox("store", deliver, lambda error: isinstance(error, OSError))
+    outbox.send({"run": "deleted", "value": 1})
+    with pytest.warns(UserWarning, match=r"store: values that waited cannot be delivered \(no such run\)"):
+        outbox.send({"run": "other", "value": 2})
+    assert delivered == [2] and not outbox.waiting and not outbox.path.exists()
+    with pytest.raises(ValueError, match="no such run"):  # nobody else could tell of the failure of this write
+        outbox.send({"run": "deleted", "value": 3})
+    assert outbox.retry(lambda: "called") == "called"
+
+
 @pytest.fixture
 def server(tmp_path, new_store):
     folder = tmp_path / "server"

@@ -65,12 +65,12 @@ class Outbox:
             item: An item that `deliver` accepts and JSON can represent.
 
         Raises:
-            Exception: Any failure of `deliver` that is not transient.
+            Exception: Any failure to deliver this item that is not transient.
         """
         self.waiting.append(item)
         if not self._gave_up and time.monotonic() >= self._next_attempt:
             try:
-                self._deliver_waiting()
+                self._deliver_waiting(item)
                 self._record_success()
                 return
             except Exception as error:
@@ -133,15 +133,22 @@ class Outbox:
             path.unlink(missing_ok=True)
             logger.info("%s: delivered %d values that an earlier run could not log", self.store, count)
 
-    def _deliver_waiting(self) -> None:
+    def _deliver_waiting(self, new: Item | None = None) -> None:
+        """Deliver all items that wait, in order; `new` is the one that the caller has just added."""
         while self.waiting:
+            item = self.waiting[0]
             try:
-                self.deliver(self.waiting[0])
+                self.deliver(item)
             except Exception as error:
-                if not self.is_transient(error):
-                    self.waiting.popleft()
-                raise
-            self._delivered_values += _count_values(self.waiting.popleft())
+                if self.is_transient(error):
+                    raise
+                self.waiting.popleft()
+                if item is new:
+                    raise
+                # An earlier item, such as one of a run that was deleted meanwhile, must not fail another write.
+                warnings.warn(f"{self.store}: values that waited cannot be delivered ({truncate(error)})", stacklevel=2)
+            else:
+                self._delivered_values += _count_values(self.waiting.popleft())
 
     def _record_success(self) -> None:
         """Forget the failures, and report that the store answers again."""
