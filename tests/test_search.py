@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import logging
 import time
+from pathlib import Path
 
 import keras
 import mlflow
@@ -319,6 +320,25 @@ def test_a_store_that_takes_no_more_runs_ends_the_search(make_task, store, monke
         run_search(make_task(), max_trials=4, deterministic=True)
     with journal_of(make_task()) as journal:
         assert [trial.status for trial in journal.trials] == ["failed", "running"]
+
+
+def test_the_minutes_of_a_trial_that_hangs_count(make_task, store, monkeypatch):
+    """The watchdog ends the process right after the callback, so nothing else can put the times into the journal."""
+    kept = []
+
+    def fit(model, recipe, schedule, fit_data, hooks):
+        time.sleep(0.1)
+        hooks.on_hang("no batch was finished")
+        (path,) = Path("searches").rglob("journal.json")
+        kept.extend(Journal.read(path).trials)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial_fit, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(make_task(), max_trials=1, deterministic=True)
+    (trial,) = kept
+    assert (trial.status, trial.ended) == ("failed", 1)
+    assert trial.seconds >= 0.1 and trial.minutes == pytest.approx(trial.seconds / 60)
 
 
 def test_what_a_kill_left_in_the_store_is_put_right(store):

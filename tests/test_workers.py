@@ -1,8 +1,10 @@
 """Trials and final fits on the workers of a local Ray: what they find, log and survive."""
 
 import dataclasses
+import logging
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -18,7 +20,8 @@ from searches import CLOCKS, arrays_of, journal_of, run_search
 from mlproject import tracking
 from mlproject.cluster import parcel, worker
 from mlproject.cluster import pool as pools
-from mlproject.cluster.pool import open_pool, require_ray
+from mlproject.cluster.board import Post
+from mlproject.cluster.pool import Lost, open_pool, require_ray
 from mlproject.cluster.share import Share, gpus_per_worker
 from mlproject.datasets import FashionMNIST
 from mlproject.errors import UserError
@@ -83,6 +86,44 @@ def test_a_trial_whose_worker_is_killed_runs_again_and_counts_once(pool, make_ta
     with journal_of(task) as journal:
         assert sorted(trial.starts for trial in journal.trials) == [1, 1, 2]
         assert sorted(trial.ended for trial in journal.trials) == [1, 2, 3]
+
+
+class HangingPool:
+    """A pool with one worker, whose fits take a second, say that they hang, and end with their process."""
+
+    local, size, nodes = True, 1, frozenset({"here"})
+
+    def get_ready(self, task):
+        pass
+
+    def show(self, curves):
+        pass
+
+    def cancel(self, handles):
+        pass
+
+    def submit(self, function, task, name, *arguments):
+        self.attempt = name
+        return name
+
+    def wait(self, handles, seconds):
+        time.sleep(1)
+        return [(handle, Lost("the process ended")) for handle in handles]
+
+    def take_posts(self):
+        return [Post(self.attempt, "here", {}, None, "no batch was finished")]
+
+
+def test_the_seconds_of_a_trial_that_hangs_in_a_worker_count(make_task, store, caplog):
+    with (
+        caplog.at_level(logging.INFO, "mlproject"),
+        pytest.raises(
+            UserError, match="none of 1 trials was completed; the most frequent reason: no batch was finished"
+        ),
+    ):
+        run_search(make_task(), max_trials=1, pool=HangingPool(), workers=2, **ASKED)
+    (line,) = (line for line in caplog.messages if "failed: no batch was finished" in line)
+    assert int(re.search(r"\((\d+) s\)", line)[1]) >= 1
 
 
 def test_a_parcel_leaves_the_users_data_set_behind(make_task):

@@ -1,5 +1,6 @@
 """Fits under way in workers. What they log goes to their runs here, in the process that has the store."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,14 +18,16 @@ class Hung:
 
     Attributes:
         reason: in one line.
+        seconds: from its beginning until its process ended.
     """
 
     reason: str
+    seconds: float
 
 
 @dataclass
 class _Attempt:
-    """A fit under way: its key, its run, its node, whether the pool listed it, which logs are sent, and why it hangs."""
+    """A fit under way: its key, run and node, whether the pool listed it, which logs are sent, why it hangs, when it began."""
 
     key: Any
     run_id: str
@@ -33,6 +36,7 @@ class _Attempt:
     listed: bool = False
     sent: set[int] = field(default_factory=set)
     hang: str = ""
+    began: float = field(default_factory=time.monotonic)  # by the clock of this process
 
 
 class Attempts:
@@ -84,7 +88,7 @@ class Attempts:
                 result, items = result
                 self._receive(attempt, Post(attempt.name, items=dict(enumerate(items))))
             elif attempt.hang:
-                result = Hung(attempt.hang)
+                result = Hung(attempt.hang, time.monotonic() - attempt.began)
             collected.append((handle, attempt.key, result))
         for handle, *_ in collected:  # now, because a store that fails meanwhile must not lose sight of the others
             del self._under_way[handle]

@@ -146,7 +146,7 @@ class ParallelTuner(Tuner):
             self._begin_trial(record)
             return
         if isinstance(result, Hung):
-            record.status, record.reason = "failed", result.reason
+            record.status, record.reason, record.seconds = "failed", result.reason, result.seconds
         else:
             for field in fields(Trial):
                 if field.name not in FIELDS_UNKNOWN_TO_WORKERS:

@@ -297,7 +297,8 @@ class Tuner(keras_tuner.Tuner):
         end_run = tracking.failure_callback()
 
         def end_hanging_trial(reason: str) -> None:
-            record.status, record.reason, record.seconds = "failed", reason, time.monotonic() - self.trial_began_at
+            record.status, record.reason = "failed", reason
+            self._set_times(record)
             self.journal.save()
             end_run(reason)
 
@@ -305,13 +306,17 @@ class Tuner(keras_tuner.Tuner):
 
     def _record_end(self, record: Trial) -> None:
         if record.finished:
-            record.seconds = time.monotonic() - self.trial_began_at
-            record.ended = len(self.journal.finished)
-            record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
+            self._set_times(record)
         else:
             record.starts -= 1  # the process was told to stop, which is no fault of the trial
         if self._save_end(record) and record.finished and (path := self._kept_fits(record)):
             path.unlink(missing_ok=True)
+
+    def _set_times(self, record: Trial) -> None:
+        """Set how long a trial that has just come to its end took, and its place among those that ended."""
+        record.seconds = time.monotonic() - self.trial_began_at
+        record.ended = len(self.journal.finished)
+        record.minutes = sum(trial.seconds for trial in self.journal.finished) / 60
 
     def _save_end(self, record: Trial) -> bool:
         """Save the journal at the end of a trial, and say whether that worked.
