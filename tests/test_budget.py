@@ -18,6 +18,15 @@ def test_there_are_neither_too_few_nor_too_many_trials(slowest, trials):
     assert make_plan(900, 0, slowest, 45_000, Demand()).trials == trials
 
 
+def test_no_more_trials_are_planned_than_have_time_to_start():
+    plans = [make_plan(seconds, 0, 1e6, 1000, Demand()) for seconds in (20, 60, 80, 110)]
+    assert [plan.trials for plan in plans] == [budget.FEWEST_TRIALS, 4, 6, budget.MOST_TRIALS]
+    assert all(plan.trial_seconds >= budget.STARTING_SECONDS for plan in plans[1:])
+    assert make_plan(60, 0, 1e6, 1000, Demand(workers=2)).trials == 8
+    assert make_plan(60, 0, 1e6, 1000, Demand(given=10)).trials == 10  # what a user asks for is planned
+    assert make_plan(20, 0, 1e6, 1000, Demand(starting=0.0)).trials == budget.MOST_TRIALS  # a deterministic search
+
+
 def test_fewer_trials_are_not_longer_and_more_are_shorter():
     usual = make_plan(900, 0, 1e6, 45_000, Demand())
     fewer, more = (make_plan(900, 0, 1e6, 45_000, Demand(trials)) for trials in (1, 16))

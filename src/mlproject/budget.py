@@ -20,7 +20,8 @@ from mlproject.errors import counted
 # The search's share of the budget after measuring. The final fit gets the rest: it decides the accuracy that is registered.
 SEARCH_SHARE = 0.4
 # The search is cut into as many trials as have time for one pass over the training images each, within these bounds. Trials
-# with fewer steps rank hyperparameters badly, and fewer than three trials are no search.
+# with fewer steps rank hyperparameters badly, and fewer than three trials are no search. Above the lower bound, no trial is
+# planned to take less than STARTING_SECONDS.
 FEWEST_TRIALS, MOST_TRIALS = 3, 8
 # The share of a trial's seconds that it trains. Building, tracing and validating take the rest.
 TRIAL_TRAINING_SHARE = 0.8
@@ -29,8 +30,8 @@ TRIAL_TRAINING_SHARE = 0.8
 LAST_TRIAL_OVERRUN = 0.2
 # Plots, tables and the model take about this long to log, in seconds.
 LOGGING_SECONDS = 12
-# Each further final fit takes about this long before its first batch and between its epochs, in seconds: to build and trace its
-# network.
+# Each trial and each further final fit takes about this long before its first batch and between its epochs, in seconds: to build
+# and trace its network.
 STARTING_SECONDS = 5
 # The share of the final fit's seconds that is planned, because speeds are measured to within some 5 %.
 FINAL_FIT_SAFETY = 0.95
@@ -153,6 +154,8 @@ class Demand:
         seeds: the number of final fits on all images.
         workers: the number of trials that are under way at the same time.
         final_workers: the number of final fits that are under way at the same time.
+        starting: the least seconds that the default number of trials leaves each of them. 0 for a deterministic search, which
+            counts the seconds of a nominal machine: no trial has to start in them.
     """
 
     max_trials: int | None = None
@@ -161,6 +164,7 @@ class Demand:
     seeds: int = 1
     workers: int = 1
     final_workers: int = 1
+    starting: float = STARTING_SECONDS
 
 
 def make_plan(
@@ -186,6 +190,8 @@ def make_plan(
     remaining = max(budget - measuring, 1.0)
     search = SEARCH_SHARE * remaining
     default_trials = min(max(int(search * slowest / (demand.fits * images)), FEWEST_TRIALS), MOST_TRIALS)
+    if demand.starting:
+        default_trials = min(default_trials, max(int(search / demand.starting), FEWEST_TRIALS))
     trials = demand.max_trials or max(default_trials * demand.workers, demand.given)
     trial_seconds = search / max(trials / demand.workers, default_trials)
     counts = demand.fits, demand.seeds, demand.workers, demand.final_workers

@@ -108,7 +108,9 @@ def _make_plan(task: Task, throughput: Throughput, settings: Settings, pool: Poo
     """Plan the budget, and warn of a plan by which something gets little time."""
     seeds = len(settings.final_seeds)
     demand = budget.Demand(settings.max_trials, 1 + len(task.given_trials), len(task.fits), seeds)
-    if pool and not settings.deterministic:  # which workers must not change
+    if settings.deterministic:
+        demand = replace(demand, starting=0.0)
+    elif pool:  # a deterministic search must not depend on workers
         final_workers = pool.size if pool.trains_final_fits(seeds + len(task.folds)) else 1
         demand = replace(demand, workers=pool.size, final_workers=final_workers)
     make_plan = partial(
