@@ -1,6 +1,7 @@
 """Trials that a user gives run first; trials beyond a limit are not trained. Both with the real Keras Tuner and store."""
 
 import dataclasses
+import time
 
 import keras
 import mlflow
@@ -41,6 +42,19 @@ def deep_build(hp, spec):
 
 
 DEEP = dataclasses.replace(TINY, build=deep_build, best={"depth": 1, "width_0": 8, "learning_rate": 2e-3})
+
+
+@pytest.mark.parametrize(("seconds", "fit_seconds", "complete"), [(600, 0, True), (5, 3, False)])
+def test_rows_that_the_search_had_no_time_for_are_warned_of(
+    seconds, fit_seconds, complete, make_task, store, monkeypatch, recwarn
+):
+    """Of 5 seconds, the search has less than 2, so the first fit takes them all."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: time.sleep(fit_seconds) or fit_result(0.5))
+    task = given(make_task(), "width\n5\n6\n")
+    found, _ = run_search(task, seconds=seconds, max_trials=3, trials=FILE)
+    said = [str(warning.message) for warning in recwarn if "rows" in str(warning.message)]
+    expected = "trials='given.csv': the search had time for 0 of 2 rows; a larger budget_minutes tries them all"
+    assert len(found.trials) == (3 if complete else 1) and said == ([] if complete else [expected])
 
 
 @pytest.mark.parametrize("tuner", ["bayesian", "hyperband"])

@@ -59,7 +59,7 @@ class Settings:
     )
     trials: str = _option(
         "",
-        "a CSV file with hyperparameters of trials that run right after the first one",
+        "a CSV file with hyperparameters of trials that run right after the first one, as many as the budget allows",
         decides=False,
         metavar="FILE",
     )

@@ -64,6 +64,8 @@ def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None =
         arguments = task, journal, settings, trials_plan, throughput, folder
         tuner = ParallelTuner(*arguments, pool) if pool else Tuner(*arguments)
         tuner.search()
+    if tuner.out_of_time:
+        _warn_of_untried_rows(task, journal, settings)
     return _make_result(task, journal, plan, tuner, settings, pool)
 
 
@@ -149,6 +151,18 @@ def _warn_of_little_training(task: Task, settings: Settings, plan: Plan) -> None
             f"experiment={task.experiment.name!r}: measuring the speed took {plan.measuring / 60:.1f} of "
             f"budget_minutes={settings.budget_minutes:g}, so little time is left for training; accepted: a larger budget, or "
             "fresh=true if activations of frozen layers were computed, as they are cached now",
+            stacklevel=2,
+        )
+
+
+def _warn_of_untried_rows(task: Task, journal: Journal, settings: Settings) -> None:
+    """Warn of rows of the user's file that the search had no time for."""
+    given_count = len(task.given_trials)
+    tried_count = sum(trial.given for trial in journal.finished) - 1  # the best-known values are given, too
+    if tried_count < given_count:
+        warnings.warn(
+            f"trials={truncate(settings.trials)!r}: the search had time for {max(tried_count, 0)} of {given_count} rows; "
+            "a larger budget_minutes tries them all",
             stacklevel=2,
         )
 

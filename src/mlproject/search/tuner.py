@@ -62,6 +62,7 @@ class Tuner(keras_tuner.Tuner):
         self.throughput = throughput
         # When Keras Tuner asked for the values of the current trial, which is when its time begins.
         self.trial_began_at = 0.0
+        self.out_of_time = False  # whether the search ended because no time was left for another trial
         super().__init__(
             oracle=make_oracle(
                 settings.tuner, settings.objective, task.experiment, task.seed, task.given_trials, journal
@@ -130,6 +131,7 @@ class Tuner(keras_tuner.Tuner):
         enough = bool(self.settings.max_trials) and len(within_limits) >= (self.settings.max_trials or 0)
         late = (1 - budget.LAST_TRIAL_OVERRUN) * self._expected_cost() > self.seconds_left
         refitted = self.journal.schedule is not None  # the final fits have begun, so nothing else may win any more
+        self.out_of_time = late and not (hopeless or enough or refitted)
         if late or hopeless or enough or refitted:
             raise SearchEndedError
 
