@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -491,6 +492,23 @@ def test_the_budget_ends_the_search(make_task, store):
     found, _ = run_search(make_task(), seconds=8, max_trials=None)
     assert len(found.trials) >= 1
     assert time.monotonic() - began < 300  # without a deadline it would go on for thousands of trials
+
+
+@pytest.mark.parametrize(("max_trials", "planned"), [(None, "about 3 trials"), (2, "2 trials"), (1, None)])
+def test_fewer_trials_than_planned_are_told_with_the_reason(max_trials, planned, make_task, store, monkeypatch, caplog):
+    """Of 5 seconds, the search has less than 2, so the first fit takes them all."""
+    monkeypatch.setattr(trial_fit, "fit", lambda *given: time.sleep(3) or fit_result(0.5))
+    with caplog.at_level(logging.INFO, "mlproject.search.search"):
+        found, _ = run_search(make_task(), seconds=5, max_trials=max_trials)
+    said = [line for line in caplog.messages if "had time for" in line]
+    assert len(found.trials) == 1
+    if planned is None:  # all trials that were asked for
+        assert said == []
+    else:
+        (line,) = said
+        assert re.fullmatch(
+            f"  the search had time for 1 of {planned}: trial-01 took \\d+ s, where [01] s were planned", line
+        )
 
 
 def test_a_trial_that_is_begun_late_has_the_time_of_a_whole_one(make_task, store, monkeypatch):

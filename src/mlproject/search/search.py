@@ -15,7 +15,7 @@ import pandas as pd
 from mlproject import budget, tracking
 from mlproject.budget import Plan
 from mlproject.cluster.pool import Pool
-from mlproject.errors import UserError, first_line, truncate
+from mlproject.errors import UserError, counted, first_line, truncate
 from mlproject.experiment import Value
 from mlproject.limits import OVER_LIMIT
 from mlproject.networks.cost import Throughput
@@ -65,6 +65,7 @@ def search(task: Task, journal: Journal, settings: Settings, pool: Pool | None =
         tuner = ParallelTuner(*arguments, pool) if pool else Tuner(*arguments)
         tuner.search()
     if tuner.out_of_time:
+        _log_missing_trials(journal, plan, settings)
         _warn_of_untried_rows(task, journal, settings)
     return _make_result(task, journal, plan, tuner, settings, pool)
 
@@ -153,6 +154,19 @@ def _warn_of_little_training(task: Task, settings: Settings, plan: Plan) -> None
             "fresh=true if activations of frozen layers were computed, as they are cached now",
             stacklevel=2,
         )
+
+
+def _log_missing_trials(journal: Journal, plan: Plan, settings: Settings) -> None:
+    """Say that the time sufficed for fewer trials than were planned, and which one took most of it."""
+    trained = [trial for trial in journal.finished if trial.status != OVER_LIMIT]
+    if not 0 < len(trained) < plan.trials:
+        return
+    about = "" if settings.max_trials else "about "
+    slowest = max(trained, key=lambda trial: trial.seconds - trial.planned_seconds)
+    reason = f": {slowest.name} took {slowest.seconds:.0f} s, where {slowest.planned_seconds:.0f} s were planned"
+    took_longer = slowest.seconds > slowest.planned_seconds and not settings.deterministic
+    planned = f"{about}{counted(plan.trials, 'trial')}"
+    logger.info("  the search had time for %d of %s%s", len(trained), planned, reason if took_longer else "")
 
 
 def _warn_of_untried_rows(task: Task, journal: Journal, settings: Settings) -> None:
