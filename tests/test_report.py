@@ -455,10 +455,26 @@ def test_a_trial_refitted_in_place_of_the_best_is_reported(models, tmp_path):
 
 def test_a_trial_cut_short_is_reported(models, report, tmp_path):
     trials = search_table(3).assign(status=["completed", "failed", "truncated"])
-    sentence = "The time ran out before 1 more was finished; its score is of that moment."
-    finding = search_of(with_trials(models[1], tmp_path / "one", trials)).findings[0]
+    sentence = "The time ran out during trial-03, which counts with the score that it had then."
+    finding, winner, *_ = search_of(with_trials(models[1], tmp_path / "one", trials)).findings
     assert finding.startswith("The search completed 1 of 3 trials; 1 failed.") and sentence in finding
-    assert sentence not in (report / "index.html").read_text()
+    assert winner.startswith("trial-03 won with the best score")
+    assert "The time ran out during" not in (report / "index.html").read_text()
+    trials = trials.assign(status=["truncated", "failed", "truncated"])
+    finding = search_of(with_trials(models[1], tmp_path / "two", trials)).findings[0]
+    assert "The time ran out during trial-01 and trial-03, which count with the scores that they had then." in finding
+
+
+def test_the_only_trial_is_reported_to_be_refitted_even_if_it_was_cut_short(models, tmp_path):
+    trials = search_table(3).head(1).assign(status="truncated")
+    finding, winner, *_ = search_of(with_trials(models[1], tmp_path / "one", trials)).findings
+    assert finding == (
+        "The search completed 0 of 1 trials. The time ran out during trial-01, which counts with the score that it had then."
+    )
+    said = (
+        "trial-01 was the only trial, so its values, the best-known ones, were refitted (validation accuracy 43.20%)."
+    )
+    assert winner == said
 
 
 def test_a_pruned_trial_is_reported_and_is_not_the_best(models, report, tmp_path):

@@ -7,7 +7,7 @@ from mlproject.objectives import OBJECTIVES, Objective
 from mlproject.report import importance, search_figure
 from mlproject.report.content import Chart, Section, Table, text_table, ui_link
 from mlproject.report.context import ReportContext
-from mlproject.report.formats import decimals, percent
+from mlproject.report.formats import decimals, join_words, percent
 from mlproject.report.models import ReportedModel, SearchRecord
 
 OTHER_COLUMNS = (
@@ -118,15 +118,18 @@ def _outcome_in_words(search: SearchRecord) -> str:
     ranked, status = search.ranked_trials, search.trials["status"].str.lower()
     failed = search.trials[status == "failed"]
     failures = f"; {len(failed)} failed" if len(failed) else ""
-    cut_short = int((status == "truncated").sum())
-    sentences = [f"The search completed {len(ranked) - cut_short} of {len(search.trials)} trials{failures}."]
+    cut_short = search.trials[status == "truncated"]
+    sentences = [f"The search completed {len(ranked) - len(cut_short)} of {len(search.trials)} trials{failures}."]
     pruned = len(search.pruned_trials)
     if pruned:
         verb = "was" if pruned == 1 else "were"
         sentences.append(f"{pruned} {verb} pruned: ended early, because most others had a better score by then.")
-    if cut_short:
-        scores = "was finished; its score is" if cut_short == 1 else "were finished; their scores are"
-        sentences.append(f"The time ran out before {cut_short} more {scores} of that moment.")
+    if len(cut_short) == 1:
+        name = cut_short["trial"].iloc[0]
+        sentences.append(f"The time ran out during {name}, which counts with the score that it had then.")
+    elif len(cut_short):
+        names = join_words(cut_short["trial"].tolist())
+        sentences.append(f"The time ran out during {names}, which count with the scores that they had then.")
     over_limit = search.trials[status == OVER_LIMIT]
     if len(over_limit):
         verb = "was" if len(over_limit) == 1 else "were"
@@ -146,6 +149,8 @@ def _winner_in_words(search: SearchRecord) -> str:
     best, winner = ranked.iloc[0], search.refitted_trial
     has_first_values = winner["trial"] == search.trials["trial"].iloc[0]
     score = f"{objective.words} {_format_score(objective, float(winner[search.objective]))}"
+    if len(search.trials) == 1:
+        return f"{winner['trial']} was the only trial, so its values, the best-known ones, were refitted ({score})."
     if winner["trial"] == best["trial"]:
         origin = "; it had the best-known values" if has_first_values else ""
         return f"{winner['trial']} won with the best score ({score}){origin}."
