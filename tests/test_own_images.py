@@ -84,7 +84,9 @@ def test_a_search_on_own_images_ends_in_a_registered_pair_and_a_report(run, proj
     words = ("tune", "--images", "plants", "--image-size", "16", "--image-fit", "pad", *SMALL)
     done = run(*words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\[1/2\] trial-01 of 1  validation accuracy .* of 0\.05 min left, 0\.\d in all\n", done.stdout)
+    assert re.search(
+        r"\[1/2\] trial-01 of 1  validation accuracy .* of 0\.05 min left, 0\.\d for all experiments\n", done.stdout
+    )
     assert re.search(r"\[2/2\] final fit 1 of 1, seed 0; 0\.\d of 0\.05 min left\n", done.stdout)
     coarse, fine = sorted(tracking.final_models(), key=lambda model: model.tags["labels"])
     assert (coarse.name, fine.name) == ("plants-small-coarse", "plants-small")

@@ -22,10 +22,10 @@ def test_the_place_and_what_is_left_in_all_are_said_where_there_are_several_expe
     only, second, last = Place(), Place(2, 5, 4320.0), Place(5, 5)
     assert (only.prefix, second.prefix, last.prefix) == ("", "[2/5] ", "[5/5] ")
     assert only.time_left(545.0, 1440.0) == last.time_left(545.0, 1440.0) == "9.1 of 24 min left"
-    assert second.time_left(545.0, 1440.0) == "9.1 of 24 min left, 81 in all"
+    assert second.time_left(545.0, 1440.0) == "9.1 of 24 min left, 81 for all experiments"
     assert second.time_left(720.0) == "12 min left, 84 in all"
     # What took too long is not the others' time.
-    assert second.time_left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 in all"
+    assert second.time_left(-60.0, 450.0) == "0.0 of 7.5 min left, 72 for all experiments"
 
 
 def test_every_trial_says_its_place_the_best_so_far_and_what_is_left(make_task, store, monkeypatch, caplog):
@@ -36,8 +36,8 @@ def test_every_trial_says_its_place_the_best_so_far_and_what_is_left(make_task, 
         run_search(task, max_trials=2, deterministic=True)  # in 10 minutes: each trial takes 30 planned seconds
     first, second = (re.sub(r"\(\d+ s\)", "(1 s)", line) for line in caplog.messages if " of 2  " in line)
     said, best = "validation accuracy 0.5000  (1 s)", "best so far 0.5000 (trial-01)"
-    assert first == f"  [2/5] trial-01 of 2  {said}; {best}, 9.5 of 10 min left, 126 in all"
-    assert second == f"  [2/5] trial-02 of 2  {said}; {best}, 9.0 of 10 min left, 126 in all"
+    assert first == f"  [2/5] trial-01 of 2  {said}; {best}, 9.5 of 10 min left, 126 for all experiments"
+    assert second == f"  [2/5] trial-02 of 2  {said}; {best}, 9.0 of 10 min left, 126 for all experiments"
     assert titles == [
         "[2/5] trial-01/2, 10 min left, 127 in all",
         "[2/5] trial-02/2, best 0.500, 9.5 min left, 126 in all",
@@ -59,5 +59,5 @@ def test_every_final_fit_says_its_place_and_what_is_left(make_task, store, monke
     journal = Journal(tmp_path / "journal.json", {}, fits={"0": {}})
     with caplog.at_level(logging.INFO, "mlproject"), pytest.raises(KeyboardInterrupt):
         refit.refit(task, found, journal, 120.0, {}, registers=False)
-    assert "  [4/5] final fit 2 of 3, seed 7; 4.0 of 10 min left, 14 in all" in caplog.messages
+    assert "  [4/5] final fit 2 of 3, seed 7; 4.0 of 10 min left, 14 for all experiments" in caplog.messages
     assert titles == ["[4/5] final fit 2/3, 4.0 min left, 14 in all"]

@@ -150,7 +150,7 @@ def test_the_progress_says_why_the_best_score_does_not_win(gained, kept, make_ta
         found, _ = run_search(task, max_trials=3, deterministic=True)
     assert found.trials["val_accuracy"].idxmax() == 2
     assert found.trials["refitted"].tolist().index("yes") == (0 if kept else 1)
-    assert ("is refitted, because no trial is significantly better" in caplog.text) == kept
+    assert ("because no other trial has a significantly better validation accuracy" in caplog.text) == kept
 
 
 def test_the_final_fit_is_planned_by_the_speed_of_the_winner(make_task, store, monkeypatch):

@@ -30,11 +30,13 @@ class Place:
             budget: the seconds of the whole budget; None leaves them out of the words.
 
         Returns:
-            Such as "9.1 of 24 min left, 81 in all". The second figure adds the later experiments, where there are any.
+            Such as "9.1 of 24 min left, 81 for all experiments", or without a budget "9.1 min left, 81 in all", which is short
+            enough for a bar. The second figure adds the later experiments, where there are any.
         """
         seconds_left = max(seconds, 0.0)
         total = f" of {budget / 60:g}" if budget else ""
-        with_later = f", {_minutes(seconds_left + self.later)} in all" if self.later else ""
+        whose = "for all experiments" if budget else "in all"
+        with_later = f", {_minutes(seconds_left + self.later)} {whose}" if self.later else ""
         return f"{_minutes(seconds_left)}{total} min left{with_later}"
 
 

@@ -88,7 +88,7 @@ def rehearse(
         marker.parent.mkdir(parents=True, exist_ok=True)
         with disk.atomic_write(marker) as part:
             part.write_text(json.dumps({"seconds": round(seconds, 1)}))
-        logger.info("%s: rehearsed in %.0f s, everything that the end needs works", task.experiment.name, seconds)
+        logger.info("%s: the rehearsal took %.0f s and found no error", task.experiment.name, seconds)
 
 
 def _rehearse_one(task: Task, project: tracking.ProjectRun) -> None:

@@ -159,7 +159,10 @@ def _tune_one(task: Task, identity: Fingerprint, command: _Command) -> Registere
             _warn_of_lost_files(registered)
         else:
             parent = _parent_run(journal)
-            logger.info("  at most %s", task.place.time_left(command.settings.budget_seconds - journal.seconds))
+            seconds = command.settings.budget_seconds
+            logger.info(
+                "  time for the search and the final fits: %s", task.place.time_left(seconds - journal.seconds, seconds)
+            )
             began = time.monotonic()
             registered = _search_and_refit(task, command, journal, parent)
             registered = replace(registered, minutes=(time.monotonic() - began) / 60)

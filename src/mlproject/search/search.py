@@ -197,8 +197,8 @@ def _make_result(
     winner = select_winner(completed, best_known, labels, objective)
     best_goodness = max(measure.goodness(trial.scores[objective]) for trial in completed)
     keeps_best_known = winner.values == best_known and best_goodness > measure.goodness(winner.scores[objective])
-    reason = f", because no trial is significantly better ({measure.words})" if keeps_best_known else ""
-    logger.info("  %s is refitted%s", winner.name, reason)
+    reason = f", because no other trial has a significantly better {measure.words}" if keeps_best_known else ""
+    logger.info("  the final fit has the values of %s%s", winner.name, reason)
     spent, throughputs = tuner.spent, [tuner.throughput]  # spent before the next measurement: a clock may count it
     if winner.values != best_known:
         # The speed of its trial cannot be used, because the final fit has larger batches.
