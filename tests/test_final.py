@@ -83,7 +83,9 @@ class Undeclared(FashionMNIST):
 
 def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_what_licence(make_task):
     made = RegisteredModel("tiny-synthetic", 1, "run", "champion", 0.8, 0.75, 0.7, 0.8, 1, 0.75, math.nan)
-    text = card.describe_version(make_task(), made, "Bag (50 %)", 15.0)
+    text = card.describe_version(make_task(), made, "Bag (50 %)", 15.0, 0.5)
+    images = len(make_task().data.train_labels)
+    assert f"trained on {images:,} images (0.5 passes over them), tested on" in text
     assert "`mlproject predict tiny-synthetic/1 photo.jpg`" in text
     assert "`mlproject predict tiny-synthetic@champion photo.jpg`" in card.describe_model(make_task())
     assert (
@@ -93,7 +95,9 @@ def test_a_model_card_says_how_accurate_the_model_is_on_which_images_and_under_w
     assert "recalled least often on the test images: Bag (50 %)." in text and "had a budget of 15 min." in text
     assert "Images: MIT (Zalando Research" in text and "These are generated images" in text
     undeclared = make_task(dataclasses.replace(TINY, dataset=Undeclared()))
-    assert "Images: not declared; whoever owns the images decides." in card.describe_version(undeclared, made, "", None)
+    assert "Images: not declared; whoever owns the images decides." in card.describe_version(
+        undeclared, made, "", None, None
+    )
 
 
 def test_of_several_seeds_all_say_the_mean_with_the_interval_over_images_and_seeds(make_task, store, tmp_path, rng):

@@ -24,7 +24,7 @@ from mlproject.training import monitor
 from mlproject.training.checkpoint import Checkpoint
 from mlproject.training.fit import fit
 from mlproject.training.monitor import DivergedError, FitHooks
-from mlproject.training.schedule import StageSchedule, plan_stages, shorten
+from mlproject.training.schedule import StageSchedule, describe_schedule, plan_stages, shorten
 from mlproject.training.watchdog import StalledError, Watchdog
 
 TWO_STAGES = Recipe((Stage("first", 0.1, share=0.25, max_epochs=2), Stage("second", 0.1, share=0.75)), batch_size=10)
@@ -122,6 +122,20 @@ def test_a_stage_that_only_some_values_declare_has_the_speed_of_the_most_similar
 def test_lengths_without_any_time_still_train_a_step():
     plan = plan_stages(TWO_STAGES, {"first": 1.0, "second": 1.0}, seconds=-3, images=100)
     assert plan == {"first": StageSchedule(1, 1), "second": StageSchedule(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (StageSchedule(1, 20), "training 20 batches (0.5 passes over the images)"),
+        (StageSchedule(1, 2), "training 2 batches (0.05 passes over the images)"),
+        (StageSchedule(2, 50), "training 2 epochs of 50 batches (2.5 passes over the images)"),
+        (StageSchedule(1, 40), "training 1 epoch of 40 batches"),
+        (StageSchedule(8, 39), "training 8 epochs of 39 batches"),  # the rest of the images is no whole batch
+    ],
+)
+def test_what_is_no_pass_over_the_images_is_not_called_an_epoch_alone(length, said):
+    assert describe_schedule({"training": length}, batch_size=25, images=1000) == said
 
 
 def test_a_shortened_plan_passes_a_share_of_the_images_in_batches_of_half_the_size():

@@ -178,7 +178,7 @@ class ExperimentScript:
         check_probabilities(predict(model, task.data.train_images[:8]))
         training_seconds = budget.SCRIPT_TRAINING_SHARE * seconds
         schedule = plan_stages(recipe, self.speeds[task.network_key], training_seconds, len(task.train))
-        print(f"  {describe_schedule(schedule)}", flush=True)
+        print(f"  {describe_schedule(schedule, recipe.batch_size, len(task.train))}", flush=True)
         epochs = sum(length.epochs for length in schedule.values())
 
         def print_epoch(epoch: int, row: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from mlproject.final.registered import RegisteredModel
 from mlproject.task import Task
+from mlproject.training.schedule import describe_passes
 
 UNKNOWN_LICENCE = "not declared; whoever owns the images decides"
 WEIGHTS_LICENCES = {"VGG16": "CC BY 4.0 (Visual Geometry Group, University of Oxford; converted by Keras)"}
@@ -19,8 +20,8 @@ version has a card of its own.
 VERSION = """\
 **What it is.** An image classifier, made by the experiment `{experiment}`. {question}
 
-**Data.** {data}, {labels} labels, {classes} classes; trained on {train_images:,} images, tested on
-{test_images:,} others.{synthetic}
+**Data.** {data}, {labels} labels, {classes} classes; trained on {train_images:,} images{passes}, tested
+on {test_images:,} others.{synthetic}
 
 **Accuracy.** {accuracy}
 
@@ -54,7 +55,9 @@ def describe_model(task: Task) -> str:
     return _unwrap_paragraphs(MODEL.format(**_facts(task), usage=USAGE.format(version=f"{task.model_name}@champion")))
 
 
-def describe_version(task: Task, registered: RegisteredModel, weakest: str, minutes: float | None) -> str:
+def describe_version(
+    task: Task, registered: RegisteredModel, weakest: str, minutes: float | None, passes: float | None
+) -> str:
     """Describe a registered version.
 
     Args:
@@ -62,6 +65,7 @@ def describe_version(task: Task, registered: RegisteredModel, weakest: str, minu
         registered: the version with its accuracy.
         weakest: its classes of the lowest recall, in words.
         minutes: the budget of its search and its fit; None if it is not known.
+        passes: how many passes over the training images its fit made; None if it is not known.
 
     Returns:
         Markdown.
@@ -72,6 +76,7 @@ def describe_version(task: Task, registered: RegisteredModel, weakest: str, minu
     text = VERSION.format(
         **_facts(task),
         train_images=len(task.data.train_labels),
+        passes=f" ({describe_passes(passes)} them)" if passes else "",
         test_images=len(task.data.test_labels),
         synthetic=synthetic if task.data.synthetic else "",
         accuracy=_accuracy(registered, task.seed),

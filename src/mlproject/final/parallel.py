@@ -46,7 +46,9 @@ def refit_in_parallel(
         The fits, in the order of the tasks.
     """
     schedule = plan_schedule(tasks[0], search, journal, seconds)
-    logger.info("  final fits train on training and validation images: %s", describe_schedule(schedule))
+    batch_size, images = tasks[0].recipe(search.values).batch_size, len(tasks[0].data.train_images)
+    description = describe_schedule(schedule, batch_size, images)
+    logger.info("  final fits train on training and validation images: %s", description)
     first_task, tasks_by_seed, plan = tasks[0], {task.seed: task for task in tasks}, search.plan
     seeds = [seed for seed in tasks_by_seed if str(seed) not in journal.fits]
     orders = {seed: FinalOrder(seed, None, search.values, schedule, None) for seed in seeds}

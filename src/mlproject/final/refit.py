@@ -153,7 +153,8 @@ def _train_or_load_weights(
     seconds_left = (plan.seeds - len(journal.fits)) * seconds
     progress = f"final fit {number} of {plan.seeds}, seed {task.seed}"
     logger.info("  %s%s; %s", place.prefix, progress, place.time_left(seconds_left, plan.budget))
-    logger.info("  trains on training and validation images: %s", describe_schedule(schedule))
+    batch_size, images = network[1].batch_size, len(task.data.train_images)
+    logger.info("  trains on training and validation images: %s", describe_schedule(schedule, batch_size, images))
     hooks = FitHooks(
         on_hang=tracking.failure_callback(),
         checkpoint=Checkpoint(journal.checkpoint(task.seed)),

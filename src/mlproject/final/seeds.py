@@ -17,6 +17,7 @@ from mlproject.final.registered import RegisteredModel
 from mlproject.search.journal import Journal, unpack
 from mlproject.search.result import SearchResult
 from mlproject.task import Task
+from mlproject.training.schedule import StageSchedule, passes
 
 
 def make_final_model(
@@ -57,9 +58,18 @@ def make_final_model(
     if len(fits) > 1:
         _log_spread(tasks, first_fit.version, fits, accuracy)
     registered = _make_registered_model(name, fits, accuracy, search.scores["val_accuracy"])
-    version_description = card.describe_version(tasks[0], registered, first_fit.weakest, params.get("budget_minutes"))
+    minutes, fit_passes = params.get("budget_minutes"), _passes(task, search, journal)
+    version_description = card.describe_version(tasks[0], registered, first_fit.weakest, minutes, fit_passes)
     tracking.describe(name, first_fit.version, card.describe_model(task), version_description)
     return registered
+
+
+def _passes(task: Task, search: SearchResult, journal: Journal) -> float | None:
+    """How many passes over the training images each fit made; None for a journal without their schedule."""
+    if journal.schedule is None:
+        return None
+    schedule = {stage: StageSchedule(**length) for stage, length in journal.schedule.items()}
+    return passes(schedule, task.recipe(search.values).batch_size, len(task.data.train_images))
 
 
 def _make_registered_model(

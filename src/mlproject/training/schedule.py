@@ -8,6 +8,7 @@ from mlproject.errors import counted
 from mlproject.recipe import Recipe
 
 SHORT_BATCH = 1 / 2  # a trial's batch size, relative to the recipe's; see `shorten`
+SAME_PASS = 0.05  # an epoch that differs from a pass over the images by a smaller share is called an epoch
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,45 @@ def schedule_params(schedule: Schedule) -> dict[str, int]:
     return params
 
 
-def describe_schedule(schedule: Schedule) -> str:
-    """The schedule in words: "head 8 epochs of 211 batches, fine-tuning 1 epoch of 150 batches"."""
-    return ", ".join(f"{stage} {length}" for stage, length in schedule.items())
+def passes(schedule: Schedule, batch_size: int, images: int) -> float:
+    """How many passes over the images all stages together make.
+
+    Args:
+        schedule: the length of each stage.
+        batch_size: that of the recipe.
+        images: the number of training images.
+
+    Returns:
+        A number above 0, below 1 where some images are never seen.
+    """
+    return sum(length.total_steps for length in schedule.values()) * min(batch_size, images) / images
+
+
+def describe_passes(count: float) -> str:
+    """The number of passes in words, such as "0.5 passes over"; more digits below a tenth of a pass."""
+    return f"{count:.1f} passes over" if count >= 0.1 else f"{count:.2g} passes over"
+
+
+def describe_schedule(schedule: Schedule, batch_size: int, images: int) -> str:
+    """The schedule in words, which count the passes over the images wherever an epoch is not one.
+
+    Args:
+        schedule: the length of each stage.
+        batch_size: that of the recipe.
+        images: the number of training images.
+
+    Returns:
+        Such as "head 8 epochs of 211 batches, fine-tuning 121 batches (0.5 passes over the images)".
+    """
+    descriptions = []
+    for stage, length in schedule.items():
+        stage_passes = passes({stage: length}, batch_size, images)
+        if abs(stage_passes / length.epochs - 1) < SAME_PASS:
+            descriptions.append(f"{stage} {length}")
+        else:
+            batches = counted(length.steps, "batch") if length.epochs == 1 else str(length)
+            descriptions.append(f"{stage} {batches} ({describe_passes(stage_passes)} the images)")
+    return ", ".join(descriptions)
 
 
 def _whole_executions(steps: float, recipe: Recipe) -> int:
