@@ -480,9 +480,9 @@ if __name__ == "__main__" and len(trained) == 2:
 # the hour and in the fit above, and by about as much in the study. In the fit above and in the study the skunk is
 # furthest above its superclass. Girl, boy, man and woman are the four classes furthest below in the study, and four
 # of the five furthest below in the fit. Most of their errors are confusions with other people, as the hypothesis
-# predicts. But this is one cause among others. In the fit above, the otter is far below its superclass with a third of
-# its errors inside it, and the bear is far below with hardly any: both look like animals of other superclasses. The
-# rank correlation above is far from −1.
+# predicts. But this is one cause among others. In the fit above, the otter is far below its superclass with most of its
+# errors outside it, and the bear with nearly all of them: both look like animals of other superclasses. The rank
+# correlation above is far from −1.
 
 # %%
 if __name__ == "__main__":
