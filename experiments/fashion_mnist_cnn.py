@@ -292,8 +292,8 @@ if __name__ == "__main__":
 # ## How well the network copes with shifts
 #
 # The table shows the accuracy on the first 2,000 test images, shifted to the right. The network was trained with
-# shifts of one pixel. A shift of two pixels costs one and a half points and a shift of four no more than six; this is
-# due to the sliding templates, pooling and the head. In the same table of `fashion_mnist_mlp.py` the accuracy falls
+# shifts of one pixel. A shift of two pixels costs a point or two, and a shift of four about six; so little is due to
+# the sliding templates, pooling and the head. In the same table of `fashion_mnist_mlp.py` the accuracy falls
 # far more steeply.
 
 # %%
