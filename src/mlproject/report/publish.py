@@ -67,8 +67,8 @@ def _of_the_same_data(models: Sequence[tracking.FinalModel], data: str) -> list[
     kinds = {model.tags.get("data", "real") for model in models}
     if data == "auto":
         data = "real" if "real" in kinds else "synthetic"
-    elif data not in kinds:
+    elif kinds and data not in kinds:  # without any model, `build` says which command makes some
         raise UserError(
-            f"data={data!r}: no registered model was trained on {data} data; accepted: auto, or data of a model"
+            f"data={data!r}: none of the champions to report was trained on {data} data; accepted: auto, {', '.join(kinds)}"
         )
     return [model for model in models if model.tags.get("data", "real") == data]
