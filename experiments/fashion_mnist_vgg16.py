@@ -373,8 +373,8 @@ if __name__ == "__main__":
 #   network reaches from scratch.
 # - They are worth most at the middle depth, where the network represents textures but not yet objects (see the
 #   figures under *Why two depths*).
-# - Fine-tuning in the remaining minutes amounts to two thirds of a pass in the fit above, and its effect was no larger
-#   than chance. In an hour it pays off, and the more passes fit, the more it brings. Six passes of all blocks, by Muon
+# - Fine-tuning in the remaining minutes had an effect no larger than chance, both in the fit above and in the study.
+#   In an hour it pays off, and the more passes fit, the more it brings. Six passes of all blocks, by Muon
 #   on mirrored and shifted images, brought .9 points, from .935 to .944 ([.6, 1.3]).
 #   Without the border, four passes on a CPU of half the speed brought 1.4 points, from .931 to .945 ([1.0, 1.8]), and
 #   twelve passes on a CPU with AVX-512 (fast vector instructions) brought 2.0 points, from .931 to .951 ([1.6, 2.4]).
